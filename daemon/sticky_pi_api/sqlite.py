@@ -1,0 +1,77 @@
+"""SQLite as both packages use it: durable connections, explicit transactions, numbered migrations."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+Migration = Callable[["Database"], None]
+"""One step of a schema: changes the tables through sqlite-utils, inside a transaction that the caller holds."""
+
+BUSY_TIMEOUT = 10.0
+"""Seconds to wait for another process's transaction before sqlite3.OperationalError."""
+
+
+class NewerSchemaError(sqlite3.DatabaseError):
+    """The file was written by a newer release than this one."""
+
+
+def connect(path: str, *, shared_between_threads: bool = False) -> sqlite3.Connection:
+    """Open the database at `path`, made if it isn't there: WAL, every commit on disk before it returns.
+
+    Transactions are explicit (`transaction`); the connection itself never opens one.
+    """
+    connection = sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=not shared_between_threads
+    )
+    try:
+        connection.row_factory = sqlite3.Row
+        # NORMAL would lose acknowledged rows at a power cut.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Hold the write lock from the start, so that what is read inside stays true until the commit."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
+    """Bring the schema to `len(migrations)`; `PRAGMA user_version` counts the steps that were made.
+
+    Each step and its number are one transaction: a crash leaves the one before or the one after. Several processes
+    may do this at once. sqlite-utils is imported only when there is a table to change.
+
+    Raises NewerSchemaError when the file knows more steps than this release does.
+    """
+    while (version := _version(connection)) < len(migrations):
+        from sqlite_utils import Database  # noqa: PLC0415 - costs more than the whole start without it
+
+        with transaction(connection):
+            # Another process may have made the step while this one waited for the lock.
+            if _version(connection) == version:
+                migrations[version](Database(connection))
+                connection.execute(f"PRAGMA user_version = {version + 1}")
+    if version > len(migrations):
+        raise NewerSchemaError(f"schema {version} is newer than this release's {len(migrations)}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])

@@ -1,0 +1,1 @@
+"""The daemon on a Sticky Pi trap: it gets every picture from the SD card to the project's server."""

@@ -1,0 +1,46 @@
+"""What can end a command, with the exit status it ends with.
+
+    UploaderError
+    ├── ConfigError        78  the configuration can't be used: every problem at once
+    ├── StateError         74  the state folder can't be made, read or written
+    │   └── OutboxDamagedError   the outbox isn't a database that this release can read
+    └── LockedError        73  another process is at work on the same folders
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+
+class UploaderError(Exception):
+    """The base of all that this package raises on purpose; the message is for the trap's owner."""
+
+    exit_status = os.EX_SOFTWARE
+
+
+class ConfigError(UploaderError):
+    """The configuration can't be used; `problems` has a line for each thing that is wrong."""
+
+    exit_status = os.EX_CONFIG
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        """Keep the lines; the message is all of them."""
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class StateError(UploaderError):
+    """The state folder can't be made, read or written."""
+
+    exit_status = os.EX_IOERR
+
+
+class OutboxDamagedError(StateError):
+    """The outbox isn't a database that this release can read."""
+
+
+class LockedError(UploaderError):
+    """Another process is at work on the same state folder or the same image folder."""
+
+    exit_status = os.EX_CANTCREAT

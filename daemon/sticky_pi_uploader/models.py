@@ -1,0 +1,116 @@
+"""What the daemon's parts hand to each other: a picture's state, its record, and the destination's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class State(StrEnum):
+    """What became of a picture; the table of transitions stands at the top of `outbox`."""
+
+    PENDING = "pending"
+    UPLOADING = "uploading"
+    UPLOADED = "uploaded"
+    CONFLICT = "conflict"
+    REJECTED = "rejected"
+    LOST = "lost"
+
+
+class DestinationState(StrEnum):
+    """How the destination answered when it was last asked."""
+
+    OK = "ok"
+    UNREACHABLE = "unreachable"
+    UNAUTHORIZED = "unauthorized"
+    NOT_AN_API = "not_an_api"
+    REFUSING = "refusing"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What tells, without reading it, that a file is still the one that was read."""
+
+    size: int
+    """bytes"""
+    mtime_ns: int
+    """nanoseconds since 1970, as the file system has it"""
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A regular file named like a picture, as a scan or an event found it."""
+
+    path: str
+    """relative to the image dir; bytes that are not UTF-8 as surrogate escapes"""
+    fingerprint: Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What ingest made of one candidate: a picture to be sent, or, with `rejected`, why it can't be."""
+
+    path: str
+    fingerprint: Fingerprint | None
+    """None where the file couldn't be read: it is looked at again at every scan"""
+    file_system: str
+    """which file system it lies on, as `folders.file_system_id` says"""
+    device: str | None = None
+    datetime: str | None = None
+    """UTC, YYYY-MM-DDTHH:MM:SSZ, from the file name"""
+    md5: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    """the fields of `ImageParser` that JSON can hold, without device, datetime and md5"""
+    suspect: str | None = None
+    rejected: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture's row in the outbox."""
+
+    id: int
+    path: str
+    device: str | None
+    datetime: str | None
+    md5: str | None
+    state: State
+    attempts: int
+    """refusals charged to the picture"""
+    not_before: float | None
+    """Unix time before which it isn't tried again"""
+    reason: str | None
+    receipt_md5: str | None
+    uploaded_at: float | None
+    removed_at: float | None
+    suspect: str | None
+    metadata: Mapping[str, Any] | None
+    fingerprint: Fingerprint | None
+    file_system: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One step of a picture's history."""
+
+    at: float
+    """Unix time"""
+    state: State
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """The configured destination, and how it answered when it was last asked."""
+
+    url: str
+    state: DestinationState = DestinationState.UNKNOWN
+    reason: str | None = None
+    retry_at: float | None = None
+    """Unix time before which it isn't asked again"""
+    failures: int = 0
+    """in a row"""
