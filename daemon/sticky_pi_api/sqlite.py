@@ -62,7 +62,7 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> 
     Raises NewerSchemaError when the file knows more steps than this release does.
     """
     while (version := _version(connection)) < len(migrations):
-        from sqlite_utils import Database  # noqa: PLC0415 - costs more than the whole start without it
+        from sqlite_utils import Database
 
         with transaction(connection):
             # Another process may have made the step while this one waited for the lock.

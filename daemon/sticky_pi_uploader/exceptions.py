@@ -1,10 +1,10 @@
 """What can end a command, with the exit status it ends with.
 
-    UploaderError
-    ├── ConfigError        78  the configuration can't be used: every problem at once
-    ├── StateError         74  the state folder can't be made, read or written
-    │   └── OutboxDamagedError   the outbox isn't a database that this release can read
-    └── LockedError        73  another process is at work on the same folders
+UploaderError
+├── ConfigError        78  the configuration can't be used: every problem at once
+├── StateError         74  the state folder can't be made, read or written
+│   └── OutboxDamagedError   the outbox isn't a database that this release can read
+└── LockedError        73  another process is at work on the same folders
 """
 
 from __future__ import annotations

@@ -1,0 +1,57 @@
+"""The outbox: one durable row a picture, and every verb that changes it. The two halves of the daemon meet only here.
+
+    verb                from                                to
+    record              (unknown)                           pending; rejected; conflict with another file here
+    record              all but uploading                   pending, where its bytes changed or it was asked for again;
+                                                            rejected, where they are no picture now; else as it was
+    lose                pending, conflict, rejected         lost
+    claim               pending, due                        uploading
+    confirm             uploading                           uploaded, with the receipt
+    refuse              uploading                           pending, one attempt more; at the last, rejected
+    clash               uploading                           conflict
+    release, postpone,  uploading                           pending, nothing counted
+    recheck, recover
+    reoffer             rejected after refusals, a week     pending
+    change_destination  uploaded, conflict, refused         pending
+    retry               pending, conflict                   pending, due now
+    retry               rejected, lost                      the same, to be read again: then record decides
+
+Each step is `UPDATE … WHERE id = ? AND state IN (…)` with its line of history in one transaction, and tells whether
+it found the picture in a state that it may leave.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ..exceptions import OutboxDamagedError
+from .reader import OutboxReader
+from .recording import Known, Recording
+from .sending import REOFFER_AFTER, Sending
+
+__all__ = ["REOFFER_AFTER", "Known", "Outbox", "OutboxReader", "open_or_rebuild"]
+
+
+class Outbox(Recording, Sending):
+    """The outbox file, open for writing: the verbs of both halves."""
+
+
+def open_or_rebuild(path: str, *, longest_wait: float) -> tuple[Outbox, str | None]:
+    """Open the outbox; a damaged one is put aside for a new one, which the folder and the destination fill again.
+
+    Returns the outbox, and where the damaged one lies now. Raises StateError where it can't be opened.
+    """
+    try:
+        return Outbox(path, longest_wait=longest_wait), None
+    except OutboxDamagedError:
+        aside = _put_aside(path)
+        return Outbox(path, longest_wait=longest_wait), aside
+
+
+def _put_aside(path: str) -> str:
+    aside = f"{path}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    for suffix in ("", "-wal", "-shm"):
+        if os.path.exists(path + suffix):
+            os.replace(path + suffix, aside + suffix)
+    return aside

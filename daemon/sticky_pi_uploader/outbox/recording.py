@@ -1,0 +1,181 @@
+"""The outbox as the intake sees it: what is known of a folder, what is recorded, what is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..models import Fingerprint, Picture, State, Taken
+from .reader import split_path, to_picture
+from .writer import OutboxWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a scan has to know of a recorded picture."""
+
+    fingerprint: Fingerprint | None
+    """None where the file is to be read whatever it looks like"""
+    present: bool
+    """whether it was there at the last look"""
+    missed: bool
+    """whether it is a loss if its file is gone"""
+
+
+class Recording(OutboxWriter):
+    """The verbs of the intake."""
+
+    def known_in(self, folder: str) -> dict[str, Known]:
+        """Map the paths recorded in one folder, relative to the image dir, to what is known of them."""
+        column = split_path(os.path.join(folder, "name"))[0]
+        return dict(map(_known, self._rows("SELECT * FROM pictures WHERE folder = ?", (column,))))
+
+    def folders_to_check(self) -> set[str]:
+        """Name the folders of pictures that would be lost if their file were gone."""
+        rows = self._rows("SELECT DISTINCT folder FROM pictures WHERE state IN ('pending', 'conflict', 'rejected')")
+        return {os.fsdecode(row[0]) for row in rows}
+
+    def paths_to_recheck(self) -> list[str]:
+        """Name the pictures that are to be read again before anything else happens to them."""
+        return [to_picture(row).path for row in self._rows("SELECT * FROM pictures WHERE recheck = 1")]
+
+    def twins(self, taken: Taken) -> list[Picture]:
+        """Find the pictures with the same key and md5 that were recorded under another path."""
+        rows = self._rows(
+            "SELECT * FROM pictures WHERE device = ? AND datetime = ? AND md5 = ? AND NOT (folder = ? AND name = ?)",
+            (taken.device, taken.datetime, taken.md5, *split_path(taken.path)),
+        )
+        return list(map(to_picture, rows))
+
+    def rename(self, picture: Picture, path: str) -> bool:
+        """Record that the file was renamed; False where something is recorded under the new path already."""
+        with self._writing() as connection:
+            if self.at(path) is not None:
+                return False
+            connection.execute("UPDATE pictures SET folder = ?, name = ? WHERE id = ?", (*split_path(path), picture.id))
+            self._note(picture.id, picture.state, f"renamed from {picture.path}".encode(errors="replace").decode())
+            return True
+
+    def record(self, batch: Sequence[Taken]) -> list[Taken]:
+        """Record what ingest made of some files, in one transaction.
+
+        Returns those that have to wait, because the picture is being sent just now.
+        """
+        with self._writing():
+            return [taken for taken in batch if not self._record_one(taken)]
+
+    def set_present(self, path: str, *, present: bool) -> None:
+        """Record whether the file is there, where its absence can't be called a loss; absent ones aren't claimed."""
+        with self._writing() as connection:
+            connection.execute(
+                "UPDATE pictures SET present = ?, recheck = recheck AND state != 'lost' WHERE folder = ? AND name = ?",
+                (int(present), *split_path(path)),
+            )
+
+    def lose(self, picture: Picture) -> bool:
+        """Record that the file is gone before the destination had it."""
+        was = "" if picture.reason is None else f" (it was {picture.state}: {picture.reason})"
+        why = f"gone from the card before it was sent{was}"
+        sources = (State.PENDING, State.CONFLICT, State.REJECTED)
+        return self._move(
+            picture.id, sources, State.LOST, why, {"reason": why, "not_before": None, "recheck": 0, "present": 0}
+        )
+
+    def _record_one(self, taken: Taken) -> bool:
+        row = next(self._rows("SELECT * FROM pictures WHERE folder = ? AND name = ?", split_path(taken.path)), None)
+        if row is None:
+            self._insert(taken)
+            return True
+        known = to_picture(row)
+        if known.state is State.UPLOADING:
+            return False
+        if taken.rejected is not None:
+            self._record_no_picture(known, taken, taken.rejected)
+        elif taken.md5 != known.md5:
+            receipt = "" if known.receipt_md5 is None else f" after it was sent (receipt {known.receipt_md5})"
+            self._overwrite(known, taken, State.PENDING, f"the file changed{receipt}: taken in again")
+        elif known.state is State.LOST or (row["recheck"] and known.state is not State.UPLOADED):
+            self._overwrite(known, taken, State.PENDING, "read again: it is there, and a picture")
+        else:
+            self._touch(known, taken.fingerprint)
+        return True
+
+    def _insert(self, taken: Taken) -> None:
+        state, why = self._first_state(taken)
+        folder, name = split_path(taken.path)
+        reason = None if state is State.PENDING else why
+        values = {**_columns(taken), "folder": folder, "name": name, "state": state.value, "reason": reason}
+        cursor = self._connection.execute(
+            f"INSERT INTO pictures ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",  # noqa: S608
+            list(values.values()),
+        )
+        self._note(cursor.lastrowid, state, why)
+
+    def _first_state(self, taken: Taken) -> tuple[State, str]:
+        if taken.rejected is not None:
+            return State.REJECTED, taken.rejected
+        rivals = self._rows(
+            "SELECT * FROM pictures WHERE device = ? AND datetime = ? AND md5 != ?"
+            " AND state IN ('pending', 'uploading', 'uploaded')",
+            (taken.device, taken.datetime, taken.md5),
+        )
+        for rival in map(to_picture, rivals):
+            why = f"{rival.path} has the same device and time but other contents: both are kept, only that one is sent"
+            return State.CONFLICT, why
+        return State.PENDING, "taken in"
+
+    def _record_no_picture(self, known: Picture, taken: Taken, why: str) -> None:
+        same_file = known.fingerprint == taken.fingerprint
+        if known.state is State.UPLOADED:
+            if not same_file:
+                self._note(known.id, known.state, f"the file here changed after it was sent: {why}")
+            self._touch(known, taken.fingerprint)
+        elif known.state is State.REJECTED and known.reason == why:
+            self._touch(known, taken.fingerprint)
+        else:
+            self._overwrite(known, taken, State.REJECTED, why)
+
+    def _overwrite(self, known: Picture, taken: Taken, state: State, why: str) -> None:
+        reset = {
+            "attempts": 0,
+            "not_before": None,
+            "receipt_md5": None,
+            "uploaded_at": None,
+            "present": 1,
+            "recheck": 0,
+        }
+        reason = None if state is State.PENDING else why
+        self._move(known.id, (known.state,), state, why, {**_columns(taken), **reset, "reason": reason})
+
+    def _touch(self, known: Picture, fingerprint: Fingerprint | None) -> None:
+        values = {**_fingerprint_columns(fingerprint), "present": 1, "recheck": 0}
+        self._move(known.id, (known.state,), known.state, None, values)
+
+
+def _known(row: sqlite3.Row) -> tuple[str, Known]:
+    picture = to_picture(row)
+    unread = row["recheck"] or picture.state is State.LOST
+    missed = picture.state in (State.PENDING, State.CONFLICT, State.REJECTED)
+    return picture.path, Known(None if unread else picture.fingerprint, bool(row["present"]), missed)
+
+
+def _columns(taken: Taken) -> dict[str, Any]:
+    return {
+        **_fingerprint_columns(taken.fingerprint),
+        "device": taken.device,
+        "datetime": taken.datetime,
+        "md5": taken.md5,
+        "suspect": taken.suspect,
+        "metadata": None if taken.metadata is None else json.dumps(dict(taken.metadata)),
+        "file_system": taken.file_system,
+    }
+
+
+def _fingerprint_columns(fingerprint: Fingerprint | None) -> dict[str, int | None]:
+    if fingerprint is None:
+        return {"size": None, "mtime_ns": None, "inode": None}
+    return {"size": fingerprint.size, "mtime_ns": fingerprint.mtime_ns, "inode": fingerprint.inode}

@@ -1,0 +1,76 @@
+"""The outbox's tables, as numbered steps: each is made in one transaction, in order, and never edited afterwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+    from sticky_pi_api.sqlite import Migration
+
+
+def _first_tables(db: Database) -> None:
+    # A name that isn't UTF-8 is kept as a BLOB, so that it compares and comes back byte for byte.
+    db.execute(
+        """
+        CREATE TABLE pictures (
+            id INTEGER PRIMARY KEY,
+            folder TEXT NOT NULL,
+            name TEXT NOT NULL,
+            device TEXT COLLATE NOCASE,
+            datetime TEXT,
+            md5 TEXT,
+            state TEXT NOT NULL
+                CHECK (state IN ('pending', 'uploading', 'uploaded', 'conflict', 'rejected', 'lost')),
+            attempts INTEGER NOT NULL DEFAULT 0,
+            not_before REAL,
+            reason TEXT,
+            receipt_md5 TEXT,
+            uploaded_at REAL,
+            removed_at REAL,
+            suspect TEXT,
+            metadata TEXT,
+            size INTEGER,
+            mtime_ns INTEGER,
+            inode INTEGER,
+            file_system TEXT NOT NULL,
+            present INTEGER NOT NULL DEFAULT 1 CHECK (present IN (0, 1)),
+            recheck INTEGER NOT NULL DEFAULT 0 CHECK (recheck IN (0, 1)),
+            UNIQUE (folder, name),
+            CHECK (state != 'uploaded' OR receipt_md5 IS md5),
+            CHECK (state IN ('rejected', 'lost') OR (device IS NOT NULL AND datetime IS NOT NULL AND md5 IS NOT NULL))
+        )
+        """
+    )
+    db.execute("CREATE INDEX pictures_by_key ON pictures (device, datetime)")
+    db.execute("CREATE INDEX pictures_to_send ON pictures (datetime) WHERE state = 'pending'")
+    db.execute("CREATE INDEX pictures_by_state ON pictures (state)")
+    db.execute("CREATE INDEX pictures_to_recheck ON pictures (id) WHERE recheck = 1")
+    db.execute(
+        """
+        CREATE TABLE history (
+            id INTEGER PRIMARY KEY,
+            picture_id INTEGER NOT NULL REFERENCES pictures (id) ON DELETE CASCADE,
+            at REAL NOT NULL,
+            state TEXT NOT NULL,
+            why TEXT NOT NULL
+        )
+        """
+    )
+    db.execute("CREATE INDEX history_by_picture ON history (picture_id)")
+    db.execute(
+        """
+        CREATE TABLE destinations (
+            url TEXT PRIMARY KEY,
+            configured INTEGER NOT NULL CHECK (configured IN (0, 1)),
+            state TEXT NOT NULL DEFAULT 'unknown',
+            reason TEXT,
+            retry_at REAL,
+            failures INTEGER NOT NULL DEFAULT 0,
+            accepted_at REAL
+        )
+        """
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (_first_tables,)

@@ -1,0 +1,100 @@
+"""Transactions, and the one way in which a picture's row changes its state."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from sticky_pi_api import sqlite
+
+from ..exceptions import StateError
+from ..models import State
+from .reader import OutboxReader, plain_errors
+from .schema import MIGRATIONS
+
+
+class OutboxWriter(OutboxReader):
+    """The outbox file, open for writing; one for each process, shared by its threads."""
+
+    def __init__(self, path: str, *, longest_wait: float, clock: Callable[[], float] = time.time) -> None:
+        """Open the file at `path`, made or migrated where needed.
+
+        A picture whose `not_before` is more than `longest_wait` seconds ahead is due: the clock was changed.
+        Raises OutboxDamagedError, or StateError where it can't be opened for another reason.
+        """
+        super().__init__(_open(path), path)
+        self._lock = threading.RLock()
+        self._longest_wait = longest_wait
+        self._clock = clock
+
+    def _rows(self, query: str, values: Any = ()) -> Iterator[sqlite3.Row]:
+        # Fetched whole: another thread's rollback would break off a cursor that is still open.
+        with self._lock, plain_errors(self._path):
+            return iter(self._connection.execute(query, values).fetchall())
+
+    @contextmanager
+    def _writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Hold one transaction; inside another it is part of that one. Not durable: a power cut may undo it."""
+        with self._lock, plain_errors(self._path):
+            if self._connection.in_transaction:
+                yield self._connection
+                return
+            if not durable:
+                self._connection.execute("PRAGMA synchronous = NORMAL")
+            try:
+                with sqlite.transaction(self._connection):
+                    yield self._connection
+            finally:
+                if not durable:
+                    self._connection.execute("PRAGMA synchronous = FULL")
+
+    def _move(
+        self,
+        picture_id: int,
+        sources: Iterable[State],
+        target: State,
+        why: str | None = None,
+        values: Mapping[str, Any] | None = None,
+        *,
+        durable: bool = True,
+    ) -> bool:
+        """Change the state, with its line of history unless `why` is None; False if it was in none of `sources`."""
+        states = [state.value for state in sources]
+        changes = {**(values or {}), "state": target.value}
+        assignments = ", ".join(f"{name} = ?" for name in changes)
+        marks = ", ".join("?" * len(states))
+        with self._writing(durable=durable) as connection:
+            cursor = connection.execute(
+                f"UPDATE pictures SET {assignments} WHERE id = ? AND state IN ({marks})",  # noqa: S608 - names are ours
+                [*changes.values(), picture_id, *states],
+            )
+            if cursor.rowcount == 0:
+                return False
+            if why is not None:
+                self._note(picture_id, target, why)
+            return True
+
+    def _note(self, picture_id: int | None, state: State, why: str) -> None:
+        self._connection.execute(
+            "INSERT INTO history (picture_id, at, state, why) VALUES (?, ?, ?, ?)",
+            (picture_id, self._clock(), state.value, why),
+        )
+
+
+def _open(path: str) -> sqlite3.Connection:
+    with plain_errors(path):
+        connection = sqlite.connect(path, shared_between_threads=True)
+        try:
+            sqlite.migrate(connection, MIGRATIONS)
+            connection.execute("SELECT 1 FROM pictures LIMIT 1").fetchall()
+        except sqlite.NewerSchemaError as error:
+            connection.close()
+            raise StateError(f"the outbox {path} was written by a newer release: {error}") from error
+        except BaseException:
+            connection.close()
+            raise
+    return connection
