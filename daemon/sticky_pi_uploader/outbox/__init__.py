@@ -30,11 +30,16 @@ from .reader import OutboxReader
 from .recording import Known, Recording
 from .sending import REOFFER_AFTER, Sending
 
-__all__ = ["REOFFER_AFTER", "Known", "Outbox", "OutboxReader", "open_or_rebuild"]
+__all__ = ["REOFFER_AFTER", "Known", "Outbox", "OutboxReader", "open_or_rebuild", "outbox_path"]
 
 
 class Outbox(Recording, Sending):
     """The outbox file, open for writing: the verbs of both halves."""
+
+
+def outbox_path(state_dir: str) -> str:
+    """Say where the outbox of a state folder lies."""
+    return os.path.join(state_dir, "outbox.db")
 
 
 def open_or_rebuild(path: str, *, longest_wait: float) -> tuple[Outbox, str | None]:

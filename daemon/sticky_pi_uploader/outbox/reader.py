@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -12,7 +13,8 @@ from typing import Any, Self
 from ..exceptions import OutboxDamagedError, StateError
 from ..models import Destination, DestinationState, Event, Fingerprint, Picture, State
 
-_DAMAGE = ("malformed", "not a database", "encrypted", "no such table", "no such column", "disk image")
+_DAMAGE = ("malformed", "not a database", "encrypted", "no such table", "no such column", "disk image", "decode")
+_HOPELESS = 20_000  # rows in a row that can't be read; one damaged inner page holds fewer
 
 
 @contextmanager
@@ -70,6 +72,21 @@ def to_picture(row: sqlite3.Row) -> Picture:
     )
 
 
+def _connect(path: str) -> sqlite3.Connection:
+    quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    # Without a writer there is no WAL index, and only the owner could make one: read the file as it lies.
+    mode = "mode=ro" if os.path.exists(path + "-wal") else "immutable=1"
+    connection = sqlite3.connect(f"file:{quoted}?{mode}", uri=True, timeout=10)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _require_tables(connection: sqlite3.Connection, path: str) -> None:
+    if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None:
+        raise FileNotFoundError(errno.ENOENT, "nothing is recorded yet", path)
+    connection.execute("SELECT 1 FROM pictures LIMIT 1")
+
+
 class OutboxReader:
     """The questions that change nothing. `Outbox` adds the verbs."""
 
@@ -82,21 +99,27 @@ class OutboxReader:
     def open_readonly(cls, path: str) -> OutboxReader:
         """Open the file at `path` without ever writing to it.
 
-        Raises FileNotFoundError, PermissionError, or StateError where it can't be opened otherwise.
+        Raises FileNotFoundError (also where its tables are still to be made), PermissionError, or StateError where
+        it can't be opened otherwise.
         """
         with open(path, "rb"):  # SQLite's own message doesn't tell these two from the rest
             pass
-        quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
         with plain_errors(path):
-            # Without a writer there is no WAL index, and only the owner could make one: read the file as it lies.
-            mode = "mode=ro" if os.path.exists(path + "-wal") else "immutable=1"
-            connection = sqlite3.connect(f"file:{quoted}?{mode}", uri=True, timeout=10)
-            connection.row_factory = sqlite3.Row
+            connection = _connect(path)
             try:
-                connection.execute("SELECT 1 FROM pictures LIMIT 1")
+                _require_tables(connection, path)
             except BaseException:
                 connection.close()
                 raise
+        return cls(connection, path)
+
+    @classmethod
+    def open_damaged(cls, path: str) -> OutboxReader:
+        """Open what `open_readonly` found damaged: a file that was cut short can then be read up to there."""
+        with plain_errors(path):
+            connection = _connect(path)
+            # Nothing is written: it also makes SQLite believe the file's length rather than its header.
+            connection.execute("PRAGMA writable_schema = ON")
         return cls(connection, path)
 
     def __enter__(self) -> Self:
@@ -122,21 +145,39 @@ class OutboxReader:
         wanted = list(states) or list(State)
         marks = ", ".join("?" * len(wanted))
         query = f"SELECT * FROM pictures WHERE state IN ({marks}) ORDER BY datetime, folder, name"  # noqa: S608
-        yield from map(to_picture, self._rows(query, wanted))
+        yield from map(self._picture, self._rows(query, wanted))
+
+    def salvage(self) -> Iterator[Picture]:
+        """Yield the pictures of a damaged outbox that can still be read, in the order in which they were recorded."""
+        after = failures = 0
+        while failures < _HOPELESS:
+            try:
+                rows = self._rows("SELECT * FROM pictures WHERE id > ? ORDER BY id LIMIT 1", (after,))
+                picture = next(map(self._picture, rows), None)
+            except StateError:
+                after += 1
+                failures += 1
+                continue
+            if picture is None:
+                return
+            after, failures = picture.id, 0
+            yield picture
 
     def at(self, path: str) -> Picture | None:
         """Find the picture recorded at this path, relative to the image dir."""
         rows = self._rows("SELECT * FROM pictures WHERE folder = ? AND name = ?", split_path(path))
-        return next(map(to_picture, rows), None)
+        return next(map(self._picture, rows), None)
 
     def named(self, name: str) -> list[Picture]:
         """Find the pictures with this file name, whatever folder they are in."""
-        return [to_picture(row) for row in self._rows("SELECT * FROM pictures WHERE name = ?", (_column(name),))]
+        rows = self._rows("SELECT * FROM pictures WHERE name = ?", (_column(name),))
+        return list(map(self._picture, rows))
 
     def history(self, picture: Picture) -> list[Event]:
         """Tell what happened to a picture, oldest first."""
         rows = self._rows("SELECT at, state, why FROM history WHERE picture_id = ? ORDER BY id", (picture.id,))
-        return [Event(row["at"], State(row["state"]), row["why"]) for row in rows]
+        with self._sound():
+            return [Event(float(row["at"]), State(row["state"]), row["why"]) for row in rows]
 
     def oldest_pending(self) -> str | None:
         """Give the datetime of the oldest picture still to be sent."""
@@ -151,9 +192,21 @@ class OutboxReader:
     def destination(self, url: str) -> Destination:
         """Tell how the destination at `url` answered when it was last asked."""
         for row in self._rows("SELECT * FROM destinations WHERE url = ?", (url,)):
-            state = DestinationState(row["state"])
-            return Destination(url, state, row["reason"], row["retry_at"], row["failures"])
+            with self._sound():
+                state = DestinationState(row["state"])
+                return Destination(url, state, row["reason"], row["retry_at"], row["failures"])
         return Destination(url)
+
+    def _picture(self, row: sqlite3.Row) -> Picture:
+        with self._sound():
+            return to_picture(row)
+
+    @contextmanager
+    def _sound(self) -> Iterator[None]:
+        try:
+            yield
+        except (TypeError, ValueError) as error:
+            raise OutboxDamagedError(f"the outbox {self._path} is damaged: {error}") from error
 
     def _rows(self, query: str, values: Any = ()) -> Iterator[sqlite3.Row]:
         with plain_errors(self._path):
