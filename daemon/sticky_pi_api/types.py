@@ -1,0 +1,55 @@
+"""The shapes that the client library takes and gives: rows, requests, and what became of each picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import IO, Any
+
+FilePath = str | os.PathLike[str]
+"""Where a file is; bytes that are not UTF-8 as surrogate escapes"""
+
+FileOrPath = FilePath | IO[bytes]
+"""A file, by its path or opened for reading bytes"""
+
+DatetimeLike = datetime | str
+"""UTC: a naive datetime, `YYYY-MM-DD_HH-MM-SS` or `YYYY-MM-DDTHH:MM:SSZ`"""
+
+Info = Mapping[str, Any]
+"""One entry of a request, such as `{"device": …, "datetime": …}`"""
+
+Row = dict[str, Any]
+"""One row of an answer: the columns of the table by name, datetimes naive in UTC, and `url`"""
+
+
+class Outcome(StrEnum):
+    """What became of one picture of a `put_images`."""
+
+    STORED = "stored"
+    """the destination holds it now, and didn't before"""
+    HELD = "held"
+    """the destination held the same bytes already"""
+    CONFLICT = "conflict"
+    """the destination holds another picture under the same device and datetime"""
+    REFUSED = "refused"
+    """it can't be stored as it is; nothing was wrong with the destination"""
+    DOUBTFUL = "doubtful"
+    """it went out, and no answer said whether it was stored"""
+    UNSENT = "unsent"
+    """it was not stored, for a reason that is not the picture's: it may go later as it is"""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOutcome:
+    """One picture of a `put_images`, and what became of it."""
+
+    file: str
+    """its path as it was given, or the file name of a parsed picture that has no path"""
+    outcome: Outcome
+    row: Row | None = None
+    """the destination's metadata, where it holds the picture or another one under the same key"""
+    error: Exception | None = None
+    """why, where the outcome is neither stored nor held"""
