@@ -1,0 +1,76 @@
+"""A picture's file name, `<device>.<YYYY-MM-DD_HH-MM-SS>.jpg`: the truth about which picture it is."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from datetime import datetime
+
+from sticky_pi_api.exceptions import FilenameError, printable
+
+EARLIEST = datetime(2019, 11, 1)  # noqa: DTZ001 - naive datetimes are UTC throughout
+"""No Sticky Pi existed before: a picture that says so comes from a trap whose clock wasn't set."""
+
+_DEVICE = re.compile(r"[0-9a-f]{8}", re.IGNORECASE | re.ASCII)
+_DATETIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)_(\d\d)-(\d\d)-(\d\d)", re.ASCII)
+_FIELDS = 3
+
+
+def parse_filename(name: str) -> tuple[str, datetime]:
+    """Return the device, as it is written, and the datetime (naive, UTC) of a picture's name or path.
+
+    Raises FilenameError, whose reason says of each wrong field what is wrong with it.
+    """
+    fields = os.path.basename(name).split(".")
+    if len(fields) != _FIELDS:
+        raise FilenameError(
+            name,
+            f"its name has {len(fields)} fields between dots, where a picture's has {_FIELDS}: "
+            "<device>.<YYYY-MM-DD_HH-MM-SS>.jpg",
+        )
+    device, text, extension = fields
+    if faults := [*_device_faults(device), *_datetime_faults(text), *_extension_faults(extension)]:
+        raise FilenameError(name, "; ".join(faults))
+    return device, _read_datetime(text)
+
+
+def format_filename(device: str, when: datetime) -> str:
+    """Return the one way to write the name of a device's picture."""
+    return f"{device}.{when:%Y-%m-%d_%H-%M-%S}.jpg"
+
+
+def _device_faults(device: str) -> Iterator[str]:
+    if not _DEVICE.fullmatch(device):
+        yield f"the device in its name, '{_shown(device)}', isn't 8 hexadecimal digits"
+
+
+def _datetime_faults(text: str) -> Iterator[str]:
+    if not _DATETIME.fullmatch(text):
+        yield f"the datetime in its name, '{_shown(text)}', isn't written as YYYY-MM-DD_HH-MM-SS"
+        return
+    try:
+        when = _read_datetime(text)
+    except ValueError as error:
+        yield f"the datetime in its name, '{text}', doesn't exist: {error}"
+        return
+    if when < EARLIEST:
+        yield f"the datetime in its name, '{text}', is before {EARLIEST:%Y-%m-%d}: the trap's clock wasn't set"
+
+
+def _extension_faults(extension: str) -> Iterator[str]:
+    if extension.lower() != "jpg":
+        yield f"the extension in its name, '{_shown(extension)}', isn't jpg"
+
+
+def _read_datetime(text: str) -> datetime:
+    match = _DATETIME.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    return datetime(*map(int, match.groups()))  # type: ignore[arg-type] # noqa: DTZ001 - naive datetimes are UTC
+
+
+def _shown(field: str) -> str:
+    longest = 40
+    text = printable(field)
+    return text if len(text) <= longest else f"{text[:longest]}…"
