@@ -1,0 +1,182 @@
+"""One picture of a trap: its metadata, checksum and thumbnails, from one read of its bytes and one decode."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
+
+from sticky_pi_api.exceptions import DamagedImageError, FilenameError, ImageChangedError, MetadataError
+from sticky_pi_api.filename import format_filename, parse_filename
+from sticky_pi_api.types import FileOrPath, FilePath
+from sticky_pi_api.utils import open_regular, string_to_datetime
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_SIZE = 100_000_000
+"""bytes; the servers take no more in one request"""
+
+
+class ImageParser(dict[str, Any]):
+    """What there is to know of one picture: a dict of its metadata, with its bytes and thumbnails as properties.
+
+    Keys: `device`, `datetime` (naive, UTC), `md5`, `width`, `height` (pixels), and those that the trap's generation
+    has of `lng`, `lat` (degrees), `alt` (m), `temp` (°C), `hum` (%), `device_version`, `bat` (%), `lum`, `but`,
+    `no_flash_exposure_time` (s), `no_flash_iso`, `no_flash_bv`, `no_flash_shutter_speed`.
+    """
+
+    suspect: str | None
+    """why the picture, though whole, deserves a look: a hole in its data, a value that is none"""
+
+    path: str | None
+    """where its bytes can be read again; None for a file-like object that isn't a file on disk"""
+
+    def __init__(self, file: FileOrPath) -> None:
+        """Read and parse `file`: a path, or a file-like object with a `name` (or `filename`), left at position 0.
+
+        Raises ImageError (its subclasses say what is wrong with the picture) and OSError.
+        """
+        super().__init__()
+        if isinstance(file, str | os.PathLike):
+            name = self.path = os.fspath(file)
+        else:
+            name, self.path = _name_of(file), _path_of(file)
+        device, when = parse_filename(name)
+        self._blob: bytes | None = _read_all(file, name)
+        md5 = hashlib.md5(self._blob, usedforsecurity=False).hexdigest()
+        self.update(device=device, datetime=when, md5=md5)
+        with _blaming(name, md5):
+            self._parse(self._blob)
+
+    @classmethod
+    def restore(
+        cls,
+        path: FilePath,
+        fields: Mapping[str, Any],
+        thumbnail_jpeg: bytes,
+        thumbnail_mini_jpeg: bytes,
+        *,
+        suspect: str | None = None,
+    ) -> ImageParser:
+        """Return the parser of a picture that was parsed earlier, perhaps by another process: nothing is read.
+
+        `fields` are the items that it had then (`datetime` may be text).
+        """
+        parser = cls.__new__(cls)
+        dict.__init__(parser, fields)
+        parser["datetime"] = string_to_datetime(fields["datetime"])
+        parser.path, parser.suspect, parser._blob = os.fspath(path), suspect, None  # noqa: SLF001 - one of us
+        parser.thumbnail_jpeg, parser.thumbnail_mini_jpeg = thumbnail_jpeg, thumbnail_mini_jpeg
+        return parser
+
+    @property
+    def filename(self) -> str:
+        """The name of the picture's file, its extension in lower case."""
+        return format_filename(self["device"], self["datetime"])
+
+    @property
+    def file_blob(self) -> bytes:
+        """The picture's bytes: those that were parsed, or else read again and checked against the md5.
+
+        Raises ImageChangedError where they are others now, and OSError.
+        """
+        if self._blob is not None:
+            return self._blob
+        if self.path is None:
+            raise FileNotFoundError(f"{self.filename}: its bytes were not kept, and it has no path to read them from")
+        blob = _read_all(self.path, self.path)
+        md5 = hashlib.md5(blob, usedforsecurity=False).hexdigest()
+        if md5 != self["md5"]:
+            raise ImageChangedError(
+                self.path, f"its bytes are no longer those that were parsed (md5 {self['md5']})", md5
+            )
+        return blob
+
+    def forget_blob(self) -> None:
+        """Drop the bytes, where they can be read again: from here on `file_blob` reads them each time."""
+        if self.path is not None:
+            self._blob = None
+
+    @property
+    def thumbnail(self) -> Image:
+        """The picture, decoded, at a size that fits in 512x384 pixels."""
+        from sticky_pi_api.decode import open_thumbnail
+
+        return open_thumbnail(self.thumbnail_jpeg)
+
+    @property
+    def thumbnail_mini(self) -> Image:
+        """The picture, decoded, at a size that fits in 128x96 pixels."""
+        from sticky_pi_api.decode import open_thumbnail
+
+        return open_thumbnail(self.thumbnail_mini_jpeg)
+
+    def _parse(self, blob: bytes) -> None:
+        # A restored picture needs none of these, and Pillow costs more than all the rest of a start.
+        from sticky_pi_api.decode import most_pixels, thumbnails
+        from sticky_pi_api.jpeg import read_jpeg
+        from sticky_pi_api.metadata import read_metadata
+
+        jpeg = read_jpeg(blob, most_pixels())
+        fields, doubts = read_metadata(jpeg.exif)
+        self.thumbnail_jpeg, self.thumbnail_mini_jpeg = thumbnails(jpeg)
+        self.update(width=jpeg.width, height=jpeg.height, **fields)
+        if jpeg.has_hole:
+            doubts.insert(0, "a part of its data was never written: there are zero bytes in its place")
+        self.suspect = "; ".join(doubts) or None
+
+
+@contextmanager
+def _blaming(name: str, md5: str) -> Iterator[None]:
+    from sticky_pi_api.exif import ExifError
+    from sticky_pi_api.jpeg import JpegError
+
+    try:
+        yield
+    except JpegError as error:
+        raise DamagedImageError(name, str(error), md5) from error
+    except ExifError as error:
+        raise MetadataError(name, str(error), md5) from error
+
+
+def _name_of(file: IO[bytes]) -> str:
+    for attribute in ("name", "filename"):
+        if isinstance(name := getattr(file, attribute, None), str):
+            return name
+    raise FilenameError(type(file).__name__, "the file-like object has no name, which says what a picture is of")
+
+
+def _path_of(file: IO[bytes]) -> str | None:
+    """Return where a file-like object's bytes are on disk, if they are."""
+    name = getattr(file, "name", None)
+    try:
+        return name if isinstance(name, str) and file.fileno() >= 0 else None
+    except (AttributeError, OSError):  # io.BytesIO and its like
+        return None
+
+
+def _read_all(file: FileOrPath, name: str) -> bytes:
+    if isinstance(file, str | os.PathLike):
+        with open_regular(file) as stream:
+            _check_size(os.fstat(stream.fileno()).st_size, name)
+            return _read_stream(stream, name)
+    try:
+        _check_size(file.seek(0, os.SEEK_END), name)
+        file.seek(0)
+        return _read_stream(file, name)
+    finally:
+        file.seek(0)
+
+
+def _read_stream(stream: IO[bytes], name: str) -> bytes:
+    blob = stream.read(MAX_SIZE + 1)
+    _check_size(len(blob), name)
+    return blob
+
+
+def _check_size(size: int, name: str) -> None:
+    if size > MAX_SIZE:
+        raise DamagedImageError(name, f"it is larger than the {MAX_SIZE // 10**6} MB that a picture can have")
