@@ -34,14 +34,15 @@ class Recording(OutboxWriter):
         column = split_path(os.path.join(folder, "name"))[0]
         return dict(map(_known, self._rows("SELECT * FROM pictures WHERE folder = ?", (column,))))
 
+    def known_at(self, path: str) -> Known | None:
+        """Tell what is known of one path."""
+        rows = self._rows("SELECT * FROM pictures WHERE folder = ? AND name = ?", split_path(path))
+        return next((known for _, known in map(_known, rows)), None)
+
     def folders_to_check(self) -> set[str]:
         """Name the folders of pictures that would be lost if their file were gone."""
         rows = self._rows("SELECT DISTINCT folder FROM pictures WHERE state IN ('pending', 'conflict', 'rejected')")
         return {os.fsdecode(row[0]) for row in rows}
-
-    def paths_to_recheck(self) -> list[str]:
-        """Name the pictures that are to be read again before anything else happens to them."""
-        return [to_picture(row).path for row in self._rows("SELECT * FROM pictures WHERE recheck = 1")]
 
     def twins(self, taken: Taken) -> list[Picture]:
         """Find the pictures with the same key and md5 that were recorded under another path."""
@@ -57,7 +58,7 @@ class Recording(OutboxWriter):
             if self.at(path) is not None:
                 return False
             connection.execute("UPDATE pictures SET folder = ?, name = ? WHERE id = ?", (*split_path(path), picture.id))
-            self._note(picture.id, picture.state, f"renamed from {picture.path}".encode(errors="replace").decode())
+            self._note(picture.id, picture.state, f"renamed from {picture.path!a}")
             return True
 
     def record(self, batch: Sequence[Taken]) -> list[Taken]:
@@ -72,7 +73,7 @@ class Recording(OutboxWriter):
         """Record whether the file is there, where its absence can't be called a loss; absent ones aren't claimed."""
         with self._writing() as connection:
             connection.execute(
-                "UPDATE pictures SET present = ?, recheck = recheck AND state != 'lost' WHERE folder = ? AND name = ?",
+                "UPDATE pictures SET present = ? WHERE folder = ? AND name = ?",
                 (int(present), *split_path(path)),
             )
 

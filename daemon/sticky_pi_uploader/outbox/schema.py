@@ -45,7 +45,6 @@ def _first_tables(db: Database) -> None:
     db.execute("CREATE INDEX pictures_by_key ON pictures (device, datetime)")
     db.execute("CREATE INDEX pictures_to_send ON pictures (datetime) WHERE state = 'pending'")
     db.execute("CREATE INDEX pictures_by_state ON pictures (state)")
-    db.execute("CREATE INDEX pictures_to_recheck ON pictures (id) WHERE recheck = 1")
     db.execute(
         """
         CREATE TABLE history (

@@ -31,11 +31,11 @@ class Sending(OutboxWriter):
     def next_due(self) -> float | None:
         """Tell in how many seconds a picture falls due (0: now), or None where none is waiting."""
         now = self._clock()
-        due = self._value(
+        query = (
             "SELECT min(CASE WHEN not_before IS NULL OR not_before > :now + :longest THEN :now ELSE not_before END)"
-            f" FROM pictures WHERE {_SENDABLE}",
-            {"now": now, "longest": self._longest_wait},
+            f" FROM pictures WHERE {_SENDABLE}"
         )
+        due = self._value(query, {"now": now, "longest": self._longest_wait})
         return None if due is None else max(0.0, due - now)
 
     def confirm(self, picture: Picture, receipt_md5: str, why: str, *, accepted_by: str | None = None) -> bool:
@@ -137,6 +137,7 @@ class Sending(OutboxWriter):
             values: dict[str, Any] = {"not_before": None, "reason": None}
             return self._move(picture.id, (picture.state,), State.PENDING, why, values)
         if picture.state in (State.REJECTED, State.LOST):
+            # The intake reads it again, and decides; a lost one only if its file is back.
             return self._move(picture.id, (picture.state,), picture.state, why, {"recheck": 1})
         return False
 
@@ -145,9 +146,11 @@ class Sending(OutboxWriter):
         with self._writing() as connection:
             connection.execute("UPDATE destinations SET retry_at = NULL WHERE configured = 1")
 
-    def data_version(self) -> int:
-        """Give a number that changes whenever another process writes to the outbox."""
-        return int(self._value("PRAGMA data_version"))
+    def changed_by_another(self) -> bool:
+        """Tell whether another process wrote to the outbox since this was last asked."""
+        version = int(self._value("PRAGMA data_version"))
+        changed, self._seen_version = version != self._seen_version, version
+        return changed
 
     def _choose(self, most: int) -> Iterator[Picture]:
         chosen: set[tuple[str | None, str | None]] = set()

@@ -30,6 +30,7 @@ class OutboxWriter(OutboxReader):
         self._lock = threading.RLock()
         self._longest_wait = longest_wait
         self._clock = clock
+        self._seen_version = int(self._value("PRAGMA data_version"))
 
     def _rows(self, query: str, values: Any = ()) -> Iterator[sqlite3.Row]:
         # Fetched whole: another thread's rollback would break off a cursor that is still open.

@@ -1,0 +1,131 @@
+"""Makes of one file what the outbox records: one read of its bytes, name, end, EXIF, md5, one reduced decode.
+
+A file that is whole is settled at once. One that isn't may still be being written: the intake decides when to believe
+it. The bytes of a picture are flushed before it counts as taken in: the camera doesn't do that.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import IO, TYPE_CHECKING, Final
+
+from .models import Candidate, Taken
+from .scan import fingerprint_of
+from .thumbnails import ThumbnailFolder, Thumbnails
+
+if TYPE_CHECKING:
+    from sticky_pi_api.image_parser import ImageParser
+
+FAR_FUTURE: Final = 86400.0
+"""Seconds ahead of the trap's clock from which a picture's time is doubted."""
+
+_CLOCK_WAS_SET: Final = datetime(2019, 11, 1, tzinfo=UTC).timestamp()
+"""Unix time before which a clock can't be right: the platform is younger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What became of one file."""
+
+    taken: Taken
+    settled: bool
+    """False where it is no picture as it stands, and may be one that is still being written"""
+
+
+class Ingest:
+    """Takes in the files of one image dir."""
+
+    def __init__(self, image_dir: str, thumbnails: ThumbnailFolder, clock: Callable[[], float]) -> None:
+        """Keep the thumbnails of what is taken in; `clock` gives the Unix time, to doubt pictures from the future."""
+        self._image_dir = image_dir
+        self._thumbnails = thumbnails
+        self._clock = clock
+
+    def take_in(self, candidate: Candidate, file_system: str) -> Ingested:
+        """Read a candidate's file and say what it is.
+
+        Raises FileNotFoundError where it is gone, and OSError where its thumbnails can't be written.
+        """
+        taken = Taken(candidate.path, None, file_system)
+        try:
+            file = open(os.path.join(self._image_dir, candidate.path), "rb", opener=_open_regular)  # noqa: SIM115
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            return _unreadable(taken, error)
+        with file:
+            return self._read(file, taken)
+
+    def _read(self, file: IO[bytes], taken: Taken) -> Ingested:
+        from sticky_pi_api.exceptions import ImageError
+        from sticky_pi_api.image_parser import ImageParser
+
+        before = fingerprint_of(os.fstat(file.fileno()))
+        device, taken_at = _key_in_name(taken.path)
+        taken = replace(taken, fingerprint=before, device=device, datetime=taken_at)
+        try:
+            parser = ImageParser(file)
+            os.fsync(file.fileno())
+        except ImageError as error:
+            return Ingested(replace(taken, md5=error.md5, rejected=error.reason), settled=False)
+        except OSError as error:
+            return _unreadable(taken, error)
+        if fingerprint_of(os.fstat(file.fileno())) != before:
+            return Ingested(replace(taken, rejected="it changed while it was read"), settled=False)
+        return Ingested(self._keep(parser, taken), settled=True)
+
+    def _keep(self, parser: ImageParser, taken: Taken) -> Taken:
+        md5 = str(parser["md5"])
+        self._thumbnails.keep(md5, Thumbnails(parser.thumbnail_jpeg, parser.thumbnail_mini_jpeg))
+        fields = {name: value for name, value in parser.items() if name not in ("device", "datetime", "md5")}
+        doubts = [doubt for doubt in (parser.suspect, self._doubt_time(parser["datetime"])) if doubt]
+        return replace(taken, md5=md5, metadata=fields, suspect="; ".join(doubts) or None)
+
+    def _doubt_time(self, taken_at: datetime) -> str | None:
+        now = self._clock()
+        if _CLOCK_WAS_SET <= now < taken_at.replace(tzinfo=UTC).timestamp() - FAR_FUTURE:
+            return "dated in the future: the camera's clock was wrong, or the trap's is"
+        return None
+
+
+def sync_folder(path: str) -> None:
+    """Flush a folder's entries, so that the files in it are found after a power cut. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Open without following a link or waiting for a FIFO's writer; something else than a file counts as gone."""
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        if os.path.islink(path):
+            raise FileNotFoundError(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(path)
+    return descriptor
+
+
+def _key_in_name(path: str) -> tuple[str, str] | tuple[None, None]:
+    from sticky_pi_api.exceptions import FilenameError
+    from sticky_pi_api.filename import parse_filename
+
+    try:
+        device, taken_at = parse_filename(os.path.basename(path))
+    except FilenameError:
+        return None, None
+    return device, taken_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _unreadable(taken: Taken, error: OSError) -> Ingested:
+    # Without a fingerprint, every scan looks at it again: it may become readable without changing.
+    return Ingested(replace(taken, fingerprint=None, rejected=f"can't be read: {error.strerror}"), settled=False)

@@ -1,0 +1,109 @@
+"""Finds candidates: regular files named *.jpg below the image dir. Reads names and stats, never contents."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import stat
+from collections.abc import Collection, Iterator
+
+from .models import Candidate, Fingerprint
+
+log = logging.getLogger(__name__)
+
+_LARGEST_INODE = 2**63 - 1
+
+
+class Scanner:
+    """Walks one image dir. Symbolic links, hidden names and the folders in `ignored` are never followed or entered."""
+
+    def __init__(self, image_dir: str, ignored: Collection[str] = ()) -> None:
+        """Walk `image_dir`; `ignored` are absolute folders: the daemon's state, and the embedded store."""
+        self.image_dir = image_dir
+        self._ignored = {os.path.relpath(folder, image_dir) for folder in ignored}
+        self._complained: set[str] = set()
+
+    def is_candidate_name(self, path: str) -> bool:
+        """Tell whether a path relative to the image dir is one that a picture can have."""
+        folder, name = os.path.split(path)
+        return name.lower().endswith(".jpg") and not name.startswith(".") and self.is_watched_folder(folder)
+
+    def is_watched_folder(self, path: str) -> bool:
+        """Tell whether a folder, relative to the image dir, is one that pictures are looked for in."""
+        parts = path.split(os.sep) if path else []
+        if any(part.startswith(".") for part in parts):
+            return False
+        return not any(os.sep.join(parts[: depth + 1]) in self._ignored for depth in range(len(parts)))
+
+    def look(self, path: str) -> Candidate | None:
+        """Look at one path; None where no candidate is there (any more)."""
+        if not self.is_candidate_name(path):
+            return None
+        try:
+            return _candidate(path, os.lstat(os.path.join(self.image_dir, path)))
+        except OSError as error:
+            self._complain(path, error)
+            return None
+
+    def folders(self, below: str = "") -> list[str]:
+        """List a folder and all folders below it, those with the latest names (the newest dates) first."""
+        found, level = [], [below]
+        while level:
+            found.extend(level)
+            level = [deeper for folder in level for deeper in self._subfolders(folder)]
+        return sorted(found, key=os.path.basename, reverse=True)
+
+    def candidates(self, folder: str) -> list[Candidate] | None:
+        """List the candidates that lie directly in a folder, newest first by their names; None if it can't be read."""
+        try:
+            with os.scandir(os.path.join(self.image_dir, folder)) as entries:
+                found = [candidate for entry in entries for candidate in self._candidate_of(entry, folder)]
+        except OSError as error:
+            self._complain(folder, error)
+            return None
+        return sorted(found, key=_time_in_name, reverse=True)
+
+    def _candidate_of(self, entry: os.DirEntry[str], folder: str) -> Iterator[Candidate]:
+        path = os.path.join(folder, entry.name)
+        if self.is_candidate_name(path):
+            with contextlib.suppress(FileNotFoundError):
+                candidate = _candidate(path, entry.stat(follow_symlinks=False))
+                if candidate is not None:
+                    yield candidate
+
+    def _subfolders(self, folder: str) -> list[str]:
+        try:
+            with os.scandir(os.path.join(self.image_dir, folder)) as entries:
+                paths = [os.path.join(folder, entry.name) for entry in entries if _is_visible_folder(entry)]
+        except OSError as error:
+            self._complain(folder, error)
+            return []
+        return [path for path in paths if path not in self._ignored]
+
+    def _complain(self, path: str, error: OSError) -> None:
+        """Say once, and not at every scan, what can't be read; what is gone is no news."""
+        gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+        if path not in self._complained and not gone and os.path.basename(path) != "lost+found":
+            self._complained.add(path)
+            log.warning("%s can't be read, so no picture there is seen: %s", path or self.image_dir, error.strerror)
+
+
+def _is_visible_folder(entry: os.DirEntry[str]) -> bool:
+    return not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+
+
+def _candidate(path: str, status: os.stat_result) -> Candidate | None:
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return Candidate(path, fingerprint_of(status))
+
+
+def fingerprint_of(status: os.stat_result) -> Fingerprint:
+    """Take from a file's status what tells whether it changed."""
+    return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino & _LARGEST_INODE)
+
+
+def _time_in_name(candidate: Candidate) -> str:
+    fields = os.path.basename(candidate.path).split(".")
+    return fields[1] if len(fields) > 1 else ""

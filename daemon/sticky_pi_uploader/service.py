@@ -1,0 +1,152 @@
+"""The two ways in which the daemon works: `run`, until it is told to stop, and `drain`, until nothing is left to do."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from .exceptions import ConfigError, StateError
+from .folders import image_dir_problem
+from .models import State
+from .notify import notify
+from .session import Session
+from .signals import Signals
+
+if TYPE_CHECKING:
+    from .config import Config
+
+log = logging.getLogger(__name__)
+
+FOLDER_WAIT: Final = 5.0
+"""Seconds between two looks for an image folder that isn't there."""
+
+GLANCE: Final = 0.5
+"""Seconds that `drain` sleeps at most while the intake is at work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a `drain` is."""
+
+    seen: int
+    """new or changed files found"""
+    recorded: int
+    """of those, taken in"""
+    sent: int
+    """pictures that the destination turned out to hold"""
+    left: int
+    """pictures still to be sent"""
+
+
+def run(load: Callable[[], Config]) -> int:
+    """Work until SIGTERM or SIGINT; on SIGHUP, `load` the configuration again.
+
+    Returns the exit status: 0 after a clean stop, 70 if a part died. Raises UploaderError where it can't start.
+    """
+    config = load()
+    with Signals() as signals:
+        while _wait_for_folder(config, signals):
+            with Session(config, wake=signals.wake, stopping=lambda: signals.stop) as session:
+                session.start()
+                log.info("watching %s, sending to %s", config.image_dir, config.api.url)
+                notify("READY=1")
+                config = _attend(session, signals, config, load)
+                died = session.has_died()
+                if signals.stop or died:
+                    notify("STOPPING=1")
+                    break
+        else:
+            died = False
+    log.info("stopped")
+    return os.EX_SOFTWARE if died else os.EX_OK
+
+
+def _attend(session: Session, signals: Signals, config: Config, load: Callable[[], Config]) -> Config:
+    """Look after a session until it has to end; returns the configuration for the next."""
+    while not (signals.stop or session.has_died()):
+        signals.wait(session.tick())
+        if session.is_displaced():
+            log.warning("%s or the state in it was replaced: starting over with what is there", config.image_dir)
+            break
+        if signals.take_reload() and (changed := _reload(load, config)) is not None:
+            return changed
+    return config
+
+
+def _reload(load: Callable[[], Config], config: Config) -> Config | None:
+    """Load the configuration again; None where it is unchanged, or broken: then the old one stays."""
+    try:
+        changed = load()
+    except ConfigError as error:
+        for problem in error.problems:
+            log.error("%s", problem)  # noqa: TRY400 - no traceback for people
+        log.error("the configuration was not reloaded: the one from before stays in force")  # noqa: TRY400
+        return None
+    log.info("the configuration was reloaded%s", "" if changed != config else ": nothing has changed")
+    return changed if changed != config else None
+
+
+def _wait_for_folder(config: Config, signals: Signals) -> bool:
+    """Wait until the image folder is there; False if the service is to stop before that."""
+    told = None
+    while not signals.stop:
+        problem = image_dir_problem(config.image_dir)
+        if problem is None:
+            return True
+        if problem != told:
+            log.warning("%s; waiting for it", problem)
+            told = problem
+        signals.wait(FOLDER_WAIT)
+    return False
+
+
+def drain(config: Config, *, deadline: float | None = None, progress: Callable[[Progress], None] | None = None) -> int:
+    """Take in all that is on the card, send what is due, and end when nothing more can happen in `deadline` seconds.
+
+    The destination is tried once whatever wait is stored. Without a deadline, it waits for what falls due later.
+    Returns the exit status: 0 when nothing is left to send, else 75. Raises UploaderError.
+    """
+    ends_at = math.inf if deadline is None else time.monotonic() + deadline
+    problem = image_dir_problem(config.image_dir)
+    if problem is not None:
+        raise StateError(problem)
+    with Signals() as signals:
+        stopping = lambda: signals.stop or time.monotonic() >= ends_at  # noqa: E731
+        with Session(config, wake=signals.wake, stopping=stopping) as session:
+            session.outbox.end_wait()
+            session.hints.everything()
+            session.start_intake()
+            complete = _send_until_done(session, signals, ends_at, progress)
+            if session.has_died():
+                return os.EX_SOFTWARE
+            left = _progress(session).left + session.intake.unsettled
+    return os.EX_OK if complete and left == 0 else os.EX_TEMPFAIL
+
+
+def _send_until_done(session: Session, signals: Signals, ends_at: float, progress: Callable[[Progress], None]) -> bool:
+    """Send beside the intake; False where it was ended before everything on the card was seen."""
+    while not (session.is_stopping() or session.has_died()):
+        # In this order: what the intake adds while the uploader looks is seen in the next round.
+        taken_in = not session.hints and session.intake.idle
+        wait = session.uploader.step()
+        if progress is not None:
+            progress(_progress(session))
+        if (trouble := session.trouble()) is not None:
+            raise StateError(str(trouble)) from trouble
+        if taken_in and (wait is None or time.monotonic() + wait >= ends_at):
+            return True
+        if wait != 0:
+            longest = min(math.inf if wait is None else wait, ends_at - time.monotonic())
+            signals.wait(longest if taken_in else min(longest, GLANCE))
+    return False
+
+
+def _progress(session: Session) -> Progress:
+    counts = session.outbox.counts()
+    left = counts[State.PENDING] + counts[State.UPLOADING]
+    return Progress(session.intake.seen, session.intake.recorded, session.uploader.sent, left)

@@ -1,0 +1,220 @@
+"""All that works on one image folder under one configuration: put together, started in order, stopped in reverse.
+
+watcher ──→ hints ──→ intake ──→ outbox ──→ uploader ──→ the destination
+(events)              (scan,     (one row   (claim,
+                       ingest)    each)      put_images, receipt)
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final, Self
+
+from .exceptions import ConfigError
+from .folders import prepare_state_dir
+from .hints import Hints
+from .ingest import Ingest
+from .intake import Intake
+from .lock import Lock
+from .outbox import open_or_rebuild, outbox_path
+from .retry import LONGEST_WAIT
+from .scan import Scanner
+from .thumbnails import ThumbnailFolder
+from .uploader import Uploader
+from .watcher import Watcher
+from .worker import Worker
+
+if TYPE_CHECKING:
+    from sticky_pi_api.client import LocalClient
+
+    from .config import Config
+
+log = logging.getLogger(__name__)
+
+TICK: Final = 8.0
+"""Seconds between two looks at the parts, the folders and what people asked for: `retry` is noticed within 10."""
+
+STOP_WITHIN: Final = 8.0
+"""Seconds that a worker gets to finish or give up the picture in hand."""
+
+CLOCK_JUMP: Final = 2.0
+"""Seconds by which the wall clock must part from the monotonic one to have been set."""
+
+
+class Session:
+    """The parts, and how they hang together."""
+
+    def __init__(self, config: Config, *, wake: Callable[[], None], stopping: Callable[[], bool]) -> None:
+        """Build what needs no disk; `wake` is called when there is something to send, or when a worker died.
+
+        Once `stopping()`, no further picture is begun. Raises ConfigError for a destination that can't be used.
+        """
+        self._config = config
+        self._open_client = client_opener(config)
+        self._wake = wake
+        self._stop = threading.Event()
+        self._stopping = stopping
+        self._exit = ExitStack()
+        self._workers: list[Worker] = []
+        self._watcher: Watcher | None = None
+        self._clock_offset = time.time() - time.monotonic()
+        self._to_send = threading.Event()
+        self.hints = Hints()
+
+    def __enter__(self) -> Self:
+        """Take the locks, open the outbox and put the parts together; nothing runs yet. Raises UploaderError."""
+        with ExitStack() as stack:
+            self._open(stack)
+            self._exit = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Stop what runs and close everything, in reverse."""
+        self._exit.close()
+
+    def _open(self, stack: ExitStack) -> None:
+        config = self._config
+        prepare_state_dir(config.state_dir, config.image_dir)
+        stack.enter_context(Lock(config.image_dir, config.state_dir))
+        # Every path that is kept is relative to this one; a link may point elsewhere next time.
+        image_dir = os.path.realpath(config.image_dir)
+        self.outbox, aside = open_or_rebuild(outbox_path(config.state_dir), longest_wait=LONGEST_WAIT)
+        stack.callback(self._close_unless_abandoned, self.outbox.close)
+        self._identities = {path: _identity(path) for path in (image_dir, outbox_path(config.state_dir))}
+        if aside is not None:
+            log.error("the outbox was damaged: it lies in %s now, and a new one is filled from the folder", aside)
+        self._resume(image_dir)
+        thumbnails = ThumbnailFolder(os.path.join(config.state_dir, "thumbnails"))
+        ignored = [os.path.realpath(folder) for folder in (config.state_dir, config.api.store) if folder]
+        self._scanner = Scanner(image_dir, ignored)
+        self.intake = Intake(
+            self._scanner,
+            Ingest(image_dir, thumbnails, time.time),
+            self.outbox,
+            self.hints,
+            recorded=self._something_to_send,
+            stopping=self.is_stopping,
+        )
+        self.uploader = Uploader(
+            self.outbox,
+            thumbnails,
+            self.hints,
+            image_dir=image_dir,
+            url=config.api.url,
+            open_client=self._open_client,
+            give_up_after=config.api.give_up_after,
+            stopping=self.is_stopping,
+        )
+        stack.callback(self._close_unless_abandoned, self.uploader.close)
+
+    def _resume(self, image_dir: str) -> None:
+        interrupted = self.outbox.recover()
+        if interrupted:
+            log.info("%d pictures were being sent when the last run ended: they are asked for again", interrupted)
+        url = self._config.api.url
+        changed = self.outbox.change_destination(url, lambda path: os.path.lexists(os.path.join(image_dir, path)))
+        if changed:
+            log.info("the destination is %s now: %d pictures that are still here are due again", url, changed)
+
+    def start(self) -> None:
+        """Start the watcher, then the intake, then the uploader."""
+        self._watcher = Watcher(self._scanner, self.hints, scan_interval=self._config.scan_interval)
+        self._exit.callback(self._watcher.stop)
+        self._watcher.start()
+        self.start_intake()
+        self._start("uploader", self.uploader.step, self._to_send, after_trouble=self._to_send.set)
+
+    def start_intake(self) -> None:
+        """Start the intake alone, for a run that ends by itself."""
+        self._start("intake", self.intake.step, self.hints.waiting, after_trouble=self.hints.everything)
+
+    def _start(
+        self,
+        name: str,
+        step: Callable[[], float | None],
+        wake: threading.Event,
+        *,
+        after_trouble: Callable[[], None],
+    ) -> None:
+        worker = Worker(name, step, wake=wake, stop=self._stop, after_trouble=after_trouble, notice=self._wake)
+        self._workers.append(worker)
+        self._exit.callback(self._end, worker, wake)
+        worker.start()
+
+    def _end(self, worker: Worker, wake: threading.Event) -> None:
+        self._stop.set()
+        wake.set()
+        worker.join(STOP_WITHIN)
+        if worker.is_alive():
+            log.warning(
+                "the %s didn't end within %g s: what it was at is begun anew next time", worker.name, STOP_WITHIN
+            )
+
+    def _close_unless_abandoned(self, close: Callable[[], None]) -> None:
+        if not any(worker.is_alive() for worker in self._workers):
+            close()
+
+    def is_stopping(self) -> bool:
+        """Tell whether no further picture should be begun."""
+        return self._stop.is_set() or self._stopping()
+
+    def has_died(self) -> bool:
+        """Tell whether a part ended that should run."""
+        return any(worker.ended for worker in self._workers)
+
+    def trouble(self) -> Exception | None:
+        """Tell what keeps a worker from its work just now: the state folder can't be written, say."""
+        return next((worker.trouble for worker in self._workers if worker.trouble), None)
+
+    def is_displaced(self) -> bool:
+        """Tell whether the image folder or the outbox isn't the one any more that this session began with."""
+        return any(_identity(path) != identity for path, identity in self._identities.items())
+
+    def tick(self) -> float:
+        """Look after the watch, and notice what people asked for; returns the seconds until the next tick."""
+        if self.outbox.changed_by_another():
+            self.hints.everything()
+            self._to_send.set()
+        offset = time.time() - time.monotonic()
+        if abs(offset - self._clock_offset) > CLOCK_JUMP:
+            log.info("the clock was set by %+.0f s: every wait is looked at anew", offset - self._clock_offset)
+            self._clock_offset = offset
+            self._to_send.set()
+        return TICK if self._watcher is None else min(TICK, self._watcher.tick())
+
+    def _something_to_send(self) -> None:
+        self._to_send.set()
+        self._wake()
+
+
+def client_opener(config: Config) -> Callable[[], LocalClient]:
+    """Return what opens the client of the configured destination. Raises ConfigError where this release has none."""
+    folder = config.api.store
+    if folder is None:
+        raise ConfigError(
+            [f"[api] url: {config.api.url}: this release sends to a folder only: file:///folder, or leave it out"]
+        )
+
+    def open_store() -> LocalClient:
+        from sticky_pi_api.client import LocalClient
+        from sticky_pi_api.exceptions import StoreError
+
+        # Only the folder itself is made: above an unmounted disk, a whole path would fill another one.
+        if not os.path.isdir(os.path.dirname(folder)):
+            raise StoreError(f"{os.path.dirname(folder)} isn't there: is the disk of the store mounted?")
+        return LocalClient(folder)
+
+    return open_store
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

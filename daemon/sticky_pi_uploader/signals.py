@@ -1,0 +1,62 @@
+"""Signals as the service wants them: noted by the handler, read by the main thread when it waits."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from types import FrameType
+from typing import Any, Self
+
+
+class Signals:
+    """Catches SIGTERM, SIGINT and SIGHUP while it is open, and lets any thread wake the main one up.
+
+    A pipe rather than an Event: a handler that runs while the main thread holds the Event's lock would wait for ever.
+    """
+
+    def __init__(self) -> None:
+        """Catch nothing yet."""
+        self.stop = False
+        """whether SIGTERM or SIGINT came"""
+        self._reload = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        """Install the handlers; only the main thread can."""
+        self._read_end, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Put the earlier handlers back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self._read_end)
+        os.close(self._write_end)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self._reload = True
+        else:
+            self.stop = True
+        self.wake()
+
+    def wake(self) -> None:
+        """End the main thread's wait; from any thread."""
+        try:
+            os.write(self._write_end, b"!")
+        except BlockingIOError:
+            return  # it is full of wake-ups already
+
+    def wait(self, seconds: float) -> None:
+        """Wait until a signal comes, a thread calls `wake`, or the time is over."""
+        ready, _, _ = select.select([self._read_end], [], [], max(0.0, seconds))
+        if ready:
+            os.read(self._read_end, 4096)
+
+    def take_reload(self) -> bool:
+        """Tell whether SIGHUP came since this was last asked."""
+        reload, self._reload = self._reload, False
+        return reload

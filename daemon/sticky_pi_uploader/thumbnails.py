@@ -1,0 +1,62 @@
+"""Keeps both thumbnails of every picture in the state folder, named by the picture's md5, so that they outlive it.
+
+They can be made again as long as the picture is there, so writing them costs no flush; one that a power cut left
+unfinished is noticed when it is read.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnails:
+    """The two thumbnails of a picture, as JPEG bytes."""
+
+    large: bytes
+    """fits in 512×384 pixels"""
+    mini: bytes
+    """fits in 128×96 pixels"""
+
+
+class ThumbnailFolder:
+    """The folder that they are kept in."""
+
+    def __init__(self, folder: str) -> None:
+        """Keep them below `folder`, made when the first one comes."""
+        self._folder = folder
+
+    def keep(self, md5: str, thumbnails: Thumbnails) -> None:
+        """Write both thumbnails of the picture with this md5. Raises OSError."""
+        path = self._path(md5)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _write(path + ".thumbnail", thumbnails.large)
+        _write(path + ".thumbnail_mini", thumbnails.mini)
+
+    def find(self, md5: str) -> Thumbnails | None:
+        """Read both; None where one is missing or unfinished."""
+        path = self._path(md5)
+        try:
+            found = Thumbnails(_read(path + ".thumbnail"), _read(path + ".thumbnail_mini"))
+        except FileNotFoundError:
+            return None
+        return found if _is_whole(found.large) and _is_whole(found.mini) else None
+
+    def _path(self, md5: str) -> str:
+        return os.path.join(self._folder, md5[:2], md5)
+
+
+def _write(path: str, content: bytes) -> None:
+    with open(path + ".part", "wb") as file:
+        file.write(content)
+    os.replace(path + ".part", path)
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _is_whole(content: bytes) -> bool:
+    return content.startswith(b"\xff\xd8") and content.endswith(b"\xff\xd9")

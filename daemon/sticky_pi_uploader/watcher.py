@@ -1,0 +1,213 @@
+"""Watches the image dir with watchdog and leaves hints for the intake. Only hints: what it misses, a scan finds.
+
+What it can't be sure of becomes a new watch and a scan: a thread that died, a burst that may have overflowed the
+kernel's queue, new folders. Where inotify doesn't work or its limits are reached, the folder is scanned often instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import inspect
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from .folders import network_file_system
+from .hints import Hints
+from .scan import Scanner
+
+if TYPE_CHECKING:
+    from watchdog.events import FileSystemEvent
+    from watchdog.observers.api import BaseObserver
+
+log = logging.getLogger(__name__)
+
+POLL_INTERVAL: Final = 10.0
+"""Seconds between two scans where events can't be had."""
+
+SETTLING: Final = 1.0
+"""Seconds after a new folder was seen until the watch is laid anew: pictures in it may have been missed, and a folder
+that was moved in isn't watched by every version of watchdog."""
+
+
+SHORTAGES: Final = 3
+"""Counts in a row that have to find a folder unwatched before that is believed."""
+
+
+class Watcher:
+    """One observer on one image dir; `tick` keeps it healthy."""
+
+    def __init__(
+        self, scanner: Scanner, hints: Hints, *, scan_interval: float, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Watch `scanner.image_dir`, and have it scanned every `scan_interval` seconds as well."""
+        self._scanner = scanner
+        self._hints = hints
+        self._scan_interval = scan_interval
+        self._monotonic = monotonic
+        self._observer: BaseObserver | None = None
+        self._handler = _Handler(scanner, hints, monotonic)
+        self._scanned_at = monotonic()
+        self._shortages = 0
+        self.polling: str | None = None
+        """why events can't be had, where they can't"""
+
+    def start(self) -> None:
+        """Watch first, then ask for a scan, so that nothing falls between the two."""
+        kind = network_file_system(self._scanner.image_dir)
+        if kind is None:
+            self._watch()
+        else:
+            self._poll(f"it is on a network file system ({kind})")
+        self._scan()
+
+    def stop(self) -> None:
+        """End the observer's threads."""
+        observer, self._observer = self._observer, None
+        _end(observer)
+
+    def tick(self) -> float:
+        """Lay the watch anew where it is in doubt, and ask for a scan where that is due.
+
+        Returns the seconds after which it should be called again at the latest.
+        """
+        now = self._monotonic()
+        doubt = self._doubt() if self.polling is None else None
+        if doubt is not None:
+            log.debug("watching %s anew: %s", self._scanner.image_dir, doubt)
+            self._watch()
+        if doubt is not None or now - self._scanned_at >= self._interval:
+            self._scan()
+        if self._handler.new_folder_at is not None:
+            return SETTLING
+        return max(0.0, self._scanned_at + self._interval - now)
+
+    @property
+    def _interval(self) -> float:
+        return self._scan_interval if self.polling is None else min(POLL_INTERVAL, self._scan_interval)
+
+    def _scan(self) -> None:
+        self._scanned_at = self._monotonic()
+        self._hints.everything()
+
+    def _doubt(self) -> str | None:
+        """Say why events may have been missed."""
+        observer = self._observer
+        if observer is None or not observer.is_alive() or not all(each.is_alive() for each in observer.emitters):
+            return "a watching thread died"
+        if self._handler.events >= _queue_limit() // 4:
+            return "so many events at once that the kernel's queue may have overflowed"
+        if self._handler.has_settled():
+            return "there are new folders"
+        return None
+
+    def _watch(self) -> None:
+        """Lay a new watch before the old one is given up, so that no event falls between them."""
+        before, self._observer = self._observer, None
+        self._handler = _Handler(self._scanner, self._hints, self._monotonic)
+        try:
+            self._observer = _observe(self._scanner.image_dir, self._handler)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EMFILE):
+                self._poll(f"{error.strerror}: raise fs.inotify.max_user_watches or max_user_instances")
+            else:
+                log.warning("%s can't be watched just now: %s", self._scanner.image_dir, error)
+        _end(before)
+        if self._observer is not None:
+            self._count_watches()
+
+    def _count_watches(self) -> None:
+        """Find out that folders were left out: newer versions of watchdog say nothing when the limit is reached."""
+        enough = _watches() >= sum(1 for _ in os.walk(self._scanner.image_dir))
+        self._shortages = 0 if enough else self._shortages + 1
+        if self._shortages >= SHORTAGES:
+            self.stop()
+            self._poll("not every folder could be watched: raise fs.inotify.max_user_watches")
+        elif self._shortages:
+            # A folder that came or went while they were counted looks the same: count again.
+            self._handler.new_folder_at = self._monotonic()
+
+    def _poll(self, why: str) -> None:
+        self.polling = why
+        log.warning("%s is looked at every %g s, as %s", self._scanner.image_dir, self._interval, why)
+
+
+class _Handler:
+    """Turns watchdog's events into hints. It runs in the observer's thread, so it must not fail."""
+
+    def __init__(self, scanner: Scanner, hints: Hints, monotonic: Callable[[], float]) -> None:
+        self._scanner = scanner
+        self._hints = hints
+        self._monotonic = monotonic
+        self._first_new_folder_at = 0.0
+        self.events = 0
+        self.new_folder_at: float | None = None
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        """Take one event; watchdog calls this."""
+        self.events += 1
+        if event.event_type in ("created", "moved") and event.is_directory:
+            self._new_folder(self._relative(event.dest_path or event.src_path))
+        elif event.event_type in ("closed", "created", "moved"):
+            for path in (event.src_path, event.dest_path):
+                if path and self._scanner.is_candidate_name(relative := self._relative(path)):
+                    self._hints.file(relative)
+
+    def has_settled(self) -> bool:
+        """Tell whether new folders came, and no more of them do, or have done for long."""
+        if self.new_folder_at is None:
+            return False
+        now = self._monotonic()
+        return now - self.new_folder_at >= SETTLING or now - self._first_new_folder_at >= 10 * SETTLING
+
+    def _new_folder(self, path: str) -> None:
+        if self._scanner.is_watched_folder(path):
+            if self.new_folder_at is None:
+                self._first_new_folder_at = self._monotonic()
+            self.new_folder_at = self._monotonic()
+            self._hints.folder(path)
+
+    def _relative(self, path: str | bytes) -> str:
+        return os.path.relpath(os.fsdecode(path), self._scanner.image_dir)
+
+
+def _observe(folder: str, handler: _Handler) -> BaseObserver:
+    """Start an observer of all that lies below `folder`. Raises OSError where that can't be watched."""
+    from watchdog.events import DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileMovedEvent
+    from watchdog.observers.inotify import InotifyObserver
+
+    observer = InotifyObserver()
+    options: dict[str, Any] = {}
+    if "event_filter" in inspect.signature(observer.schedule).parameters:
+        # Not in Debian 12's version, which reports everything.
+        options["event_filter"] = [DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileMovedEvent]
+    try:
+        observer.schedule(handler, folder, recursive=True, **options)  # type: ignore[arg-type]
+        observer.start()
+    except BaseException:
+        observer.stop()
+        raise
+    return observer
+
+
+def _end(observer: BaseObserver | None) -> None:
+    if observer is not None:
+        observer.stop()
+        observer.join()
+
+
+def _queue_limit() -> int:
+    with open("/proc/sys/fs/inotify/max_queued_events", encoding="ascii") as file:
+        return int(file.read())
+
+
+def _watches() -> int:
+    """Count the folders that this process watches, as the kernel has it."""
+    count = 0
+    for descriptor in os.listdir("/proc/self/fdinfo"):
+        with contextlib.suppress(OSError), open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as file:
+            count += sum(line.startswith("inotify wd:") for line in file)
+    return count

@@ -1,0 +1,76 @@
+"""A thread that calls one step again and again, and never dies silently."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from .exceptions import StateError
+
+log = logging.getLogger(__name__)
+
+TROUBLE_WAIT: Final = 10.0
+"""Seconds to wait after the state folder couldn't be written (a full disk, say)."""
+
+
+class Worker(threading.Thread):
+    """Calls `step` until it is stopped, waiting between two calls as long as the last one said."""
+
+    def __init__(
+        self,
+        name: str,
+        step: Callable[[], float | None],
+        *,
+        wake: threading.Event,
+        stop: threading.Event,
+        after_trouble: Callable[[], None],
+        notice: Callable[[], None],
+    ) -> None:
+        """Wait on `wake` between steps, and end with `stop`.
+
+        `after_trouble` is called before the next step when one failed as the state folder couldn't be written;
+        `notice` tells the main thread of that, and of the worker's end.
+        """
+        # A thread that hangs in an upload must not hold up the end of the process.
+        super().__init__(name=name, daemon=True)
+        self._step = step
+        self._wake = wake
+        self._stop_event = stop
+        self._after_trouble = after_trouble
+        self._notice = notice
+        self.ended = False
+        """whether it has ended, or is about to; by itself it never does"""
+        self.trouble: Exception | None = None
+        """what keeps it from its work just now, as the state folder can't be written"""
+
+    def run(self) -> None:
+        """Work until stopped."""
+        try:
+            while not self._stop_event.is_set():
+                wait = self._one_step()
+                if wait != 0:
+                    self._wake.wait(wait)
+                    self._wake.clear()
+        except BaseException as error:
+            log.critical("the %s died", self.name, exc_info=error)
+        finally:
+            self.ended = True
+            self._notice()
+
+    def _one_step(self) -> float | None:
+        try:
+            wait = self._step()
+        except (StateError, OSError) as error:
+            if str(error) != str(self.trouble):
+                log.error("%s; tried again every %g s", error, TROUBLE_WAIT)  # noqa: TRY400 - no traceback for people
+            self.trouble = error
+            self._after_trouble()
+            self._notice()
+            self._stop_event.wait(TROUBLE_WAIT)
+            return 0.0
+        if self.trouble is not None:
+            log.info("that is over: the %s works again", self.name)
+            self.trouble = None
+        return wait
