@@ -1,0 +1,236 @@
+"""The configuration in force: read from all its sources, checked as a whole before anything starts, and shown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from .config_schema import SCHEMA
+from .config_sources import from_environment, from_file, from_flags, take
+from .config_values import Space, is_plain_http_abroad, store_address, store_folder
+from .exceptions import ConfigError
+from .secret import CREDENTIAL, MASK, Secret, read_password_file
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from .config_file import ConfigFile
+
+DEFAULT_FILE: Final = "/etc/sticky-pi-uploader/config.toml"
+
+_CONFIG_FLAG: Final = "config_file"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiConfig:
+    """The destination, and how pictures are sent there."""
+
+    url: str
+    username: str | None
+    password: Secret | None
+    """as the environment gave it; `read_password` knows the other places"""
+    password_file: str | None
+    password_from_systemd: bool
+    """whether the password file is a credential, which systemd guards"""
+    ca_file: str | None
+    allow_http: bool
+    parallel: int | None
+    max_rate: int | None
+    """bytes a second"""
+    give_up_after: int
+    """refusals of one picture"""
+
+    @property
+    def store(self) -> str | None:
+        """The folder of the embedded store; None where the destination is a server."""
+        return store_folder(self.url)
+
+    def read_password(self) -> Secret | None:
+        """Return the password, None where there is none. Raises ConfigError where its file can't be used."""
+        if self.password_file is None:
+            return self.password
+        try:
+            return read_password_file(self.password_file, others_may_read=self.password_from_systemd)
+        except ValueError as error:
+            raise ConfigError([f"[api] password_file: {error}"]) from error
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionConfig:
+    """How long pictures and their records stay on the trap."""
+
+    keep_days: int | None
+    min_free: Space
+    keep_record_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The configuration in force."""
+
+    image_dir: str
+    state_dir: str
+    scan_interval: int
+    """seconds"""
+    api: ApiConfig
+    retention: RetentionConfig
+    file: str | None
+    """the configuration file that was read, if any"""
+
+
+def load(
+    flags: Mapping[str, str | None],
+    environ: Mapping[str, str],
+    config_file: str | None = None,
+    *,
+    default_file: str = DEFAULT_FILE,
+    check_secrets: bool = False,
+) -> Config:
+    """Read the configuration from all its sources; `flags` has the schema's names as keys.
+
+    The default file may be absent, one that is named may not. With `check_secrets` the password is read too, for
+    commands that will need it. Raises ConfigError with every problem at once.
+    """
+    problems: list[str] = []
+    file = _read_file(config_file, default_file, problems)
+    # What a file says must be right even where it is overridden; of the others, only what counts.
+    overrides = {given.key.name: given for given in (*from_environment(environ), *from_flags(flags))}
+    values, wrong = take((*from_file(file), *overrides.values()), problems)
+    config = _build(values, environ, file.path if file else None)
+    # What stands in for a wrong value says nothing about the right ones.
+    problems += [problem for names, problem in _contradictions(config) if not wrong & names]
+    if check_secrets and "api.password_file" not in wrong:
+        try:
+            config.api.read_password()
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _read_file(named: str | None, default: str, problems: list[str]) -> ConfigFile | None:
+    from . import config_file
+
+    try:
+        file = config_file.read(default if named is None else os.path.abspath(named))
+    except FileNotFoundError:
+        if named is not None:
+            problems.append(f"{named}: isn't there")
+    except ConfigError as error:
+        problems += error.problems
+    else:
+        problems += config_file.unknown_keys(file)
+        return file
+    return None
+
+
+def _build(values: Mapping[str, Any], environ: Mapping[str, str], file: str | None) -> Config:
+    image_dir: str = values["image_dir"]
+    state_dir: str = values["state_dir"] or os.path.join(image_dir, ".sticky-pi-uploader")
+    credentials = environ.get("CREDENTIALS_DIRECTORY")
+    password = values["api.password_file"]
+    if password is None and credentials and os.path.lexists(os.path.join(credentials, CREDENTIAL)):
+        password = os.path.join(credentials, CREDENTIAL)
+    password_file: str | None = None if isinstance(password, Secret) else password
+    api = ApiConfig(
+        url=values["api.url"] or store_address(os.path.join(state_dir, "store")),
+        username=values["api.username"],
+        password=password if isinstance(password, Secret) else None,
+        password_file=password_file,
+        password_from_systemd=credentials is not None and os.path.dirname(password_file or "") == credentials,
+        ca_file=values["api.ca_file"],
+        allow_http=values["api.allow_http"],
+        parallel=values["api.parallel"],
+        max_rate=values["api.max_rate"],
+        give_up_after=values["api.give_up_after"],
+    )
+    retention = RetentionConfig(
+        keep_days=values["retention.keep_days"],
+        min_free=values["retention.min_free"],
+        keep_record_days=values["retention.keep_record_days"],
+    )
+    return Config(image_dir, state_dir, values["scan_interval"], api, retention, file)
+
+
+def _contradictions(config: Config) -> Iterator[tuple[set[str], str]]:
+    """Yield what is wrong between keys: their names, and the problem."""
+    image_dir, state_dir, store = config.image_dir, config.state_dir, config.api.store
+    if _holds(state_dir, image_dir):
+        yield (
+            {"image_dir", "state_dir"},
+            f"state_dir: {state_dir} is or holds the image folder {image_dir}: expected a folder of its own",
+        )
+    for name, folder in (("image_dir", image_dir), ("state_dir", state_dir)):
+        if store and _holds(store, folder):
+            yield (
+                {"image_dir", "state_dir", "api.url"},
+                f"[api] url: the store {store} is or holds {name} {folder}: expected a folder of its own",
+            )
+    if is_plain_http_abroad(config.api.url) and not config.api.allow_http:
+        yield (
+            {"api.url", "api.allow_http"},
+            f"[api] url: {config.api.url} would send everything unencrypted: expected https, or allow_http = true",
+        )
+
+
+def _holds(outer: str, inner: str) -> bool:
+    outer, inner = os.path.realpath(outer), os.path.realpath(inner)
+    return os.path.commonpath((outer, inner)) == outer
+
+
+def add_flags(parser: ArgumentParser) -> None:
+    """Add `--config` and the schema's flags to a parser or sub-parser; what isn't given isn't in its result."""
+    from argparse import SUPPRESS
+
+    group = parser.add_argument_group("configuration")
+    group.add_argument(
+        "--config", dest=_CONFIG_FLAG, metavar="FILE", default=SUPPRESS, help=f"instead of {DEFAULT_FILE}"
+    )
+    for key in SCHEMA:
+        if key.flag:
+            text = key.help.replace("%", "%%")
+            group.add_argument(key.flag, dest=key.name, metavar=key.metavar, default=SUPPRESS, help=text)
+
+
+def from_arguments(arguments: Namespace, environ: Mapping[str, str], *, check_secrets: bool = False) -> Config:
+    """Read the configuration as the flags of `add_flags` say; the rest is `load`'s."""
+    flags = vars(arguments)
+    return load(flags, environ, flags.get(_CONFIG_FLAG), check_secrets=check_secrets)
+
+
+def as_toml(config: Config) -> str:
+    """Write the configuration as a file that gives the same one, secrets masked; what isn't set is a comment."""
+    lines = [f"# configuration file: {_quoted(config.file) if config.file else 'none'}"]
+    section = ""
+    for key in SCHEMA:
+        owner, _, name = key.name.rpartition(".")
+        if owner != section:
+            lines += ["", f"[{owner}]"]
+            section = owner
+        lines.append(_line(name, getattr(getattr(config, owner) if owner else config, name), key.default_means))
+        if key.name == "api.password_file" and config.api.password:
+            lines.append(f'# password = "{MASK}" (from the environment)')
+    return "\n".join(lines) + "\n"
+
+
+def _line(name: str, value: object, unset: str) -> str:
+    if value is None:
+        return f"# {name}: {unset}"
+    if isinstance(value, bool | int):
+        return f"{name} = {value}".lower()
+    if isinstance(value, Space) and value.bytes is not None:
+        return f"{name} = {value}"
+    text = str(value)
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return f"# {name}: {text!a}, which a file can't say: it isn't UTF-8"
+    return f"{name} = {_quoted(text)}"
+
+
+def _quoted(text: str) -> str:
+    import json
+
+    # JSON's strings are TOML's, but for this character.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,144 @@
+"""The table of everything that can be configured; flags, environment, validation and output all follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from . import config_values as values
+from .secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One thing that can be configured."""
+
+    name: str
+    """as in the file; `section.key` inside a section"""
+    take: Callable[[object], Any]
+    """turns what was given into the value, or raises ValueError with what was expected"""
+    help: str
+    default: Any = None
+    """as it would be given; None where nothing is"""
+    default_means: str = ""
+    """says in words what holds where there is no default"""
+    flag: str | None = None
+    metavar: str | None = None
+    environment: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
+    """variable → what makes a value for `take` of its text; the first one that is set counts"""
+
+    @property
+    def is_path(self) -> bool:
+        """Whether a flag's value may be relative to the current folder."""
+        return self.take in (values.absolute_path, values.password_source)
+
+    def __str__(self) -> str:
+        """Write the name as people do who have the file before them."""
+        section, dot, key = self.name.rpartition(".")
+        return f"[{section}] {key}" if dot else key
+
+
+SCHEMA: Final = (
+    Key(
+        name="image_dir",
+        take=values.absolute_path,
+        help="the folder in which the camera program puts the pictures",
+        default="/sticky_pi_data",
+        flag="--image-dir",
+        metavar="FOLDER",
+        environment={"SPI_IMAGE_DIR": str},
+    ),
+    Key(
+        name="state_dir",
+        take=values.absolute_path,
+        help="the folder for what the daemon remembers; it must survive a reboot",
+        default_means="<image_dir>/.sticky-pi-uploader",
+        flag="--state-dir",
+        metavar="FOLDER",
+        environment={"SPI_STATE_DIR": str},
+    ),
+    Key(
+        name="scan_interval",
+        take=values.whole_number(1, 86400),
+        help="seconds between two looks through the whole image folder",
+        default=600,
+    ),
+    Key(
+        name="api.url",
+        take=values.address,
+        help="where the pictures go: https://host, https://host:port, or file:///folder for a store on this machine",
+        default_means="file://<state_dir>/store",
+        flag="--api-url",
+        metavar="URL",
+        environment={"SPI_API_URL": str, "SPI_API_HOSTNAME": values.host_address},
+    ),
+    Key(
+        name="api.username",
+        take=values.user_name,
+        help="the account on the server",
+        default_means="none",
+        flag="--username",
+        metavar="NAME",
+        environment={"SPI_API_USERNAME": str},
+    ),
+    Key(
+        name="api.password_file",
+        take=values.password_source,
+        help="the file with the account's password, readable by its owner only",
+        default_means="systemd credential api-password",
+        flag="--password-file",
+        metavar="FILE",
+        environment={"SPI_API_PASSWORD": Secret},
+    ),
+    Key(
+        name="api.ca_file",
+        take=values.absolute_path,
+        help="the certificates that vouch for the server",
+        default_means="system's",
+    ),
+    Key(
+        name="api.allow_http",
+        take=values.truth,
+        help="send the password and the pictures unencrypted to an http:// address elsewhere",
+        default=False,
+    ),
+    Key(
+        name="api.parallel",
+        take=values.whole_number(1, 32),
+        help="pictures that are sent at a time",
+        default_means="measured",
+    ),
+    Key(
+        name="api.max_rate",
+        take=values.transfer_rate,
+        help="bytes a second, for all uploads together",
+        default_means="none",
+    ),
+    Key(
+        name="api.give_up_after",
+        take=values.whole_number(1, 1000),
+        help="refusals of one picture, while others are accepted, after which it is rejected",
+        default=5,
+    ),
+    Key(
+        name="retention.keep_days",
+        take=values.whole_number(0, 36500),
+        help="days after its upload for which a picture stays on the trap",
+        default_means="off",
+    ),
+    Key(
+        name="retention.min_free",
+        take=values.disk_space,
+        help="free space below which the oldest uploaded pictures are removed, as a share of the disk or in bytes",
+        default="15 %",
+    ),
+    Key(
+        name="retention.keep_record_days",
+        take=values.whole_number(1, 36500),
+        help="days for which the record of a picture is kept once the picture is gone from the trap",
+        default=400,
+    ),
+)
+
+SECTIONS: Final = frozenset(key.name.rpartition(".")[0] for key in SCHEMA) - {""}

@@ -1,0 +1,202 @@
+"""What a configuration value may be: each function takes what was given, and returns the value that it means.
+
+Each raises ValueError that says what was expected; where it was given is for the caller to say.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from .secret import Secret
+
+_HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*\.?")
+_AMOUNT: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?) *(%|[kmgt]?b|[kmgt]ib)", re.IGNORECASE)
+_UNITS: Final = {
+    unit.lower(): base ** (power + 1)
+    for base, units in ((1000, ("kB", "MB", "GB", "TB")), (1024, ("KiB", "MiB", "GiB", "TiB")))
+    for power, unit in enumerate(units)
+} | {"b": 1}
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_LARGEST: Final = 10**15  # bytes
+_URL: Final = "expected https://host, https://host:port or file:///folder"
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """An amount of disk space: a share of the disk, or a number of bytes."""
+
+    percent: float | None = None
+    bytes: int | None = None
+
+    def of(self, disk_size: int) -> int:
+        """Return the bytes that this is on a disk of `disk_size` bytes."""
+        return self.bytes if self.bytes is not None else round(disk_size * (self.percent or 0.0) / 100)
+
+    def __str__(self) -> str:
+        """Write it as the configuration takes it."""
+        return str(self.bytes) if self.bytes is not None else f"{self.percent!r}".removesuffix(".0") + " %"
+
+
+def absolute_path(value: object) -> str:
+    """Take an absolute path, without its `..`, `.` and needless slashes."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("expected a path in quotes")
+    if "\0" in value:
+        raise ValueError("expected a path; no file name has a zero byte in it")
+    if not value.startswith("/"):
+        home = "; ~ isn't understood here" if value.startswith("~") else ""
+        raise ValueError(f"expected an absolute path, one that begins with /{home}")
+    return "/" + os.path.normpath(value).lstrip("/")
+
+
+def password_source(value: object) -> str | Secret:
+    """Take the path of the password file, or the password itself, as the environment gives it."""
+    if not isinstance(value, Secret):
+        return absolute_path(value)
+    try:
+        value.reveal().encode()
+    except UnicodeEncodeError:
+        raise ValueError("expected UTF-8 text") from None
+    return value
+
+
+def user_name(value: object) -> str:
+    """Take a name that HTTP Basic authentication can carry."""
+    if not isinstance(value, str) or not value or not value.isprintable() or ":" in value:
+        raise ValueError("expected a user name in quotes, without a colon")
+    return value
+
+
+def truth(value: object) -> bool:
+    """Take true or false."""
+    if not isinstance(value, bool):
+        raise ValueError("expected true or false, without quotes")  # noqa: TRY004  # one error for every wrong value
+    return value
+
+
+def whole_number(low: int, high: int) -> Callable[[object], int]:
+    """Make a function that takes whole numbers from `low` to `high`."""
+
+    def take(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise ValueError(f"expected a whole number from {low} to {high}, without quotes")
+        return value
+
+    return take
+
+
+def transfer_rate(value: object) -> int:
+    """Take a number of bytes a second, as a number or as text with a unit."""
+    rate = _space(value)
+    # Under this, a single picture takes an hour.
+    if rate is None or rate.bytes is None or not 1000 <= rate.bytes <= _LARGEST:  # noqa: PLR2004
+        raise ValueError('expected bytes a second, 1000 or more, such as 50000 or "50 kB"')
+    return rate.bytes
+
+
+def disk_space(value: object) -> Space:
+    """Take a share of the disk as text, or a number of bytes, as a number or as text with a unit."""
+    space = _space(value)
+    if space is None or (space.percent or 0) >= 100 or (space.bytes or 0) > _LARGEST:  # noqa: PLR2004
+        raise ValueError('expected a share of the disk, such as "15 %", or bytes, such as 500000000 or "500 MB"')
+    return space
+
+
+def _space(value: object) -> Space | None:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return Space(bytes=value)
+    if not isinstance(value, str) or not (match := _AMOUNT.fullmatch(value.strip())):
+        return None
+    amount, unit = float(match[1]), match[2].lower()
+    return Space(percent=amount) if unit == "%" else Space(bytes=round(amount * _UNITS[unit]))
+
+
+def host_address(host: str) -> str:
+    """Make an address of a host's name, as `SPI_API_HOSTNAME` gives it."""
+    return f"https://{host}"
+
+
+def address(value: object) -> str:
+    """Take the destination's address, written in the one way that all its spellings share."""
+    if not isinstance(value, str):
+        raise ValueError(f"{_URL}, in quotes")  # noqa: TRY004  # one error for every wrong value
+    if any(character < " " or character == "\x7f" for character in value):
+        raise ValueError(f"{_URL}, without control characters")
+    scheme, separator, rest = value.partition("://")
+    if separator and scheme.lower() == "file":
+        return _store_address(rest)
+    if separator and scheme.lower() in _DEFAULT_PORTS:
+        return _server_address(scheme.lower(), rest)
+    raise ValueError(_URL)
+
+
+def _store_address(rest: str) -> str:
+    from urllib.parse import unquote_to_bytes
+
+    if not rest.startswith("/"):
+        raise ValueError("expected file:///folder: three slashes, then an absolute path")
+    if "?" in rest or "#" in rest:
+        raise ValueError("expected file:///folder; in a folder's name, ? is written %3F and # is written %23")
+    return store_address(absolute_path(os.fsdecode(unquote_to_bytes(os.fsencode(rest)))))
+
+
+def store_address(folder: str) -> str:
+    """Return the address of the embedded store in `folder`."""
+    from urllib.parse import quote
+
+    return "file://" + quote(os.fsencode(folder))
+
+
+def store_folder(url: str) -> str | None:
+    """Return the folder of the embedded store at this address; None if it is a server's."""
+    from urllib.parse import unquote_to_bytes
+
+    return os.fsdecode(unquote_to_bytes(url.removeprefix("file://"))) if url.startswith("file://") else None
+
+
+def _server_address(scheme: str, rest: str) -> str:
+    authority, _, more = rest.partition("/")
+    if "@" in authority:
+        raise ValueError("expected an address without user name and password: they are username and password_file")
+    if more or "?" in rest or "#" in rest:
+        raise ValueError(f"expected {scheme}://host or {scheme}://host:port, with nothing after it")
+    host, port = _host_and_port(authority.lower())
+    return f"{scheme}://{host}" + ("" if port in (None, _DEFAULT_PORTS[scheme]) else f":{port}")
+
+
+def _host_and_port(authority: str) -> tuple[str, int | None]:
+    host, bracket, tail = authority.rpartition("]")
+    if not bracket:
+        host, colon, port = authority.partition(":")
+        tail = colon + port
+    if not re.fullmatch(r"(:[0-9]{1,5})?", tail) or (tail and not 1 <= int(tail[1:]) <= 65535):  # noqa: PLR2004
+        raise ValueError("expected a port number from 1 to 65535 after the host's colon")
+    if not (_is_ipv6(host) if bracket else len(host) < 254 and _HOST.fullmatch(host)):  # noqa: PLR2004  # DNS's limit
+        raise ValueError(f"{_URL}, with a host's name or address")
+    return host + bracket, int(tail[1:]) if tail else None
+
+
+def _is_ipv6(bracketed: str) -> bool:
+    from ipaddress import IPv6Address
+
+    try:
+        return bracketed.startswith("[") and bool(IPv6Address(bracketed[1:]))
+    except ValueError:
+        return False
+
+
+def is_plain_http_abroad(url: str) -> bool:
+    """Say whether requests to this address leave the machine unencrypted."""
+    if not url.startswith("http://"):
+        return False
+    from ipaddress import ip_address
+
+    host, _ = _host_and_port(url.removeprefix("http://"))
+    try:
+        return not ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host != "localhost"

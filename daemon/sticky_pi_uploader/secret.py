@@ -1,0 +1,71 @@
+"""The API password: where it is kept, and that it is never shown."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Final
+
+MASK: Final = "********"
+CREDENTIAL: Final = "api-password"
+"""The name of the systemd credential that holds the password where nothing else is configured."""
+
+_LONGEST: Final = 4096  # bytes; what is longer is some other file
+
+
+class Secret:
+    """A text that shows itself as asterisks, wherever it is printed or logged."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        """Wrap `value`."""
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the text itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        """Show asterisks, as many for every secret."""
+        return MASK
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the texts."""
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        """Agree with the comparison."""
+        return hash(self._value)
+
+
+def read_password_file(path: str, *, others_may_read: bool = False) -> Secret:
+    """Read the password in the file at `path`, without the newline at its end.
+
+    `others_may_read` is for systemd's credentials, which systemd guards by the folder they lie in: their mode shows an
+    access list's mask. Raises ValueError, with what to do, where the file can't be used.
+    """
+    try:
+        # A FIFO with this name must not hold up the start.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ValueError(f"the password file {path} isn't a regular file")
+            if status.st_mode & 0o077 and not others_may_read:
+                raise ValueError(f"the password file {path} can be read by others than its owner: chmod 600 {path}")
+            return Secret(_password(file.read(_LONGEST + 1), path))
+    except OSError as error:
+        raise ValueError(f"the password file {path} can't be read: {error.strerror}") from error
+
+
+def _password(content: bytes, path: str) -> str:
+    if len(content) > _LONGEST:
+        raise ValueError(f"the password file {path} is longer than {_LONGEST} bytes: is it the right file?")
+    line = content.removesuffix(b"\n").removesuffix(b"\r")
+    if not line:
+        raise ValueError(f"the password file {path} is empty")
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        # Not chained: that error would carry the password.
+        raise ValueError(f"the password file {path} isn't UTF-8 text") from None
