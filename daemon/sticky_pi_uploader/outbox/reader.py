@@ -144,7 +144,7 @@ class OutboxReader:
         """Yield the pictures in these states (none named: in any), by datetime, then path."""
         wanted = list(states) or list(State)
         marks = ", ".join("?" * len(wanted))
-        query = f"SELECT * FROM pictures WHERE state IN ({marks}) ORDER BY datetime, folder, name"  # noqa: S608
+        query = f"SELECT * FROM pictures WHERE state IN ({marks}) ORDER BY datetime, folder, name"
         yield from map(self._picture, self._rows(query, wanted))
 
     def salvage(self) -> Iterator[Picture]:

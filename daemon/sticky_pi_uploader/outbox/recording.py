@@ -111,7 +111,7 @@ class Recording(OutboxWriter):
         reason = None if state is State.PENDING else why
         values = {**_columns(taken), "folder": folder, "name": name, "state": state.value, "reason": reason}
         cursor = self._connection.execute(
-            f"INSERT INTO pictures ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",  # noqa: S608
+            f"INSERT INTO pictures ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
             list(values.values()),
         )
         self._note(cursor.lastrowid, state, why)

@@ -164,7 +164,7 @@ class Sending(OutboxWriter):
     def _due(self, order: str, most: int) -> list[Picture]:
         now = self._clock()
         rows = self._rows(
-            f"SELECT * FROM pictures WHERE {_SENDABLE}"  # noqa: S608
+            f"SELECT * FROM pictures WHERE {_SENDABLE}"
             " AND (not_before IS NULL OR not_before <= :now OR not_before > :now + :longest)"
             f" ORDER BY datetime {order}, id LIMIT :most",
             {"now": now, "longest": self._longest_wait, "most": most},

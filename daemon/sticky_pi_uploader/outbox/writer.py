@@ -70,7 +70,7 @@ class OutboxWriter(OutboxReader):
         marks = ", ".join("?" * len(states))
         with self._writing(durable=durable) as connection:
             cursor = connection.execute(
-                f"UPDATE pictures SET {assignments} WHERE id = ? AND state IN ({marks})",  # noqa: S608 - names are ours
+                f"UPDATE pictures SET {assignments} WHERE id = ? AND state IN ({marks})",
                 [*changes.values(), picture_id, *states],
             )
             if cursor.rowcount == 0:
