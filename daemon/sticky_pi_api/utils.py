@@ -77,6 +77,8 @@ def open_regular(path: FilePath) -> IO[bytes]:
 
     Raises ImageError where it is something else, OSError where it can't be opened.
     """
+    if "\0" in os.fspath(path):
+        raise ImageError(os.fspath(path), "no file has such a path: it holds a zero byte")
     # Without O_NONBLOCK a FIFO would hold the caller until somebody writes to it.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
