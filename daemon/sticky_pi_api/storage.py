@@ -1,0 +1,164 @@
+"""Where pictures' files are kept: beside the database, in one folder for each device."""
+
+from __future__ import annotations
+
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from sticky_pi_api.configuration import BaseAPIConf
+from sticky_pi_api.filename import format_filename
+from sticky_pi_api.image_parser import ImageParser
+
+WHATS = ("metadata", "image", "thumbnail", "thumbnail_mini")
+"""What can be asked for of an image; `thumbnail-mini` is taken as well"""
+
+_LEFTOVER_AGE = 3600.0
+
+
+def checked_what(what: str) -> str:
+    """Return one of WHATS. Raises ValueError, which lists them, for anything else."""
+    if (known := what.replace("-", "_") if isinstance(what, str) else what) in WHATS:
+        return known
+    raise ValueError(f"what is {what!r}; it must be one of {', '.join(WHATS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A picture's files, whole and on disk, but not in their place yet."""
+
+    folder: str
+    """of the device, where they belong"""
+    moves: tuple[tuple[str, str], ...]
+    """where each is, and where it belongs"""
+
+
+class BaseStorage(ABC):
+    """Keeps the files of images, and says where they are."""
+
+    def __init__(self, api_conf: BaseAPIConf, *_args: Any, **_kwargs: Any) -> None:
+        """Keep the configuration."""
+        self._api_conf = api_conf
+
+    @abstractmethod
+    def store_image_files(self, image: ImageParser) -> None:
+        """Save an image's JPEG and its two thumbnails; what lies in their place is replaced."""
+
+    @abstractmethod
+    def get_url_for_image(self, image: Mapping[str, Any], what: str = "metadata") -> str:
+        """Return where the file of an image (its `device` and `datetime`) is, or '' for `metadata`."""
+
+
+class DiskStorage(BaseStorage):
+    """Keeps them in `<LOCAL_DIR>/raw_images/<device>/`.
+
+    A file is written and made durable elsewhere, in `raw_images/.incoming`, and then renamed: what has its final name
+    is whole. `stage` and `place` are the two halves of that, for a caller who makes a row in between.
+    """
+
+    def __init__(self, api_conf: BaseAPIConf, *_args: Any, **_kwargs: Any) -> None:
+        """Take the store's folder from the configuration; nothing is made yet."""
+        super().__init__(api_conf)
+        self._images = os.path.join(os.path.abspath(api_conf["LOCAL_DIR"]), "raw_images")
+        self._incoming = os.path.join(self._images, ".incoming")
+        self._swept_at: float | None = None
+
+    def store_image_files(self, image: ImageParser) -> None:
+        """Save an image's JPEG and its two thumbnails, durably; what lies in their place is replaced."""
+        staged = self.stage(image, image.file_blob)
+        try:
+            self.place(staged)
+        finally:
+            self.discard(staged)
+
+    def get_url_for_image(self, image: Mapping[str, Any], what: str = "metadata") -> str:
+        """Return the path of an image's file, or '' for `metadata`."""
+        if (what := checked_what(what)) == "metadata":
+            return ""
+        name = format_filename(image["device"], image["datetime"])
+        return os.path.join(self._images, image["device"], name if what == "image" else f"{name}.{what}")
+
+    def stage(self, image: ImageParser, blob: bytes) -> Staged:
+        """Write an image's three files, of which `blob` is the JPEG, where nobody looks for them yet."""
+        contents = {"image": blob, "thumbnail": image.thumbnail_jpeg, "thumbnail_mini": image.thumbnail_mini_jpeg}
+        self._sweep()
+        make_folders(self._incoming)
+        unique = f"{image.filename}.{os.getpid()}.{os.urandom(4).hex()}"
+        staged = Staged(
+            folder=os.path.join(self._images, image["device"]),
+            moves=tuple(
+                (os.path.join(self._incoming, f"{unique}.{what}"), self.get_url_for_image(image, what))
+                for what in contents
+            ),
+        )
+        try:
+            for (temporary, _), content in zip(staged.moves, contents.values(), strict=True):
+                _write_durably(temporary, content)
+        except BaseException:
+            self.discard(staged)
+            raise
+        return staged
+
+    def place(self, staged: Staged) -> None:
+        """Give staged files their names, durably."""
+        make_folders(staged.folder)
+        for temporary, final in staged.moves:
+            os.rename(temporary, final)
+        sync_folder(staged.folder)
+
+    def discard(self, staged: Staged) -> None:
+        """Remove what is still staged."""
+        for temporary, _ in staged.moves:
+            with suppress(OSError):
+                os.unlink(temporary)
+
+    def _sweep(self) -> None:
+        """Remove, once in a while, what processes that were killed left behind."""
+        now = time.monotonic()
+        if self._swept_at is not None and now - self._swept_at < _LEFTOVER_AGE:
+            return
+        self._swept_at = now
+        with suppress(FileNotFoundError):
+            for leftover in _older_than(self._incoming, time.time() - _LEFTOVER_AGE):
+                with suppress(FileNotFoundError):
+                    os.unlink(leftover)
+
+
+def _older_than(folder: str, then: float) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < then:
+                    yield entry.path
+
+
+def make_folders(folder: str) -> None:
+    """Make a folder, and those above it that are missing, so that they outlive a power cut."""
+    if os.path.isdir(folder):
+        return
+    parent = os.path.dirname(folder)
+    make_folders(parent)
+    with suppress(FileExistsError):
+        os.mkdir(folder)
+    # Also where another process has just made it: it may not have synced it yet.
+    sync_folder(parent)
+
+
+def _write_durably(path: str, content: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: str) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
