@@ -1,0 +1,73 @@
+"""What failed in a store's folder, said as its owner needs it: the one place where lower errors become StoreError."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sticky_pi_api.exceptions import StoreError, printable
+from sticky_pi_api.sqlite import NewerSchemaError
+
+_DISK_FULL = "the disk is full: make room on it"
+_READ_ONLY = "it can't be written to: the file system is read-only"
+_DENIED = "permission denied: the user that runs this must be allowed to write there"
+
+_BY_ERRNO = {
+    errno.ENOSPC: _DISK_FULL,
+    errno.EDQUOT: "the disk quota is used up: make room",
+    errno.EROFS: _READ_ONLY,
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.EIO: "the disk fails (input/output error)",
+}
+
+_DAMAGED = "its database.db is damaged or isn't a database: put it aside, and the store starts anew"
+_BY_SQLITE_CODE = {
+    sqlite3.SQLITE_FULL: _DISK_FULL,
+    sqlite3.SQLITE_READONLY: "its database.db can't be written to: see to its permissions",
+    sqlite3.SQLITE_CANTOPEN: "its database.db can't be opened: see to its permissions",
+    sqlite3.SQLITE_PERM: _DENIED,
+    sqlite3.SQLITE_IOERR: "the disk fails (input/output error)",
+    sqlite3.SQLITE_BUSY: "its database.db is locked by another process for too long",
+    sqlite3.SQLITE_LOCKED: "its database.db is locked by another process for too long",
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+}
+
+# What is wrong with one file or folder in the store may leave the others alone.
+_LOCAL = frozenset(
+    {errno.EACCES, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT, errno.ELOOP}
+)
+
+
+@contextmanager
+def blaming_the_store(local_dir: str) -> Iterator[None]:
+    """Raise StoreError for what the file system and the database raise; sqlite3.IntegrityError passes."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.Error as error:
+        raise StoreError(_message(local_dir, _say_sqlite(error))) from error
+    except OSError as error:
+        whole = error.errno not in _LOCAL
+        raise StoreError(_message(local_dir, _say_os(error)), whole_store=whole) from error
+
+
+def _message(local_dir: str, what: str) -> str:
+    return f"the store in {printable(local_dir)} can't be used: {what}"
+
+
+def _say_sqlite(error: sqlite3.Error) -> str:
+    if isinstance(error, NewerSchemaError):
+        return "a newer release of this program made it: install that release"
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return _BY_SQLITE_CODE.get(code & 0xFF, f"its database.db answers: {error}")
+
+
+def _say_os(error: OSError) -> str:
+    what = _BY_ERRNO.get(error.errno or 0, error.strerror or str(error))
+    return what if error.filename is None else f"{what} ({printable(os.fsdecode(error.filename))})"

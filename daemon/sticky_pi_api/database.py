@@ -1,0 +1,148 @@
+"""The embedded store's database: its tables, and rows as the library's users get them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sticky_pi_api import sqlite
+from sticky_pi_api.storage import sync_folder
+from sticky_pi_api.types import Row
+from sticky_pi_api.utils import utc_now
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from sqlite_utils import Database
+
+API_VERSION = "1"
+"""Which release of the library's behaviour made a row"""
+
+Key = tuple[str, datetime]
+"""A picture's device, of which the case doesn't matter, and its datetime (naive, UTC)"""
+
+
+def _images_table(db: Database) -> None:
+    db.execute(
+        """
+        CREATE TABLE images (
+            id INTEGER PRIMARY KEY,
+            device TEXT NOT NULL COLLATE NOCASE CHECK (length(device) = 8),
+            datetime TEXT NOT NULL,
+            md5 TEXT NOT NULL CHECK (length(md5) = 32),
+            device_version TEXT,
+            width INTEGER NOT NULL,
+            height INTEGER NOT NULL,
+            alt REAL,
+            lat REAL,
+            lng REAL,
+            temp REAL,
+            hum REAL,
+            no_flash_shutter_speed REAL,
+            no_flash_exposure_time REAL,
+            no_flash_bv REAL,
+            no_flash_iso INTEGER,
+            lum REAL,
+            bat NUMERIC,
+            but INTEGER CHECK (but IN (0, 1)),
+            datetime_created TEXT NOT NULL,
+            api_version TEXT NOT NULL,
+            api_user TEXT,
+            UNIQUE (device, datetime)
+        )
+        """
+    )
+
+
+_MIGRATIONS: tuple[sqlite.Migration, ...] = (_images_table,)
+
+_INSERTED = (
+    *("device", "datetime", "md5", "device_version", "width", "height", "alt", "lat", "lng", "temp", "hum"),
+    *("no_flash_shutter_speed", "no_flash_exposure_time", "no_flash_bv", "no_flash_iso", "lum", "bat", "but"),
+    *("datetime_created", "api_version"),
+)
+_PLACES = ", ".join(f":{name}" for name in _INSERTED)
+_INSERT = f"INSERT INTO images ({', '.join(_INSERTED)}) VALUES ({_PLACES})"  # noqa: S608 - our own names
+
+
+class ImagesDatabase:
+    """`<local_dir>/database.db`, for any number of threads: one connection, one at a time on it.
+
+    Raises sqlite3.Error and OSError as they come.
+    """
+
+    def __init__(self, local_dir: str) -> None:
+        """Open it; what is missing of the file and its tables is made."""
+        path = os.path.join(local_dir, "database.db")
+        is_new = not os.path.exists(path)
+        self._lock = threading.RLock()
+        self._connection = sqlite.connect(path, shared_between_threads=True)
+        # Also for a store that nobody closes: Python warns of connections that are left open.
+        self.close = weakref.finalize(self, self._connection.close)
+        try:
+            sqlite.migrate(self._connection, _MIGRATIONS)
+            if is_new:
+                sync_folder(local_dir)
+        except BaseException:
+            self.close()
+            raise
+
+    def find(self, keys: Iterable[Key]) -> list[Row]:
+        """Return the rows of the images that are there, in the order of `keys`, each once."""
+        found = {}
+        for device, when in keys:
+            for row in self._query("SELECT * FROM images WHERE device = ? AND datetime = ?", device, _to_text(when)):
+                found[row["id"]] = row
+        return list(found.values())
+
+    def find_series(self, device_pattern: str, start: datetime, end: datetime) -> list[Row]:
+        """Return the rows with start ≤ datetime < end of the devices that are LIKE the pattern, sorted by both."""
+        return self._query(
+            "SELECT * FROM images WHERE device LIKE ? AND datetime >= ? AND datetime < ? ORDER BY device, datetime",
+            device_pattern,
+            *(_to_text(_next_second(when)) for when in (start, end)),
+        )
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the write lock, against threads and processes: what is found stays true, until all is committed."""
+        with self._lock, sqlite.transaction(self._connection):
+            yield
+
+    def insert(self, image: Mapping[str, Any]) -> Row:
+        """Add an image, within `writing`. Raises sqlite3.IntegrityError where its key is there."""
+        values = {
+            **dict.fromkeys(_INSERTED),
+            **image,
+            "datetime": _to_text(image["datetime"]),
+            "datetime_created": _to_text(utc_now()),
+            "api_version": API_VERSION,
+        }
+        # Not RETURNING: it gives whole REALs as integers.
+        return self._query("SELECT * FROM images WHERE id = ?", self._connection.execute(_INSERT, values).lastrowid)[0]
+
+    def _query(self, sql: str, *parameters: object) -> list[Row]:
+        with self._lock:
+            return [_to_row(found) for found in self._connection.execute(sql, parameters).fetchall()]
+
+
+def _to_text(when: datetime) -> str:
+    return f"{when.isoformat()}Z"
+
+
+def _next_second(when: datetime) -> datetime:
+    """Round up: rows are of whole seconds, and their text sorts only among its like."""
+    return when.replace(microsecond=0) + timedelta(seconds=1) if when.microsecond else when
+
+
+def _to_row(found: sqlite3.Row) -> Row:
+    row = dict(found)
+    for name in ("datetime", "datetime_created"):
+        row[name] = datetime.fromisoformat(row[name].removesuffix("Z"))
+    row["but"] = None if row["but"] is None else bool(row["but"])
+    return row

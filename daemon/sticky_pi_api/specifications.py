@@ -1,0 +1,184 @@
+"""What every API of images answers to, and the embedded one: requests checked, answered from database and storage."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from sticky_pi_api.blame import blaming_the_store
+from sticky_pi_api.configuration import BaseAPIConf
+from sticky_pi_api.database import ImagesDatabase, Key
+from sticky_pi_api.image_parser import ImageParser
+from sticky_pi_api.storage import BaseStorage, DiskStorage, checked_what, make_folders
+from sticky_pi_api.types import FileOrPath, Info, Row
+from sticky_pi_api.utils import string_to_datetime
+
+
+class BaseAPISpec(ABC):
+    """What clients and the embedded API have in common; as a context manager it closes itself."""
+
+    @abstractmethod
+    def get_images(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
+        """Return the rows of the images that are there, of those asked for.
+
+        `info` has a `device` and a `datetime` in each entry. `url` of a row is where to get `what` of it (`metadata`,
+        `image`, `thumbnail` or `thumbnail_mini`), '' for `metadata`. Raises ValueError where either makes no sense.
+        """
+
+    @abstractmethod
+    def get_image_series(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
+        """Return the rows of the images that devices took in a time, one entry after the other.
+
+        `info` has a `device` (a pattern for SQL's LIKE), a `start_datetime` and an `end_datetime`, which is no longer
+        part of the time, in each entry. `url` as for `get_images`.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of connections and files; nothing can be asked afterwards."""
+
+    @abstractmethod
+    def _put_new_images(self, files: Iterable[FileOrPath | ImageParser]) -> list[Row]:
+        """Store images without asking first, and return their rows.
+
+        Raises sqlite3.IntegrityError at the first whose device and datetime are held; those before it are stored.
+        """
+
+    @abstractmethod
+    def _put_if_absent(self, image: ImageParser) -> tuple[Row, bool]:
+        """Store an image unless its key is held; return the row that is held then, and whether it is new.
+
+        Raises StoreError for what is wrong with the store, ImageChangedError and OSError for the picture's own file.
+        """
+
+    def __enter__(self) -> Self:
+        """Return it as it is."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+
+class BaseAPI(BaseAPISpec):
+    """An API that finds rows in a database, and their files in a storage."""
+
+    def __init__(self, api_conf: BaseAPIConf, *_args: Any, **_kwargs: Any) -> None:
+        """Keep the configuration, and make what stores the files."""
+        self._configuration = api_conf
+        self._storage = self._make_storage(api_conf)
+
+    def get_images(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
+        """Return the rows of the images that are there, as BaseAPISpec says."""
+        checked = checked_what(what)
+        return self._with_urls(self._find([(_device(entry), _datetime(entry, "datetime")) for entry in info]), checked)
+
+    def get_image_series(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
+        """Return the rows of the images that devices took in a time, as BaseAPISpec says."""
+        checked = checked_what(what)
+        series = [
+            (_device(entry), _datetime(entry, "start_datetime"), _datetime(entry, "end_datetime")) for entry in info
+        ]
+        return [row for one in series for row in self._with_urls(self._find_series(*one), checked)]
+
+    @abstractmethod
+    def _make_storage(self, api_conf: BaseAPIConf) -> BaseStorage:
+        """Return what keeps the images' files."""
+
+    @abstractmethod
+    def _find(self, keys: Sequence[Key]) -> list[Row]:
+        """Return the rows that are there, without `url`."""
+
+    @abstractmethod
+    def _find_series(self, device_pattern: str, start: datetime, end: datetime) -> list[Row]:
+        """Return the rows of a series, without `url`."""
+
+    def _with_urls(self, rows: Iterable[Row], what: str) -> list[Row]:
+        return [{**row, "url": self._storage.get_url_for_image(row, what)} for row in rows]
+
+
+class LocalAPI(BaseAPI):
+    """The whole API in this process, on a folder: `LOCAL_DIR` of its configuration.
+
+    Any number of threads and processes may use one folder. What the file system or the database can't do is a
+    StoreError.
+    """
+
+    _storage: DiskStorage
+
+    def __init__(self, api_conf: BaseAPIConf, *args: Any, **kwargs: Any) -> None:
+        """Open the store; what is missing of it is made."""
+        super().__init__(api_conf, *args, **kwargs)
+        self._folder = os.path.abspath(api_conf["LOCAL_DIR"])
+        with self._blaming_the_store():
+            make_folders(self._folder)
+            self._database = ImagesDatabase(self._folder)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def _make_storage(self, api_conf: BaseAPIConf) -> DiskStorage:
+        return DiskStorage(api_conf)
+
+    def _find(self, keys: Sequence[Key]) -> list[Row]:
+        with self._blaming_the_store():
+            return self._database.find(keys)
+
+    def _find_series(self, device_pattern: str, start: datetime, end: datetime) -> list[Row]:
+        with self._blaming_the_store():
+            return self._database.find_series(device_pattern, start, end)
+
+    def _put_new_images(self, files: Iterable[FileOrPath | ImageParser]) -> list[Row]:
+        images = (file if isinstance(file, ImageParser) else ImageParser(file) for file in files)
+        return [self._store(image, unless_held=False)[0] for image in images]
+
+    def _put_if_absent(self, image: ImageParser) -> tuple[Row, bool]:
+        return self._store(image, unless_held=True)
+
+    def _store(self, image: ImageParser, *, unless_held: bool) -> tuple[Row, bool]:
+        # Outside: what is wrong with the picture's own file is not the store's fault.
+        blob = image.file_blob
+        with self._blaming_the_store():
+            staged = self._storage.stage(image, blob)
+            try:
+                # One transaction, so that files and row are of the same picture whoever else is at work, and that
+                # a row means that its files are there. After a crash within it, files without a row are replaced.
+                with self._database.writing():
+                    held = self._database.find([(image["device"], image["datetime"])]) if unless_held else []
+                    rows = held or [self._database.insert(image)]
+                    if not held:
+                        self._storage.place(staged)
+            finally:
+                self._storage.discard(staged)
+        return self._with_urls(rows, "metadata")[0], not held
+
+    def _blaming_the_store(self) -> AbstractContextManager[None]:
+        return blaming_the_store(self._folder)
+
+
+def _entry(entry: Info, key: str) -> Any:
+    if not isinstance(entry, Mapping) or key not in entry:
+        raise ValueError(f"'{key}' is missing in {entry!r}")
+    return entry[key]
+
+
+def _device(entry: Info) -> str:
+    if not isinstance(device := _entry(entry, "device"), str):
+        raise ValueError(f"'device' isn't text in {entry!r}")  # noqa: TRY004 - all that is wrong with a request is one
+    return device
+
+
+def _datetime(entry: Info, key: str) -> datetime:
+    try:
+        when = string_to_datetime(_entry(entry, key))
+    except ValueError as error:
+        raise ValueError(f"'{key}' of {entry!r}: {error}") from None
+    return when if when.tzinfo is None else when.astimezone(UTC).replace(tzinfo=None)
