@@ -1,0 +1,155 @@
+"""One `put_images`: each picture looked at, a few ahead on threads, and settled in the order they were given."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from typing import Any, TypeVar
+
+from sticky_pi_api.exceptions import ConflictError, ImageChangedError, ImageError, StoreError
+from sticky_pi_api.filename import parse_filename
+from sticky_pi_api.image_parser import ImageParser
+from sticky_pi_api.types import FilePath, ImageOutcome, Outcome, Row
+from sticky_pi_api.utils import md5
+
+CHUNK = 256
+"""How many pictures are asked for at once"""
+
+_Key = tuple[str, datetime]
+_Held = dict[_Key | None, Row]
+_Found = ImageParser | str | Exception
+"""All that there is to know of a picture, or its md5 alone, or why neither is to be had"""
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    file: str
+    source: FilePath | ImageParser
+    key: _Key | None = None
+    """the device in lower case, and the datetime"""
+    error: ImageError | None = None
+    """why it has no key"""
+
+
+class Batch:
+    """Puts pictures into a store, and says what became of each."""
+
+    def __init__(
+        self,
+        ask: Callable[[list[dict[str, Any]]], list[Row]],
+        put_if_absent: Callable[[ImageParser], tuple[Row, bool]],
+        n_threads: int,
+    ) -> None:
+        """Take the store's two verbs, as `BaseAPISpec` has them.
+
+        Pictures are read and decoded on at most `n_threads` threads, each of which holds one picture's bytes.
+        """
+        self._ask = ask
+        self._put_if_absent = put_if_absent
+        self._n_threads = n_threads
+        self._down: StoreError | None = None
+
+    def outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:
+        """Yield each picture's outcome, in order, as soon as it is known; close it to stop before the end."""
+        remaining = iter(files)
+        while chunk := [_identify(file) for file in islice(remaining, CHUNK)]:
+            held = self._held(chunk)
+            n_threads = min(self._n_threads, sum(not isinstance(picture.source, ImageParser) for picture in chunk))
+            with closing(_ahead(partial(self._look, held), chunk, n_threads)) as looks:
+                for picture, found in zip(chunk, looks, strict=True):
+                    yield self._settle(picture, found, held)
+
+    def _held(self, pictures: Sequence[_Picture]) -> _Held:
+        """Return the rows that are held under the pictures' keys."""
+        asked = [{"device": picture.key[0], "datetime": picture.key[1]} for picture in pictures if picture.key]
+        if not asked or self._down:
+            return {}
+        try:
+            return {(row["device"].lower(), row["datetime"]): row for row in self._ask(asked)}
+        except StoreError as error:
+            self._down = error
+            return {}
+
+    def _look(self, held: _Held, picture: _Picture) -> _Found:
+        """Find out what is needed of a picture; runs on a thread."""
+        if error := picture.error or self._down:
+            return error
+        if isinstance(picture.source, ImageParser):
+            return picture.source
+        try:
+            return md5(picture.source) if picture.key in held else ImageParser(picture.source)
+        except (ImageError, OSError) as failure:
+            return failure
+
+    def _settle(self, picture: _Picture, found: _Found, held: _Held) -> ImageOutcome:
+        if isinstance(found, Exception):
+            return _failure(picture, found)
+        if isinstance(found, str):
+            return _compare(picture, found, held[picture.key])
+        try:
+            row, is_new = (held[picture.key], False) if picture.key in held else self._put(found)
+        except (ImageError, StoreError, OSError) as error:
+            return _failure(picture, error)
+        return ImageOutcome(picture.file, Outcome.STORED, row) if is_new else _compare(picture, found["md5"], row)
+
+    def _put(self, image: ImageParser) -> tuple[Row, bool]:
+        if self._down:
+            raise self._down
+        try:
+            return self._put_if_absent(image)
+        except StoreError as error:
+            # The others would only be read and decoded for nothing.
+            self._down = error if error.whole_store else None
+            raise
+
+
+def _identify(file: FilePath | ImageParser) -> _Picture:
+    if isinstance(file, ImageParser):
+        return _Picture(file.path or file.filename, file, (file["device"].lower(), file["datetime"]))
+    path = os.fsdecode(file)
+    try:
+        device, when = parse_filename(path)
+    except ImageError as error:
+        return _Picture(path, path, error=error)
+    return _Picture(path, path, (device.lower(), when))
+
+
+def _compare(picture: _Picture, md5: str, row: Row) -> ImageOutcome:
+    if row["md5"] == md5:
+        return ImageOutcome(picture.file, Outcome.HELD, row)
+    return ImageOutcome(picture.file, Outcome.CONFLICT, row, ConflictError(picture.file, row["md5"]))
+
+
+def _failure(picture: _Picture, error: Exception) -> ImageOutcome:
+    refused = isinstance(error, ImageError) and not isinstance(error, ImageChangedError)
+    return ImageOutcome(picture.file, Outcome.REFUSED if refused else Outcome.UNSENT, error=error)
+
+
+def _ahead(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], n_threads: int
+) -> Generator[_Result, None, None]:
+    """Yield function(item) of each in order, working on as many ahead as there are threads; one is none."""
+    if n_threads <= 1:
+        yield from map(function, items)
+        return
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(n_threads, thread_name_prefix="put-images")
+    try:
+        waiting: deque[Future[_Result]] = deque()
+        for item in items:
+            if len(waiting) == n_threads:
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(function, item))
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
