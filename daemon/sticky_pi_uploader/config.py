@@ -11,6 +11,7 @@ from .config_schema import SCHEMA
 from .config_sources import from_environment, from_file, from_flags, take
 from .config_values import Space, is_plain_http_abroad, store_address, store_folder
 from .exceptions import ConfigError
+from .folders import is_within
 from .secret import CREDENTIAL, MASK, Secret, read_password_file
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE: Final = "/etc/sticky-pi-uploader/config.toml"
 
-_CONFIG_FLAG: Final = "config_file"
+CONFIG_FLAG: Final = "config_file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,21 @@ def load(
     The default file may be absent, one that is named may not. With `check_secrets` the password is read too, for
     commands that will need it. Raises ConfigError with every problem at once.
     """
+    config, problems = understand(flags, environ, config_file, default_file=default_file, check_secrets=check_secrets)
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def understand(
+    flags: Mapping[str, str | None],
+    environ: Mapping[str, str],
+    config_file: str | None = None,
+    *,
+    default_file: str = DEFAULT_FILE,
+    check_secrets: bool = False,
+) -> tuple[Config, list[str]]:
+    """Read the configuration as `load` does, defaults in the place of what is wrong; returns the problems beside it."""
     problems: list[str] = []
     file = _read_file(config_file, default_file, problems)
     # What a file says must be right even where it is overridden; of the others, only what counts.
@@ -106,9 +122,7 @@ def load(
             config.api.read_password()
         except ConfigError as error:
             problems += error.problems
-    if problems:
-        raise ConfigError(problems)
-    return config
+    return config, problems
 
 
 def _read_file(named: str | None, default: str, problems: list[str]) -> ConfigFile | None:
@@ -177,8 +191,7 @@ def _contradictions(config: Config) -> Iterator[tuple[set[str], str]]:
 
 
 def _holds(outer: str, inner: str) -> bool:
-    outer, inner = os.path.realpath(outer), os.path.realpath(inner)
-    return os.path.commonpath((outer, inner)) == outer
+    return is_within(os.path.realpath(inner), os.path.realpath(outer))
 
 
 def add_flags(parser: ArgumentParser) -> None:
@@ -187,7 +200,7 @@ def add_flags(parser: ArgumentParser) -> None:
 
     group = parser.add_argument_group("configuration")
     group.add_argument(
-        "--config", dest=_CONFIG_FLAG, metavar="FILE", default=SUPPRESS, help=f"instead of {DEFAULT_FILE}"
+        "--config", dest=CONFIG_FLAG, metavar="FILE", default=SUPPRESS, help=f"instead of {DEFAULT_FILE}"
     )
     for key in SCHEMA:
         if key.flag:
@@ -198,7 +211,7 @@ def add_flags(parser: ArgumentParser) -> None:
 def from_arguments(arguments: Namespace, environ: Mapping[str, str], *, check_secrets: bool = False) -> Config:
     """Read the configuration as the flags of `add_flags` say; the rest is `load`'s."""
     flags = vars(arguments)
-    return load(flags, environ, flags.get(_CONFIG_FLAG), check_secrets=check_secrets)
+    return load(flags, environ, flags.get(CONFIG_FLAG), check_secrets=check_secrets)
 
 
 def as_toml(config: Config) -> str:
