@@ -14,9 +14,9 @@ _MOUNTINFO: Final = "/proc/self/mountinfo"
 
 _NETWORK: Final = frozenset(
     {
-        *("9p", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "fhgfs", "gfs2", "glusterfs", "gpfs"),
-        *("lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "prl_fs", "smb3", "smbfs", "vboxsf", "virtiofs"),
-        *("vmhgfs"),
+        *("9p", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "fhgfs", "gfs2", "glusterfs"),
+        *("gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "prl_fs", "smb3", "smbfs"),
+        *("vboxsf", "virtiofs", "vmhgfs"),
     }
 )
 _LOCAL_FUSE: Final = frozenset(
@@ -74,14 +74,20 @@ def _missing_mount(path: str, fstab: str, mountinfo: str) -> str | None:
 
 def network_file_system(path: str, mountinfo: str = _MOUNTINFO) -> str | None:
     """Return the type of the file system of `path` where the kernel doesn't hear of all changes in it, else None."""
+    found = file_system_type(path, mountinfo)
+    if found in _NETWORK or (found.startswith("fuse.") and found not in _LOCAL_FUSE):
+        return found
+    return None
+
+
+def file_system_type(path: str, mountinfo: str = _MOUNTINFO) -> str:
+    """Return the type of the file system of `path`, such as ext4; "" where the kernel doesn't tell."""
     real, longest, found = os.path.realpath(path), -1, ""
     for folder, kind in _mounts(mountinfo):
         # Of two at one place, the later one hides the earlier.
         if is_within(real, folder) and len(folder) >= longest:
             longest, found = len(folder), kind
-    if found in _NETWORK or (found.startswith("fuse.") and found not in _LOCAL_FUSE):
-        return found
-    return None
+    return found
 
 
 def _mounts(mountinfo: str) -> Iterator[tuple[str, str]]:

@@ -75,8 +75,29 @@ def _take(descriptor: int, what: str) -> bool:
     return True
 
 
+def is_held(state_dir: str) -> bool | None:
+    """Tell whether a process works on this state folder, without disturbing it; None where that can't be told."""
+    try:
+        descriptor = os.open(os.path.join(state_dir, LOCK_FILE), os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        holders = _holders(descriptor)
+    finally:
+        os.close(descriptor)
+    return None if holders is None else bool(holders)
+
+
 def _holder(descriptor: int) -> int | None:
-    """Find the process that holds the lock of an open file (proc_locks(5)); None where the kernel doesn't tell."""
+    """Find the process that holds the lock of an open file; None where the kernel doesn't tell."""
+    # 0 and less is a process of another container.
+    return next((pid for pid in _holders(descriptor) or () if pid > 0), None)
+
+
+def _holders(descriptor: int) -> list[int] | None:
+    """Find the processes that hold the lock of an open file (proc_locks(5))."""
     status = os.fstat(descriptor)
     wanted = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     try:
@@ -84,6 +105,5 @@ def _holder(descriptor: int) -> int | None:
             locks = [line.split() for line in file]
     except OSError:
         return None
-    # A line with an arrow waits for the lock; 0 and less is a process of another container.
-    holders = [int(lock[4]) for lock in locks if lock[1] == "FLOCK" and lock[5] == wanted]
-    return next((pid for pid in holders if pid > 0), None)
+    # A line with an arrow waits for the lock.
+    return [int(lock[4]) for lock in locks if lock[1] == "FLOCK" and lock[5] == wanted]

@@ -210,7 +210,9 @@ class OutboxReader:
 
     def _rows(self, query: str, values: Any = ()) -> Iterator[sqlite3.Row]:
         with plain_errors(self._path):
-            yield from self._connection.execute(query, values)
+            # `yield from` would close the cursor with the generator, perhaps after the connection: that raises.
+            for row in self._connection.execute(query, values):  # noqa: UP028
+                yield row
 
     def _value(self, query: str, values: Any = ()) -> Any:
         return next(self._rows(query, values))[0]
