@@ -1,0 +1,236 @@
+"""Looks at everything that a trap needs, from the configuration to the destination. It changes nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+from .config import Config, load, understand
+from .exceptions import ConfigError, OutboxDamagedError, StateError
+from .findings import Finding, Level, ok, problem, warning
+from .folders import file_system_type, image_dir_problem, is_within
+from .reports import disk_space, open_state
+from .tables import FULL, pictures, size
+
+PLATFORM_START: Final = 1_572_566_400
+"""2019-11-01, as Unix time: no picture of the platform is older, so that an earlier clock is not set."""
+
+_LOW: Final = 15  # per cent of the disk; the stock firmware deletes the oldest pictures itself below 10
+_DAY: Final = 86400.0
+_WATCHES: Final = "/proc/sys/fs/inotify/max_user_watches"
+_TIMESYNC: Final = "/run/systemd/timesync"
+_CONFIGURATION: Final = "configuration"
+_RIGHTS: Final = "give this user the right (or is sudo missing?), or name another folder"
+_IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
+_REBUILT: Final = "nothing: the next start puts it aside, and makes a new one from the folder and the destination"
+_SET_CLOCK: Final = "set it (sudo date -u -s '2022-05-17 18:34'), and keep it with a clock chip or a time server"
+
+
+def look(flags: Mapping[str, str | None], environ: Mapping[str, str], config_file: str | None) -> list[Finding]:
+    """Look at everything; with a wrong configuration, with what could be understood of it."""
+    config, problems = understand(flags, environ, config_file, check_secrets=True)
+    found = [problem(_CONFIGURATION, line) for line in problems]
+    if not problems:
+        found.append(ok(_CONFIGURATION, config.file or "no file: flags, environment and defaults"))
+    for look_at in _LOOKS:
+        found.extend(look_at(config))
+    return found
+
+
+def exit_status(findings: Sequence[Finding]) -> int:
+    """Give 0 where nothing is wrong, 78 for a wrong configuration, 1 for anything else."""
+    wrong = {finding.about for finding in findings if finding.level is Level.PROBLEM}
+    if _CONFIGURATION in wrong:
+        return ConfigError.exit_status
+    return 1 if wrong else 0
+
+
+def _retention(config: Config) -> Iterator[Finding]:
+    if config.retention != load({}, {}, os.devnull).retention:
+        yield warning(
+            _CONFIGURATION,
+            "[retention] is set, but this release removes no pictures",
+            "make room by hand, with pictures that `list` shows as uploaded",
+        )
+
+
+def _image_folder(config: Config) -> Iterator[Finding]:
+    about, wrong = "image folder", image_dir_problem(config.image_dir)
+    if wrong is not None:
+        yield problem(about, wrong, "mount its disk, or set image_dir to the folder with the pictures")
+    else:
+        yield ok(about, _place(config.image_dir))
+
+
+def _state_folder(config: Config) -> Iterator[Finding]:
+    about, folder = "state folder", config.state_dir
+    inside = is_within(os.path.realpath(folder), os.path.realpath(config.image_dir))
+    there = _nearest(folder)
+    if inside and image_dir_problem(config.image_dir) is not None:
+        return  # it is made once the image folder is there
+    if (wrong := _not_writable(there)) is not None:
+        yield problem(about, wrong, _RIGHTS)
+    elif not inside and there not in (folder, os.path.dirname(folder)):
+        yield problem(about, f"{folder} can't be made, as {os.path.dirname(folder)} isn't there", "make it")
+    elif file_system_type(there) in _IN_MEMORY:
+        advice = "set state_dir to a folder that survives a reboot, such as one on the pictures' disk"
+        yield warning(about, f"{_place(folder)}: in memory, so that all is forgotten at power-off", advice)
+    else:
+        yield ok(about, _place(folder) + ("" if there == folder else "; it will be made"))
+
+
+def _outbox(config: Config) -> Iterator[Finding]:
+    about, damage = "outbox", list[str]()
+    try:
+        with open_state(config.state_dir, damage.append) as reader:
+            if damage:
+                yield warning(about, damage[0], _REBUILT)
+            elif reader is None:
+                yield ok(about, "nothing is recorded yet")
+            else:
+                yield ok(about, f"{pictures(sum(reader.counts().values()))} recorded")
+    except OutboxDamagedError as error:
+        yield warning(about, str(error), _REBUILT)
+    except StateError as error:
+        yield problem(about, str(error), "give this user the right, or look after the disk")
+
+
+def _space(config: Config) -> Iterator[Finding]:
+    about = "free space"
+    free, total = disk_space(config.image_dir)
+    if free is None or not total:
+        return
+    what = f"{size(free)} of {size(total)}"
+    if free < FULL:
+        advice = "make room now: below that, the camera program keeps no pictures"
+        yield problem(about, f"{what}: less than {size(FULL)}", advice)
+    elif free * 100 < total * _LOW:
+        advice = "make room: below 10 % the stock firmware may delete pictures that nobody has yet"
+        yield warning(about, f"{what}: less than {_LOW} %", advice)
+    else:
+        yield ok(about, what)
+
+
+def _clock(config: Config) -> Iterator[Finding]:
+    about, now = "clock", time.time()
+    said = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
+    latest = _last_upload(config)
+    if now < PLATFORM_START:
+        yield problem(about, f"it says {said}: it isn't set", _SET_CLOCK)
+    elif latest is not None and now < latest - _DAY:
+        yield problem(about, f"it says {said}, but a picture was sent later than that", _SET_CLOCK)
+    elif os.path.isdir(_TIMESYNC) and not os.path.exists(f"{_TIMESYNC}/synchronized"):
+        yield warning(about, f"it says {said}, and hasn't been compared with a time server", "see that it is right")
+    else:
+        yield ok(about, f"it says {said}")
+
+
+def _credentials(config: Config) -> Iterator[Finding]:
+    if config.api.store is not None:
+        return
+    missing = [] if config.api.username else ["username"]
+    try:
+        password = config.api.read_password()
+    except ConfigError:
+        return  # a finding about the configuration already
+    if password is None:
+        missing.append("password_file")
+    if missing:
+        names = " and ".join(missing)
+        yield problem("credentials", f"[api] {names} not set", f"set {names}: the server wants an account")
+    else:
+        yield ok("credentials", f"{config.api.username}, with a password")
+
+
+def _destination(config: Config) -> Iterator[Finding]:
+    about, store = "destination", config.api.store
+    if store is None:
+        advice = 'set url = "file:///…" to a folder, on another disk if there is one'
+        yield problem(about, f"{config.api.url}: this release sends to file:// only", advice)
+        return
+    there = _nearest(store)
+    if (wrong := _not_writable(there)) is not None:
+        yield problem(about, wrong, _RIGHTS)
+    elif _device(there) == _device(config.image_dir):
+        what = f"{store} is on the pictures' own disk: a second copy on the same card"
+        advice = "fine for trying things; a trap needs another disk. No picture is ever removed for such a copy"
+        yield warning(about, what, advice)
+    else:
+        yield ok(about, _place(store))
+
+
+def _watching(config: Config) -> Iterator[Finding]:
+    from .scan import Scanner
+
+    about = "watching"
+    if not os.path.isdir(config.image_dir):
+        return
+    try:
+        with open(_WATCHES, encoding="ascii") as file:
+            most = int(file.read())
+        folders = len(Scanner(config.image_dir, [config.state_dir]).folders())
+    except (OSError, ValueError):
+        return
+    if most < folders:
+        what = f"{folders} folders, but the kernel watches {most} at most: new pictures are found by scans only"
+        yield warning(about, what, f"sudo sysctl fs.inotify.max_user_watches={folders * 2}")
+    else:
+        yield ok(about, f"{folders} of the {most} folders that the kernel can watch")
+
+
+def _systemd(_: Config) -> Iterator[Finding]:
+    from importlib.util import find_spec
+
+    there = find_spec("systemd") is not None
+    yield ok("systemd", "systemd-python is there" if there else "without systemd-python (works the same)")
+
+
+def _nearest(folder: str) -> str:
+    """Give the folder, or the nearest one above it that is there."""
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def _not_writable(folder: str) -> str | None:
+    if not os.path.isdir(folder):
+        return f"{folder} isn't a folder"
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return f"{folder} is on a file system that is read-only"
+    return None if os.access(folder, os.W_OK | os.X_OK) else f"{folder} can't be written by this user"
+
+
+def _place(folder: str) -> str:
+    kind = file_system_type(_nearest(folder))
+    return f"{folder}, on {kind}" if kind else folder
+
+
+def _device(path: str) -> int | None:
+    try:
+        return os.stat(path).st_dev
+    except OSError:
+        return None
+
+
+def _last_upload(config: Config) -> float | None:
+    try:
+        with open_state(config.state_dir, lambda _: None) as reader:
+            return None if reader is None else reader.last_upload()
+    except StateError:
+        return None
+
+
+_LOOKS: Final[tuple[Callable[[Config], Iterator[Finding]], ...]] = (
+    _retention,
+    _image_folder,
+    _state_folder,
+    _outbox,
+    _space,
+    _clock,
+    _credentials,
+    _destination,
+    _watching,
+    _systemd,
+)

@@ -1,0 +1,260 @@
+"""The console command: parses, loads the configuration, calls, prints, and gives the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from .arguments import COMMANDS, PROGRAM, parser
+from .config import CONFIG_FLAG, Config, from_arguments
+from .exceptions import UploaderError
+
+if TYPE_CHECKING:
+    from .service import Progress
+
+__all__ = ["COMMANDS", "main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit status; what goes wrong is one message on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # text files, both
+    try:
+        arguments = parser().parse_args(argv)
+        status = _FUNCTIONS[arguments.command](arguments)
+        sys.stdout.flush()
+    except SystemExit as wrong_usage:
+        return int(wrong_usage.code or 0)
+    except UploaderError as error:
+        _complain(str(error))
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read has seen enough; Python would flush once more at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:
+        import logging
+
+        logging.getLogger(__name__).exception("stopped by an error of its own; please report it with these lines")
+        return os.EX_SOFTWARE
+    return status
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from . import logs, service
+
+    logs.set_up()
+    return service.run(lambda: from_arguments(arguments, os.environ, check_secrets=True))
+
+
+def _drain(arguments: argparse.Namespace) -> int:
+    return _drain_to_end(from_arguments(arguments, os.environ, check_secrets=True), arguments.deadline)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from . import reports, tables
+
+    config = _config(arguments)
+    warn = _Complaints()
+    with reports.open_state(config.state_dir, warn) as reader:
+        status = reports.status(
+            reader,
+            warn,
+            image_dir=config.image_dir,
+            state_dir=config.state_dir,
+            url=config.api.url,
+            config_file=config.file,
+        )
+    _print([tables.to_json(status)] if arguments.json else tables.status_screen(status, time.time()))
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from . import reports, tables
+
+    config = _config(arguments)
+    warn = _Complaints()
+    with reports.open_state(config.state_dir, warn) as reader:
+        found = reports.pictures(reader, arguments.states, warn) if reader else iter(())
+        if arguments.json:
+            _print(tables.json_array(reports.picture_data(picture, config.image_dir) for picture in found))
+        else:
+            _print(map(tables.list_line, found))
+    return 0
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from . import explain, reports, tables
+
+    config = _config(arguments)
+    warn = _Complaints()
+    with reports.open_state(config.state_dir, warn) as reader:
+        stories = explain.stories(reader, config.image_dir, arguments.file, warn) if reader else []
+    if arguments.json:
+        _print([tables.to_json(explain.last_changed(stories) if stories else None)])
+    else:
+        _print(line for story in stories for line in (*tables.story_screen(story), ""))
+    if stories or reader is None or warn.said:
+        return 0
+    warn(f"{arguments.file}: {explain.why_unknown(config.image_dir, arguments.file, _own_folders(config))}")
+    return 1
+
+
+def _retry(arguments: argparse.Namespace) -> int:
+    from . import again, explain, reports, tables
+
+    if not arguments.files and not arguments.all:
+        arguments.usage_error("say which pictures, or --all")
+    config = _config(arguments)
+    with reports.sudo_named():
+        outcome = again.retry(config.state_dir, config.image_dir, arguments.files, everything=arguments.all)
+    if outcome is None:
+        _print(["Nothing to retry: no picture has been taken in yet."])
+        return 0
+    retried, unknown = outcome
+    _print([f"{tables.pictures(retried).capitalize()} to be looked at again."])
+    for file in unknown:
+        _complain(f"{file}: {explain.why_unknown(config.image_dir, file, _own_folders(config))}")
+    return 1 if unknown else 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from . import check, findings, tables
+
+    flags = vars(arguments)
+    found = check.look(flags, os.environ, flags.get(CONFIG_FLAG))
+    _print([tables.to_json(findings.data(found))] if arguments.json else findings.lines(found))
+    return check.exit_status(found)
+
+
+def _show_config(arguments: argparse.Namespace) -> int:
+    from .config import as_toml
+
+    _print([as_toml(_config(arguments)).rstrip("\n")])
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    import logging
+
+    from . import demo, reports, tables
+
+    try:
+        config = demo.prepare(arguments.folder)
+    except demo.NotADemoError as error:
+        arguments.usage_error(str(error))
+    _print(demo.what_is_made(config))
+    # What is wrong with two of the files is said below.
+    status = _drain_to_end(config, quiet=logging.ERROR)
+    _print(["", "What became of them:"])
+    with reports.open_state(config.state_dir, _complain) as reader:
+        if reader is not None:
+            _print(f"  {tables.list_line(picture)}" for picture in reports.pictures(reader, (), _complain))
+    _print(demo.what_next(config, _typed()))
+    return status
+
+
+def _drain_to_end(config: Config, deadline: float | None = None, *, quiet: int | None = None) -> int:
+    """Drain, with the progress on a terminal and the log elsewhere; on a terminal, `quiet` is the log's level."""
+    import logging
+
+    from . import logs, service
+
+    if not sys.stderr.isatty():
+        logs.set_up()
+        return service.drain(config, deadline=deadline)
+    logs.set_up(quiet or logging.WARNING)
+    line = _ProgressLine()
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(line.make_way)
+    try:
+        return service.drain(config, deadline=deadline, progress=line)
+    finally:
+        line.finish()
+
+
+class _ProgressLine:
+    """How far a long work is, in one line of a terminal that is written again and again."""
+
+    def __init__(self) -> None:
+        self._last: Progress | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        self._last = progress
+        self._write(f"{progress.recorded} taken in, {progress.sent} sent, {progress.left} to go")
+
+    def make_way(self, _: object) -> bool:
+        """Clear the line for one of the log's; as a filter, let every record pass."""
+        self._write("")
+        return True
+
+    def finish(self) -> None:
+        """Put the sum in the place of the line."""
+        self._write("")
+        if self._last is not None:
+            left = f"{self._last.left} left to send" if self._last.left else "nothing left to send"
+            print(f"{self._last.sent} sent, {left}", file=sys.stderr)
+
+    def _write(self, text: str) -> None:
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+class _Complaints:
+    """Writes each line to stderr once."""
+
+    def __init__(self) -> None:
+        self.said: set[str] = set()
+
+    def __call__(self, line: str) -> None:
+        if line not in self.said:
+            self.said.add(line)
+            _complain(line)
+
+
+def _complain(text: str) -> None:
+    from .tables import safe
+
+    for line in text.splitlines():
+        print(f"{PROGRAM}: {safe(line)}", file=sys.stderr)
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+def _config(arguments: argparse.Namespace) -> Config:
+    return from_arguments(arguments, os.environ)
+
+
+def _own_folders(config: Config) -> list[str]:
+    return [config.state_dir] + ([config.api.store] if config.api.store else [])
+
+
+def _typed() -> str:
+    """Give the words with which this command was started, for those that are to be typed next."""
+    from shutil import which
+
+    if os.path.basename(sys.argv[0]) == "__main__.py":
+        python = os.path.basename(sys.executable)
+        return f"{python if which(python) == sys.executable else sys.executable} -m {__package__}"
+    return PROGRAM if which(PROGRAM) else sys.argv[0]
+
+
+_FUNCTIONS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
+    "run": _run,
+    "drain": _drain,
+    "status": _status,
+    "list": _list,
+    "explain": _explain,
+    "retry": _retry,
+    "check": _check,
+    "config": _show_config,
+    "demo": _demo,
+}

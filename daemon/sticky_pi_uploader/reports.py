@@ -1,0 +1,176 @@
+"""What the state says, as plain data that JSON can hold: `status` and `list`. Nothing here writes or locks."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from .exceptions import OutboxDamagedError, StateError
+from .folders import image_dir_problem
+from .lock import is_held
+from .models import Destination, Picture, State
+from .outbox import OutboxReader, outbox_path
+
+Warn = Callable[[str], None]
+"""Takes one line for the people who look on: what is wrong with the state."""
+
+T = TypeVar("T")
+
+
+@contextmanager
+def open_state(state_dir: str, warn: Warn) -> Iterator[OutboxReader | None]:
+    """Open the outbox in `state_dir` to read it; None where there is none yet, or nothing of it can be read.
+
+    A damaged one is warned about. Raises StateError where it can't be read otherwise.
+    """
+    reader = _open(outbox_path(state_dir), warn)
+    if reader is None:
+        yield None
+        return
+    with reader, sudo_named():
+        yield reader
+
+
+def status(
+    reader: OutboxReader | None,
+    warn: Warn,
+    *,
+    image_dir: str,
+    state_dir: str,
+    url: str,
+    config_file: str | None,
+) -> dict[str, Any]:
+    """Tell how things stand; what can't be read is null."""
+    free, total = disk_space(image_dir)
+    return {
+        "config_file": config_file,
+        "image_dir": image_dir,
+        "state_dir": state_dir,
+        "image_dir_problem": image_dir_problem(image_dir),
+        "running": is_held(state_dir),
+        "counts": _counts(reader, warn),
+        "oldest_pending": ask(reader, OutboxReader.oldest_pending, warn, None),
+        "last_upload": utc(ask(reader, OutboxReader.last_upload, warn, None)),
+        "destination": _destination(reader, url, warn),
+        "disk": {"free_bytes": free, "total_bytes": total},
+    }
+
+
+def pictures(reader: OutboxReader, states: Iterable[State], warn: Warn) -> Iterator[Picture]:
+    """Yield the pictures in these states (none named: in any), one at a time, by datetime and path.
+
+    Where the outbox turns out to be damaged, the others that can be read follow, in the order of their coming.
+    """
+    wanted = frozenset(states) or frozenset(State)
+    shown = set[int]()
+    try:
+        for picture in reader.pictures(wanted):
+            shown.add(picture.id)
+            yield picture
+    except OutboxDamagedError as error:
+        warn(f"{error}; what can still be read of it is shown")
+        yield from (picture for picture in reader.salvage() if picture.state in wanted and picture.id not in shown)
+
+
+def picture_data(picture: Picture, image_dir: str) -> dict[str, Any]:
+    """Tell what is known of a picture, its metadata and history apart."""
+    return {
+        "path": os.path.join(image_dir, picture.path),
+        "device": picture.device,
+        "datetime": picture.datetime,
+        "md5": picture.md5,
+        "state": picture.state.value,
+        "attempts": picture.attempts,
+        "not_before": utc(picture.not_before),
+        "reason": picture.reason,
+        "receipt_md5": picture.receipt_md5,
+        "uploaded_at": utc(picture.uploaded_at),
+        "removed_at": utc(picture.removed_at),
+        "suspect": picture.suspect,
+    }
+
+
+def finite(value: Any) -> Any:
+    """Give what JSON can hold: infinities and NaN, which a damaged header may claim, become null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def utc(seconds: float | None) -> str | None:
+    """Write a Unix time as YYYY-MM-DDTHH:MM:SSZ; None for None, and for what is no time."""
+    if seconds is None:
+        return None
+    try:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def disk_space(folder: str) -> tuple[int | None, int | None]:
+    """Give the bytes that are free, and that there are, on the file system of `folder`; None where it isn't there."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None, None
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+
+def ask(reader: OutboxReader | None, question: Callable[[OutboxReader], T], warn: Warn, unknown: T) -> T:
+    """Ask the outbox something; `unknown` where there is none, or where it is too damaged to tell."""
+    if reader is None:
+        return unknown
+    try:
+        return question(reader)
+    except OutboxDamagedError as error:
+        warn(str(error))
+        return unknown
+
+
+@contextmanager
+def sudo_named() -> Iterator[None]:
+    """Name sudo where the state can't be used and more rights might help."""
+    try:
+        yield
+    except OutboxDamagedError:
+        raise
+    except StateError as error:
+        if os.geteuid() == 0:
+            raise
+        raise StateError(f"{error}; try again with sudo") from error
+
+
+def _open(path: str, warn: Warn) -> OutboxReader | None:
+    with sudo_named():
+        try:
+            return OutboxReader.open_readonly(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StateError(f"the outbox {path} can't be read: {error.strerror}") from error
+        except OutboxDamagedError as error:
+            warn(f"{error}; what can still be read of it is shown")
+            try:
+                return OutboxReader.open_damaged(path)
+            except StateError:
+                return None
+
+
+def _counts(reader: OutboxReader | None, warn: Warn) -> dict[str, int]:
+    counts = ask(reader, OutboxReader.counts, warn, None)
+    if counts is None:
+        counts = Counter(picture.state for picture in (reader.salvage() if reader else ()))
+    return {state.value: counts.get(state, 0) for state in State}
+
+
+def _destination(reader: OutboxReader | None, url: str, warn: Warn) -> dict[str, Any]:
+    destination = ask(reader, lambda reader: reader.destination(url), warn, Destination(url))
+    return {
+        "url": url,
+        "state": destination.state.value,
+        "reason": destination.reason,
+        "retry_at": utc(destination.retry_at),
+    }

@@ -1,0 +1,222 @@
+"""Renders reports: for people as aligned text, for programs as JSON. Everything comes as strings, nothing prints."""
+
+from __future__ import annotations
+
+import calendar
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from .models import DestinationState, Picture, State
+
+FULL = 50_000_000
+"""Bytes: with less free space the camera program writes to /tmp, and its pictures are gone at power-off."""
+
+_TROUBLE = {
+    DestinationState.UNAUTHORIZED: "doesn't accept the account",
+    DestinationState.NOT_AN_API: "isn't a Sticky Pi API",
+    DestinationState.REFUSING: "takes no pictures",
+}
+_TO_LOOK_AT = (State.CONFLICT, State.REJECTED, State.LOST)
+_SPANS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+
+
+def safe(text: str) -> str:
+    r"""Write what a terminal might act on, or can't show, as \x…: control characters, and bytes that aren't UTF-8."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else _escaped(character) for character in text)
+
+
+def to_json(value: Any, *, indent: int | None = 2) -> str:
+    r"""Write JSON in ASCII; bytes that aren't UTF-8 come as Python holds them, as \udc80 to \udcff."""
+    return json.dumps(value, indent=indent, allow_nan=False).replace("\x7f", r"\u007f")
+
+
+def json_array(values: Iterable[Any]) -> Iterator[str]:
+    """Yield the lines of a JSON array, one for each element, so that it needn't be held whole."""
+    yield "["
+    line = None
+    for value in values:
+        if line is not None:
+            yield line + ","
+        line = "  " + to_json(value, indent=None)
+    if line is not None:
+        yield line
+    yield "]"
+
+
+def list_line(picture: Picture) -> str:
+    """Tell of one picture: its state, when it was taken, its path in the image folder, and what there is to say."""
+    parts = [f"{picture.state:<9} {picture.datetime or '-':<20}  {picture.path}"]
+    if picture.reason:
+        parts.append(picture.reason)
+    if picture.suspect:
+        parts.append(f"suspect: {picture.suspect}")
+    if picture.removed_at is not None:
+        parts.append("removed from the card")
+    return safe("  ".join(parts))
+
+
+def status_screen(status: Mapping[str, Any], now: float) -> Iterator[str]:
+    """Yield the lines of `status`: the first says whether all is well, and the others what there is to know.
+
+    `now` is a Unix time.
+    """
+    yield from map(safe, _verdict(status))
+    yield ""
+    yield from _rows(
+        [
+            ("Pictures", _counts(status["counts"])),
+            ("Oldest to send", _day_and_time(status["oldest_pending"])),
+            ("Last upload", _when(status["last_upload"], now)),
+            ("Destination", _destination(status["destination"], now)),
+            ("Free space", _space(status["disk"])),
+            ("Image folder", status["image_dir"]),
+            ("State folder", status["state_dir"]),
+            ("Configuration", status["config_file"] or "no file: flags, environment and defaults"),
+            ("Uploader", {True: "at work", False: "not running just now", None: None}[status["running"]]),
+        ]
+    )
+
+
+def story_screen(story: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of `explain` for one picture."""
+    yield safe(f"{story['path']}: {story['state']}")
+    yield ""
+    yield from _rows(
+        [
+            ("Why", story["reason"]),
+            ("Suspect", story["suspect"]),
+            ("Device", story["device"]),
+            ("Taken", _day_and_time(story["datetime"])),
+            ("md5", story["md5"]),
+            ("Receipt", story["receipt_md5"]),
+            ("Sent", _day_and_time(story["uploaded_at"])),
+            ("Removed here", _day_and_time(story["removed_at"])),
+            ("Refused", f"{story['attempts']} times" if story["attempts"] else None),
+            ("Not before", _day_and_time(story["not_before"])),
+        ]
+    )
+    if story["metadata"]:
+        yield "\n  Metadata"
+        yield from _rows([(name, str(value)) for name, value in story["metadata"].items()], indent=4)
+    if story["history"]:
+        yield "\n  What happened"
+    for event in story["history"]:
+        yield safe(f"    {_day_and_time(event['at']) or 'at no known time'}  {event['state']:<9}  {event['why']}")
+
+
+def size(count: int) -> str:
+    """Write a number of bytes for people: 50 MB, 12.1 GB."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"  # noqa: PLR2004 - a GB
+
+
+def pictures(count: int) -> str:
+    """Write a number of pictures for people."""
+    return "1 picture" if count == 1 else f"{count:,} pictures" if count else "no picture"
+
+
+def _verdict(status: Mapping[str, Any]) -> Iterator[str]:
+    yield _trouble(status) or _progress(status)
+    if look := [state for state in _TO_LOOK_AT if status["counts"][state]]:
+        flags = " ".join(f"--state {state}" for state in look)
+        yield f"`sticky-pi-uploader list {flags}` says which and why."
+
+
+def _trouble(status: Mapping[str, Any]) -> str | None:
+    """Say what keeps pictures from being taken or sent; None where nothing does."""
+    free, destination = status["disk"]["free_bytes"], status["destination"]["state"]
+    to_send = f"{pictures(_waiting(status))} to be sent"
+    if status["image_dir_problem"]:
+        return f"Attention: {status['image_dir_problem']}; {to_send}."
+    if free is not None and free < FULL:
+        return f"Attention: only {size(free)} are free. Below {size(FULL)} the camera keeps no pictures."
+    if destination in _TROUBLE:
+        return f"Attention: the destination {_TROUBLE[destination]}; {to_send}."
+    if look := {state: status["counts"][state] for state in _TO_LOOK_AT if status["counts"][state]}:
+        kinds = ", ".join(f"{count:,} {state}" for state, count in look.items())
+        rest = to_send if _waiting(status) else "nothing else is left to send"
+        return f"Attention: {_need_a_look(sum(look.values()))} ({kinds}); {rest}."
+    return _delay(status, to_send) if _waiting(status) else None
+
+
+def _delay(status: Mapping[str, Any], to_send: str) -> str | None:
+    if status["destination"]["state"] == DestinationState.UNREACHABLE:
+        return f"Waiting: the destination can't be reached; {to_send} when it can."
+    if status["running"] is False:
+        return f"Waiting: {to_send}, and nothing is at work that sends."
+    return None
+
+
+def _progress(status: Mapping[str, Any]) -> str:
+    total, waiting = sum(status["counts"].values()), _waiting(status)
+    if not total:
+        return "Nothing yet: no picture has been taken in."
+    if waiting:
+        return f"All is well: {waiting:,} of {pictures(total)} still to be sent."
+    return f"All is well: {pictures(total)}, and the destination has {'it' if total == 1 else 'every one'}."
+
+
+def _waiting(status: Mapping[str, Any]) -> int:
+    return int(status["counts"][State.PENDING] + status["counts"][State.UPLOADING])
+
+
+def _need_a_look(count: int) -> str:
+    return "1 picture needs a look" if count == 1 else f"{pictures(count)} need a look"
+
+
+def _rows(rows: Sequence[tuple[str, str | None]], indent: int = 2) -> Iterator[str]:
+    """Yield a line for each label that has a value, the values in one column."""
+    shown = [(label, value) for label, value in rows if value is not None]
+    width = max((len(label) for label, _ in shown), default=0)
+    for label, value in shown:
+        yield safe(f"{'':{indent}}{label:<{width}}  {value}")
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {state}" for state, count in counts.items() if count) or "none"
+
+
+def _destination(destination: Mapping[str, Any], now: float) -> str:
+    parts = [f"{destination['url']} ({destination['state'].replace('_', ' ')})"]
+    if destination["state"] == DestinationState.UNKNOWN:
+        parts = [f"{destination['url']} (not asked yet)"]
+    if destination["reason"]:
+        parts.append(destination["reason"])
+    if destination["retry_at"]:
+        parts.append(f"next try {_when(destination['retry_at'], now)}")
+    return "; ".join(parts)
+
+
+def _space(disk: Mapping[str, int | None]) -> str | None:
+    free, total = disk["free_bytes"], disk["total_bytes"]
+    return f"{size(free)} of {size(total)} ({free * 100 // total} % free)" if free is not None and total else None
+
+
+def _when(stamp: str | None, now: float) -> str | None:
+    """Write a time of a report as its distance from `now`, and itself."""
+    if stamp is None:
+        return None
+    distance = calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ")) - now
+    return f"{_span(abs(distance), ahead=distance > 0)} ({_day_and_time(stamp)})"
+
+
+def _span(seconds: float, *, ahead: bool) -> str:
+    for length, name in _SPANS:
+        if count := int(seconds // length):
+            span = f"{count} {name}{'' if count == 1 else 's'}"
+            return f"in {span}" if ahead else f"{span} ago"
+    return "now"
+
+
+def _day_and_time(stamp: str | None) -> str | None:
+    return None if stamp is None else stamp.replace("T", " ").replace("Z", " UTC")
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if "\udc80" <= character <= "\udcff":  # how Python holds a byte that isn't UTF-8
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"  # noqa: PLR2004 - a byte
