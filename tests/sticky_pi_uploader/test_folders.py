@@ -170,13 +170,14 @@ def mountinfo(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "kind", ["nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "vboxsf", "ceph", "afs", "glusterfs", "fuse.rclone"]
+    "kind",
+    ["nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "vboxsf", "ceph", "afs", "glusterfs", "vmhgfs", "fuse.rclone"],
 )
 def test_a_network_file_system_is_named(mountinfo, kind):
     assert network_file_system("/pictures/a", mountinfo(("/", "ext4"), ("/pictures", kind))) == kind
 
 
-@pytest.mark.parametrize("kind", ["ext4", "vfat", "exfat", "btrfs", "tmpfs", "overlay", "fuseblk", "fuse.mergerfs"])
+@pytest.mark.parametrize("kind", ["ext4", "vfat", "exfat", "btrfs", "tmpfs", "fuseblk", "fuse.mergerfs", "v"])
 def test_a_local_file_system_is_not(mountinfo, kind):
     assert network_file_system("/pictures/a", mountinfo(("/", "nfs"), ("/pictures", kind))) is None
 

@@ -1,0 +1,110 @@
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+LOG = """if True:
+    import logging, os, sys
+    sys.modules |= {name: None for name in sys.argv[2:]}
+    if sys.argv[1] == "journal":
+        status = os.fstat(2)
+        os.environ["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
+    from sticky_pi_uploader import logs
+    logs.set_up()
+    logs.set_up()
+    log = logging.getLogger("sticky_pi_uploader.test")
+    log.debug("not shown")
+    log.info("uploaded %s", "caf\\udce9", extra={"STICKY_PI_IMAGE": "a.jpg\\udce9"})
+    log.warning("two\\nlines")
+    log.info("")
+    try:
+        1 / 0
+    except ZeroDivisionError:
+        log.exception("broken")
+    log.critical("the end")
+    """
+
+
+def logged(*arguments, **environ):
+    without = {name: value for name, value in os.environ.items() if name != "JOURNAL_STREAM"}
+    command = [sys.executable, "-c", LOG, *arguments]
+    return subprocess.run(
+        command, env=without | environ, stderr=subprocess.PIPE, text=True, check=True
+    ).stderr.splitlines()
+
+
+def test_people_get_the_time_in_utc_and_each_line_once():
+    lines = logged("stderr", TZ="Pacific/Auckland")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO uploaded caf\\udce9", lines[0])
+    assert [line.partition("Z ")[2] or line for line in lines[1:4]] == ["WARNING two", "lines", "INFO "]
+    assert lines[-1].endswith("Z CRITICAL the end")
+    hour = subprocess.run(["date", "-u", "+%H"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    assert (int(hour) - int(lines[-1][11:13])) % 24 <= 1
+
+
+def test_another_programs_journal_is_not_ours():
+    assert "INFO uploaded" in logged("stderr", JOURNAL_STREAM="1:2")[0]
+    assert "INFO uploaded" in logged("stderr", JOURNAL_STREAM="garbage")[0]
+
+
+def test_under_the_journal_without_systemd_python_every_line_has_its_priority_and_no_time():
+    lines = logged("journal", "systemd")
+    assert lines[:4] == ["<6>uploaded caf\\udce9", "<4>two", "<4>lines", "<6>"]
+    assert lines[4:6] == ["<3>broken", "<3>Traceback (most recent call last):"]
+    assert lines[-2:] == ["<3>ZeroDivisionError: division by zero", "<2>the end"]
+
+
+JOURNAL = """if True:
+    import os, socket, subprocess, sys
+    os.makedirs("/run/systemd/journal")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind("/run/systemd/journal/socket")
+        subprocess.run([sys.executable, "-c", sys.argv[1], "journal"], check=True)
+        journal.setblocking(False)
+        for _ in range(5):
+            print(ascii(journal.recv(100000)))
+    """
+
+
+@pytest.mark.skipif(importlib.util.find_spec("systemd") is None, reason="systemd-python isn't installed")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a /run of its own")
+def test_the_journal_gets_entries_with_their_fields():
+    private = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /run && exec "$@"', "sh"]
+    command = [*private, sys.executable, "-c", JOURNAL, LOG]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("this machine gives nobody a /run of its own")
+    assert done.stderr == ""
+    first, second, _, error, last = done.stdout.splitlines()
+    assert r"MESSAGE=uploaded caf\\udce9\n" in first
+    assert r"\nSTICKY_PI_IMAGE=a.jpg\\udce9\n" in first
+    assert r"\nSYSLOG_IDENTIFIER=sticky-pi-uploader\n" in first
+    assert r"\nPRIORITY=6\n" in first
+    assert r"\nPRIORITY=4\n" in second
+    assert "ZeroDivisionError" in error
+    assert "MESSAGE=the end" in last
+
+
+def test_a_closed_stderr_is_no_error():
+    code = "import os, sys; sys.stderr = None; from sticky_pi_uploader import logs; logs.set_up(); print('fine')"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "fine\n"
+
+
+def test_handlers_of_others_are_left_alone():
+    code = """if True:
+        import logging
+        from sticky_pi_uploader import logs
+        other = logging.NullHandler()
+        logging.getLogger().addHandler(other)
+        logs.set_up()
+        logs.set_up(logging.DEBUG)
+        logging.getLogger("x").debug("shown")
+        print(other in logging.getLogger().handlers, len(logging.getLogger().handlers))
+        """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True 2\n"
+    assert done.stderr.endswith("DEBUG shown\n")

@@ -1,0 +1,87 @@
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+from sticky_pi_uploader.notify import notify
+
+CALL = """if True:
+    import sys
+    if sys.argv[1] == "without":
+        sys.modules["systemd"] = None
+    from sticky_pi_uploader.notify import notify
+    for message in sys.argv[2:]:
+        notify(message)
+    print("done")
+    """
+
+
+@pytest.fixture(params=["with", "without"])
+def call(request):
+    """Send messages from a process of its own, with systemd-python and without it."""
+    if request.param == "with" and importlib.util.find_spec("systemd") is None:
+        pytest.skip("systemd-python isn't installed")
+
+    def call(address, *messages):
+        environ = {**os.environ, "NOTIFY_SOCKET": address}
+        done = subprocess.run(
+            [sys.executable, "-c", CALL, request.param, *messages],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout + done.stderr
+
+    return call
+
+
+@pytest.fixture
+def listener():
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.settimeout(10)
+        yield listening
+
+
+def test_messages_arrive_one_by_one(call, listener, tmp_path):
+    listener.bind(str(tmp_path / "socket"))
+    assert call(str(tmp_path / "socket"), "READY=1", "STATUS=3 pictures, ü\nWATCHDOG=1") == "done\n"
+    assert listener.recv(1000) == b"READY=1"
+    assert listener.recv(1000) == "STATUS=3 pictures, ü\nWATCHDOG=1".encode()
+
+
+def test_an_abstract_socket_is_spoken_to(call, listener):
+    listener.bind("")  # the kernel chooses a name
+    assert call("@" + listener.getsockname()[1:].decode(), "READY=1") == "done\n"
+    assert listener.recv(1000) == b"READY=1"
+
+
+@pytest.mark.parametrize("address", ["", "/nonexistent/socket", "@nobody-listens-here", "relative", "/" * 200, "@"])
+def test_nobody_listening_is_no_error(call, address):
+    assert call(address, "READY=1") == "done\n"
+
+
+def test_a_socket_of_another_kind_is_no_error(call, tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+        stream.bind(str(tmp_path / "socket"))
+        stream.listen()
+        assert call(str(tmp_path / "socket"), "READY=1") == "done\n"
+
+
+def test_a_message_that_is_no_text_is_no_error(monkeypatch, listener, tmp_path):
+    listener.bind(str(tmp_path / "socket"))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "socket"))
+    notify("STATUS=\udcff")
+    notify("READY=1")
+    assert listener.recv(1000) == b"READY=1"
+
+
+def test_without_anybody_to_tell_nothing_is_imported_for_it():
+    environ = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+    code = (
+        "import sys; from sticky_pi_uploader.notify import notify; notify('READY=1'); print('systemd' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "False\n"
