@@ -73,7 +73,8 @@ def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         if name in SECTIONS and isinstance(value, dict):
             yield from ((f"{name}.{key}", below) for key, below in value.items())
         else:
-            yield name, value
+            # A quoted "api.url" isn't the url in [api].
+            yield f'"{name}"' if "." in name else name, value
 
 
 def _lines(text: str) -> dict[str, int]:
@@ -98,7 +99,9 @@ def unknown_keys(file: ConfigFile) -> list[str]:
 def _unknown(name: str) -> str:
     from difflib import get_close_matches
 
-    section, _, key = name.rpartition(".") if name.partition(".")[0] in SECTIONS else ("", "", name)
+    section, dot, key = name.partition(".")
+    if not dot or section not in SECTIONS:
+        section, key = "", name
     if name in SECTIONS:
         return f"{name} is a section: expected a line [{name}], and its keys below"
     shown = (f"[{section}] " if section else "") + (key if key.isprintable() and key else ascii(key))[:80]

@@ -192,6 +192,8 @@ def test_no_file_at_all_can_be_said_with_dev_null():
         ("api.parralel = 3", "line 1: [api] parralel isn't a key; did you mean [api] parallel?"),
         ("zzz = 1", "line 1: zzz isn't a key"),
         ('"" = 1', "'' isn't a key"),
+        ('"api.url" = "https://x.org"', '"api.url" isn\'t a key; did you mean [api] url?'),
+        ('[api]\n"a.b" = 1', "[api] a.b isn't a key"),
         ('"\\u001b[31m" = 1', "'\\x1b[31m' isn't a key"),
         ('[api]\npassword = "hunter2"', "[api] password: a password doesn't belong here"),
         ('password = "hunter2"', "password: a password doesn't belong here"),
