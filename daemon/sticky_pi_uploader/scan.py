@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import stat
 from collections.abc import Collection, Iterator
+
+from sticky_pi_api.exceptions import printable
 
 from .models import Candidate, Fingerprint
 
@@ -46,9 +47,19 @@ class Scanner:
             self._complain(path, error)
             return None
 
+    def is_gone(self, path: str) -> bool:
+        """Tell whether no file is there any more; False where that can't be told."""
+        try:
+            status = os.lstat(os.path.join(self.image_dir, path))
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
+        return not stat.S_ISREG(status.st_mode)
+
     def folders(self, below: str = "") -> list[str]:
         """List a folder and all folders below it, those with the latest names (the newest dates) first."""
-        found, level = [], [below]
+        found, level = [], [below] if self.is_watched_folder(below) else []
         while level:
             found.extend(level)
             level = [deeper for folder in level for deeper in self._subfolders(folder)]
@@ -66,11 +77,17 @@ class Scanner:
 
     def _candidate_of(self, entry: os.DirEntry[str], folder: str) -> Iterator[Candidate]:
         path = os.path.join(folder, entry.name)
-        if self.is_candidate_name(path):
-            with contextlib.suppress(FileNotFoundError):
-                candidate = _candidate(path, entry.stat(follow_symlinks=False))
-                if candidate is not None:
-                    yield candidate
+        if not self.is_candidate_name(path):
+            return
+        try:
+            candidate = _candidate(path, entry.stat(follow_symlinks=False))
+        except PermissionError:
+            raise  # it is the folder that doesn't allow it
+        except OSError as error:
+            self._complain(path, error)
+            return
+        if candidate is not None:
+            yield candidate
 
     def _subfolders(self, folder: str) -> list[str]:
         try:
@@ -86,7 +103,8 @@ class Scanner:
         gone = isinstance(error, FileNotFoundError | NotADirectoryError)
         if path not in self._complained and not gone and os.path.basename(path) != "lost+found":
             self._complained.add(path)
-            log.warning("%s can't be read, so no picture there is seen: %s", path or self.image_dir, error.strerror)
+            where = printable(path or self.image_dir)
+            log.warning("%s can't be read, so no picture there is seen: %s", where, error.strerror)
 
 
 def _is_visible_folder(entry: os.DirEntry[str]) -> bool:
