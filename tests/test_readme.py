@@ -1,0 +1,93 @@
+"""What the README says is what the program does."""
+
+import ast
+import re
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from sticky_pi_uploader.arguments import COMMANDS
+from sticky_pi_uploader.config_schema import SCHEMA
+from sticky_pi_uploader.models import State
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def table_after(heading: str) -> list[list[str]]:
+    """Return the cells of the first table below a heading, its own two header lines apart."""
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
+def code_blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def text_of_the_program() -> str:
+    """Return every text in the program's source, joined: what it can say."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "daemon").rglob("*.py"))]
+    constants = [node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    return "\n".join(value for value in constants if isinstance(value, str))
+
+
+def test_every_command_is_in_the_table_with_the_words_of_its_help():
+    documented = {row[0].strip("`").split(" ")[0]: row[1] for row in table_after("Commands")}
+    assert documented == {command.name: command.summary for command in COMMANDS}
+
+
+def test_every_key_is_in_the_table_with_its_flag_variables_and_default():
+    documented = [[cell.replace("`", "") for cell in row] for row in table_after("Configuration")]
+    expected = [
+        [
+            str(key),
+            key.flag or "–",
+            ", ".join(key.environment) or "–",
+            key.default_means or str(key.default).replace("False", "false"),
+        ]
+        for key in SCHEMA
+    ]
+    assert documented == expected
+
+
+def test_every_state_is_in_the_table():
+    assert [row[0].strip("`") for row in table_after("What happens to a picture")] == [state.value for state in State]
+
+
+@pytest.mark.parametrize("row", table_after("Looking after it"), ids=lambda row: row[0])
+def test_what_it_is_said_to_say_it_can_say(row):
+    said = text_of_the_program()
+    for message in row[0].split("; "):
+        assert message in said
+
+
+def test_the_example_of_the_client_library_runs_on_the_demo(tmp_path):
+    command = [sys.executable, "-W", "error", "-m", "sticky_pi_uploader", "demo"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    (example,) = code_blocks("python")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", example], cwd=tmp_path, check=True, capture_output=True, timeout=60
+    )
+    lines = done.stdout.decode().splitlines()
+    assert lines[0].startswith("512858f4 2022-05-17 19:34:50 17.0 (512, 384)")
+    rows = [line.split(" ") for line in lines[1:]]
+    assert len(rows) == 11
+    for device, day, time, _, url in rows:
+        assert (device, datetime.fromisoformat(f"{day} {time}").year) in {("5c173ff2", 2020), ("512858f4", 2022)}
+        assert (tmp_path / url).is_file()
+
+
+def test_every_command_line_in_it_names_a_real_command():
+    lines = [line for block in code_blocks("sh") for line in block.splitlines()]
+    named = [match[1] for line in lines for match in re.finditer(r"bin/sticky-pi-uploader (\w+)", line)]
+    assert set(named) == {"demo", "drain", "check", "run"}
+    assert set(named) <= {command.name for command in COMMANDS}
+
+
+def test_the_files_it_links_to_are_there():
+    links = re.findall(r"\]\((?!https)([^)]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
