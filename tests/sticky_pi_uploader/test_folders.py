@@ -7,6 +7,7 @@ import pytest
 from sticky_pi_uploader.exceptions import StateError
 from sticky_pi_uploader.folders import (
     file_system_id,
+    file_system_type,
     image_dir_problem,
     is_within,
     network_file_system,
@@ -208,8 +209,10 @@ def test_nothing_is_said_without_the_kernels_list(tmp_path):
     assert network_file_system(str(tmp_path), "/nonexistent") is None
 
 
-def test_this_machines_own_folders_are_local():
-    assert network_file_system("/proc") is None
+def test_the_type_of_any_file_system_can_be_asked_for(tmp_path, mountinfo):
+    assert file_system_type("/x/y", mountinfo(("/", "ext4"), ("/x", "tmpfs"))) == "tmpfs"
+    assert (file_system_type("/proc"), network_file_system("/proc")) == ("proc", None)
+    assert file_system_type(str(tmp_path), "/nonexistent") == ""
 
 
 # --- is_within ---------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from sticky_pi_uploader.exceptions import LockedError, StateError
-from sticky_pi_uploader.lock import LOCK_FILE, Lock
+from sticky_pi_uploader.lock import LOCK_FILE, Lock, is_held
 
 HOLD = """if True:
     import sys
@@ -156,3 +156,12 @@ def test_both_descriptors_are_really_locked_in_the_kernel(folders):
             with pytest.raises(BlockingIOError):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.close(descriptor)
+
+
+def test_others_see_whether_a_folder_is_worked_on_and_take_nothing_from_it(folders, holder):
+    for _ in range(2):
+        assert is_held(f"{folders}/state") is True
+    assert is_held(f"{folders}/other-state") is False
+    holder.communicate()
+    assert is_held(f"{folders}/state") is False
+    assert (folders / "state" / LOCK_FILE).exists()
