@@ -9,7 +9,7 @@ START, END = b"\xff\xd8", b"\xff\xd9"
 HOLE = bytes(64)
 """A run of zero bytes that no camera writes after the start of scan: a hole left by a power cut."""
 
-_SCAN, _END, _EXIF = 0xDA, 0xD9, 0xE1
+_SCAN, _EXIF = 0xDA, 0xE1
 _STANDALONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
 # SOF0 to SOF15 without DHT, JPG and DAC, which lie between them.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -120,18 +120,14 @@ def _what_it_is(blob: bytes) -> str:
 
 
 def _segments(blob: bytes) -> Iterator[tuple[int, slice]]:
-    """Yield each segment's marker and place, from its marker's first byte to its end, up to the first start of scan."""
+    """Yield each segment's marker and place, from its marker to its end, up to the first start of scan."""
     at = len(START)
     for _ in range(_MOST_SEGMENTS):
-        start = at
-        if blob[at : at + 1] != b"\xff":
+        # JPEG allows more than one 0xFF here; piexif doesn't, and no camera writes it.
+        if at + 4 > len(blob) or blob[at] != 0xFF:  # noqa: PLR2004 - what every marker begins with
             break
-        while blob[at : at + 1] == b"\xff":
-            at += 1
-        marker = blob[at] if at < len(blob) else _END
-        at += 1
-        if marker == _END:
-            break
+        start, marker = at, blob[at + 1]
+        at += 2
         if marker not in _STANDALONE:
             length = int.from_bytes(blob[at : at + 2], "big")
             at += length
@@ -145,7 +141,7 @@ def _segments(blob: bytes) -> Iterator[tuple[int, slice]]:
 
 def _payload(blob: bytes, segment: slice) -> bytes:
     """Return what follows a segment's marker and length."""
-    return blob[segment].lstrip(b"\xff")[3:]
+    return blob[segment][4:]
 
 
 def _dimensions(blob: bytes, frame: slice) -> tuple[int, int, int]:
