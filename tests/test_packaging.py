@@ -1,0 +1,56 @@
+"""What `pip install` puts on a machine: both packages whole, and nothing else."""
+
+import os
+import subprocess
+import sys
+from email import message_from_bytes
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    pytest.importorskip("hatchling", reason="the wheel is built with hatchling, which isn't installed")
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+    built = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
+    assert built.returncode == 0, built.stderr
+    (path,) = folder.iterdir()
+    return path
+
+
+def test_the_wheel_suits_every_machine(wheel):
+    assert wheel.name.endswith("-py3-none-any.whl")
+
+
+def test_the_wheel_holds_both_packages_with_their_types_and_nothing_else(wheel):
+    source = PROJECT / "daemon"
+    modules = {str(path.relative_to(source)) for path in source.rglob("*.py")}
+    with ZipFile(wheel) as file:
+        found = {name for name in file.namelist() if ".dist-info/" not in name}
+    assert found == modules | {"sticky_pi_api/py.typed", "sticky_pi_uploader/py.typed"}
+
+
+def test_the_wheel_carries_command_licence_and_extras(wheel):
+    with ZipFile(wheel) as file:
+        about = {name.partition(".dist-info/")[2]: file.read(name) for name in file.namelist() if ".dist-info/" in name}
+    assert b"sticky-pi-uploader = sticky_pi_uploader.cli:main" in about["entry_points.txt"]
+    assert about["licenses/LICENSE"] == (PROJECT / "LICENSE").read_bytes()
+    metadata = message_from_bytes(about["METADATA"])
+    assert metadata["Name"] == "sticky-pi-uploader"
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert set(metadata.get_all("Provides-Extra")) == {"systemd", "test", "lint"}
+    needs_compiler = [needed for needed in metadata.get_all("Requires-Dist") if needed.startswith("systemd-python")]
+    assert [needed.partition(";")[2].strip().replace("'", '"') for needed in needs_compiler] == ['extra == "systemd"']
+
+
+def test_help_comes_from_the_wheel_alone(wheel):
+    environment = {**os.environ, "PYTHONPATH": str(wheel)}
+    command = [sys.executable, "-S", "-m", "sticky_pi_uploader", "--help"]
+    helped = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert helped.stdout.startswith("usage: sticky-pi-uploader")
