@@ -1,0 +1,175 @@
+"""Keeps the house in order: imports point one way, each outside library has its module, and a start loads little."""
+
+import ast
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "daemon"
+
+LAYERS = {
+    "sticky_pi_api": (
+        ("types",),
+        ("exceptions",),
+        ("configuration", "exif", "filename", "jpeg", "sqlite", "utils"),
+        ("blame", "decode", "metadata"),
+        ("image_parser",),
+        ("batch", "storage"),
+        ("database",),
+        ("specifications",),
+        ("client",),
+    ),
+    "sticky_pi_uploader": (
+        ("exceptions", "models"),
+        ("hints", "logs", "notify", "pictures", "retry", "secret", "signals", "thumbnails"),
+        ("folders", "lock", "scan", "tables", "worker"),
+        ("findings", "ingest", "outbox", "watcher"),
+        ("intake", "reports", "uploader"),
+        ("explain",),
+        ("again",),
+        # From here on the configuration is known; what stands above gets plain values.
+        ("config_values",),
+        ("config_schema",),
+        ("config_file",),
+        ("config_sources",),
+        ("config",),
+        ("session",),
+        ("service",),
+        ("arguments", "check", "demo"),
+        ("cli",),
+        ("__main__",),
+    ),
+}
+"""The modules of each package: one may import those of the rows above its own."""
+
+OUTSIDE = {
+    "sticky_pi_api": {
+        "PIL": {"decode"},
+        "piexif": {"exif"},
+        "sqlite3": {"blame", "sqlite"},
+        "sqlite_utils": {"sqlite"},
+    },
+    "sticky_pi_uploader": {
+        "PIL": {"pictures"},
+        "piexif": {"pictures"},
+        "sqlite3": {"outbox"},
+        "systemd": {"logs", "notify"},
+        "tenacity": {"retry"},
+        "watchdog": {"watcher"},
+    },
+}
+"""What isn't Python's own, and SQLite, and the modules that may use it."""
+
+HEAVY = {
+    *("PIL", "numpy", "pandas", "piexif", "requests", "sqlite_utils", "systemd", "tenacity", "watchdog"),
+    *("asyncio", "concurrent.futures", "difflib", "email", "http", "importlib.metadata", "logging.handlers"),
+    *("tomllib", "unittest", "urllib.request"),
+}
+"""What is imported where it is needed, and not before: a trap that is awake for a minute has no time for it."""
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_every_module_has_its_layer(package):
+    placed = [module for layer in LAYERS[package] for module in layer]
+    there = {_part(path) for path in _files(package)} - {"__init__"}
+    assert sorted(placed) == sorted(there)
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_a_module_imports_only_those_of_the_layers_above_its_own(package):
+    layer_of = {module: number for number, layer in enumerate(LAYERS[package]) for module in layer}
+    wrong = [
+        f"{importing} imports {imported}"
+        for importing, imported in _inner_imports(package)
+        if importing != imported and layer_of[imported] >= layer_of[importing]
+    ]
+    assert wrong == []
+
+
+def test_the_client_library_knows_nothing_of_the_daemon():
+    importing = [
+        path.name for path in _files("sticky_pi_api") for name, _ in _imports(path) if "sticky_pi_uploader" in name
+    ]
+    assert importing == []
+
+
+@pytest.mark.parametrize("package", OUTSIDE)
+def test_each_outside_library_is_used_in_its_own_module_only(package):
+    used = defaultdict(set)
+    for path in _files(package):
+        for name, only_for_types in _imports(path):
+            library = name.partition(".")[0]
+            ours = library in LAYERS
+            if not (ours or only_for_types) and (library not in sys.stdlib_module_names or library == "sqlite3"):
+                used[library].add(_part(path))
+    assert used == OUTSIDE[package]
+
+
+def test_importing_any_module_loads_nothing_heavy():
+    modules = [_module(path) for package in LAYERS for path in _files(package)]
+    modules.remove("sticky_pi_uploader.__main__")  # it runs
+    script = f"""if True:
+        import importlib, sys
+        before = set(sys.modules)
+        for name in {modules!r}:
+            importlib.import_module(name)
+            if loaded := (sys.modules.keys() - before) & {HEAVY!r}:
+                sys.exit(f"{{name}} loads {{', '.join(sorted(loaded))}}")
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def _files(package):
+    return sorted((SOURCE / package).rglob("*.py"))
+
+
+def _module(path):
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _part(path):
+    """Name what a file is part of within its package: itself, or the folder that it is in."""
+    return path.relative_to(SOURCE).with_suffix("").parts[1]
+
+
+def _inner_imports(package):
+    """Yield the pairs of importing and imported parts of one package, imports for types included."""
+    for path in _files(package):
+        for name, _ in _imports(path):
+            parts = name.split(".")
+            if parts[0] == package and len(parts) > 1:
+                yield _part(path), parts[1]
+
+
+def _imports(path):
+    """Yield the full name of each module that a file imports, and whether that is for type checkers only."""
+    tree = ast.parse(path.read_bytes())
+    for_types = {
+        node for block in ast.walk(tree) if _is_for_types(block) for child in block.body for node in ast.walk(child)
+    }
+    # A relative import counts from the folder.
+    folder = path.relative_to(SOURCE).parts[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(
+                [*folder[: len(folder) - node.level + 1], node.module or ""] if node.level else [node.module]
+            )
+            # `from package import module` and `from module import name` look the same.
+            names = [f"{base.rstrip('.')}.{alias.name}" for alias in node.names] if _is_folder(base) else [base]
+        else:
+            continue
+        yield from ((name, node in for_types) for name in names)
+
+
+def _is_for_types(node):
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def _is_folder(name):
+    return name.rstrip(".") in LAYERS
