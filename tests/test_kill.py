@@ -1,0 +1,165 @@
+"""Kills the service at random moments while pictures arrive, and accounts for every one of them afterwards.
+
+A test run does this once, in some seconds. The long run, of 50 rounds of 500 pictures, each with its own seed:
+
+    STICKY_PI_KILL_ROUNDS=50 tests/run -k kill
+
+A failure names its seed; STICKY_PI_KILL_SEED=<seed> begins with it. The moments depend on the machine as well, so it
+may take several rounds to see the same again.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+from random import Random
+
+import pytest
+from PIL import Image
+from sticky_pi_uploader.pictures import picture_bytes
+
+ROUNDS = int(os.environ.get("STICKY_PI_KILL_ROUNDS", "1"))
+FIRST_SEED = int(os.environ.get("STICKY_PI_KILL_SEED") or time.time_ns() // 1_000_000 % 1_000_000)
+
+PICTURES = 500
+KILLS = 8
+DEVICES = ("5c173ff2", "1b74105a", "512858f4", "0a5bb6f4")
+LONGEST_LIFE = 1.5
+"""Seconds after its start within which a service is killed: some are still starting, some have sent much."""
+
+
+@pytest.fixture(scope="module")
+def sources():
+    """What the cameras took: the bytes by file name, in the order of their coming; both generations."""
+    taken = datetime(2022, 5, 17, 18, 34, 50)  # noqa: DTZ001  # UTC, as in the file names
+    made = {}
+    for number in range(PICTURES):
+        device = DEVICES[number % len(DEVICES)]
+        when = taken + timedelta(hours=number)  # a new date folder for each device every day
+        blob = picture_bytes(device, when, generation=(2020, 2022)[number % 2], size=(160, 120))
+        made[f"{device}.{when:%Y-%m-%d_%H-%M-%S}.jpg"] = blob
+    return made
+
+
+@pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + ROUNDS))
+def test_every_picture_is_stored_once_whenever_the_service_is_killed(seed, sources, tmp_path):
+    random = Random(seed)
+    image_dir = tmp_path / "pictures"
+    image_dir.mkdir()
+    store = image_dir / ".sticky-pi-uploader" / "store"
+    log = tmp_path / "log"
+
+    _kill_while_pictures_arrive(random, sources, image_dir, log)
+    drained = _command("drain", image_dir)
+    assert drained.returncode == 0, drained.stderr
+
+    _assert_store_holds(store, sources)
+    _assert_list_accounts_for(image_dir, sources)
+    said = log.read_text() + drained.stderr
+    assert not [line for line in said.splitlines() if "Traceback" in line or "ERROR" in line]
+
+    _assert_leftovers_go(store, sources, image_dir)
+    shutil.rmtree(tmp_path)  # pytest would keep those of all rounds
+
+
+def _kill_while_pictures_arrive(random, sources, image_dir, log):
+    waiting = list(sources.items())
+    for kills_left in range(KILLS, 0, -1):
+        share = len(waiting) // kills_left
+        arriving, waiting = waiting[:share], waiting[share:]
+        dies_at = time.monotonic() + random.uniform(0, LONGEST_LIFE)
+        with log.open("a") as stderr, _service(image_dir, stderr) as service:
+            while arriving:
+                burst = random.randint(1, share)
+                for name, blob in arriving[:burst]:
+                    _arrive(random, image_dir, name, blob)
+                del arriving[:burst]
+                time.sleep(random.uniform(0, 0.1))
+            time.sleep(max(0, dies_at - time.monotonic()))
+            assert service.poll() is None, log.read_text()[-2000:]
+            service.kill()
+        assert service.returncode == -signal.SIGKILL
+
+
+def _service(image_dir, stderr):
+    return subprocess.Popen([*_program(image_dir), "run"], stderr=stderr)
+
+
+def _command(name, image_dir):
+    return subprocess.run(
+        [*_program(image_dir), *name.split()], capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def _program(image_dir):
+    return [sys.executable, "-m", "sticky_pi_uploader", "--image-dir", str(image_dir)]
+
+
+def _arrive(random, image_dir, name, blob):
+    """Put a picture into one of the three layouts, as the camera does it or as a person who copies it."""
+    device, taken, _ = name.split(".")
+    folder = image_dir / random.choice([f"{device}/{taken[:10]}", device, "."])
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    if random.random() < 0.5:
+        unfinished = folder / f"{name}~"
+        unfinished.write_bytes(blob)
+        unfinished.rename(path)
+        return
+    with path.open("wb", buffering=0) as file:
+        middle = random.randrange(len(blob))
+        file.write(blob[:middle])
+        time.sleep(random.choice([0, 0, 0, 0.01]))
+        file.write(blob[middle:])
+
+
+def _assert_store_holds(store, sources):
+    with closing(sqlite3.connect(store / "database.db")) as database:
+        rows = database.execute("SELECT device, datetime, md5 FROM images").fetchall()
+    in_rows = sorted((f"{device}.{when[:10]}_{when[11:19].replace(':', '-')}.jpg", md5) for device, when, md5 in rows)
+    assert in_rows == sorted((name, _md5(blob)) for name, blob in sources.items())
+
+    pictures = store / "raw_images"
+    files = {path for path in pictures.rglob("*") if path.is_file() and path.parent.name != ".incoming"}
+    expected = {pictures / name.split(".")[0] / name for name in sources}
+    thumbnails = {
+        path.with_name(path.name + suffix) for path in expected for suffix in (".thumbnail", ".thumbnail_mini")
+    }
+    assert files == expected | thumbnails
+    assert [path.name for path in expected if path.read_bytes() != sources[path.name]] == []
+    for path in thumbnails:
+        with Image.open(path) as thumbnail:
+            thumbnail.load()
+
+
+def _assert_list_accounts_for(image_dir, sources):
+    listed = json.loads(_command("list --json", image_dir).stdout)
+    accounts = sorted((Path(one["path"]).name, one["state"], one["receipt_md5"]) for one in listed)
+    assert accounts == sorted((name, "uploaded", _md5(blob)) for name, blob in sources.items())
+    assert [one["path"] for one in listed if not Path(one["path"]).is_file()] == []
+
+
+def _assert_leftovers_go(store, sources, image_dir):
+    """What the killed had in hand is removed by the first upload an hour later."""
+    incoming = store / "raw_images" / ".incoming"
+    an_hour_ago = time.time() - 3700
+    for leftover in incoming.iterdir():
+        os.utime(leftover, (an_hour_ago, an_hour_ago))
+    when = datetime(2023, 1, 1)  # noqa: DTZ001
+    late = f"{DEVICES[0]}.{when:%Y-%m-%d_%H-%M-%S}.jpg"
+    assert late not in sources
+    (image_dir / late).write_bytes(picture_bytes(DEVICES[0], when, size=(160, 120)))
+    assert _command("drain", image_dir).returncode == 0
+    assert list(incoming.iterdir()) == []
+
+
+def _md5(blob):
+    return hashlib.md5(blob).hexdigest()
