@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from .exceptions import OutboxDamagedError
 from .models import Event, Picture
 from .outbox import OutboxReader
-from .reports import Warn, ask, finite, picture_data, utc
+from .reports import Warn, ask, finite, picture_data, utc, warn_of_damage
 
 
 def find(reader: OutboxReader, image_dir: str, file: str) -> list[Picture]:
@@ -30,7 +30,7 @@ def stories(reader: OutboxReader, image_dir: str, file: str, warn: Warn) -> list
     try:
         found = find(reader, image_dir, file)
     except OutboxDamagedError as error:
-        warn(f"{error}; what can still be read of it is shown")
+        warn_of_damage(warn, error)
         found = _find_in_ruins(reader, image_dir, file)
     return [_story(reader, picture, image_dir, warn) for picture in found]
 
@@ -40,20 +40,23 @@ def last_changed(stories: Collection[dict[str, Any]]) -> dict[str, Any]:
     return max(stories, key=lambda story: max((event["at"] or "" for event in story["history"]), default=""))
 
 
-def why_unknown(image_dir: str, file: str, ignored: Collection[str]) -> str:
-    """Say in one line why nothing is recorded of `file`; `ignored`: folders in the image dir to pass over."""
+def why_unknown(image_dir: str, file: str, own: Collection[str]) -> str:
+    """Say in one line why nothing is recorded of `file`; `own` are the folders that the uploader itself writes to."""
     places = [os.path.abspath(file), os.path.join(image_dir, file)]
     place = next((place for place in places if os.path.lexists(place)), None)
     if place is None:
         return "nothing is known of it, and there is no such file"
+    for folder in own:
+        if _below(folder, place) is not None:
+            return f"it is in {folder}, which is the uploader's own"
     inside = _below(image_dir, place)
     if inside is None:
         return f"it isn't in the image folder {image_dir}, and only pictures in there are sent"
-    return _why_ignored(image_dir, inside, ignored) or "it hasn't been seen yet: the next scan takes it in"
+    return _why_ignored(image_dir, inside) or "it hasn't been seen yet: the next scan takes it in"
 
 
 def _story(reader: OutboxReader, picture: Picture, image_dir: str, warn: Warn) -> dict[str, Any]:
-    metadata = picture.metadata
+    metadata = picture.metadata if isinstance(picture.metadata, Mapping) else None
     history = ask(reader, lambda reader: reader.history(picture), warn, list[Event]())
     return {
         **picture_data(picture, image_dir),
@@ -87,10 +90,7 @@ def _below(folder: str, path: str) -> str | None:
     return None if relative == os.curdir or relative.split(os.sep)[0] == os.pardir else relative
 
 
-def _why_ignored(image_dir: str, path: str, ignored: Collection[str]) -> str | None:
-    for folder in ignored:
-        if _below(folder, os.path.join(image_dir, path)) is not None:
-            return f"it is in {folder}, which is the uploader's own"
+def _why_ignored(image_dir: str, path: str) -> str | None:
     parts = path.split(os.sep)
     if any(part.startswith(".") for part in parts):
         return "it is hidden, or in a hidden folder (a name that begins with a dot): those are ignored"

@@ -66,15 +66,16 @@ def pictures(reader: OutboxReader, states: Iterable[State], warn: Warn) -> Itera
 
     Where the outbox turns out to be damaged, the others that can be read follow, in the order of their coming.
     """
-    wanted = frozenset(states) or frozenset(State)
+    wanted = frozenset(states)
     shown = set[int]()
     try:
         for picture in reader.pictures(wanted):
             shown.add(picture.id)
             yield picture
     except OutboxDamagedError as error:
-        warn(f"{error}; what can still be read of it is shown")
-        yield from (picture for picture in reader.salvage() if picture.state in wanted and picture.id not in shown)
+        warn_of_damage(warn, error)
+        left = (picture for picture in reader.salvage() if picture.id not in shown)
+        yield from (picture for picture in left if not wanted or picture.state in wanted)
 
 
 def picture_data(picture: Picture, image_dir: str) -> dict[str, Any]:
@@ -106,7 +107,7 @@ def utc(seconds: float | None) -> str | None:
         return None
     try:
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-    except (OverflowError, ValueError, OSError):
+    except (OverflowError, TypeError, ValueError, OSError):
         return None
 
 
@@ -126,8 +127,13 @@ def ask(reader: OutboxReader | None, question: Callable[[OutboxReader], T], warn
     try:
         return question(reader)
     except OutboxDamagedError as error:
-        warn(str(error))
+        warn_of_damage(warn, error)
         return unknown
+
+
+def warn_of_damage(warn: Warn, error: OutboxDamagedError) -> None:
+    """Say that the outbox is damaged, and that not all of it is lost."""
+    warn(f"{error}; what can still be read of it is shown")
 
 
 @contextmanager
@@ -152,7 +158,7 @@ def _open(path: str, warn: Warn) -> OutboxReader | None:
         except OSError as error:
             raise StateError(f"the outbox {path} can't be read: {error.strerror}") from error
         except OutboxDamagedError as error:
-            warn(f"{error}; what can still be read of it is shown")
+            warn_of_damage(warn, error)
             try:
                 return OutboxReader.open_damaged(path)
             except StateError:

@@ -142,9 +142,9 @@ class OutboxReader:
 
     def pictures(self, states: Iterable[State] = ()) -> Iterator[Picture]:
         """Yield the pictures in these states (none named: in any), by datetime, then path."""
-        wanted = list(states) or list(State)
-        marks = ", ".join("?" * len(wanted))
-        query = f"SELECT * FROM pictures WHERE state IN ({marks}) ORDER BY datetime, folder, name"
+        wanted = list(states)
+        where = f"WHERE state IN ({', '.join('?' * len(wanted))})" if wanted else ""
+        query = f"SELECT * FROM pictures {where} ORDER BY datetime, folder, name"
         yield from map(self._picture, self._rows(query, wanted))
 
     def salvage(self) -> Iterator[Picture]:
