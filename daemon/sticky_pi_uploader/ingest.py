@@ -6,6 +6,7 @@ it. The bytes of a picture are flushed before it counts as taken in: the camera 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -50,11 +51,12 @@ class Ingest:
 
         Raises FileNotFoundError where it is gone, and OSError where its thumbnails can't be written.
         """
-        taken = Taken(candidate.path, None, file_system)
+        device, taken_at = _key_in_name(candidate.path)
+        taken = Taken(candidate.path, None, file_system, device, taken_at)
         try:
             file = open(os.path.join(self._image_dir, candidate.path), "rb", opener=_open_regular)  # noqa: SIM115
-        except FileNotFoundError:
-            raise
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise FileNotFoundError(candidate.path) from error
         except OSError as error:
             return _unreadable(taken, error)
         with file:
@@ -65,11 +67,10 @@ class Ingest:
         from sticky_pi_api.image_parser import ImageParser
 
         before = fingerprint_of(os.fstat(file.fileno()))
-        device, taken_at = _key_in_name(taken.path)
-        taken = replace(taken, fingerprint=before, device=device, datetime=taken_at)
+        taken = replace(taken, fingerprint=before)
         try:
             parser = ImageParser(file)
-            os.fsync(file.fileno())
+            _flush(file.fileno())
         except ImageError as error:
             return Ingested(replace(taken, md5=error.md5, rejected=error.reason), settled=False)
         except OSError as error:
@@ -96,9 +97,18 @@ def sync_folder(path: str) -> None:
     """Flush a folder's entries, so that the files in it are found after a power cut. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        _flush(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _flush(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems have no such call; their pictures are to be sent all the same.
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
 
 
 def _open_regular(path: str, flags: int) -> int:
@@ -106,7 +116,8 @@ def _open_regular(path: str, flags: int) -> int:
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        if os.path.islink(path):
+        # Why it can't be opened is of interest only if it is a file.
+        if not stat.S_ISREG(os.lstat(path).st_mode):
             raise FileNotFoundError(path) from None
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
