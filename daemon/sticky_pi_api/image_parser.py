@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
-from sticky_pi_api.exceptions import DamagedImageError, FilenameError, ImageChangedError, MetadataError
+from sticky_pi_api.exceptions import DamagedImageError, FilenameError, ImageChangedError, ImageError, MetadataError
 from sticky_pi_api.filename import format_filename, parse_filename
 from sticky_pi_api.types import FileOrPath, FilePath
 from sticky_pi_api.utils import open_regular, string_to_datetime
@@ -33,6 +33,12 @@ class ImageParser(dict[str, Any]):
 
     path: str | None
     """where its bytes can be read again; None for a file-like object that isn't a file on disk"""
+
+    thumbnail_jpeg: bytes
+    """the picture at a size that fits in 512x384 pixels, as JPEG"""
+
+    thumbnail_mini_jpeg: bytes
+    """the picture at a size that fits in 128x96 pixels, as JPEG"""
 
     def __init__(self, file: FileOrPath) -> None:
         """Read and parse `file`: a path, or a file-like object with a `name` (or `filename`), left at position 0.
@@ -87,7 +93,10 @@ class ImageParser(dict[str, Any]):
             return self._blob
         if self.path is None:
             raise FileNotFoundError(f"{self.filename}: its bytes were not kept, and it has no path to read them from")
-        blob = _read_all(self.path, self.path)
+        try:
+            blob = _read_all(self.path, self.path)
+        except ImageError as error:
+            raise ImageChangedError(self.path, f"it is no longer the file that was parsed: {error.reason}") from error
         md5 = hashlib.md5(blob, usedforsecurity=False).hexdigest()
         if md5 != self["md5"]:
             raise ImageChangedError(

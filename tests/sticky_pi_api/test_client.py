@@ -305,3 +305,12 @@ def test_pictures_end_up_where_other_programs_and_links_lead(tmp_path, trap):
     with LocalClient(tmp_path / "link") as client:
         assert len(client.put_images(trap(0, count=2).glob("*.jpg"))) == 2
     assert_whole(tmp_path / "elsewhere")
+
+
+def test_folders_may_have_names_that_are_not_utf8(tmp_path):
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe")
+    picture = make_picture(odd, "1b74105a", TAKEN, size=(64, 48))
+    with LocalClient(os.path.join(odd, "store")) as client:
+        (row,) = client.put_images([picture])
+        (found,) = client.get_images([row], "image")
+        assert Path(found["url"]).read_bytes() == Path(picture).read_bytes()

@@ -267,6 +267,10 @@ def test_bytes_that_changed_since_are_not_given_away(make_trap_picture):
     with pytest.raises(ImageChangedError) as raised:
         _ = parser.file_blob
     assert raised.value.md5 != parser["md5"]
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ImageChangedError, match="a folder"):
+        _ = parser.file_blob
 
 
 def test_parsing_warns_of_nothing_and_changes_nothing_of_pillow(samples, with_exif, write):
