@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
+from .exceptions import StateError
 from .explain import find
 from .models import Picture, State
 from .outbox import Outbox, outbox_path
@@ -20,8 +21,12 @@ def retry(state_dir: str, image_dir: str, files: Sequence[str], *, everything: b
     Raises StateError where the outbox can't be written.
     """
     path = outbox_path(state_dir)
-    if not os.path.exists(path):
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise StateError(f"the outbox {path} can't be used: {error.strerror}") from error
     with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
         found = {file: find(outbox, image_dir, file) for file in files}
         chosen = {picture.id: picture for picture in _all(outbox, found.values(), everything=everything)}

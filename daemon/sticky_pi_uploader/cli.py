@@ -24,26 +24,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # text files, both
     try:
-        arguments = parser().parse_args(argv)
-        status = _FUNCTIONS[arguments.command](arguments)
+        status = _call(argv)
         sys.stdout.flush()
-    except SystemExit as wrong_usage:
-        return int(wrong_usage.code or 0)
+    except BrokenPipeError:
+        # Whoever read has seen enough.
+        status = 0
+    except OSError as error:
+        _complain(f"the output can't be written: {error.strerror}")
+        status = os.EX_IOERR
+    else:
+        return status
+    # Python would try once more at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
+
+
+def _call(argv: Sequence[str] | None) -> int:
+    """Do as `main`; an OSError is one of the output."""
+    try:
+        arguments = parser().parse_args(argv)
+        return _FUNCTIONS[arguments.command](arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
     except UploaderError as error:
         _complain(str(error))
         return error.exit_status
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # Whoever read has seen enough; Python would flush once more at exit, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except _OutputError as error:
+        raise error.error from None
     except Exception:
         import logging
 
         logging.getLogger(__name__).exception("stopped by an error of its own; please report it with these lines")
         return os.EX_SOFTWARE
-    return status
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -224,9 +238,20 @@ def _complain(text: str) -> None:
         print(f"{PROGRAM}: {safe(line)}", file=sys.stderr)
 
 
+class _OutputError(Exception):
+    """Nothing can be written to stdout any more: `error` says why."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
-        print(line)
+        try:
+            print(line)
+        except OSError as error:
+            raise _OutputError(error) from error
 
 
 def _config(arguments: argparse.Namespace) -> Config:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import sticky_pi_uploader
+from sticky_pi_uploader.config_values import store_address
 from sticky_pi_uploader.models import Fingerprint, Taken
 from sticky_pi_uploader.outbox import Outbox, outbox_path
 
@@ -39,7 +40,7 @@ class Trap:
 
     @property
     def url(self):
-        return f"file://{self.store}"
+        return store_address(str(self.store))
 
     @property
     def flags(self):
@@ -57,7 +58,7 @@ class Trap:
 
     def run(self, *arguments, env=None, flags=None, **more):
         """Run the command; without `flags` on this trap's folders."""
-        command = [sys.executable, "-m", "sticky_pi_uploader", *arguments, *(self.flags if flags is None else flags)]
+        command = [sys.executable, "-m", "sticky_pi_uploader", *(self.flags if flags is None else flags), *arguments]
         more = {"capture_output": True, "timeout": 60, "cwd": self.folder} | more
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)} | (env or {})
         return subprocess.run(command, check=False, env=environment, **more)

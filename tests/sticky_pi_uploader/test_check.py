@@ -1,0 +1,223 @@
+import os
+import stat
+import subprocess
+import time
+
+import pytest
+from sticky_pi_uploader import check, findings
+from sticky_pi_uploader.config import load
+from sticky_pi_uploader.tables import FULL
+
+KEYS = ["about", "level", "what", "advice"]
+
+
+@pytest.fixture
+def look(trap):
+    """Look at the trap, in this process; returns the findings by what they are about, the worst of each."""
+
+    def look(flags=None, environ=None, config_file=os.devnull):
+        given = {"image_dir": str(trap.images), "state_dir": str(trap.state), "api.url": trap.url} | (flags or {})
+        found = check.look(given, environ or {}, config_file)
+        look.status = check.exit_status(found)
+        order = list(findings.Level)
+        return {each.about: each for each in sorted(found, key=lambda each: order.index(each.level))}
+
+    return look
+
+
+def mount(kind, place, *options):
+    done = subprocess.run(["mount", "-t", kind, *options, "none", place], check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"needs the right to mount: {done.stderr.strip()}")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 100 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount("tmpfs", place, "-o", "size=100m")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_trap_in_order_ends_with_0_and_every_finding_has_its_keys(trap):
+    found = trap.json("check")
+    assert all(list(each) == KEYS for each in found)
+    assert {each["level"] for each in found} <= {"ok", "warning"}
+    about = [each["about"] for each in found]
+    for subject in ("configuration", "image folder", "state folder", "outbox", "free space", "clock", "destination"):
+        assert subject in about
+    assert not trap.state.exists()
+
+
+def test_people_get_the_sum_first_and_advice_below_each_finding(trap):
+    shown = trap.run("check", "--image-dir", f"{trap.folder}/nowhere")
+    assert shown.returncode == 1
+    lines = shown.stdout.decode().splitlines()
+    assert lines[0].startswith("1 problem")
+    [at] = [number for number, line in enumerate(lines) if line.startswith("  problem")]
+    assert f"the image folder {trap.folder}/nowhere isn't there" in lines[at]
+    assert lines[at + 1].strip().startswith("-> ")
+
+
+def test_a_wrong_configuration_ends_with_78_and_the_rest_is_looked_at_all_the_same(trap):
+    config = trap.folder / "config.toml"
+    config.write_text(f'image_dir = "{trap.images}"\nscan_interval = "often"\nstate_dri = "/x"\n')
+    done = trap.run("check", "--json", flags=["--config", str(config)])
+    assert done.returncode == 78
+    import json
+
+    found = json.loads(done.stdout)
+    wrong = [each["what"] for each in found if each["about"] == "configuration"]
+    assert len(wrong) == 2
+    assert all(str(config) in what for what in wrong)
+    assert any(each["what"].startswith(str(trap.images)) for each in found if each["about"] == "image folder")
+
+
+def test_a_password_file_that_others_can_read_is_a_finding_about_the_configuration(trap, look):
+    password = trap.folder / "password"
+    password.write_text("hunter2\n")
+    password.chmod(0o644)
+    found = look({"api.url": "https://pi.example.org", "api.username": "kim", "api.password_file": str(password)})
+    assert look.status == 78
+    assert "chmod 600" in found["configuration"].what
+    assert "hunter2" not in str(found)
+
+
+def test_an_account_is_needed_by_servers_only(look):
+    assert "credentials" not in look()
+    found = look({"api.url": "https://pi.example.org"})
+    assert look.status == 1
+    assert found["credentials"].what == "[api] username and password_file not set"
+    found = look({"api.url": "https://pi.example.org", "api.username": "kim"}, {"SPI_API_PASSWORD": "hunter2"})
+    assert found["credentials"].level == "ok"
+    assert "hunter2" not in str(found)
+
+
+def test_a_server_is_a_destination_of_later_releases(look):
+    found = look({"api.url": "https://pi.example.org"})
+    assert found["destination"].level == "problem"
+    assert "file:// only" in found["destination"].what
+
+
+def test_a_store_on_the_same_disk_is_warned_about(trap, look, small_disk):
+    found = look()["destination"]
+    assert found.level == "warning"
+    assert "a second copy on the same card" in found.what
+    assert look({"api.url": f"file://{small_disk}/store"})["destination"].level == "ok"
+
+
+def test_a_store_that_cannot_be_made_is_a_problem(trap, look):
+    (trap.folder / "file").touch()
+    found = look({"api.url": f"file://{trap.folder}/file/store"})
+    assert found["destination"].what == f"{trap.folder}/file isn't a folder"
+    assert look.status == 1
+
+
+def test_a_state_folder_whose_parent_is_missing_is_a_problem(trap, look):
+    found = look({"state_dir": f"{trap.folder}/a/b"})["state folder"]
+    assert found.level == "problem"
+    assert found.what == f"{trap.folder}/a/b can't be made, as {trap.folder}/a isn't there"
+    assert look({"state_dir": f"{trap.images}/.a/b"})["state folder"].level == "ok"
+
+
+def test_a_state_folder_in_memory_is_warned_about(look, small_disk):
+    found = look({"state_dir": f"{small_disk}/state"})["state folder"]
+    assert found.level == "warning"
+    assert "forgotten at power-off" in found.what
+
+
+def test_a_read_only_disk_is_a_problem(look, small_disk):
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    found = look({"state_dir": f"{small_disk}/state", "api.url": f"file://{small_disk}/store"})
+    assert "read-only" in found["state folder"].what
+    assert "read-only" in found["destination"].what
+
+
+@pytest.mark.parametrize(("free", "level"), [(FULL - 2_000_000, "problem"), (90_000_000, "ok")])
+def test_free_space_is_judged(look, small_disk, free, level):
+    space = os.statvfs(small_disk)
+    with open(small_disk / "filler", "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(1, space.f_bavail * space.f_frsize - free))
+    found = look({"image_dir": str(small_disk), "state_dir": f"{small_disk}/.state"})["free space"]
+    assert found.level == level
+
+
+def test_little_free_space_on_a_large_disk_is_warned_about(look, tmp_path):
+    place = tmp_path / "large"
+    place.mkdir()
+    mount("tmpfs", place, "-o", "size=1g")
+    try:
+        with open(place / "filler", "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 2**30 - 120_000_000)
+        found = look({"image_dir": str(place), "state_dir": f"{place}/.state"})["free space"]
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+    assert found.level == "warning"
+    assert "less than 15 %" in found.what
+
+
+def test_a_clock_that_went_back_is_a_problem(trap, look, taken):
+    later = time.time() + 3 * 86400
+    with trap.open(clock=lambda: later) as outbox:
+        outbox.record([taken("a.jpg")])
+        [picture] = outbox.claim(1)
+        outbox.confirm(picture, picture.md5, "stored")
+    found = look()["clock"]
+    assert found.level == "problem"
+    assert "a picture was sent later than that" in found.what
+
+
+def test_a_damaged_outbox_is_warned_about_and_needs_nobody(trap, look, taken):
+    trap.record(taken("a.jpg"))
+    assert look()["outbox"].what == "1 picture recorded"
+    trap.outbox.write_text("hello" * 1000)
+    found = look()["outbox"]
+    assert found.level == "warning"
+    assert found.advice.startswith("nothing: ")
+    assert look.status == 0
+
+
+def test_an_outbox_that_cannot_be_opened_is_a_problem(trap, look):
+    trap.outbox.mkdir(parents=True)
+    assert look()["outbox"].level == "problem"
+
+
+def test_retention_is_said_to_be_of_later_releases(trap, look):
+    config = trap.folder / "config.toml"
+    config.write_text("[retention]\nkeep_days = 30\n")
+    found = look(config_file=str(config))["configuration"]
+    assert found.level == "warning"
+    assert "removes no pictures" in found.what
+    config.write_text('[retention]\nmin_free = "15 %"\n')
+    assert look(config_file=str(config))["configuration"].level == "ok"
+
+
+def test_folders_are_counted_against_what_the_kernel_watches(trap, look):
+    for name in ("a", "a/b", "c"):
+        (trap.images / name).mkdir()
+    assert look()["watching"].what.startswith("4 of the ")
+
+
+def test_nothing_on_disk_is_changed(trap, make_trap_picture):
+    make_trap_picture(trap.images)
+    assert trap.run("drain").returncode == 0
+
+    def state():
+        return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in trap.folder.rglob("*")}
+
+    before = state()
+    assert trap.run("check").returncode == 0
+    assert state() == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_state_folder_without_the_right_to_write_is_a_problem(trap, look):
+    trap.state.mkdir()
+    trap.state.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    assert look()["state folder"].level == "problem"
+
+
+def test_the_defaults_stand_for_what_was_not_understood():
+    assert load({}, {}, os.devnull).image_dir == "/sticky_pi_data"

@@ -1,0 +1,391 @@
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from sticky_pi_uploader import arguments, cli
+from sticky_pi_uploader.models import Destination, DestinationState, State
+
+NOBODY = 65534
+
+AS_NOBODY = """if True:
+    import os, sys
+    from sticky_pi_uploader import cli
+    cli.main(sys.argv[1:])  # loads what it needs, which others may have no right to read
+    for stream in (sys.stdout, sys.stderr):
+        print("as nobody:", file=stream, flush=True)
+    os.setgroups([])
+    os.setgid({nobody})
+    os.setuid({nobody})
+    sys.exit(cli.main(sys.argv[1:]))
+    """.replace("{nobody}", str(NOBODY))
+
+
+@pytest.fixture
+def sent(trap, make_trap_picture):
+    """A trap of which one picture was taken in and sent by `drain`."""
+    make_trap_picture(trap.images / "1b74105a")
+    assert trap.run("drain").returncode == 0
+    return trap
+
+
+def run_as_nobody(trap, *arguments):
+    """Run a command as a user without rights; returns its status, and what it wrote."""
+    if os.geteuid() != 0:
+        done = trap.run(*arguments)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, *arguments, *trap.flags],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PATH": os.environ["PATH"]},
+    )
+    return done.returncode, *(text.split("as nobody:\n")[1] for text in (done.stdout, done.stderr))
+
+
+@pytest.fixture
+def public_trap(trap):
+    """A trap in a folder that every user can reach, with a picture recorded."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        public = type(trap)(Path(folder))
+        public.images.mkdir()
+        yield public
+        os.chmod(folder, 0o755)
+        if public.state.exists():
+            os.chmod(public.state, 0o755)
+
+
+def on_a_terminal(trap, *words):
+    """Run a command with a terminal as its stderr and stdout; returns its status and what the terminal got."""
+    controller, terminal = pty.openpty()
+    command = [sys.executable, "-m", "sticky_pi_uploader", *words]
+    env = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PATH": os.environ["PATH"]}
+    with subprocess.Popen(
+        command, stdout=terminal, stderr=terminal, stdin=terminal, env=env, cwd=trap.folder
+    ) as process:
+        os.close(terminal)
+        seen = b""
+        while select.select([controller], [], [], 60)[0]:
+            try:
+                part = os.read(controller, 65536)
+            except OSError:  # the other end was closed
+                break
+            seen += part
+        os.close(controller)
+    return process.returncode, seen.decode()
+
+
+def test_drain_sends_and_says_so_by_its_status(sent):
+    counts = sent.json("status")["counts"]
+    assert (counts["uploaded"], sum(counts.values())) == (1, 1)
+    again = sent.run("drain")
+    assert (again.returncode, again.stdout) == (0, b"")
+
+
+def test_drain_ends_with_75_when_something_is_left(trap, make_trap_picture):
+    make_trap_picture(trap.images)
+    trap.store.write_text("in the way of the store")
+    done = trap.run("drain", "--deadline", "0.1")
+    assert done.returncode == 75
+    assert trap.json("status")["destination"]["state"] != "ok"
+
+
+def test_drain_on_a_terminal_shows_one_line_of_progress_and_a_sum(trap, make_trap_picture):
+    make_trap_picture(trap.images)
+    status, seen = on_a_terminal(trap, "drain", *trap.flags)
+    assert status == 0
+    assert "\r\x1b[K1 taken in, 1 sent, 0 to go" in seen
+    assert seen.endswith("\r\x1b[K1 sent, nothing left to send\r\n")
+    assert "INFO" not in seen
+
+
+def test_warnings_on_a_terminal_get_a_line_of_their_own(trap):
+    (trap.images / "notes.jpg").write_text("no picture")
+    _, seen = on_a_terminal(trap, "drain", *trap.flags)
+    assert re.search(r"(^|\r\n|\r)\x1b\[K\S+ WARNING notes.jpg: [^\r]*\r\n", seen)
+
+
+def test_drain_elsewhere_logs_plain_lines(trap, make_trap_picture):
+    path = make_trap_picture(trap.images)
+    done = trap.run("drain")
+    assert b"\r" not in done.stderr
+    assert f"INFO {path.name}: uploaded" in done.stderr.decode()
+
+
+def test_run_works_until_it_is_told_to_stop(trap, make_trap_picture):
+    command = [sys.executable, "-m", "sticky_pi_uploader", "run", *trap.flags]
+    env = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PATH": os.environ["PATH"]}
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
+        lines = iter(process.stderr.readline, "")
+        assert any("watching" in line for line in lines)
+        assert trap.json("status")["running"] is True
+        second = trap.run("drain")
+        assert second.returncode == 73
+        assert f"process {process.pid}" in second.stderr.decode()
+        name = make_trap_picture(trap.images).name
+        assert any(f"{name}: uploaded" in line for line in lines)
+        process.send_signal(signal.SIGTERM)
+        process.stderr.read()
+    assert process.returncode == 0
+    assert trap.json("status")["running"] is False
+
+
+@pytest.mark.parametrize("command", ["run", "drain", "status", "list", "retry --all", "config", "explain x"])
+def test_a_wrong_configuration_is_one_clear_message_and_78(trap, command):
+    config = trap.folder / "config.toml"
+    config.write_text("image_dri = 7\nscan_interval = 'often'\n")
+    done = trap.run(*command.split(), flags=["--config", str(config)])
+    assert (done.returncode, done.stdout) == (78, b"")
+    lines = done.stderr.decode().splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith(f"sticky-pi-uploader: {config}, line ") for line in lines)
+    assert "did you mean image_dir?" in lines[0]
+
+
+@pytest.mark.parametrize("command", ["drain", "run"])
+def test_a_state_folder_that_cannot_be_made_ends_with_74(trap, command):
+    (trap.folder / "file").touch()
+    done = trap.run(command, "--state-dir", f"{trap.folder}/file/state")
+    assert done.returncode == 74
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["sing"],
+        ["list", "--stat", "lost"],
+        ["list", "extra"],
+        ["list", "--state", "asleep"],
+        ["explain"],
+        ["retry"],
+        ["drain", "--deadline", "soon"],
+        ["drain", "--deadline", "-1"],
+        ["drain", "--deadline", "nan"],
+        ["status", "--state-dir"],
+    ],
+)
+def test_wrong_usage_is_one_line_and_2(words, capsys):
+    assert cli.main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("sticky-pi-uploader: ")
+    assert len(err.splitlines()) == 1
+    assert "--help`" in err
+
+
+def test_flags_count_before_and_after_a_command(trap, capsys):
+    for words in (
+        ["--image-dir", "/a", "--config", os.devnull, "config"],
+        ["config", "--image-dir", "/a", "--config", os.devnull],
+        ["--image-dir", "/b", "config", "--config", os.devnull, "--image-dir", "/a"],
+    ):
+        assert cli.main(words) == 0
+        assert 'image_dir = "/a"\n' in capsys.readouterr().out
+
+
+def test_config_shows_what_is_in_force_and_no_password(trap):
+    done = trap.run("config", "--username", "kim", env={"SPI_API_PASSWORD": "hunter2"})
+    assert done.returncode == 0
+    assert b'username = "kim"' in done.stdout
+    assert b"hunter2" not in done.stdout
+    assert b"********" in done.stdout
+
+
+def test_help_names_every_command_and_exit_status(capsys):
+    assert cli.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for command in cli.COMMANDS:
+        assert re.search(rf"^    {command.name}\s", shown, re.MULTILINE)
+    for status in (0, 1, 2, 70, 73, 74, 75, 78):
+        assert re.search(rf"^  {status}\s", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
+def test_the_help_of_a_command_has_an_example_that_can_be_typed(command, capsys):
+    assert cli.main([command.name, "--help"]) == 0
+    assert f"example: sticky-pi-uploader {command.example}" in capsys.readouterr().out
+    typed = arguments.parser().parse_args(command.example.split())
+    assert typed.command == command.name
+
+
+def test_the_version_is_told(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("sticky-pi-uploader ")
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], ["list"], ["explain", "notes.jpg"], ["--help"], ["config"], ["retry", "notes.jpg"]]
+)
+def test_commands_that_only_look_load_nothing_heavy(trap, taken, words):
+    trap.record(taken("notes.jpg"))
+    script = (
+        "import sys; from sticky_pi_uploader.cli import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    )
+    env = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-c", script, *(trap.flags if words != ["--help"] else []), *words]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
+    loaded = set(done.stderr.split())
+    assert "sticky_pi_uploader.config" in loaded
+    assert not loaded & {
+        "PIL",
+        "piexif",
+        "requests",
+        "sqlite_utils",
+        "watchdog",
+        "tenacity",
+        "numpy",
+        "difflib",
+        "http",
+    }
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(trap, taken):
+    trap.record(*(taken(f"{n}.jpg", n) for n in range(3000)))
+    for form in ([], ["--json"]):
+        command = [sys.executable, "-m", "sticky_pi_uploader", "list", *form, *trap.flags]
+        env = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as process:
+            assert process.stdout.readline()
+            process.stdout.close()
+            assert process.stderr.read() == b""
+        assert process.returncode == 0
+
+
+def test_output_that_cannot_be_written_is_said(sent):
+    with open("/dev/full", "wb") as full:
+        done = sent.run("list", capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 74
+    assert done.stderr == b"sticky-pi-uploader: the output can't be written: No space left on device\n"
+
+
+def test_ctrl_c_is_quiet(trap, taken):
+    trap.record(*(taken(f"{n}.jpg", n) for n in range(3000)))
+    command = [sys.executable, "-m", "sticky_pi_uploader", "list", *trap.flags]
+    env = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as process:
+        assert process.stdout.readline()  # the pipe fills up, and it waits
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.stderr.read() == b""
+    assert process.returncode == 130
+
+
+def test_retry_gives_pictures_back_by_name_and_names_unknown_ones(trap, taken):
+    with trap.open() as outbox:
+        outbox.record(
+            [taken("a/a.jpg", 1), taken("b.jpg", rejected="it is empty", device=None, datetime=None, md5=None)]
+        )
+        [picture] = outbox.claim(1)
+        outbox.refuse(picture, "it says 500", not_before=time.time() + 900, last=False)
+        outbox.set_destination(Destination(trap.url, DestinationState.UNREACHABLE, "off", time.time() + 900, 3))
+    done = trap.run("retry", "a.jpg", "nowhere.jpg", "b.jpg")
+    assert done.returncode == 1
+    assert done.stdout == b"2 pictures to be looked at again.\n"
+    assert done.stderr == b"sticky-pi-uploader: nowhere.jpg: nothing is known of it, and there is no such file\n"
+    with trap.open() as outbox:
+        assert outbox.at("a/a.jpg").not_before is None
+        assert [event.why for event in outbox.history(outbox.at("b.jpg"))] == ["it is empty", "asked for by hand"]
+        assert outbox.destination(trap.url).retry_at is None
+
+
+def test_retry_all_takes_every_picture_that_waits_for_something(trap, taken):
+    with trap.open() as outbox:
+        outbox.record([taken(f"{n}.jpg", n) for n in range(4)])
+        outbox.confirm(outbox.claim(1)[0], f"{3:032x}", "stored")
+        outbox.refuse(outbox.claim(1)[0], "it says 500", not_before=time.time() + 900, last=False)
+        outbox.lose(outbox.at("0.jpg"))
+    done = trap.run("retry", "--all")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"2 pictures to be looked at again.\n", b"")
+    assert trap.json("explain", "1.jpg")["history"][-1]["why"] == "taken in"
+    assert [picture["not_before"] for picture in trap.json("list", "--state", "pending")] == [None, None]
+
+
+def test_retry_before_anything_is_recorded_has_nothing_to_do(trap):
+    done = trap.run("retry", "--all")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == b"Nothing to retry: no picture has been taken in yet.\n"
+    assert not trap.state.exists()
+
+
+def test_retry_on_a_damaged_outbox_is_74(trap, taken):
+    trap.record(taken("a.jpg"))
+    trap.outbox.write_text("hello" * 1000)
+    done = trap.run("retry", "--all")
+    assert done.returncode == 74
+    assert b"is damaged" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["status"], ["list"], ["explain", "a.jpg"], ["retry", "--all"]])
+def test_without_permission_to_read_sudo_is_named(public_trap, taken, command):
+    public_trap.record(taken("a.jpg"))
+    os.chmod(public_trap.state, 0)
+    status, out, err = run_as_nobody(public_trap, *command)
+    assert (status, out) == (74, "")
+    assert "sudo" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: another user's outbox is read")
+def test_everybody_may_look_at_what_may_be_read(public_trap, taken):
+    public_trap.record(taken("a.jpg"))
+    for command in (["list"], ["status"], ["explain", "a.jpg"]):
+        status, out, err = run_as_nobody(public_trap, *command)
+        assert (status, err) == (0, "")
+        assert "pending" in out
+    with public_trap.open():  # a daemon at work
+        status, out, err = run_as_nobody(public_trap, "list")
+        assert (status, err) == (0, "")
+        assert "a.jpg" in out
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: another user's outbox is written to")
+def test_retry_of_another_users_outbox_names_sudo(public_trap, taken):
+    public_trap.record(taken("a.jpg"))
+    status, _, err = run_as_nobody(public_trap, "retry", "--all")
+    assert status == 74
+    assert "sudo" in err
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="needs root: what a process leaves that was killed is read by another user"
+)
+def test_everybody_may_look_at_what_a_killed_process_left(public_trap, taken):
+    names = ("outbox.db", "outbox.db-wal", "outbox.db-shm")
+    with public_trap.open() as outbox:
+        outbox.record([taken("a.jpg")])
+        for name in names:
+            shutil.copy(public_trap.state / name, public_trap.folder / name)
+    for name in names:
+        shutil.copy(public_trap.folder / name, public_trap.state / name)
+    status, out, err = run_as_nobody(public_trap, "list")
+    assert (status, err) == (0, "")
+    assert "a.jpg" in out
+
+
+def test_the_states_that_can_be_asked_for_are_those_there_are():
+    for state in State:
+        assert arguments.parser().parse_args(["list", "--state", state]).states == [state]
+
+
+def test_json_is_printed_when_a_folder_is_not_utf8(trap, taken):
+    odd = type(trap)(trap.folder / os.fsdecode(b"caf\xe9"))
+    odd.images.mkdir(parents=True)
+    odd.record(taken("a.jpg"))
+    done = odd.run("status", "--json", flags=["--image-dir", odd.images, "--state-dir", odd.state], env={"LC_ALL": "C"})
+    assert os.fsencode(json.loads(done.stdout)["image_dir"]) == os.fsencode(odd.images)
+    shown = odd.run("status", flags=["--image-dir", odd.images, "--state-dir", odd.state])
+    assert rb"caf\xe9/pictures" in shown.stdout
