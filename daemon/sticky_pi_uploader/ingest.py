@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Final
@@ -93,13 +93,33 @@ class Ingest:
         return None
 
 
-def sync_folder(path: str) -> None:
-    """Flush a folder's entries, so that the files in it are found after a power cut. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync_folders(image_dir: str, folders: Collection[str]) -> set[str]:
+    """Flush the entries of folders, and of those above them up to `image_dir`, so that a power cut leaves their files.
+
+    Returns those of `folders` (relative to `image_dir`) that are still there. Raises OSError.
+    """
+    lines = {folder: set(_up_from(folder)) for folder in folders}
+    there = {each for each in set().union(*lines.values()) if _sync_folder(os.path.join(image_dir, each))}
+    return {folder for folder, line in lines.items() if line <= there}
+
+
+def _up_from(folder: str) -> Iterator[str]:
+    yield folder
+    while folder:
+        folder = os.path.dirname(folder)
+        yield folder
+
+
+def _sync_folder(path: str) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     try:
         _flush(descriptor)
     finally:
         os.close(descriptor)
+    return True
 
 
 def _flush(descriptor: int) -> None:

@@ -9,15 +9,17 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from sticky_pi_api.exceptions import printable
+
 from .folders import file_system_id
 from .hints import Hint, Hints
-from .ingest import Ingest, Ingested, sync_folder
-from .models import Candidate, Fingerprint, State, Taken
+from .ingest import Ingest, sync_folders
+from .models import Candidate, Fingerprint, Picture, State, Taken
 from .outbox import Known, Outbox
 from .scan import Scanner
 
@@ -31,6 +33,9 @@ SECOND_LOOK: Final = 1.0
 
 LONGEST_LOOK: Final = 60.0
 """Seconds between two looks at a file that goes on changing without becoming a picture."""
+
+ABSENCES: Final = 64
+"""Files that aren't there any more, dealt with in one step."""
 
 
 @dataclass(slots=True)
@@ -71,6 +76,7 @@ class Intake:
         self._monotonic = monotonic
         self._sources: deque[Iterator[Candidate]] = deque()
         self._looks: dict[str, _Look] = {}
+        self._absent: set[str] = set()
         self.idle = False
         """whether nothing is left to look at; files that go on changing don't count, and hints to come neither"""
         self.unsettled = 0
@@ -81,19 +87,17 @@ class Intake:
         """files recorded so far"""
 
     def step(self) -> float | None:
-        """Take in a few files: second looks first, then hinted ones, then what a scan finds.
+        """Take in a few files, second looks and hinted ones before those that a scan finds.
 
         Returns the seconds until the next step is worth it (0: at once), or None: not before the next hint.
         Raises OSError and StateError where the state folder can't be written; then everything is to be looked at anew.
         """
         self.idle = False
         self._follow(self._hints.take())
-        batch = list(self._due_looks())
-        while self._sources and len(batch) < BATCH:
-            batch.extend(islice(self._sources[0], BATCH - len(batch)))
-            if len(batch) < BATCH:
-                self._sources.popleft()
-        self._take_in(batch)
+        self._take_in(self._next_batch())
+        if not self._sources:
+            # Not sooner: until everything is looked at, what isn't here any more may turn up elsewhere.
+            self._note_absences()
         return self._pause()
 
     def _follow(self, hint: Hint) -> None:
@@ -107,92 +111,108 @@ class Intake:
 
     def _look(self, path: str) -> Iterator[Candidate]:
         """Yield the candidate at a path, unless it is known as it is; note its absence where it was known."""
-        known = self._outbox.known_at(path)
         candidate = self._scanner.look(path)
         if candidate is not None:
-            yield from self._unknown([candidate], {path: known} if known else {})
-        elif known is not None:
-            self._note_absent(path, known)
+            yield from self._unknown([candidate], {})
+        else:
+            self._absent.add(path)
 
     def _scan_everything(self) -> Iterator[Candidate]:
         yield from self._scan_below("")
         # What is recorded in folders that aren't there any more.
         for folder in sorted(self._outbox.folders_to_check()):
             if not os.path.isdir(os.path.join(self._scanner.image_dir, folder)):
-                self._note_missing(self._outbox.known_in(folder), set())
+                self._absent.update(_missed(self._outbox.known_in(folder)))
 
     def _scan_below(self, folder: str) -> Iterator[Candidate]:
         for each in self._scanner.folders(folder):
             known = self._outbox.known_in(each)
             candidates = self._scanner.candidates(each)
             if candidates is not None:
-                self._note_missing(known, {candidate.path for candidate in candidates})
+                self._absent |= _missed(known) - {candidate.path for candidate in candidates}
                 yield from self._unknown(candidates, known)
 
-    def _unknown(self, candidates: Iterable[Candidate], known: dict[str, Known]) -> Iterator[Candidate]:
+    def _unknown(self, candidates: Iterable[Candidate], known: Mapping[str, Known]) -> Iterator[Candidate]:
+        """Yield those that aren't known as they are."""
         for candidate in candidates:
-            record, look = known.get(candidate.path), self._looks.get(candidate.path)
+            path, look = candidate.path, self._looks.get(candidate.path)
             if look is not None and look.fingerprint == candidate.fingerprint:
                 continue  # its second look is due soon
+            record = known.get(path)
             if record is None or record.fingerprint != candidate.fingerprint:
-                self.seen += look is None
+                # A hint may have led to it since its folder was listed.
+                record = self._outbox.known_at(path)
+            if record is None or record.fingerprint != candidate.fingerprint:
                 yield candidate
             elif not record.present:
-                self._outbox.set_present(candidate.path, present=True)
+                self._outbox.set_present(path, present=True)
                 self._recorded()
+
+    def _next_batch(self) -> Collection[Candidate]:
+        # Second looks get no more than half of it as long as there is something else.
+        looks = islice(self._due_looks(), BATCH // 2 if self._sources else BATCH)
+        batch = {candidate.path: candidate for candidate in looks}
+        while self._sources and len(batch) < BATCH:
+            candidate = next(self._sources[0], None)
+            if candidate is None:
+                self._sources.popleft()
+            elif candidate.path not in batch:
+                batch[candidate.path] = candidate
+                self.seen += candidate.path not in self._looks
+        return batch.values()
 
     def _due_looks(self) -> Iterator[Candidate]:
         now = self._monotonic()
-        due = [path for path, look in self._looks.items() if look.again_at <= now]
-        for path in due[:BATCH]:
+        for path in [path for path, look in self._looks.items() if look.again_at <= now]:
             candidate = self._scanner.look(path)
             if candidate is None:
                 del self._looks[path]
-                self._hints.file(path)
+                self._absent.add(path)
             else:
                 yield candidate
 
     def _take_in(self, candidates: Iterable[Candidate]) -> None:
         settled = [taken for candidate in candidates if not self._stopping() for taken in self._settle(candidate)]
+        # What is gone with its folder is left out.
+        flushed = sync_folders(self._scanner.image_dir, {os.path.dirname(taken.path) for taken in settled})
+        settled = [taken for taken in settled if os.path.dirname(taken.path) in flushed]
         if not settled:
             return
-        for folder in {self._folder_of(taken.path) for taken in settled}:
-            sync_folder(folder)
         for taken in settled:
             self._follow_rename(taken)
+        before = [self._outbox.at(taken.path) for taken in settled]
         waiting = self._outbox.record(settled)
-        for taken in waiting:
-            self._look_later(taken.path, None)
-        for taken in settled:
-            if taken not in waiting:
+        for taken, was in zip(settled, before, strict=True):
+            if taken in waiting:
+                self._look_later(taken.path, taken.fingerprint)
+            else:
+                self._looks.pop(taken.path, None)
                 self.recorded += 1
-                _tell(taken)
+                _tell(was, self._outbox.at(taken.path))
         self._recorded()
 
     def _settle(self, candidate: Candidate) -> Iterator[Taken]:
         """Yield what a file is, once that can be believed."""
+        path, file_system = candidate.path, self._file_system(os.path.dirname(candidate.path))
         try:
-            ingested = self._ingest.take_in(candidate, file_system_id(self._folder_of(candidate.path)))
+            ingested = None if file_system is None else self._ingest.take_in(candidate, file_system)
         except FileNotFoundError:
-            self._looks.pop(candidate.path, None)
+            ingested = None
+        if ingested is None:
+            self._looks.pop(path, None)
             return
-        if ingested.settled or self._is_second_look(ingested):
-            self._looks.pop(candidate.path, None)
+        fingerprint = ingested.taken.fingerprint or candidate.fingerprint
+        if ingested.settled or self._is_second_look(path, fingerprint):
             yield ingested.taken
         else:
-            self._look_later(candidate.path, ingested.taken.fingerprint)
+            self._look_later(path, fingerprint)
 
-    def _is_second_look(self, ingested: Ingested) -> bool:
-        look = self._looks.get(ingested.taken.path)
-        if look is None or look.fingerprint != ingested.taken.fingerprint:
-            return False
-        return self._monotonic() - look.at >= SECOND_LOOK
+    def _is_second_look(self, path: str, fingerprint: Fingerprint) -> bool:
+        look = self._looks.get(path)
+        return look is not None and look.fingerprint == fingerprint and self._monotonic() - look.at >= SECOND_LOOK
 
     def _look_later(self, path: str, fingerprint: Fingerprint | None) -> None:
-        now = self._monotonic()
-        look = self._looks.get(path)
-        if look is not None and look.fingerprint == fingerprint and fingerprint is not None:
-            return
+        now, look = self._monotonic(), self._looks.get(path)
         pause = SECOND_LOOK if look is None else min(LONGEST_LOOK, 2 * look.pause)
         self._looks[path] = _Look(fingerprint, now, now + pause, pause)
 
@@ -200,61 +220,86 @@ class Intake:
         if taken.rejected is not None:
             return
         for twin in self._outbox.twins(taken):
-            if not os.path.lexists(os.path.join(self._scanner.image_dir, twin.path)):
-                self._outbox.rename(twin, taken.path)
+            if self._scanner.is_gone(twin.path):
+                if self._outbox.rename(twin, taken.path):
+                    log.info("%s: renamed from %s", printable(taken.path), printable(twin.path))
                 return
 
-    def _note_missing(self, known: dict[str, Known], there: set[str]) -> None:
-        for path, record in known.items():
-            if path not in there:
-                self._note_absent(path, record)
+    def _note_absences(self) -> None:
+        away = [path for path in _pop_some(self._absent, ABSENCES) if self._is_away(path)]
+        if away:
+            log.warning(
+                "%d pictures can't be seen, as their disk or folder can't: they are sent when it is back; %s is one",
+                len(away),
+                printable(away[0]),
+            )
 
-    def _note_absent(self, path: str, record: Known) -> None:
+    def _is_away(self, path: str) -> bool:
         """Call a picture lost where its folder can be read on the file system it was on; else it is just away."""
-        if not record.missed:
-            return
-        picture = self._outbox.at(path)
-        if picture is None or self._scanner.look(path) is not None:
-            return
-        if self._is_gone(path, picture.file_system):
+        known, picture = self._outbox.known_at(path), self._outbox.at(path)
+        if known is None or picture is None or not known.missed or self._scanner.look(path) is not None:
+            return False
+        if self._scanner.is_gone(path) and self._is_readable(os.path.dirname(path), picture.file_system):
             if self._outbox.lose(picture):
-                log.warning("%s: gone from the card before it was sent", path, extra=_fields(path, State.LOST))
-        elif record.present:
+                log.warning(
+                    "%s: gone from the card before it was sent", printable(path), extra=_fields(path, State.LOST)
+                )
+            return False
+        if known.present:
             self._outbox.set_present(path, present=False)
-            log.warning("%s: its disk isn't there; it is sent when it is back", path)
+        return known.present
 
-    def _folder_of(self, path: str) -> str:
-        return os.path.join(self._scanner.image_dir, os.path.dirname(path))
-
-    def _is_gone(self, path: str, file_system: str) -> bool:
-        folder = self._folder_of(path)
-        while len(folder) > len(self._scanner.image_dir) and not os.path.isdir(folder):
+    def _is_readable(self, folder: str, file_system: str) -> bool:
+        """Tell whether a folder, or where it is gone the one above it, can be read on the file system it was on."""
+        while folder and not os.path.isdir(self._full(folder)):
             folder = os.path.dirname(folder)
         try:
-            os.listdir(folder)
-            return file_system_id(folder) == file_system
+            with os.scandir(self._full(folder)):
+                return self._file_system(folder) == file_system
         except OSError:
             return False
+
+    def _file_system(self, folder: str) -> str | None:
+        try:
+            return file_system_id(self._full(folder))
+        except OSError:
+            return None
+
+    def _full(self, path: str) -> str:
+        return os.path.join(self._scanner.image_dir, path)
 
     def _pause(self) -> float | None:
         changing = sum(look.pause > SECOND_LOOK for look in self._looks.values())
         self.unsettled = len(self._looks)
-        self.idle = not (self._sources or self._hints) and changing == len(self._looks)
-        if self._sources or self._hints:
+        if self._sources or self._absent or self._hints:
             return 0.0
+        self.idle = changing == len(self._looks)
         if self._looks:
             return max(0.0, min(look.again_at for look in self._looks.values()) - self._monotonic())
         return None
 
 
-def _tell(taken: Taken) -> None:
-    state = State.PENDING if taken.rejected is None else State.REJECTED
-    if taken.rejected is not None:
-        log.warning("%s: can't be sent: %s", taken.path, taken.rejected, extra=_fields(taken.path, state))
-    elif taken.suspect is not None:
-        log.warning("%s: taken in, but suspect: %s", taken.path, taken.suspect, extra=_fields(taken.path, state))
+def _missed(known: Mapping[str, Known]) -> set[str]:
+    return {path for path, record in known.items() if record.missed}
+
+
+def _pop_some(paths: set[str], most: int) -> Iterator[str]:
+    while paths and most > 0:
+        most -= 1
+        yield paths.pop()
+
+
+def _tell(was: Picture | None, picture: Picture | None) -> None:
+    """Log what became of a file, unless that is no news."""
+    if picture is None or (was and (was.state, was.md5, was.reason) == (picture.state, picture.md5, picture.reason)):
+        return
+    path, extra = printable(picture.path), _fields(picture.path, picture.state)
+    if picture.state in (State.REJECTED, State.CONFLICT):
+        log.warning("%s: can't be sent: %s", path, picture.reason, extra=extra)
+    elif picture.suspect is not None:
+        log.warning("%s: taken in, but suspect: %s", path, picture.suspect, extra=extra)
     else:
-        log.info("%s: taken in", taken.path, extra=_fields(taken.path, state))
+        log.info("%s: taken in", path, extra=extra)
 
 
 def _fields(path: str, state: State) -> dict[str, str]:

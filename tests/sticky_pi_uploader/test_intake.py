@@ -1,0 +1,703 @@
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+import pytest
+from sticky_pi_uploader.hints import Hints
+from sticky_pi_uploader.ingest import Ingest
+from sticky_pi_uploader.intake import BATCH, Intake
+from sticky_pi_uploader.models import State
+from sticky_pi_uploader.outbox import Outbox
+from sticky_pi_uploader.pictures import picture_bytes
+from sticky_pi_uploader.scan import Scanner
+from sticky_pi_uploader.thumbnails import ThumbnailFolder
+
+FIRST = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC, as in the file names
+SMALL = (64, 48)
+
+
+def name(number=0, device="1b74105a"):
+    return f"{device}.{FIRST + timedelta(minutes=20 * number):%Y-%m-%d_%H-%M-%S}.jpg"
+
+
+def blob(seed=0):
+    return picture_bytes("1b74105a", FIRST, size=SMALL, seed=seed)
+
+
+class CountingIngest(Ingest):
+    """The real one, which also keeps the paths that it read."""
+
+    reads = ()
+
+    def take_in(self, candidate, file_system):
+        self.reads = (*self.reads, candidate.path)
+        return super().take_in(candidate, file_system)
+
+
+class Trap:
+    """An image dir with the real parts around an intake, and a clock that stands still unless it is moved."""
+
+    def __init__(self, folder):
+        self.image_dir = folder / "images"
+        self.image_dir.mkdir()
+        (folder / "state").mkdir()
+        self.now = 1000.0
+        self.told = 0
+        self.stopping = lambda: False
+        self.hints = Hints()
+        self.outbox = Outbox(os.fspath(folder / "state" / "outbox.db"), longest_wait=3600.0)
+        self.ingest = CountingIngest(
+            os.fspath(self.image_dir), ThumbnailFolder(os.fspath(folder / "state" / "thumbnails")), lambda: 1.8e9
+        )
+        self.intake = Intake(
+            Scanner(os.fspath(self.image_dir)),
+            self.ingest,
+            self.outbox,
+            self.hints,
+            recorded=self._tell,
+            stopping=lambda: self.stopping(),  # noqa: PLW0108  # tests replace it later
+            monotonic=lambda: self.now,
+        )
+
+    def _tell(self):
+        self.told += 1
+
+    def put(self, path, content=None):
+        full = self.image_dir / path
+        full.parent.mkdir(parents=True, exist_ok=True)
+        full.write_bytes(blob() if content is None else content)
+        return path
+
+    def scan(self):
+        self.hints.everything()
+        return self.finish()
+
+    def finish(self):
+        """Work, and let the time pass, until nothing is left to look at."""
+        for _ in range(1000):
+            pause = self.intake.step()
+            if self.intake.idle:
+                return
+            self.now += pause
+        raise AssertionError("the intake finds no end")
+
+    def states(self):
+        return {picture.path: str(picture.state) for picture in self.outbox.pictures()}
+
+    def story(self, path):
+        return [(str(event.state), event.why) for event in self.outbox.history(self.outbox.at(path))]
+
+    def upload(self, *paths):
+        for picture in self.outbox.claim(1000):
+            if picture.path in paths:
+                assert self.outbox.confirm(picture, picture.md5, "stored")
+            else:
+                assert self.outbox.release(picture)
+
+
+@pytest.fixture
+def trap(tmp_path):
+    trap = Trap(tmp_path)
+    yield trap
+    trap.outbox.close()
+
+
+# Settling
+
+
+def test_a_whole_file_is_recorded_in_one_step_with_all_that_is_known(trap):
+    path = trap.put(f"1b74105a/2020-07-05/{name()}")
+    trap.hints.file(path)
+    assert trap.intake.step() is None
+    (picture,) = trap.outbox.pictures()
+    assert (picture.path, picture.state, picture.datetime) == (path, State.PENDING, "2020-07-05T10:07:16Z")
+    assert picture.metadata["width"] == SMALL[0]
+    assert picture.fingerprint.size == len(blob())
+    assert (trap.told, trap.intake.recorded, trap.intake.seen) == (1, 1, 1)
+    assert trap.intake.idle
+
+
+def test_a_file_that_is_no_picture_is_rejected_after_a_second_look_a_second_later(trap):
+    path = trap.put(name(), blob()[:-500])
+    trap.hints.file(path)
+    assert trap.intake.step() == 1.0
+    assert (trap.states(), trap.intake.unsettled, trap.intake.idle) == ({}, 1, False)
+    trap.now += 0.9
+    assert trap.intake.step() == pytest.approx(0.1)
+    assert trap.states() == {}
+    trap.now += 0.1
+    assert trap.intake.step() is None
+    assert trap.story(path) == [("rejected", "it is cut short: the end of the picture is missing")]
+    assert (trap.intake.unsettled, trap.intake.idle, len(trap.ingest.reads)) == (0, True, 2)
+
+
+@pytest.mark.parametrize("change", ["longer", "touched"])
+def test_a_file_that_goes_on_changing_is_never_rejected_and_looked_at_less_and_less_often(trap, change):
+    path = trap.put(name(), b"\xff\xd8")
+    trap.hints.file(path)
+    pauses = []
+    for _ in range(12):
+        pauses.append(trap.intake.step())
+        trap.now += pauses[-1]
+        if change == "longer":
+            with open(trap.image_dir / path, "ab") as file:
+                file.write(b"more")
+        else:
+            os.utime(trap.image_dir / path, (trap.now, trap.now))
+    assert trap.states() == {}
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, *[60.0] * 6]
+    assert trap.intake.idle
+    assert trap.intake.unsettled == 1
+
+
+def test_a_file_that_becomes_whole_is_taken_in_when_it_is_hinted_at_or_at_the_next_look(trap):
+    for hinted, path in ((True, name(0)), (False, name(1))):
+        trap.put(path, blob()[:900])
+        trap.hints.file(path)
+        trap.intake.step()
+        trap.put(path)
+        if hinted:
+            trap.hints.file(path)
+        else:
+            trap.now += 1
+        trap.intake.step()
+        assert trap.states()[path] == "pending"
+        assert trap.intake.unsettled == 0
+
+
+def test_a_file_that_vanishes_before_its_second_look_leaves_nothing(trap):
+    path = trap.put(name(), b"")
+    trap.hints.file(path)
+    trap.intake.step()
+    os.unlink(trap.image_dir / path)
+    trap.finish()
+    assert (trap.states(), trap.intake.unsettled) == ({}, 0)
+
+
+def test_a_file_that_was_rejected_and_is_mended_becomes_pending(trap):
+    path = trap.put(name(), blob()[:900])
+    trap.scan()
+    trap.put(path)
+    trap.scan()
+    assert [state for state, _ in trap.story(path)] == ["rejected", "pending"]
+
+
+# Taking turns
+
+
+def test_a_hundred_second_looks_keep_neither_a_hinted_file_nor_a_scan_waiting(trap):
+    for number in range(100):
+        trap.put(f"bad/{name(number)}", b"\xff\xd8")
+    trap.hints.everything()
+    while trap.intake.step() == 0:
+        pass
+    assert trap.intake.unsettled == 100
+    trap.now += 1
+    trap.hints.file(trap.put(name(200)))
+    trap.intake.step()
+    assert trap.states()[name(200)] == "pending"
+    for number in range(300, 300 + BATCH):
+        trap.put(f"good/{name(number)}")
+    trap.hints.everything()
+    for _ in range(2):
+        trap.intake.step()
+    assert Counter(trap.states().values())["pending"] == 1 + BATCH
+
+
+def test_a_file_hinted_at_in_the_middle_of_a_scan_does_not_wait_for_its_end(trap):
+    for number in range(3 * BATCH):
+        trap.put(name(number))
+    trap.hints.everything()
+    assert trap.intake.step() == 0
+    trap.hints.file(trap.put(f"1b74105a/{name(100)}"))
+    trap.intake.step()
+    assert trap.states()[f"1b74105a/{name(100)}"] == "pending"
+    assert len(trap.states()) == 2 * BATCH
+    trap.finish()
+    assert len(trap.states()) == 3 * BATCH + 1
+
+
+def test_a_scan_takes_the_newest_first(trap):
+    for number in range(3 * BATCH):
+        trap.put(name(number))
+    trap.hints.everything()
+    trap.intake.step()
+    assert set(trap.states()) == {name(number) for number in range(2 * BATCH, 3 * BATCH)}
+
+
+def test_a_file_that_is_hinted_at_several_times_at_once_is_read_once(trap):
+    path = trap.put(f"1b74105a/2020-07-05/{name()}")
+    trap.hints.file(path)
+    trap.hints.folder("1b74105a")
+    trap.hints.folder("1b74105a/2020-07-05")
+    trap.hints.everything()
+    trap.finish()
+    assert trap.ingest.reads == (path,)
+    assert trap.intake.seen == 1
+
+
+def test_a_file_taken_in_by_a_hint_is_not_read_again_by_the_scan_that_listed_it_before(trap):
+    for number in range(3 * BATCH):
+        trap.put(name(number))
+    trap.hints.everything()
+    trap.intake.step()
+    trap.hints.file(name(0))
+    trap.finish()
+    assert max(Counter(trap.ingest.reads).values()) == 1
+
+
+def test_a_folder_that_is_hinted_at_is_looked_at_with_all_below_it(trap):
+    trap.put(f"a/2020-07-05/{name(0)}")
+    trap.put(f"b/{name(1)}")
+    trap.hints.folder("a")
+    trap.finish()
+    assert list(trap.states()) == [f"a/2020-07-05/{name(0)}"]
+
+
+def test_hints_at_what_is_not_there_lead_to_nothing(trap):
+    trap.hints.file("gone.jpg")
+    trap.hints.file("not-a-picture.txt")
+    trap.hints.folder("gone")
+    trap.finish()
+    assert trap.states() == {}
+    assert trap.told == 0
+
+
+def test_once_stopping_no_further_file_is_read_but_what_was_read_is_recorded(trap):
+    for number in range(BATCH):
+        trap.put(name(number))
+    trap.stopping = lambda: len(trap.ingest.reads) == 3
+    trap.hints.everything()
+    trap.intake.step()
+    assert len(trap.ingest.reads) == len(trap.states()) == 3
+
+
+# What is known already
+
+
+def test_known_unchanged_files_are_not_opened_again(trap):
+    paths = [trap.put(name(number)) for number in range(5)] + [trap.put("bad.jpg", b"")]
+    trap.scan()
+    reads, told = trap.ingest.reads, trap.told
+    for path in paths:
+        trap.hints.file(path)
+    trap.scan()
+    assert (trap.ingest.reads, trap.told) == (reads, told)
+
+
+def test_a_file_that_was_only_touched_keeps_its_row_as_it_is(trap, caplog):
+    path = trap.put(name())
+    trap.scan()
+    story = trap.story(path)
+    trap.upload(path)
+    os.utime(trap.image_dir / path, (1, 1))
+    caplog.clear()
+    trap.scan()
+    assert trap.states() == {path: "uploaded"}
+    assert trap.story(path)[:-1] == story
+    assert caplog.records == []
+    reads = trap.ingest.reads
+    trap.scan()
+    assert trap.ingest.reads == reads
+
+
+def test_a_file_that_changed_before_it_was_sent_is_taken_in_again(trap):
+    path = trap.put(name())
+    trap.scan()
+    trap.put(path, blob(seed=1))
+    trap.scan()
+    (picture,) = trap.outbox.pictures()
+    assert picture.md5 != ""
+    assert [why for _, why in trap.story(path)] == ["taken in", "the file changed: taken in again"]
+
+
+def test_a_name_that_is_not_utf8_is_one_row_over_many_scans(trap):
+    path = os.fsdecode(b"caf\xe9/1b74105\xe9.2020-07-05_10-07-16.jpg")
+    trap.put(path)
+    trap.scan()
+    trap.scan()
+    assert trap.states() == {path: "rejected"}
+    os.unlink(trap.image_dir / path)
+    trap.scan()
+    assert trap.states() == {path: "lost"}
+
+
+# Renamed, copied, deleted
+
+
+@pytest.mark.parametrize("how", ["scan", "both are hinted at", "only the new one is"])
+@pytest.mark.parametrize(("old", "new"), [("a", "b"), ("b", "a"), ("", "a/2020-07-05"), ("a/2020-07-05", "")])
+def test_a_file_moved_between_folders_stays_one_row_and_is_not_called_lost(trap, how, old, new):
+    before, after = os.path.join(old, name()), os.path.join(new, name())
+    trap.put(before)
+    trap.scan()
+    (trap.image_dir / after).parent.mkdir(parents=True, exist_ok=True)
+    os.rename(trap.image_dir / before, trap.image_dir / after)
+    if how == "scan":
+        trap.scan()
+    else:
+        trap.hints.file(after)
+        if how == "both are hinted at":
+            trap.hints.file(before)
+        trap.finish()
+    trap.scan()
+    assert trap.states() == {after: "pending"}
+    assert [state for state, _ in trap.story(after)] == ["pending", "pending"]
+    assert trap.story(after)[1][1].startswith("renamed from")
+
+
+def test_many_pictures_in_a_renamed_folder_keep_their_rows(trap):
+    for number in range(3 * BATCH):
+        trap.put(f"a/{name(number)}")
+    trap.scan()
+    os.rename(trap.image_dir / "a", trap.image_dir / "b")
+    trap.scan()
+    assert set(trap.states()) == {f"b/{name(number)}" for number in range(3 * BATCH)}
+    assert set(trap.states().values()) == {"pending"}
+    assert "lost" not in [state for path in trap.states() for state, _ in trap.story(path)]
+
+
+def test_a_moved_picture_that_was_uploaded_keeps_its_receipt(trap):
+    trap.put(f"a/{name()}")
+    trap.scan()
+    trap.upload(f"a/{name()}")
+    os.rename(trap.image_dir / "a", trap.image_dir / "b")
+    trap.scan()
+    (picture,) = trap.outbox.pictures()
+    assert (picture.path, picture.state, picture.receipt_md5) == (f"b/{name()}", State.UPLOADED, picture.md5)
+
+
+def test_a_copy_is_a_row_of_its_own(trap):
+    for folder in ("a", "b"):
+        trap.put(f"{folder}/{name()}")
+        trap.scan()
+    assert trap.states() == {f"a/{name()}": "pending", f"b/{name()}": "pending"}
+    trap.upload(f"a/{name()}")
+    trap.upload(f"b/{name()}")
+    assert set(trap.states().values()) == {"uploaded"}
+
+
+@pytest.mark.parametrize("how", ["scan", "hint", "folder hint"])
+def test_a_file_deleted_before_it_was_sent_is_lost_and_said_to_be_once(trap, caplog, how):
+    path = trap.put(f"a/{name()}")
+    trap.scan()
+    os.unlink(trap.image_dir / path)
+    {
+        "scan": trap.hints.everything,
+        "hint": lambda: trap.hints.file(path),
+        "folder hint": lambda: trap.hints.folder("a"),
+    }[how]()
+    trap.finish()
+    trap.scan()
+    assert trap.states() == {path: "lost"}
+    lost = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert [record.getMessage() for record in lost] == [f"{path}: gone from the card before it was sent"]
+    assert lost[0].STICKY_PI_STATE == "lost"
+
+
+@pytest.mark.parametrize("level", ["1b74105a/2020-07-05", "1b74105a"])
+def test_what_lay_in_a_deleted_folder_is_lost_but_what_was_sent_is_not(trap, level):
+    paths = [trap.put(f"1b74105a/2020-07-05/{name(number)}") for number in range(3 * BATCH)]
+    trap.scan()
+    trap.upload(paths[0])
+    shutil.rmtree(trap.image_dir / level)
+    trap.scan()
+    assert trap.states() == dict.fromkeys(paths, "lost") | {paths[0]: "uploaded"}
+
+
+def test_a_lost_file_that_comes_back_is_pending_again(trap):
+    path = trap.put(name())
+    trap.scan()
+    os.unlink(trap.image_dir / path)
+    trap.scan()
+    trap.put(path)
+    trap.scan()
+    assert [state for state, _ in trap.story(path)] == ["pending", "lost", "pending"]
+    assert [picture.path for picture in trap.outbox.claim(9)] == [path]
+
+
+def test_a_folder_or_link_in_the_place_of_a_picture_means_that_it_is_lost(trap):
+    paths = [trap.put(name(number)) for number in range(2)]
+    trap.scan()
+    for path in paths:
+        os.unlink(trap.image_dir / path)
+    (trap.image_dir / paths[0]).mkdir()
+    os.symlink("/etc/hostname", trap.image_dir / paths[1])
+    trap.scan()
+    assert trap.states() == dict.fromkeys(paths, "lost")
+
+
+# Disks that go and come
+
+
+@pytest.fixture
+def other_file_system():
+    if not os.path.isdir("/dev/shm"):
+        pytest.skip("needs a second file system, on /dev/shm")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield folder
+
+
+def swap(trap, aside, empty):
+    """Put an empty folder of another file system in the place of the image dir, as an unmount does."""
+    os.rename(trap.image_dir, aside)
+    os.symlink(empty, trap.image_dir)
+
+
+def test_an_image_dir_that_is_not_mounted_loses_nothing_and_is_complete_when_it_is_back(
+    tmp_path, trap, other_file_system, caplog
+):
+    paths = [trap.put(f"1b74105a/2020-07-05/{name(number)}") for number in range(20)] + [trap.put(name(30))]
+    trap.scan()
+    before = {path: trap.story(path) for path in paths}
+    swap(trap, tmp_path / "aside", other_file_system)
+    trap.scan()
+    assert trap.states() == dict.fromkeys(paths, "pending")
+    assert trap.outbox.claim(99) == []
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "21 pictures" in warnings[0]
+    trap.scan()
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
+    os.unlink(trap.image_dir)
+    os.rename(tmp_path / "aside", trap.image_dir)
+    reads, told = trap.ingest.reads, trap.told
+    trap.scan()
+    assert {path: trap.story(path) for path in paths} == before
+    assert trap.ingest.reads == reads
+    assert trap.told > told
+    assert len(trap.outbox.claim(99)) == 21
+
+
+def test_an_image_dir_that_is_gone_altogether_loses_nothing(tmp_path, trap):
+    path = trap.put(f"a/{name()}")
+    trap.scan()
+    os.rename(trap.image_dir, tmp_path / "aside")
+    trap.scan()
+    trap.hints.file(path)
+    trap.finish()
+    assert trap.states() == {path: "pending"}
+
+
+def test_a_disk_mounted_below_the_image_dir_may_go_as_well(trap):
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to mount")
+    (trap.image_dir / "disk").mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "none", trap.image_dir / "disk"], check=False, capture_output=True, text=True
+    )
+    if mount.returncode != 0:
+        pytest.skip(f"can't mount here: {mount.stderr}")
+    try:
+        there, here = trap.put(f"disk/1b74105a/{name(0)}"), trap.put(f"1b74105a/{name(1)}")
+        trap.scan()
+    finally:
+        subprocess.run(["umount", trap.image_dir / "disk"], check=True)
+    os.unlink(trap.image_dir / here)
+    trap.scan()
+    assert trap.states() == {there: "pending", here: "lost"}
+
+
+@contextmanager
+def as_nobody(trap, tmp_path):
+    """Give up root's rights for a while."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give its rights up")
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent, trap.image_dir):
+        os.chmod(folder, 0o755)
+    os.chown(tmp_path / "state", 65534, 65534)
+    for path, folders, files in os.walk(tmp_path / "state"):
+        for each in (*folders, *files):
+            os.chown(os.path.join(path, each), 65534, 65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o744])
+@pytest.mark.parametrize("how", ["scan", "hint"])
+def test_what_lies_in_a_folder_that_became_unreadable_is_not_lost(tmp_path, trap, mode, how):
+    path = trap.put(f"a/b/{name()}")
+    trap.scan()
+    for folder in ("a", "a/b"):
+        os.chmod(trap.image_dir / folder, mode)
+        with as_nobody(trap, tmp_path):
+            trap.hints.file(path) if how == "hint" else trap.hints.everything()
+            trap.finish()
+        assert trap.states() == {path: "pending"}
+        os.chmod(trap.image_dir / folder, 0o755)
+        trap.scan()
+        assert trap.states() == {path: "pending"}
+        assert trap.outbox.next_due() == 0
+
+
+def test_an_unreadable_file_is_rejected_once_and_taken_in_when_it_can_be_read(tmp_path, trap, caplog):
+    path = trap.put(name())
+    os.chmod(trap.image_dir / path, 0o600)
+    with as_nobody(trap, tmp_path):
+        for _ in range(3):
+            trap.scan()
+    assert trap.story(path) == [("rejected", "can't be read: Permission denied")]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: can't be sent: can't be read: Permission denied"
+    ]
+    trap.scan()
+    assert trap.states() == {path: "pending"}
+
+
+# Trouble
+
+
+def test_a_picture_that_is_being_sent_is_not_overwritten_and_read_less_and_less_often(trap):
+    path = trap.put(name())
+    trap.scan()
+    (picture,) = trap.outbox.claim(1)
+    trap.put(path, blob(seed=1))
+    trap.hints.everything()
+    reads = len(trap.ingest.reads)
+    until = trap.now + 60
+    while trap.now < until:
+        trap.now += max(0.1, trap.intake.step() or 0)
+    assert trap.states() == {path: "uploading"}
+    assert len(trap.ingest.reads) - reads <= 7
+    assert trap.outbox.release(picture)
+    trap.now += 60
+    trap.finish()
+    assert trap.states() == {path: "pending"}
+    assert trap.outbox.at(path).md5 != picture.md5
+
+
+def test_a_file_that_stays_rejected_gets_no_new_history_from_scans_and_touches(trap, caplog):
+    path = trap.put(name(), b"\x89PNG\r\n\x1a\n")
+    for round_ in range(4):
+        os.utime(trap.image_dir / path, (round_, round_))
+        trap.scan()
+    assert trap.story(path) == [("rejected", "it isn't a JPEG picture: it is a PNG picture")]
+    assert [(record.levelname, record.STICKY_PI_STATE) for record in caplog.records] == [("WARNING", "rejected")]
+
+
+@pytest.mark.parametrize("other", [f"b/{name()}", name(device="1B74105A")])
+def test_another_picture_under_the_same_key_is_a_conflict_and_said_to_be(trap, caplog, other):
+    trap.put(f"a/{name()}")
+    trap.scan()
+    caplog.clear()
+    trap.put(other, blob(seed=1))
+    trap.scan()
+    assert trap.states() == {f"a/{name()}": "pending", other: "conflict"}
+    (record,) = caplog.records
+    assert (record.levelname, record.STICKY_PI_STATE) == ("WARNING", "conflict")
+    assert f"a/{name()} has the same device and time but other contents" in record.getMessage()
+
+
+def test_two_names_that_differ_only_in_case_with_the_same_contents_are_two_rows(trap):
+    for path in (name(), name(device="1B74105A"), name().replace(".jpg", ".JPG")):
+        trap.put(path)
+    trap.scan()
+    assert list(trap.states().values()) == ["pending"] * 3
+
+
+def test_a_suspect_picture_is_taken_in_with_a_warning_whose_name_is_fit_for_a_log(trap, caplog):
+    path = trap.put("odd\x1b[31m/1b74105a.2099-01-01_00-00-00.jpg")
+    trap.scan()
+    assert trap.states() == {path: "pending"}
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        r"odd\x1b[31m/1b74105a.2099-01-01_00-00-00.jpg: taken in, but suspect: dated in the future"
+    )
+
+
+def test_a_thumbnail_folder_that_cannot_be_written_is_an_error_that_leaves_nothing_half_recorded(tmp_path, trap):
+    for number in range(3):
+        trap.put(name(number))
+    (tmp_path / "state" / "thumbnails").write_bytes(b"in the way")
+    trap.hints.everything()
+    with pytest.raises(OSError, match="thumbnails"):
+        trap.intake.step()
+    assert trap.states() == {}
+    assert not trap.intake.idle
+    (tmp_path / "state" / "thumbnails").unlink()
+    trap.scan()
+    assert set(trap.states().values()) == {"pending"}
+    assert len(trap.states()) == 3
+
+
+def test_a_folder_that_vanishes_between_read_and_record_takes_only_its_own_pictures_along(trap):
+    trap.put(f"a/{name(1)}")
+    trap.put(f"b/{name(0)}")
+
+    def remove_after_first_read():
+        if len(trap.ingest.reads) == 1:
+            shutil.rmtree(trap.image_dir / os.path.dirname(trap.ingest.reads[0]), ignore_errors=True)
+        return False
+
+    trap.stopping = remove_after_first_read
+    trap.scan()
+    assert len(trap.ingest.reads) == 2
+    assert trap.states() == {trap.ingest.reads[1]: "pending"}
+
+
+def test_a_hundred_wrong_files_do_not_keep_the_right_ones(trap):
+    for number in range(100):
+        trap.put(f"wrong/{name(number)}", blob()[: 10 * number])
+    for number in range(10):
+        trap.put(f"right/{name(1000 + number)}")
+    trap.scan()
+    assert Counter(trap.states().values()) == {"rejected": 100, "pending": 10}
+
+
+RECORD_ONE = """
+import sys
+from sticky_pi_uploader.hints import Hints
+from sticky_pi_uploader.ingest import Ingest
+from sticky_pi_uploader.intake import Intake
+from sticky_pi_uploader.outbox import Outbox
+from sticky_pi_uploader.scan import Scanner
+from sticky_pi_uploader.thumbnails import ThumbnailFolder
+image_dir, state_dir = sys.argv[1:]
+outbox, hints = Outbox(state_dir + "/outbox.db", longest_wait=3600.0), Hints()
+ingest = Ingest(image_dir, ThumbnailFolder(state_dir + "/thumbnails"), lambda: 1.8e9)
+intake = Intake(Scanner(image_dir), ingest, outbox, hints, recorded=lambda: None, stopping=lambda: False)
+hints.everything()
+print("begin", flush=True)
+intake.step()
+assert len(list(outbox.pictures())) == 1
+outbox.close()
+"""
+
+
+def test_the_file_its_folder_and_those_above_are_on_the_disk_before_the_row_is(tmp_path):
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("needs strace, to see what is flushed")
+    image_dir, state_dir, log = tmp_path / "images", tmp_path / "state", tmp_path / "log"
+    folder = image_dir / "1b74105a" / "2020-07-05"
+    for each in (folder, state_dir):
+        each.mkdir(parents=True)
+    (folder / name()).write_bytes(blob())
+    done = subprocess.run(
+        [
+            *(strace, "-f", "-y", "-s", "5", "-o", log, "-e", "trace=fsync,fdatasync,write"),
+            *(sys.executable, "-c", RECORD_ONE, image_dir, state_dir),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    if "ptrace" in done.stderr:
+        pytest.skip(f"strace doesn't work here: {done.stderr}")
+    assert done.returncode == 0, done.stderr
+    calls = log.read_text(encoding="utf-8").partition('"begin"')[2]
+    flushed = re.findall(r"f(?:data)?sync\(\d+<([^>]*)>", calls)
+    row = flushed.index(os.fspath(state_dir / "outbox.db-wal"))
+    assert flushed[0] == os.fspath(folder / name())
+    assert set(flushed[1:row]) == {os.fspath(each) for each in (folder, folder.parent, image_dir)}
