@@ -1,0 +1,33 @@
+"""The stored objects, as S3 hands them out: by GET on a row's url, with an ETag that is the md5."""
+
+import hashlib
+
+from sticky_pi_api.decode import thumbnails
+from sticky_pi_api.jpeg import JpegError, read_jpeg
+
+from .wire import Answer, page
+
+PREFIX = "/objects/"
+_THUMBNAILS = (".thumbnail", ".thumbnail-mini")
+
+
+def object_answer(request, store):
+    """Answer a request for an object."""
+    if request.method != "GET":
+        # The urls are signed for one method.
+        return page(403)
+    name = request.path.removeprefix(PREFIX)
+    blob = _thumbnail(name, store) if name.endswith(_THUMBNAILS) else store.read_object(name)
+    if blob is None:
+        return page(404)
+    md5 = hashlib.md5(blob, usedforsecurity=False).hexdigest()
+    return Answer(200, blob, "image/jpeg", (("ETag", f'"{md5}"'),))
+
+
+def _thumbnail(name, store):
+    name, _, size = name.rpartition(".")
+    blob = store.read_object(name)
+    try:
+        return blob and thumbnails(read_jpeg(blob, None))[_THUMBNAILS.index("." + size)]
+    except JpegError:
+        return None
