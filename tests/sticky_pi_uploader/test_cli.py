@@ -272,6 +272,16 @@ def test_output_that_cannot_be_written_is_said(sent):
     assert done.stderr == b"sticky-pi-uploader: the output can't be written: No space left on device\n"
 
 
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_closed_stream_is_no_error(trap, taken, closed):
+    trap.record(taken("a.jpg"))
+    command = [sys.executable, "-m", "sticky_pi_uploader", *trap.flags, "list"]
+    env = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    script = f'exec "$@" {closed}>&-'
+    done = subprocess.run(["sh", "-c", script, "sh", *command], check=True, capture_output=True, env=env)
+    assert (done.stdout.count(b"a.jpg"), done.stderr) == (int(closed != 1), b"")
+
+
 def test_ctrl_c_is_quiet(trap, taken):
     trap.record(*(taken(f"{n}.jpg", n) for n in range(3000)))
     command = [sys.executable, "-m", "sticky_pi_uploader", "list", *trap.flags]
