@@ -19,9 +19,14 @@ _HOPELESS = 20_000  # rows in a row that can't be read; one damaged inner page h
 
 @contextmanager
 def plain_errors(path: str) -> Iterator[None]:
-    """Turn what SQLite raises about the file at `path` into a StateError that says what to do."""
+    """Turn what SQLite raises about the file at `path` into a StateError that says what to do.
+
+    A broken constraint and a misused connection pass: they are bugs, which waiting and trying again would only hide.
+    """
     try:
         yield
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        raise
     except sqlite3.Error as error:
         text = str(error)
         if any(sign in text for sign in _DAMAGE):
