@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sticky_pi_api.exceptions import printable
+
 from ..models import Fingerprint, Picture, State, Taken
 from .reader import split_path, to_picture
 from .writer import OutboxWriter
@@ -82,9 +84,12 @@ class Recording(OutboxWriter):
         was = "" if picture.reason is None else f" (it was {picture.state}: {picture.reason})"
         why = f"gone from the card before it was sent{was}"
         sources = (State.PENDING, State.CONFLICT, State.REJECTED)
-        return self._move(
-            picture.id, sources, State.LOST, why, {"reason": why, "not_before": None, "recheck": 0, "present": 0}
-        )
+        values = {"reason": why, "not_before": None, "recheck": 0, "present": 0}
+        with self._writing():
+            lost = self._move(picture.id, sources, State.LOST, why, values)
+            if lost:
+                self._clear_the_way(picture)
+            return lost
 
     def _record_one(self, taken: Taken) -> bool:
         row = next(self._rows("SELECT * FROM pictures WHERE folder = ? AND name = ?", split_path(taken.path)), None)
@@ -98,11 +103,11 @@ class Recording(OutboxWriter):
             self._record_no_picture(known, taken, taken.rejected)
         elif taken.md5 != known.md5:
             receipt = "" if known.receipt_md5 is None else f" after it was sent (receipt {known.receipt_md5})"
-            self._overwrite(known, taken, State.PENDING, f"the file changed{receipt}: taken in again")
+            self._take_in_again(known, taken, f"the file changed{receipt}: taken in again")
         elif known.state is State.LOST or (row["recheck"] and known.state is not State.UPLOADED):
-            self._overwrite(known, taken, State.PENDING, "read again: it is there, and a picture")
+            self._take_in_again(known, taken, "read again: it is there, and a picture")
         else:
-            self._touch(known, taken.fingerprint)
+            self._touch(known, taken)
         return True
 
     def _insert(self, taken: Taken) -> None:
@@ -119,26 +124,51 @@ class Recording(OutboxWriter):
     def _first_state(self, taken: Taken) -> tuple[State, str]:
         if taken.rejected is not None:
             return State.REJECTED, taken.rejected
+        conflict = self._conflict_here(taken)
+        return (State.PENDING, "taken in") if conflict is None else (State.CONFLICT, conflict)
+
+    def _conflict_here(self, taken: Taken) -> str | None:
+        """Say which other file here has the key, and other contents."""
         rivals = self._rows(
-            "SELECT * FROM pictures WHERE device = ? AND datetime = ? AND md5 != ?"
+            "SELECT * FROM pictures WHERE device = ? AND datetime = ? AND md5 != ? AND NOT (folder = ? AND name = ?)"
             " AND state IN ('pending', 'uploading', 'uploaded')",
-            (taken.device, taken.datetime, taken.md5),
+            (taken.device, taken.datetime, taken.md5, *split_path(taken.path)),
         )
         for rival in map(to_picture, rivals):
-            why = f"{rival.path} has the same device and time but other contents: both are kept, only that one is sent"
-            return State.CONFLICT, why
-        return State.PENDING, "taken in"
+            path = printable(rival.path)
+            return f"{path} has the same device and time but other contents: both are kept, only that one is sent"
+        return None
+
+    def _take_in_again(self, known: Picture, taken: Taken, why: str) -> None:
+        conflict = self._conflict_here(taken)
+        if conflict is None:
+            self._overwrite(known, taken, State.PENDING, why)
+        else:
+            self._overwrite(known, taken, State.CONFLICT, conflict)
+
+    def _clear_the_way(self, gone: Picture) -> None:
+        """Have pictures asked for again that were in conflict with one that won't be sent any more."""
+        why = "the destination is asked again: the file here with the same device and time is no longer to be sent"
+        rows = self._rows(
+            "SELECT id FROM pictures AS waiting WHERE device = ? AND datetime = ? AND state = 'conflict' AND NOT EXISTS"
+            " (SELECT 1 FROM pictures WHERE device = waiting.device AND datetime = waiting.datetime"
+            " AND md5 != waiting.md5 AND state IN ('pending', 'uploading', 'uploaded')) ORDER BY id LIMIT 1",
+            (gone.device, gone.datetime),
+        )
+        for row in rows:
+            self._move(row["id"], (State.CONFLICT,), State.PENDING, why, {"reason": None, "not_before": None})
 
     def _record_no_picture(self, known: Picture, taken: Taken, why: str) -> None:
         same_file = known.fingerprint == taken.fingerprint
         if known.state is State.UPLOADED:
             if not same_file:
                 self._note(known.id, known.state, f"the file here changed after it was sent: {why}")
-            self._touch(known, taken.fingerprint)
+            self._touch(known, taken)
         elif known.state is State.REJECTED and known.reason == why:
-            self._touch(known, taken.fingerprint)
+            self._touch(known, taken)
         else:
             self._overwrite(known, taken, State.REJECTED, why)
+            self._clear_the_way(known)
 
     def _overwrite(self, known: Picture, taken: Taken, state: State, why: str) -> None:
         reset = {
@@ -152,8 +182,9 @@ class Recording(OutboxWriter):
         reason = None if state is State.PENDING else why
         self._move(known.id, (known.state,), state, why, {**_columns(taken), **reset, "reason": reason})
 
-    def _touch(self, known: Picture, fingerprint: Fingerprint | None) -> None:
-        values = {**_fingerprint_columns(fingerprint), "present": 1, "recheck": 0}
+    def _touch(self, known: Picture, taken: Taken) -> None:
+        values = {**_fingerprint_columns(taken.fingerprint), "file_system": taken.file_system}
+        values |= {"present": 1, "recheck": 0}
         self._move(known.id, (known.state,), known.state, None, values)
 
 
