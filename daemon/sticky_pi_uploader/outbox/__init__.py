@@ -2,10 +2,12 @@
 
     verb                from                                to
     record              (unknown)                           pending; rejected; conflict with another file here
-    record              all but uploading                   pending, where its bytes changed or it was asked for again;
-                                                            rejected, where they are no picture now; else as it was
+    record              all but uploading                   pending or conflict, where its bytes changed or it was asked
+                                                            for again; rejected, where they are no picture now;
+                                                            else as it was
     lose                pending, conflict, rejected         lost
-    claim               pending, due                        uploading
+    lose, record        conflict with that file             pending
+    claim, claim_canary pending, due                        uploading
     confirm             uploading                           uploaded, with the receipt
     refuse              uploading                           pending, one attempt more; at the last, rejected
     clash               uploading                           conflict
@@ -55,7 +57,11 @@ def open_or_rebuild(path: str, *, longest_wait: float) -> tuple[Outbox, str | No
 
 
 def _put_aside(path: str) -> str:
-    aside = f"{path}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    aside = stamped = f"{path}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    others = 1
+    while os.path.lexists(aside):
+        others += 1
+        aside = f"{stamped}-{others}"
     for suffix in ("", "-wal", "-shm"):
         if os.path.exists(path + suffix):
             os.replace(path + suffix, aside + suffix)

@@ -28,6 +28,16 @@ class Sending(OutboxWriter):
             chosen = list(self._choose(most))
             return [picture for picture in chosen if self._move(picture.id, (State.PENDING,), State.UPLOADING)]
 
+    def claim_canary(self) -> list[Picture]:
+        """Take one due picture while the destination is in trouble; none is [].
+
+        What wasn't tried yet comes first, the newest of it, and then what has waited longest: a picture that is always
+        refused holds up no other.
+        """
+        with self._writing(durable=False):
+            tried = self._due("not_before IS NOT NULL, not_before, datetime DESC", 1)
+            return [picture for picture in tried if self._move(picture.id, (State.PENDING,), State.UPLOADING)]
+
     def next_due(self) -> float | None:
         """Tell in how many seconds a picture falls due (0: now), or None where none is waiting."""
         now = self._clock()
@@ -109,6 +119,8 @@ class Sending(OutboxWriter):
             )
             if before == url:
                 return 0
+            connection.execute("UPDATE destinations SET retry_at = NULL, failures = 0 WHERE url = ?", (url,))
+            connection.execute("UPDATE pictures SET attempts = 0, not_before = NULL WHERE state = 'pending'")
             return self._forget_answers(f"the destination changed from {before} to {url}", is_here)
 
     def set_destination(self, destination: Destination) -> None:
@@ -126,8 +138,9 @@ class Sending(OutboxWriter):
             )
 
     def accepted_since(self, url: str, since: float) -> bool:
-        """Tell whether the destination took a picture at or after this Unix time."""
-        rows = self._rows("SELECT 1 FROM destinations WHERE url = ? AND accepted_at >= ?", (url, since))
+        """Tell whether the destination took a picture between this Unix time and now."""
+        query = "SELECT 1 FROM destinations WHERE url = ? AND accepted_at BETWEEN ? AND ?"
+        rows = self._rows(query, (url, since, self._clock()))
         return next(rows, None) is not None
 
     def retry(self, picture: Picture) -> bool:
@@ -154,7 +167,7 @@ class Sending(OutboxWriter):
 
     def _choose(self, most: int) -> Iterator[Picture]:
         chosen: set[tuple[str | None, str | None]] = set()
-        for pair in zip(self._due("DESC", most), self._due("ASC", most), strict=True):
+        for pair in zip(self._due("datetime DESC", most), self._due("datetime", most), strict=True):
             for picture in pair:
                 key = (picture.device and picture.device.lower(), picture.datetime)
                 if len(chosen) < most and key not in chosen:
@@ -166,7 +179,7 @@ class Sending(OutboxWriter):
         rows = self._rows(
             f"SELECT * FROM pictures WHERE {_SENDABLE}"
             " AND (not_before IS NULL OR not_before <= :now OR not_before > :now + :longest)"
-            f" ORDER BY datetime {order}, id LIMIT :most",
+            f" ORDER BY {order}, id LIMIT :most",
             {"now": now, "longest": self._longest_wait, "most": most},
         )
         return list(map(to_picture, rows))
