@@ -1,0 +1,1276 @@
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from sticky_pi_api import sqlite
+from sticky_pi_uploader.exceptions import OutboxDamagedError, StateError
+from sticky_pi_uploader.models import Destination, DestinationState, Fingerprint, State, Taken
+from sticky_pi_uploader.outbox import REOFFER_AFTER, Outbox, OutboxReader, open_or_rebuild, outbox_path
+from sticky_pi_uploader.outbox.schema import MIGRATIONS
+
+LONGEST_WAIT = 1800.0
+HERE = "file:///here"
+THERE = "file:///there"
+NAME = "1b74105a.2020-07-05_10-07-16.jpg"
+STARTED = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC, as in the file names
+
+
+class Clock:
+    """Wall time that stands still until a test moves it."""
+
+    def __init__(self):
+        self.now = 1_700_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+def taken(path=NAME, md5="a" * 32, *, version=1, rejected=None, **more):
+    """Make what ingest makes of a file; `version` is another one for each time that the file changes."""
+    device, time, _ = os.path.basename(path).split(".")
+    day, _, clock = time.partition("_")
+    return Taken(
+        path,
+        Fingerprint(1000, version, 7),
+        "disk",
+        device=device,
+        datetime=f"{day}T{clock.replace('-', ':')}Z",
+        md5=md5,
+        metadata=None if rejected else {"temp": 20.5},
+        rejected=rejected,
+        **more,
+    )
+
+
+def name(number, device="1b74105a"):
+    return f"{device}.{STARTED + timedelta(minutes=20 * number):%Y-%m-%d_%H-%M-%S}.jpg"
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "outbox.db")
+
+
+@pytest.fixture
+def outbox(path, clock):
+    with Outbox(path, longest_wait=LONGEST_WAIT, clock=clock) as opened:
+        opened.change_destination(HERE, lambda _: True)
+        yield opened
+
+
+def everything(path):
+    """Read every row of the pictures and their history, as another process would."""
+    connection = sqlite3.connect(path)
+    try:
+        return [connection.execute(f"SELECT * FROM {table}").fetchall() for table in ("pictures", "history")]
+    finally:
+        connection.close()
+
+
+def columns(outbox, path=NAME):
+    row = outbox._connection.execute("SELECT * FROM pictures WHERE name = ?", (os.path.basename(path),)).fetchone()
+    return dict(row)
+
+
+def whys(outbox, path=NAME):
+    return [event.why for event in outbox.history(outbox.at(path))]
+
+
+# --- every verb against every state ------------------------------------------------------------------------------
+
+REFUSED = "refused until rejected"
+CLASHED_HERE = "conflict with another file"
+STARTS = [*State, REFUSED, CLASHED_HERE]
+
+
+def bring(outbox, start, path=NAME):
+    """Bring a picture into a state, by the verbs that lead there."""
+    if start == CLASHED_HERE:
+        outbox.record([taken("other/" + path, md5="f" * 32)])
+        outbox.record([taken(path)])
+        # Its rival is sent, so that no verb of the walk touches it.
+        outbox.confirm(outbox.claim(1)[0], "f" * 32, "stored")
+        return outbox.at(path)
+    outbox.record([taken(path, rejected="it is cut short" if start is State.REJECTED else None)])
+    picture = outbox.at(path)
+    if start is State.LOST:
+        outbox.lose(picture)
+    elif start not in (State.PENDING, State.REJECTED):
+        outbox.claim(1)
+        if start is State.UPLOADED:
+            outbox.confirm(picture, picture.md5, "stored")
+        elif start is State.CONFLICT:
+            outbox.clash(picture, "held")
+        elif start == REFUSED:
+            outbox.refuse(picture, "too odd", not_before=outbox._clock() + 3, last=True)
+    return outbox.at(path)
+
+
+def state_of(start):
+    return {REFUSED: State.REJECTED, CLASHED_HERE: State.CONFLICT}.get(start, start)
+
+
+SETTLED = [start for start in STARTS if start is not State.UPLOADING]
+CONFLICTS = (State.CONFLICT, CLASHED_HERE)
+
+VERBS = {
+    "lose": (
+        lambda outbox, picture: outbox.lose(picture),
+        dict.fromkeys((State.PENDING, *CONFLICTS, State.REJECTED, REFUSED), State.LOST),
+    ),
+    "claim": (lambda outbox, _: outbox.claim(5), {State.PENDING: State.UPLOADING}),
+    "confirm": (
+        lambda outbox, picture: outbox.confirm(picture, picture.md5 or "", "stored"),
+        {State.UPLOADING: State.UPLOADED},
+    ),
+    "refuse": (
+        lambda outbox, picture: outbox.refuse(picture, "no", not_before=outbox._clock() + 5, last=False),
+        {State.UPLOADING: State.PENDING},
+    ),
+    "refuse for the last time": (
+        lambda outbox, picture: outbox.refuse(picture, "no", not_before=outbox._clock() + 5, last=True),
+        {State.UPLOADING: State.REJECTED},
+    ),
+    "clash": (lambda outbox, picture: outbox.clash(picture, "held"), {State.UPLOADING: State.CONFLICT}),
+    "release": (lambda outbox, picture: outbox.release(picture), {State.UPLOADING: State.PENDING}),
+    "postpone": (
+        lambda outbox, picture: outbox.postpone(picture, "doubt", not_before=outbox._clock() + 30),
+        {State.UPLOADING: State.PENDING},
+    ),
+    "recheck": (lambda outbox, picture: outbox.recheck(picture, "changed"), {State.UPLOADING: State.PENDING}),
+    "recover": (lambda outbox, _: outbox.recover(), {State.UPLOADING: State.PENDING}),
+    "reoffer": (lambda outbox, _: outbox.reoffer(), {REFUSED: State.PENDING}),
+    "retry": (
+        lambda outbox, picture: outbox.retry(picture),
+        {
+            **dict.fromkeys((State.PENDING, *CONFLICTS), State.PENDING),
+            **dict.fromkeys((State.REJECTED, REFUSED), State.REJECTED),
+            State.LOST: State.LOST,
+        },
+    ),
+    "record other bytes": (
+        lambda outbox, _: not outbox.record([taken(md5="b" * 32, version=2)]),
+        {**dict.fromkeys(SETTLED, State.PENDING), CLASHED_HERE: State.CONFLICT},
+    ),
+    "record no picture": (
+        lambda outbox, _: not outbox.record([taken(md5="b" * 32, version=2, rejected="it is empty")]),
+        {**dict.fromkeys(SETTLED, State.REJECTED), State.UPLOADED: State.UPLOADED},
+    ),
+}
+SILENT = {"claim", "release"}
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_moves_a_picture_from_its_own_states_with_a_line_of_history_and_does_nothing_in_others(
+    outbox, path, clock, verb, start
+):
+    picture = bring(outbox, start)
+    assert picture.state is state_of(start)
+    clock.now += REOFFER_AFTER
+    before, told_before = everything(path), outbox.history(picture)
+    call, allowed = VERBS[verb]
+    answer = call(outbox, picture)
+    if start not in allowed:
+        assert not answer
+        assert everything(path) == before
+        return
+    assert answer
+    assert outbox.at(NAME).state is allowed[start]
+    told = outbox.history(picture)[len(told_before) :]
+    assert [(event.at, event.state) for event in told] == ([] if verb in SILENT else [(clock.now, allowed[start])])
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_another_destination_makes_pending_what_the_last_one_answered_and_nothing_else(outbox, path, start):
+    picture = bring(outbox, start)
+    before = everything(path)
+    answered = start in (State.UPLOADED, *CONFLICTS, REFUSED)
+    assert outbox.change_destination(THERE, lambda path: path == NAME) == int(answered)
+    if not answered:
+        assert everything(path) == before
+        return
+    picture = outbox.at(NAME)
+    assert (picture.state, picture.receipt_md5, picture.uploaded_at) == (State.PENDING, None, None)
+    assert (picture.attempts, picture.not_before, picture.reason) == (0, None, None)
+    assert whys(outbox)[-1] == f"the destination changed from {HERE} to {THERE}"
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_the_same_file_once_more_changes_nothing_but_what_it_looks_like(outbox, start):
+    before = bring(outbox, start)
+    told = outbox.history(before)
+    again = taken(version=2, rejected="it is cut short" if start is State.REJECTED else None)
+    waiting = outbox.record([again])
+    after = outbox.at(NAME)
+    if start is State.UPLOADING:
+        assert (waiting, after) == ([again], before)
+    elif start is State.LOST:
+        assert (waiting, after.state, after.reason) == ([], State.PENDING, None)
+        assert whys(outbox)[-1] == "read again: it is there, and a picture"
+    else:
+        assert (waiting, after) == ([], replace(before, fingerprint=again.fingerprint))
+        assert outbox.history(after) == told
+
+
+# --- record ------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_picture_is_pending_with_all_that_is_known_of_it(outbox, clock):
+    assert outbox.record([taken("1b74105a/2020-07-05/" + NAME, suspect="a hole")]) == []
+    (picture,) = outbox.pictures()
+    assert picture.path == "1b74105a/2020-07-05/" + NAME
+    assert (picture.device, picture.datetime, picture.md5) == ("1b74105a", "2020-07-05T10:07:16Z", "a" * 32)
+    assert (picture.state, picture.attempts, picture.not_before, picture.reason) == (State.PENDING, 0, None, None)
+    assert (picture.receipt_md5, picture.uploaded_at, picture.removed_at) == (None, None, None)
+    assert (picture.suspect, picture.metadata, picture.file_system) == ("a hole", {"temp": 20.5}, "disk")
+    assert picture.fingerprint == Fingerprint(1000, 1, 7)
+    (event,) = outbox.history(picture)
+    assert (event.at, event.state, event.why) == (clock.now, State.PENDING, "taken in")
+
+
+def test_what_is_no_picture_is_rejected_with_its_reason_even_if_nothing_else_is_known_of_it(outbox):
+    outbox.record([Taken("x.jpg", None, "disk", rejected="the name has 2 fields")])
+    picture = outbox.at("x.jpg")
+    assert (picture.state, picture.reason) == (State.REJECTED, "the name has 2 fields")
+    assert (picture.device, picture.datetime, picture.md5, picture.fingerprint) == (None,) * 4
+    assert whys(outbox, "x.jpg") == ["the name has 2 fields"]
+
+
+def test_a_rejected_file_that_became_a_picture_is_pending(outbox):
+    outbox.record([taken(rejected="it is cut short")])
+    outbox.record([taken(md5="b" * 32, version=2)])
+    assert (outbox.at(NAME).state, outbox.at(NAME).reason) == (State.PENDING, None)
+    assert whys(outbox) == ["it is cut short", "the file changed: taken in again"]
+
+
+def test_a_rejected_file_with_another_fault_has_the_new_reason(outbox):
+    outbox.record([taken(rejected="it is cut short")])
+    outbox.record([taken(md5="b" * 32, version=2, rejected="it is empty")])
+    assert outbox.at(NAME).reason == "it is empty"
+    assert whys(outbox) == ["it is cut short", "it is empty"]
+
+
+def test_a_picture_refused_for_good_that_is_no_picture_any_more_is_not_offered_again(outbox, clock):
+    bring(outbox, REFUSED)
+    outbox.record([taken(md5="b" * 32, version=2, rejected="it is empty")])
+    assert (outbox.at(NAME).attempts, outbox.at(NAME).not_before) == (0, None)
+    clock.now += REOFFER_AFTER
+    assert outbox.reoffer() == 0
+
+
+def test_a_sent_file_that_changed_is_taken_in_again_and_its_old_receipt_is_in_the_history(outbox):
+    bring(outbox, State.UPLOADED)
+    outbox.record([taken(md5="b" * 32, version=2)])
+    picture = outbox.at(NAME)
+    assert (picture.state, picture.md5, picture.receipt_md5, picture.uploaded_at) == (
+        *(State.PENDING, "b" * 32),
+        *(None, None),
+    )
+    assert whys(outbox)[-1] == f"the file changed after it was sent (receipt {'a' * 32}): taken in again"
+
+
+def test_a_sent_file_that_is_no_picture_any_more_keeps_its_receipt_and_the_damage_is_told_once(outbox):
+    bring(outbox, State.UPLOADED)
+    for _ in range(2):
+        outbox.record([taken(md5="b" * 32, version=2, rejected="it is empty")])
+    picture = outbox.at(NAME)
+    assert (picture.state, picture.md5, picture.receipt_md5) == (State.UPLOADED, "a" * 32, "a" * 32)
+    assert whys(outbox)[-1] == "the file here changed after it was sent: it is empty"
+    assert len(whys(outbox)) == 3
+
+
+def test_a_file_that_changes_while_it_is_sent_waits_for_the_outcome(outbox):
+    picture = bring(outbox, State.UPLOADING)
+    changed = taken(md5="b" * 32, version=2)
+    assert outbox.record([changed, taken(name(1))]) == [changed]
+    outbox.confirm(picture, "a" * 32, "stored")
+    assert outbox.record([changed]) == []
+    assert outbox.at(NAME).state is State.PENDING
+
+
+@pytest.mark.parametrize("start", [State.PENDING, State.CONFLICT, REFUSED, State.LOST])
+def test_asked_for_again_the_same_file_is_read_and_then_decided_on(outbox, start):
+    picture = bring(outbox, start)
+    if start is State.PENDING:
+        outbox.claim(1)
+        outbox.recheck(picture, "it changed")
+    elif start is not State.CONFLICT:
+        outbox.retry(picture)
+    assert (outbox.known_at(NAME).fingerprint is None) == (start is not State.CONFLICT)
+    outbox.record([taken()])
+    after = outbox.at(NAME)
+    assert after.state is (State.CONFLICT if start is State.CONFLICT else State.PENDING)
+    assert outbox.known_at(NAME).fingerprint == Fingerprint(1000, 1, 7)
+    assert columns(outbox)["recheck"] == 0
+
+
+def test_a_rejected_file_that_is_looked_at_by_hand_and_still_no_picture_stays_so(outbox):
+    picture = bring(outbox, State.REJECTED)
+    outbox.retry(picture)
+    assert outbox.known_at(NAME).fingerprint is None
+    outbox.record([taken(rejected="it is cut short")])
+    assert outbox.at(NAME) == picture
+    assert outbox.known_at(NAME).fingerprint == Fingerprint(1000, 1, 7)
+    assert whys(outbox) == ["it is cut short", "asked for by hand"]
+
+
+def test_a_batch_is_one_transaction_so_that_a_wrong_row_takes_nothing_half(outbox, path):
+    wrong = replace(taken(name(1)), file_system=None)
+    with pytest.raises(sqlite3.IntegrityError):
+        outbox.record([taken(), wrong])
+    assert everything(path) == [[], []]
+
+
+def test_the_same_path_twice_in_a_batch_is_one_row(outbox):
+    outbox.record([taken(), taken(version=2)])
+    assert [picture.fingerprint.mtime_ns for picture in outbox.pictures()] == [2]
+
+
+def test_a_file_that_is_on_another_disk_now_is_remembered_there(outbox):
+    outbox.record([taken()])
+    outbox.record([replace(taken(version=2), file_system="new card")])
+    assert outbox.at(NAME).file_system == "new card"
+
+
+# --- two files with one key --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", [State.PENDING, State.UPLOADING, State.UPLOADED])
+@pytest.mark.parametrize("device", ["1b74105a", "1B74105A"])
+def test_another_picture_with_the_key_of_one_that_is_here_is_a_conflict(outbox, start, device):
+    bring(outbox, start)
+    rival = f"b/{name(0, device)}"
+    outbox.record([taken(rival, md5="b" * 32)])
+    picture = outbox.at(rival)
+    assert picture.state is State.CONFLICT
+    assert picture.reason == (
+        f"{NAME} has the same device and time but other contents: both are kept, only that one is sent"
+    )
+    assert outbox.at(NAME).state is start
+
+
+@pytest.mark.parametrize("start", [State.CONFLICT, State.REJECTED, State.LOST])
+def test_one_that_will_not_be_sent_stands_in_nobodys_way(outbox, start):
+    bring(outbox, start)
+    outbox.record([taken("b/" + NAME, md5="b" * 32)])
+    assert outbox.at("b/" + NAME).state is State.PENDING
+
+
+def test_a_conflict_with_a_file_in_a_folder_whose_name_is_no_text_is_recorded(outbox):
+    folder = os.fsdecode(b"caf\xe9")
+    outbox.record([taken(f"{folder}/{NAME}"), taken(md5="b" * 32)])
+    assert outbox.at(NAME).state is State.CONFLICT
+    assert outbox.at(NAME).reason.startswith("caf\\udce9/1b74105a")
+
+
+def test_a_copy_of_the_same_picture_is_a_twin_and_no_conflict(outbox):
+    outbox.record([taken(), taken(f"b/{name(0, '1B74105A')}"), taken(name(1)), taken("c/" + NAME, md5="c" * 32)])
+    assert [twin.path for twin in outbox.twins(taken())] == [f"b/{name(0, '1B74105A')}"]
+    assert outbox.at(f"b/{name(0, '1B74105A')}").state is State.PENDING
+    assert outbox.twins(taken(name(5))) == []
+
+
+def test_a_file_that_takes_the_place_of_one_in_conflict_is_in_conflict_too(outbox):
+    bring(outbox, CLASHED_HERE)
+    outbox.record([taken(md5="b" * 32, version=2)])
+    assert outbox.at(NAME).state is State.CONFLICT
+
+
+def test_what_was_in_conflict_with_a_file_here_is_due_once_that_one_is_lost(outbox):
+    outbox.record([taken(), taken("b/" + NAME, md5="b" * 32)])
+    outbox.lose(outbox.at(NAME))
+    assert outbox.at("b/" + NAME).state is State.PENDING
+
+
+# --- renames and presence ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_a_renamed_file_keeps_its_row_and_its_state(outbox, start):
+    picture = bring(outbox, start)
+    assert outbox.rename(picture, "new/" + NAME)
+    assert outbox.at("new/" + NAME) == replace(picture, path="new/" + NAME)
+    assert outbox.at(NAME) is None
+    assert outbox.history(picture)[-1].why == f"renamed from '{NAME}'"
+
+
+def test_a_rename_to_a_path_that_is_recorded_changes_nothing(outbox, path):
+    outbox.record([taken(), taken("b/" + NAME)])
+    before = everything(path)
+    assert not outbox.rename(outbox.at(NAME), "b/" + NAME)
+    assert everything(path) == before
+
+
+def test_what_is_away_is_not_claimed_until_it_is_back(outbox):
+    outbox.record([taken()])
+    outbox.set_present(NAME, present=False)
+    assert (outbox.claim(1), outbox.next_due()) == ([], None)
+    assert not outbox.known_at(NAME).present
+    outbox.set_present(NAME, present=True)
+    assert outbox.next_due() == 0
+    assert [picture.path for picture in outbox.claim(1)] == [NAME]
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_a_scan_is_told_what_it_has_to_know_of_each_picture(outbox, start):
+    bring(outbox, start)
+    known = outbox.known_in("")[NAME]
+    assert known == outbox.known_at(NAME)
+    assert known.fingerprint == (None if start is State.LOST else Fingerprint(1000, 1, 7))
+    assert known.present == (start is not State.LOST)
+    assert known.missed == (start not in (State.UPLOADING, State.UPLOADED, State.LOST))
+    assert ("" in outbox.folders_to_check()) == known.missed
+
+
+def test_a_folder_is_known_without_those_below_it(outbox):
+    outbox.record([taken(), taken("a/" + name(1)), taken("a/b/" + name(2))])
+    assert list(outbox.known_in("a")) == ["a/" + name(1)]
+    assert outbox.known_in("c") == {}
+    assert outbox.known_at("a/" + name(7)) is None
+    assert outbox.folders_to_check() == {"", "a", "a/b"}
+
+
+def test_a_lost_picture_says_what_it_was_waiting_for(outbox):
+    picture = bring(outbox, REFUSED)
+    outbox.lose(picture)
+    assert outbox.at(NAME).reason == "gone from the card before it was sent (it was rejected: too odd)"
+
+
+# --- names that are no text --------------------------------------------------------------------------------------
+
+
+def test_names_that_are_not_utf8_come_back_byte_for_byte(outbox):
+    paths = [os.fsdecode(path) for path in (b"caf\xe9/\xff.jpg", b"caf\xe9/x.jpg", "café/x.jpg".encode(), b"\xff.jpg")]
+    outbox.record([Taken(path, None, "disk", rejected="no") for path in paths])
+    for path in paths:
+        picture = outbox.at(path)
+        assert (picture.path, outbox.known_at(path) is not None) == (path, True)
+        assert path in outbox.known_in(os.path.dirname(path))
+        assert path in [found.path for found in outbox.named(os.path.basename(path))]
+        assert outbox.lose(picture)
+    assert sorted(picture.path for picture in outbox.pictures()) == sorted(paths)
+
+
+def test_the_folders_of_such_names_are_checked_and_renames_of_them_told(outbox):
+    folder = os.fsdecode(b"caf\xe9")
+    outbox.record([taken(f"{folder}/{NAME}")])
+    assert outbox.folders_to_check() == {folder}
+    assert outbox.rename(outbox.at(f"{folder}/{NAME}"), NAME)
+    assert whys(outbox)[-1] == f"renamed from 'caf\\udce9/{NAME}'"
+
+
+# --- claims ------------------------------------------------------------------------------------------------------
+
+
+def claimed(outbox, most):
+    return [picture.path for picture in outbox.claim(most)]
+
+
+def test_the_newest_and_the_oldest_are_claimed_in_turn(outbox):
+    outbox.record([taken(name(number)) for number in (3, 1, 5, 0, 4, 2)])
+    assert claimed(outbox, 5) == [name(number) for number in (5, 0, 4, 1, 3)]
+    assert claimed(outbox, 5) == [name(2)]
+    assert claimed(outbox, 5) == []
+
+
+def test_one_that_arrives_is_next_and_the_backlog_still_moves(outbox):
+    outbox.record([taken(name(number)) for number in range(6)])
+    order = []
+    for number in (10, 11, 12):
+        outbox.record([taken(name(number))])
+        order += claimed(outbox, 2)
+    assert order == [name(number) for number in (10, 0, 11, 1, 12, 2)]
+
+
+def test_no_key_is_claimed_twice_at_once_however_it_is_written(outbox):
+    outbox.record([taken(name(0)), taken(f"b/{name(0, '1B74105A')}"), taken("c/" + name(0)), taken(name(1))])
+    assert claimed(outbox, 10) == [name(1), name(0)]
+    assert claimed(outbox, 10) == [f"b/{name(0, '1B74105A')}"]
+
+
+def test_what_is_not_due_or_to_be_read_again_is_not_claimed(outbox, clock):
+    outbox.record([taken(name(number)) for number in range(3)])
+    waiting, reread, _ = outbox.claim(3)
+    outbox.postpone(waiting, "later", not_before=clock.now + 30)
+    outbox.recheck(reread, "it changed")
+    assert (claimed(outbox, 3), outbox.next_due()) == ([], 30)
+    clock.now += 29.5
+    assert (claimed(outbox, 3), outbox.next_due()) == ([], 0.5)
+    clock.now += 0.5
+    assert (outbox.next_due(), claimed(outbox, 3), outbox.next_due()) == (0, [waiting.path], None)
+
+
+def test_a_wait_that_ends_further_ahead_than_any_wait_can_is_over(outbox, clock):
+    (picture,) = [bring(outbox, State.UPLOADING)]
+    outbox.postpone(picture, "later", not_before=clock.now + LONGEST_WAIT)
+    assert (claimed(outbox, 1), outbox.next_due()) == ([], LONGEST_WAIT)
+    clock.now -= 1
+    assert (outbox.next_due(), claimed(outbox, 1)) == (0, [NAME])
+
+
+def test_the_least_wait_of_several_counts(outbox, clock):
+    outbox.record([taken(name(number)) for number in range(3)])
+    for picture, wait in zip(outbox.claim(3), (50, 20, 90), strict=True):
+        outbox.postpone(picture, "later", not_before=clock.now + wait)
+    assert outbox.next_due() == 20
+
+
+def test_in_trouble_what_was_tried_gives_way_to_what_was_not_and_then_to_what_waited_longer(outbox, clock):
+    outbox.record([taken(name(number)) for number in range(3)])
+    order = []
+    for _ in range(6):
+        clock.now += 10
+        (picture,) = outbox.claim_canary()
+        order.append(picture.path)
+        outbox.postpone(picture, "refused", not_before=clock.now + 1)
+    assert order == [name(number) for number in (2, 1, 0, 2, 1, 0)]
+
+
+def test_nothing_due_is_no_canary(outbox, clock):
+    assert outbox.claim_canary() == []
+    outbox.postpone(bring(outbox, State.UPLOADING), "later", not_before=clock.now + 1)
+    assert outbox.claim_canary() == []
+
+
+# --- outcomes ----------------------------------------------------------------------------------------------------
+
+
+def test_a_confirmed_picture_has_its_receipt_and_waits_for_nothing(outbox, clock):
+    picture = bring(outbox, State.UPLOADING)
+    clock.now += 5
+    assert outbox.confirm(picture, "a" * 32, "stored")
+    after = outbox.at(NAME)
+    assert (after.receipt_md5, after.uploaded_at, after.reason, after.not_before) == ("a" * 32, clock.now, None, None)
+    assert outbox.last_upload() == clock.now
+
+
+def test_a_receipt_of_other_bytes_is_a_bug_and_leaves_the_picture_as_it_was(outbox, path):
+    picture = bring(outbox, State.UPLOADING)
+    before = everything(path)
+    for receipt in ("b" * 32, "A" * 32, "", None):
+        with pytest.raises(sqlite3.IntegrityError):
+            outbox.confirm(picture, receipt, "stored", accepted_by=HERE)
+    assert everything(path) == before
+    assert not outbox.accepted_since(HERE, 0)
+
+
+def test_refusals_are_counted_and_the_last_one_rejects(outbox, clock):
+    outbox.record([taken()])
+    for count in (1, 2):
+        (picture,) = outbox.claim(1)
+        outbox.refuse(picture, "too odd", not_before=clock.now, last=False)
+        assert (outbox.at(NAME).attempts, outbox.at(NAME).reason) == (count, "too odd")
+    (picture,) = outbox.claim(1)
+    outbox.refuse(picture, "too odd", not_before=clock.now, last=True)
+    after = outbox.at(NAME)
+    assert (after.state, after.attempts, after.not_before) == (State.REJECTED, 3, clock.now + REOFFER_AFTER)
+
+
+def test_a_refused_picture_is_offered_again_after_a_week_and_starts_from_nought(outbox, clock):
+    bring(outbox, REFUSED)
+    bring(outbox, State.REJECTED, name(1))
+    clock.now += REOFFER_AFTER - 1
+    assert outbox.reoffer() == 0
+    clock.now += 1
+    assert outbox.reoffer() == 1
+    picture = outbox.at(NAME)
+    assert (picture.state, picture.attempts, picture.not_before) == (State.PENDING, 0, None)
+    assert outbox.at(name(1)).state is State.REJECTED
+
+
+def test_after_the_clock_was_set_back_a_refused_picture_does_not_wait_for_years(outbox, clock):
+    bring(outbox, REFUSED)
+    clock.now -= 1
+    assert outbox.reoffer() == 1
+
+
+def test_released_pictures_are_as_they_were(outbox, clock):
+    outbox.record([taken()])
+    outbox.refuse(outbox.claim(1)[0], "busy", not_before=clock.now, last=False)
+    before = outbox.at(NAME)
+    outbox.release(outbox.claim(1)[0])
+    assert outbox.at(NAME) == before
+
+
+def test_a_retried_picture_is_due_now(outbox, clock):
+    outbox.postpone(bring(outbox, State.UPLOADING), "later", not_before=clock.now + 30)
+    assert outbox.retry(outbox.at(NAME))
+    assert (outbox.next_due(), outbox.at(NAME).reason) == (0, None)
+
+
+def test_a_verb_on_a_picture_that_moved_on_since_it_was_read_does_nothing(outbox):
+    picture = bring(outbox, State.PENDING)
+    outbox.claim(1)
+    outbox.confirm(picture, "a" * 32, "stored")
+    assert not outbox.retry(picture)
+    assert outbox.at(NAME).state is State.UPLOADED
+
+
+# --- the destination ---------------------------------------------------------------------------------------------
+
+
+def test_a_destination_that_was_never_asked_is_unknown(outbox):
+    assert outbox.destination(THERE) == Destination(THERE)
+    assert outbox.destination(HERE) == Destination(HERE)
+
+
+def test_how_a_destination_answered_is_remembered_and_its_wait_can_be_ended(outbox, path):
+    said = Destination(HERE, DestinationState.UNREACHABLE, "no disk", 123.5, 4)
+    outbox.set_destination(said)
+    with Outbox(path, longest_wait=LONGEST_WAIT) as another:
+        assert another.destination(HERE) == said
+        another.end_wait()
+    assert outbox.destination(HERE) == replace(said, retry_at=None)
+
+
+def test_only_what_a_destination_took_in_the_period_counts_as_accepted(outbox, clock):
+    assert not outbox.accepted_since(HERE, 0)
+    outbox.confirm(bring(outbox, State.UPLOADING), "a" * 32, "held already")
+    assert not outbox.accepted_since(HERE, 0)
+    outbox.confirm(bring(outbox, State.UPLOADING, name(1)), "a" * 32, "stored", accepted_by=HERE)
+    assert outbox.accepted_since(HERE, clock.now)
+    assert not outbox.accepted_since(HERE, clock.now + 1)
+    assert not outbox.accepted_since(THERE, 0)
+
+
+def test_what_a_wrong_clock_says_was_accepted_in_the_future_does_not_count(outbox, clock):
+    outbox.confirm(bring(outbox, State.UPLOADING), "a" * 32, "stored", accepted_by=HERE)
+    clock.now -= 86400
+    assert not outbox.accepted_since(HERE, clock.now - 3600)
+
+
+def test_the_same_destination_again_changes_nothing(outbox, path):
+    bring(outbox, State.UPLOADED)
+    before = everything(path)
+    assert outbox.change_destination(HERE, lambda _: True) == 0
+    assert everything(path) == before
+
+
+def test_the_first_destination_is_no_change(path):
+    with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
+        bring(outbox, State.UPLOADED)
+        assert outbox.change_destination(HERE, lambda _: True) == 0
+        assert outbox.at(NAME).state is State.UPLOADED
+
+
+def test_pictures_whose_file_is_gone_keep_their_receipt_there_and_back_again(outbox):
+    bring(outbox, State.UPLOADED)
+    bring(outbox, State.UPLOADED, name(1))
+    here = {name(1)}
+    assert outbox.change_destination(THERE, here.__contains__) == 1
+    assert (outbox.at(NAME).state, outbox.at(NAME).receipt_md5) == (State.UPLOADED, "a" * 32)
+    outbox.confirm(outbox.claim(1)[0], "a" * 32, "stored")
+    assert outbox.change_destination(HERE, here.__contains__) == 1
+    assert (outbox.at(NAME).state, outbox.at(name(1)).state) == (State.UPLOADED, State.PENDING)
+    assert outbox.change_destination(HERE, here.__contains__) == 0
+
+
+def test_refusals_and_waits_of_the_last_destination_do_not_count_at_the_next(outbox, clock):
+    outbox.refuse(bring(outbox, State.UPLOADING), "too odd", not_before=clock.now + 60, last=False)
+    outbox.change_destination(THERE, lambda _: True)
+    assert (outbox.at(NAME).state, outbox.at(NAME).attempts, outbox.next_due()) == (State.PENDING, 0, 0)
+
+
+def test_a_destination_that_was_in_trouble_when_it_was_left_is_asked_at_once_when_it_is_back(outbox, clock):
+    outbox.set_destination(Destination(HERE, DestinationState.UNREACHABLE, "no disk", clock.now + 60, 4))
+    outbox.change_destination(THERE, lambda _: True)
+    outbox.change_destination(HERE, lambda _: True)
+    assert outbox.destination(HERE).retry_at is None
+
+
+# --- what it says of itself --------------------------------------------------------------------------------------
+
+
+def test_every_state_is_counted_and_pictures_are_listed_by_time(outbox):
+    for number, start in enumerate(reversed(State)):
+        bring(outbox, start, name(number))
+    assert outbox.counts() == dict.fromkeys(State, 1)
+    assert [picture.path for picture in outbox.pictures()] == [name(number) for number in range(6)]
+    assert [picture.state for picture in outbox.pictures([State.LOST])] == [State.LOST]
+    assert outbox.oldest_pending() == outbox.at(name(4)).datetime
+    assert [picture.path for picture in outbox.named(name(3))] == [name(3)]
+
+
+# --- one after the other, and at once ----------------------------------------------------------------------------
+
+
+def child(script, *arguments):
+    """Start another process with the packages that this one has."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, env=environment)
+
+
+CLAIM_AND_HANG = """
+import sys, time
+from sticky_pi_uploader.outbox import Outbox
+with Outbox(sys.argv[1], longest_wait=1800) as outbox:
+    print(len(outbox.claim(2)), flush=True)
+    time.sleep(600)
+"""
+
+
+def test_what_a_killed_process_had_claimed_is_given_back(outbox, path):
+    outbox.record([taken(name(number)) for number in range(3)])
+    with child(CLAIM_AND_HANG, path) as process:
+        assert process.stdout.readline() == b"2\n"
+        process.send_signal(signal.SIGKILL)
+    assert outbox.counts()[State.UPLOADING] == 2
+    assert outbox.recover() == 2
+    assert (outbox.counts()[State.PENDING], outbox.recover()) == (3, 0)
+    assert whys(outbox, name(2))[-1] == "broken off while it was being sent"
+    assert len(outbox.claim(3)) == 3
+
+
+RETRY_OFTEN = """
+import sys
+from sticky_pi_uploader.models import State
+from sticky_pi_uploader.outbox import Outbox
+for _ in range(20):
+    with Outbox(sys.argv[1], longest_wait=1800) as outbox:
+        for picture in outbox.pictures([State.PENDING, State.CONFLICT, State.REJECTED, State.LOST]):
+            outbox.retry(picture)
+        outbox.end_wait()
+"""
+
+
+def test_pictures_retried_by_another_process_while_they_are_sent_are_sent_once(outbox, path):
+    outbox.record([taken(name(number)) for number in range(40)])
+    sent = []
+    with child(RETRY_OFTEN, path) as process:
+        while process.poll() is None or outbox.next_due() is not None:
+            for picture in outbox.claim(3):
+                outbox.refuse(picture, "busy", not_before=0, last=False)
+            for picture in outbox.claim(2):
+                assert outbox.confirm(picture, picture.md5, "stored")
+                sent.append(picture.path)
+    assert process.returncode == 0
+    assert sorted(sent) == [name(number) for number in range(40)]
+    assert outbox.counts()[State.UPLOADED] == 40
+
+
+def test_what_another_process_writes_is_noticed_once_and_its_own_writing_is_not(outbox, path):
+    assert not outbox.changed_by_another()
+    outbox.record([taken()])
+    assert not outbox.changed_by_another()
+    with Outbox(path, longest_wait=LONGEST_WAIT) as another:
+        another.retry(another.at(NAME))
+    assert outbox.changed_by_another()
+    assert not outbox.changed_by_another()
+
+
+def test_threads_share_one_outbox_and_no_step_is_lost(outbox):
+    numbers = range(30)
+    problems = []
+
+    def record():
+        for number in numbers:
+            outbox.record([taken(name(number))])
+            outbox.known_in("")
+
+    def send():
+        sent = 0
+        while sent < len(numbers):
+            for picture in outbox.claim(4):
+                sent += outbox.confirm(picture, picture.md5, "stored", accepted_by=HERE)
+
+    def watched(work):
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001  # it is the test's to tell
+            problems.append(error)
+
+    threads = [threading.Thread(target=watched, args=[work]) for work in (record, send)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert problems == []
+    assert outbox.counts()[State.UPLOADED] == len(numbers)
+
+
+def test_what_was_recorded_is_there_after_closing_and_opening_again(outbox, path):
+    bring(outbox, State.UPLOADED)
+    before = everything(path)
+    outbox.close()
+    with Outbox(path, longest_wait=LONGEST_WAIT):
+        assert everything(path) == before
+
+
+# --- durability --------------------------------------------------------------------------------------------------
+
+
+def synchronous(outbox):
+    return outbox._connection.execute("PRAGMA synchronous").fetchone()[0]
+
+
+FULL = 2
+
+
+def test_commits_are_flushed_to_the_disk_after_a_claim_too(outbox):
+    assert outbox._connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert synchronous(outbox) == FULL
+    outbox.record([taken()])
+    (picture,) = outbox.claim(1)
+    assert synchronous(outbox) == FULL
+    outbox.release(picture)
+    assert synchronous(outbox) == FULL
+
+
+def test_commits_are_flushed_to_the_disk_after_a_claim_that_failed(outbox, path):
+    outbox.record([taken()])
+    outbox._connection.execute("CREATE TRIGGER refuse BEFORE UPDATE ON pictures BEGIN SELECT RAISE(ABORT, 'no'); END")
+    before = everything(path)
+    with pytest.raises(sqlite3.IntegrityError):
+        outbox.claim(1)
+    assert synchronous(outbox) == FULL
+    assert not outbox._connection.in_transaction
+    assert everything(path) == before
+
+
+def test_a_claim_that_cannot_be_read_back_is_undone(outbox, path):
+    outbox.record([taken()])
+    outbox._connection.execute("UPDATE pictures SET metadata = '{'")
+    before = everything(path)
+    with pytest.raises(ValueError, match="Expecting property name"):
+        outbox.claim(1)
+    assert (synchronous(outbox), everything(path)) == (FULL, before)
+
+
+def test_rows_that_cannot_be_are_refused_by_the_database(outbox):
+    bring(outbox, State.UPLOADED)
+    for assignment in (
+        "state = 'sent'",
+        "receipt_md5 = NULL",
+        "receipt_md5 = 'b'",
+        "md5 = 'b'",
+        "device = NULL, state = 'pending'",
+        "md5 = NULL, receipt_md5 = NULL",
+        "datetime = NULL",
+        "present = 2",
+        "recheck = NULL",
+        "file_system = NULL",
+    ):
+        with pytest.raises(sqlite3.IntegrityError):
+            outbox._connection.execute(f"UPDATE pictures SET {assignment}")
+    with pytest.raises(sqlite3.IntegrityError):
+        outbox._connection.execute("INSERT INTO history (picture_id, at, state, why) VALUES (99, 1, 'lost', '')")
+
+
+# --- the file itself ---------------------------------------------------------------------------------------------
+
+KILLED_STEP = """
+import os, signal, sys
+from sticky_pi_api import sqlite
+from sticky_pi_uploader.outbox.schema import MIGRATIONS
+def step(db):
+    MIGRATIONS[0](db) if sys.argv[2] == "first" else db.execute("CREATE TABLE more (x)")
+    os.kill(os.getpid(), signal.SIGKILL)
+sqlite.migrate(sqlite.connect(sys.argv[1]), (step,) if sys.argv[2] == "first" else (*MIGRATIONS, step))
+"""
+
+
+@pytest.mark.parametrize("step", ["first", "second"])
+def test_a_process_killed_within_a_step_of_the_schema_leaves_the_one_before(path, step):
+    if step == "second":
+        with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
+            outbox.record([taken()])
+    with child(KILLED_STEP, path, step) as process:
+        process.wait(60)
+    assert process.returncode == -signal.SIGKILL
+    with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
+        assert outbox.counts()[State.PENDING] == (step == "second")
+        assert outbox._value("SELECT count(*) FROM sqlite_master WHERE name = 'more'") == 0
+
+
+def test_a_step_of_the_schema_that_fails_leaves_the_one_before(outbox):
+    def half(db):
+        db.execute("CREATE TABLE more (x)")
+        raise KeyError("half-way")
+
+    with pytest.raises(KeyError):
+        sqlite.migrate(outbox._connection, (*MIGRATIONS, half))
+    assert outbox._value("PRAGMA user_version") == len(MIGRATIONS)
+    assert outbox._value("SELECT count(*) FROM sqlite_master WHERE name = 'more'") == 0
+    outbox.record([taken()])
+
+
+def test_the_outbox_of_a_newer_release_is_left_alone(path, tmp_path):
+    with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
+        outbox._connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(StateError, match=r"outbox\.db was written by a newer release") as caught:
+        open_or_rebuild(path, longest_wait=LONGEST_WAIT)
+    assert not isinstance(caught.value, OutboxDamagedError)
+    assert [file.name for file in tmp_path.iterdir()] == ["outbox.db"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"no database at all" * 100, b"SQLite format 3\0" + bytes(5000)], ids=["text", "only a header"]
+)
+def test_a_file_that_is_no_database_is_put_aside_and_kept(path, content):
+    with open(path, "wb") as file:
+        file.write(content)
+    with pytest.raises(OutboxDamagedError, match=f"the outbox {path} is damaged"):
+        Outbox(path, longest_wait=LONGEST_WAIT)
+    outbox, aside = open_or_rebuild(path, longest_wait=LONGEST_WAIT)
+    with outbox:
+        assert outbox.record([taken()]) == []
+    assert aside.startswith(path + ".damaged-")
+    with open(aside, "rb") as file:
+        assert file.read() == content
+
+
+def test_a_database_of_somebody_else_is_put_aside(path):
+    connection = sqlite3.connect(path)
+    connection.executescript("CREATE TABLE notes (x); PRAGMA user_version = 1;")
+    connection.close()
+    outbox, aside = open_or_rebuild(path, longest_wait=LONGEST_WAIT)
+    with outbox:
+        assert outbox.counts()[State.PENDING] == 0
+    assert aside is not None
+
+
+def test_what_was_put_aside_first_is_not_replaced_by_what_is_put_aside_next(path):
+    kept = set()
+    for content in (b"one" * 100, b"two" * 100):
+        with open(path, "wb") as file:
+            file.write(content)
+        outbox, aside = open_or_rebuild(path, longest_wait=LONGEST_WAIT)
+        outbox.close()
+        kept.add(aside)
+        with open(aside, "rb") as file:
+            assert file.read() == content
+    assert len(kept) == 2
+
+
+def test_an_empty_file_is_a_new_outbox_as_after_a_power_cut(path):
+    with open(path, "wb"):
+        pass
+    outbox, aside = open_or_rebuild(path, longest_wait=LONGEST_WAIT)
+    with outbox:
+        assert (aside, outbox.counts()[State.PENDING]) == (None, 0)
+
+
+def test_damage_within_a_database_is_said_when_it_is_met(path):
+    with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
+        outbox.record([taken(name(number)) for number in range(300)])
+    with open(path, "r+b") as file:
+        file.seek(file.read().rindex(b'{"temp"') // 4096 * 4096)
+        file.write(b"\xa5" * 4096)
+    with Outbox(path, longest_wait=LONGEST_WAIT) as outbox, pytest.raises(OutboxDamagedError, match="is damaged"):
+        list(outbox.pictures())
+
+
+def test_a_row_that_cannot_be_is_damage_for_those_who_only_read(outbox, path):
+    outbox.record([taken()])
+    outbox._connection.execute("UPDATE pictures SET metadata = '{'")
+    with OutboxReader.open_readonly(path) as reader, pytest.raises(OutboxDamagedError, match="is damaged"):
+        reader.at(NAME)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_a_state_error(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(StateError, match="can't be used"):
+        Outbox(str(tmp_path / "outbox.db"), longest_wait=LONGEST_WAIT)
+
+
+def test_a_folder_in_the_outboxs_place_is_a_state_error_and_not_put_aside(tmp_path):
+    (tmp_path / "outbox.db").mkdir()
+    with pytest.raises(StateError, match="can't be used") as caught:
+        open_or_rebuild(str(tmp_path / "outbox.db"), longest_wait=LONGEST_WAIT)
+    assert not isinstance(caught.value, OutboxDamagedError)
+
+
+def test_the_use_of_a_closed_outbox_is_a_bug_and_said_as_one(outbox):
+    outbox.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        outbox.counts()
+
+
+def test_the_outbox_lies_in_the_state_folder():
+    assert outbox_path("/state") == "/state/outbox.db"
+
+
+# --- any order of verbs ------------------------------------------------------------------------------------------
+
+PATHS = [name(0), name(0, "1B74105A"), "b/" + name(0), os.fsdecode(b"caf\xe9/") + name(0), name(1), name(2)]
+CONTENTS = st.sampled_from(["a", "b", None])
+NUMBERS = st.integers(0, len(PATHS) - 1)
+TO_BE_SENT = (State.PENDING, State.UPLOADING, State.UPLOADED)
+
+
+@dataclass
+class Modelled:
+    """What a picture should be."""
+
+    number: int
+    path: str
+    md5: str | None = None
+    state: State = State.PENDING
+    attempts: int = 0
+    not_before: float | None = None
+    receipt: str | None = None
+    present: bool = True
+    recheck: bool = False
+    reason: str | None = None
+    told: list[State] = field(default_factory=list)
+
+    @property
+    def key(self):
+        return os.path.basename(self.path).lower()
+
+    @property
+    def time(self):
+        return self.key.split(".")[1]
+
+    def becomes(self, state, *, told=True, **values):
+        self.state = state
+        for attribute, value in values.items():
+            setattr(self, attribute, value)
+        if told:
+            self.told.append(state)
+
+    def is_read_anew(self, state, md5, reason=None):
+        fresh = {"attempts": 0, "not_before": None, "receipt": None, "present": True, "recheck": False}
+        self.becomes(state, md5=md5, reason=reason, **fresh)
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    """Any verbs in any order, on a few files of which some share a key, beside a model in memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.clock = Clock()
+        self.url = HERE
+        self.model = {}
+        self.open()
+        self.outbox.change_destination(HERE, lambda _: True)
+
+    def open(self):
+        self.outbox = Outbox(os.path.join(self.folder.name, "outbox.db"), longest_wait=LONGEST_WAIT, clock=self.clock)
+
+    def teardown(self):
+        self.outbox.close()
+        self.folder.cleanup()
+
+    def is_in_conflict(self, path, md5):
+        key = os.path.basename(path).lower()
+        others = (one for one in self.model.values() if one.path != path and one.key == key)
+        return any(one.state in TO_BE_SENT and one.md5 != md5 for one in others)
+
+    def due(self):
+        now = self.clock.now
+        return [
+            one
+            for one in self.model.values()
+            if one.state is State.PENDING
+            and one.present
+            and not one.recheck
+            and (one.not_before is None or not now < one.not_before <= now + LONGEST_WAIT)
+        ]
+
+    def clear_the_way(self, gone):
+        for one in sorted(self.model.values(), key=lambda one: one.number):
+            if (one.key, one.state) == (gone.key, State.CONFLICT) and not self.is_in_conflict(one.path, one.md5):
+                one.becomes(State.PENDING, reason=None, not_before=None)
+                return
+
+    def one_of(self, number, *states):
+        """Choose a picture, one in these states if there is any; return its row, and what it should be."""
+        ones = list(self.model.values())
+        ones = [one for one in ones if one.state in states] or ones
+        one = ones[number % len(ones)]
+        return self.outbox.at(one.path), one
+
+    @initialize(contents=st.lists(CONTENTS, min_size=len(PATHS), max_size=len(PATHS)))
+    def record_all(self, contents):
+        for path, content in zip(PATHS, contents, strict=True):
+            self.record(path, content, "x")
+
+    @rule(path=st.sampled_from(PATHS), content=CONTENTS, reason=st.sampled_from("xy"))
+    def record(self, path, content, reason):
+        md5 = content and content * 32
+        file = taken(path, md5, rejected=None if content else reason)
+        waiting = self.outbox.record([file])
+        one = self.model.get(path)
+        assert waiting == ([file] if one and one.state is State.UPLOADING else [])
+        if waiting:
+            return
+        fresh = one is None
+        if fresh:
+            one = self.model[path] = Modelled(len(self.model), path)
+        rejected_as_before = one.state is State.REJECTED and one.reason == reason
+        if content is None and one.state is not State.UPLOADED and not rejected_as_before:
+            one.is_read_anew(State.REJECTED, None, reason)
+            if not fresh:
+                self.clear_the_way(one)
+        elif content and (
+            one.md5 != md5 or one.state is State.LOST or (one.recheck and one.state is not State.UPLOADED)
+        ):
+            one.is_read_anew(State.CONFLICT if self.is_in_conflict(path, md5) else State.PENDING, md5)
+        else:
+            one.present, one.recheck = True, False
+
+    @rule(most=st.integers(1, 4))
+    def claim(self, most):
+        due = self.due()
+        claimed = [self.model[picture.path] for picture in self.outbox.claim(most)]
+        assert all(one in due for one in claimed)
+        assert bool(due) == bool(claimed)
+        assert len(claimed) <= most
+        assert len({one.key for one in claimed}) == len(claimed)
+        if claimed:
+            assert claimed[0].time == max(one.time for one in due)
+        for one in claimed:
+            one.becomes(State.UPLOADING, told=False)
+
+    @rule()
+    def claim_canary(self):
+        due = sorted(self.due(), key=lambda one: one.number)
+        due.sort(key=lambda one: one.time, reverse=True)
+        due.sort(key=lambda one: (one.not_before is not None, one.not_before or 0))
+        assert [picture.path for picture in self.outbox.claim_canary()] == [one.path for one in due[:1]]
+        for one in due[:1]:
+            one.becomes(State.UPLOADING, told=False)
+
+    @rule(number=NUMBERS)
+    def confirm(self, number):
+        picture, one = self.one_of(number, State.UPLOADING)
+        done = self.outbox.confirm(picture, picture.md5 or "", "stored", accepted_by=self.url)
+        assert done == (one.state is State.UPLOADING)
+        if done:
+            one.becomes(State.UPLOADED, receipt=one.md5, not_before=None, reason=None)
+
+    @rule(number=NUMBERS, wait=st.integers(1, 2000), last=st.booleans())
+    def refuse(self, number, wait, last):
+        picture, one = self.one_of(number, State.UPLOADING)
+        now = self.clock.now
+        done = self.outbox.refuse(picture, "refused", not_before=now + wait, last=last)
+        assert done == (one.state is State.UPLOADING)
+        if done:
+            until = now + (REOFFER_AFTER if last else wait)
+            state = State.REJECTED if last else State.PENDING
+            one.becomes(state, attempts=one.attempts + 1, not_before=until, reason="refused")
+
+    @rule(number=NUMBERS, verb=st.sampled_from(["clash", "release", "postpone", "recheck"]))
+    def give_back(self, number, verb):
+        picture, one = self.one_of(number, State.UPLOADING)
+        why = [] if verb == "release" else ["why"]
+        until = {"not_before": self.clock.now + 30} if verb == "postpone" else {}
+        done = getattr(self.outbox, verb)(picture, *why, **until)
+        assert done == (one.state is State.UPLOADING)
+        if done:
+            state = State.CONFLICT if verb == "clash" else State.PENDING
+            one.becomes(state, told=bool(why), recheck=one.recheck or verb == "recheck", **until)
+
+    @rule()
+    def recover(self):
+        claimed = [one for one in self.model.values() if one.state is State.UPLOADING]
+        assert self.outbox.recover() == len(claimed)
+        for one in claimed:
+            one.becomes(State.PENDING)
+
+    @rule()
+    def reoffer(self):
+        now = self.clock.now
+        due = [
+            one
+            for one in self.model.values()
+            if one.state is State.REJECTED and one.attempts and not now < one.not_before <= now + REOFFER_AFTER
+        ]
+        assert self.outbox.reoffer() == len(due)
+        for one in due:
+            one.becomes(State.PENDING, attempts=0, not_before=None)
+
+    @rule(number=NUMBERS)
+    def lose(self, number):
+        picture, one = self.one_of(number, State.PENDING, State.CONFLICT, State.REJECTED)
+        done = self.outbox.lose(picture)
+        assert done == (one.state in (State.PENDING, State.CONFLICT, State.REJECTED))
+        if done:
+            one.becomes(State.LOST, not_before=None, recheck=False, present=False)
+            self.clear_the_way(one)
+
+    @rule(number=NUMBERS)
+    def retry(self, number):
+        picture, one = self.one_of(number, State.PENDING, State.CONFLICT, State.REJECTED, State.LOST)
+        done = self.outbox.retry(picture)
+        assert done == (one.state not in (State.UPLOADING, State.UPLOADED))
+        if not done:
+            return
+        if one.state in (State.PENDING, State.CONFLICT):
+            one.becomes(State.PENDING, not_before=None, reason=None)
+        else:
+            one.becomes(one.state, recheck=True)
+
+    @rule(path=st.sampled_from(PATHS), present=st.booleans())
+    def set_present(self, path, present):
+        self.outbox.set_present(path, present=present)
+        self.model[path].present = present
+
+    @rule(url=st.sampled_from([HERE, THERE]), here=st.sets(st.sampled_from(PATHS)))
+    def change_destination(self, url, here):
+        answered = [
+            one
+            for one in self.model.values()
+            if url != self.url
+            and one.path in here
+            and (one.state in (State.UPLOADED, State.CONFLICT) or (one.state is State.REJECTED and one.attempts))
+        ]
+        assert self.outbox.change_destination(url, here.__contains__) == len(answered)
+        if url != self.url:
+            for one in self.model.values():
+                if one.state is State.PENDING:
+                    one.attempts, one.not_before = 0, None
+        for one in answered:
+            one.becomes(State.PENDING, attempts=0, not_before=None, receipt=None, reason=None)
+        self.url = url
+
+    @rule(seconds=st.sampled_from([-86400, -60, 1, 60, 1800, REOFFER_AFTER]))
+    def wait(self, seconds):
+        self.clock.now += seconds
+
+    @rule()
+    def open_again(self):
+        self.outbox.close()
+        self.open()
+
+    @invariant()
+    def each_picture_is_what_the_model_says(self):
+        found = {
+            picture.path: (picture.md5, picture.state, picture.attempts, picture.not_before, picture.receipt_md5)
+            for picture in self.outbox.pictures()
+        }
+        assert found == {
+            one.path: (one.md5, one.state, one.attempts, one.not_before, one.receipt) for one in self.model.values()
+        }
+
+    @invariant()
+    def each_picture_has_its_history(self):
+        for picture in self.outbox.pictures():
+            assert [event.state for event in self.outbox.history(picture)] == self.model[picture.path].told
+
+    @invariant()
+    def what_is_due_is_known(self):
+        assert (self.outbox.next_due() == 0) == bool(self.due())
+
+
+OutboxMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestAnyOrderOfVerbs = OutboxMachine.TestCase
