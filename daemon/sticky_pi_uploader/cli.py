@@ -116,7 +116,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print([tables.to_json(explain.last_changed(stories) if stories else None)])
     else:
-        _print(line for story in stories for line in (*tables.story_screen(story), ""))
+        _print(tables.story_screens(stories))
     if stories or reader is None or warn.said:
         return 0
     warn(f"{arguments.file}: {explain.why_unknown(config.image_dir, arguments.file, _own_folders(config))}")
@@ -215,7 +215,7 @@ class _ProgressLine:
         """Put the sum in the place of the line."""
         self._write("")
         if self._last is not None:
-            left = f"{self._last.left} left to send" if self._last.left else "nothing left to send"
+            left = f"{self._last.left} left to send: `status` says why" if self._last.left else "nothing left to send"
             print(f"{self._last.sent} sent, {left}", file=sys.stderr)
 
     def _write(self, text: str) -> None:

@@ -71,7 +71,8 @@ def status_screen(status: Mapping[str, Any], now: float) -> Iterator[str]:
             ("Pictures", _counts(status["counts"])),
             ("Oldest to send", _day_and_time(status["oldest_pending"])),
             ("Last upload", _when(status["last_upload"], now)),
-            ("Destination", _destination(status["destination"], now)),
+            ("Destination", status["destination"]["url"]),
+            *(("", line) for line in _destination(status["destination"], now)),
             ("Free space", _space(status["disk"])),
             ("Image folder", status["image_dir"]),
             ("State folder", status["state_dir"]),
@@ -81,8 +82,15 @@ def status_screen(status: Mapping[str, Any], now: float) -> Iterator[str]:
     )
 
 
-def story_screen(story: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of `explain` for one picture."""
+def story_screens(stories: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the lines of `explain`."""
+    for number, story in enumerate(stories):
+        if number:
+            yield ""
+        yield from _story_screen(story)
+
+
+def _story_screen(story: Mapping[str, Any]) -> Iterator[str]:
     yield safe(f"{story['path']}: {story['state']}")
     yield ""
     yield from _rows(
@@ -101,7 +109,9 @@ def story_screen(story: Mapping[str, Any]) -> Iterator[str]:
     )
     if story["metadata"]:
         yield "\n  Metadata"
-        yield from _rows([(name, str(value)) for name, value in story["metadata"].items()], indent=4)
+        yield from _rows(
+            [(name, "-" if value is None else str(value)) for name, value in story["metadata"].items()], indent=4
+        )
     if story["history"]:
         yield "\n  What happened"
     for event in story["history"]:
@@ -179,15 +189,13 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {state}" for state, count in counts.items() if count) or "none"
 
 
-def _destination(destination: Mapping[str, Any], now: float) -> str:
-    parts = [f"{destination['url']} ({destination['state'].replace('_', ' ')})"]
-    if destination["state"] == DestinationState.UNKNOWN:
-        parts = [f"{destination['url']} (not asked yet)"]
-    if destination["reason"]:
-        parts.append(destination["reason"])
+def _destination(destination: Mapping[str, Any], now: float) -> Iterator[str]:
+    state, reason = destination["state"].replace("_", " "), destination["reason"]
+    if destination["state"] != DestinationState.UNKNOWN:
+        yield f"{state}: {reason}" if reason else state
     if destination["retry_at"]:
-        parts.append(f"next try {_when(destination['retry_at'], now)}")
-    return "; ".join(parts)
+        due = _seconds(destination["retry_at"]) <= now
+        yield "next try at once" if due else f"next try {_when(destination['retry_at'], now)}"
 
 
 def _space(disk: Mapping[str, int | None]) -> str | None:
@@ -199,8 +207,12 @@ def _when(stamp: str | None, now: float) -> str | None:
     """Write a time of a report as its distance from `now`, and itself."""
     if stamp is None:
         return None
-    distance = calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ")) - now
+    distance = _seconds(stamp) - now
     return f"{_span(abs(distance), ahead=distance > 0)} ({_day_and_time(stamp)})"
+
+
+def _seconds(stamp: str) -> float:
+    return calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ"))
 
 
 def _span(seconds: float, *, ahead: bool) -> str:

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import time
 
 import pytest
 from sticky_pi_uploader import explain, reports, tables
@@ -76,7 +77,16 @@ def test_status_names_files_folders_and_the_destination(busy):
     shown = busy.run("status", flags=["--config", str(config)]).stdout.decode()
     for named in (config, busy.images, busy.state, busy.url):
         assert str(named) in shown
-    assert "(unreachable); disk full; next try" in shown
+    assert re.search(r"\n +unreachable: disk full\n +next try at once\n", shown)
+
+
+def test_a_wait_is_told_as_what_is_left_of_it(trap, taken):
+    with trap.open() as outbox:
+        outbox.record([taken("a.jpg")])
+        outbox.set_destination(Destination(trap.url, DestinationState.UNREACHABLE, "off", time.time() + 7500, 3))
+    shown = trap.run("status").stdout.decode()
+    assert shown.startswith("Waiting: the destination can't be reached; 1 picture to be sent when it can.\n")
+    assert re.search(r"\n +next try in 2 hours \(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\)\n", shown)
 
 
 def test_a_free_space_under_50_mb_is_said_first():
