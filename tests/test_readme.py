@@ -74,7 +74,7 @@ def test_the_example_of_the_client_library_runs_on_the_demo(tmp_path):
     lines = done.stdout.decode().splitlines()
     assert lines[0].startswith("512858f4 2022-05-17 19:34:50 17.0 (512, 384)")
     rows = [line.split(" ") for line in lines[1:]]
-    assert len(rows) == 11
+    assert len(rows) == 12
     for device, day, time, _, url in rows:
         assert (device, datetime.fromisoformat(f"{day} {time}").year) in {("5c173ff2", 2020), ("512858f4", 2022)}
         assert (tmp_path / url).is_file()
