@@ -35,11 +35,11 @@ class ThumbnailFolder:
         _write(path + ".thumbnail_mini", thumbnails.mini)
 
     def find(self, md5: str) -> Thumbnails | None:
-        """Read both; None where one is missing or unfinished."""
+        """Read both; None where one is missing, unfinished or can't be read."""
         path = self._path(md5)
         try:
             found = Thumbnails(_read(path + ".thumbnail"), _read(path + ".thumbnail_mini"))
-        except FileNotFoundError:
+        except OSError:
             return None
         return found if _is_whole(found.large) and _is_whole(found.mini) else None
 

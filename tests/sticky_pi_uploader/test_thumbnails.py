@@ -1,0 +1,66 @@
+import os
+
+import pytest
+from sticky_pi_uploader.thumbnails import ThumbnailFolder, Thumbnails
+
+MD5 = "9e6e908d9c29d332b511f8d5121857f8"
+BOTH = Thumbnails(b"\xff\xd8large\xff\xd9", b"\xff\xd8mini\xff\xd9")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return ThumbnailFolder(str(tmp_path / "thumbnails"))
+
+
+def files(tmp_path):
+    return sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file())
+
+
+def test_both_are_kept_by_the_md5_and_found_again(folder, tmp_path):
+    folder.keep(MD5, BOTH)
+    assert folder.find(MD5) == BOTH
+    assert files(tmp_path) == [f"thumbnails/9e/{MD5}.thumbnail", f"thumbnails/9e/{MD5}.thumbnail_mini"]
+
+
+def test_nothing_is_found_of_another_picture_and_nothing_is_made_by_asking(folder, tmp_path):
+    assert folder.find(MD5) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_keeping_them_again_replaces_them(folder):
+    folder.keep(MD5, Thumbnails(b"\xff\xd8old\xff\xd9", b"\xff\xd8old\xff\xd9"))
+    folder.keep(MD5, BOTH)
+    assert folder.find(MD5) == BOTH
+
+
+@pytest.mark.parametrize("which", ["thumbnail", "thumbnail_mini"])
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xd8lar", bytes(12)], ids=["gone", "empty", "cut", "zeros"])
+def test_one_that_a_power_cut_left_unfinished_counts_as_missing(folder, tmp_path, which, content):
+    folder.keep(MD5, BOTH)
+    file = tmp_path / "thumbnails" / "9e" / f"{MD5}.{which}"
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    assert folder.find(MD5) is None
+
+
+def test_one_that_cannot_be_read_counts_as_missing(folder, tmp_path):
+    folder.keep(MD5, BOTH)
+    file = tmp_path / "thumbnails" / "9e" / f"{MD5}.thumbnail"
+    file.unlink()
+    file.mkdir()
+    assert folder.find(MD5) is None
+
+
+def test_where_they_cannot_be_written_it_is_an_oserror(tmp_path):
+    (tmp_path / "thumbnails").write_bytes(b"")
+    with pytest.raises(OSError, match="thumbnails"):
+        ThumbnailFolder(str(tmp_path / "thumbnails")).keep(MD5, BOTH)
+
+
+def test_no_half_written_one_has_the_final_name(folder, tmp_path):
+    os.makedirs(tmp_path / "thumbnails" / "9e" / f"{MD5}.thumbnail_mini.part")
+    with pytest.raises(IsADirectoryError):
+        folder.keep(MD5, BOTH)
+    assert folder.find(MD5) is None
+    assert files(tmp_path) == [f"thumbnails/9e/{MD5}.thumbnail"]
