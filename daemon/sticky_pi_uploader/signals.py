@@ -34,7 +34,8 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         os.close(self._read_end)
-        os.close(self._write_end)
+        write_end, self._write_end = self._write_end, -1
+        os.close(write_end)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
@@ -47,8 +48,8 @@ class Signals:
         """End the main thread's wait; from any thread."""
         try:
             os.write(self._write_end, b"!")
-        except BlockingIOError:
-            return  # it is full of wake-ups already
+        except OSError:
+            return  # it is full of wake-ups already, or closed, so that nobody waits
 
     def wait(self, seconds: float) -> None:
         """Wait until a signal comes, a thread calls `wake`, or the time is over."""
