@@ -6,6 +6,7 @@ to the picture, and trouble with the destination holds the whole queue: see `_ju
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -99,14 +100,15 @@ class Uploader:
             return None if self._outbox.reoffer() == 0 else 0.0
         if wait > 0:
             return wait
-        destination = self._outbox.destination(self._url)
-        self._send(self._outbox.claim(1 if destination.failures else BATCH))
+        in_trouble = self._outbox.destination(self._url).failures > 0
+        self._send(self._outbox.claim_canary() if in_trouble else self._outbox.claim(BATCH))
         return 0.0
 
     def close(self) -> None:
         """Close the client."""
-        if self._client is not None:
-            self._client.close()
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
 
     def _wait(self) -> float | None:
         due_in = self._outbox.next_due()
@@ -130,6 +132,9 @@ class Uploader:
             pass
         except (StickyPiError, OSError) as error:
             self._hold(DestinationState.UNREACHABLE, str(error))
+        if self._held:
+            # What is behind it may be another disk by the time that it is tried again.
+            self.close()
         while self._in_hand:
             path, picture = next(iter(self._in_hand.items()))
             self._outbox.release(picture)
@@ -152,6 +157,8 @@ class Uploader:
                 self._read_again(picture, _reason(error))
                 return None
             thumbnails = Thumbnails(parser.thumbnail_jpeg, parser.thumbnail_mini_jpeg)
+            with contextlib.suppress(OSError):
+                self._thumbnails.keep(str(parser["md5"]), thumbnails)
         fields = {
             "device": picture.device,
             "datetime": picture.datetime,
@@ -170,7 +177,7 @@ class Uploader:
 
     def _judge(self, picture: Picture, result: ImageOutcome) -> None:
         """Turn an outcome into a transition: what is the picture's is charged to it, what isn't holds the queue."""
-        from sticky_pi_api.exceptions import ImageError
+        from sticky_pi_api.exceptions import ImageError, StoreError
         from sticky_pi_api.types import Outcome
 
         receipt = str((result.row or {}).get("md5", "")).lower()
@@ -183,6 +190,8 @@ class Uploader:
                 self._refuse(picture, _reason(result.error))
             case Outcome.UNSENT if isinstance(result.error, ImageError | OSError):
                 self._read_again(picture, _reason(result.error))
+            case Outcome.UNSENT if isinstance(result.error, StoreError) and not result.error.whole_store:
+                self._refuse(picture, _reason(result.error))
             case Outcome.UNSENT:
                 self._outbox.release(picture)
                 self._hold(DestinationState.UNREACHABLE, _reason(result.error))
@@ -193,12 +202,13 @@ class Uploader:
         why = "stored: its md5 there is the one here" if stored else "held there already, with the md5 that it has here"
         self._outbox.confirm(picture, receipt, why, accepted_by=self._url if stored else None)
         self.sent += 1
-        self._answered()
+        self._answered(took=stored)
         _tell(logging.INFO, picture, State.UPLOADED, "uploaded" if stored else "was uploaded already")
 
     def _clash(self, picture: Picture, held: str) -> None:
         why = f"the destination holds another picture with this device and time (md5 {held or 'unknown'})"
         self._outbox.clash(picture, why)
+        self._answered(took=False)
         _tell(logging.WARNING, picture, State.CONFLICT, f"not sent: {why}")
 
     def _refuse(self, picture: Picture, why: str) -> None:
@@ -206,6 +216,7 @@ class Uploader:
         if not self._outbox.accepted_since(self._url, now - PERIOD):
             # Nothing tells yet that it is this picture's fault.
             self._outbox.postpone(picture, why, not_before=now + delay(picture.attempts + 1))
+            _tell(logging.WARNING, picture, State.PENDING, f"refused, and no other was taken lately: {why}")
             self._hold(DestinationState.REFUSING, why)
             return
         last = picture.attempts + 1 >= self._give_up_after
@@ -239,9 +250,13 @@ class Uploader:
         self._outbox.set_destination(Destination(self._url, state, why, self._clock() + wait, failures))
         log.warning("the destination is %s, tried again in %.0f s: %s", state.value, wait, why)
 
-    def _answered(self) -> None:
-        if self._outbox.destination(self._url).state is not DestinationState.OK:
-            self._outbox.set_destination(Destination(self._url, DestinationState.OK))
+    def _answered(self, *, took: bool) -> None:
+        """End the destination's trouble; an answer that took nothing doesn't prove that it would."""
+        state = self._outbox.destination(self._url).state
+        if state is DestinationState.OK or (not took and (self._held or state is DestinationState.REFUSING)):
+            return
+        self._held = False
+        self._outbox.set_destination(Destination(self._url, DestinationState.OK))
 
 
 def _reason(error: Exception | None) -> str:
