@@ -66,6 +66,32 @@ def visit():
         visitor.session.close()
 
 
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    """A certificate authority of the tests' own."""
+    from certificates import Authority
+
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def spoil(standing):
+    """Put proxies before the standing server, stopped at the end; returns each with the server."""
+    from fault_proxy import FaultProxy
+
+    started = []
+    server = standing()
+
+    def start(**settings):
+        started.append(FaultProxy(server.port, **settings))
+        started[-1].start()
+        return started[-1], server
+
+    yield start
+    for proxy in started:
+        proxy.stop()
+
+
 @pytest.fixture(params=[2021, 2023])
 def generation(request):
     return request.param

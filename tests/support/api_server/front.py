@@ -54,6 +54,7 @@ class Handler(BaseHTTPRequestHandler):
         if early := self._early_answer():
             request = self._request(b"", whole=False)
             site.ledger.add(request, early.status)
+            self.close_connection = True
             self._send(request, early)
             self._linger()
             return
@@ -136,6 +137,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Encoding", "gzip")
         for name, value in (*answer.headers, ("Content-Type", answer.content_type), ("Content-Length", len(body))):
             self.send_header(name, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
@@ -143,7 +146,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def _linger(self):
         """Read what is still being sent: closing at once would reset the connection before the answer is read."""
-        self.close_connection = True
         self.connection.shutdown(socket.SHUT_WR)
         deadline = time.monotonic() + _LINGERING
         self.connection.settimeout(_LINGERING)
