@@ -2,8 +2,9 @@
 
     python tests/bench/take_in.py [PICTURE…]
 
-Taking in ends with a durable write of the picture's row. Without pictures it makes two of real size. Prints CPU seconds a picture and their ratio, each the median of several
-rounds that take turns; ratios are to be compared, seconds are not.
+Taking in ends with a durable write of the picture's row. Without pictures it makes two of real size. Prints CPU
+seconds a picture and their ratios, each the median of several rounds that take turns; ratios are to be compared,
+seconds are not.
 """
 
 import hashlib
