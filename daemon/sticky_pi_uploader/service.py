@@ -128,7 +128,9 @@ def drain(config: Config, *, deadline: float | None = None, progress: Callable[[
     return os.EX_OK if complete and left == 0 else os.EX_TEMPFAIL
 
 
-def _send_until_done(session: Session, signals: Signals, ends_at: float, progress: Callable[[Progress], None]) -> bool:
+def _send_until_done(
+    session: Session, signals: Signals, ends_at: float, progress: Callable[[Progress], None] | None
+) -> bool:
     """Send beside the intake; False where it was ended before everything on the card was seen."""
     while not (session.is_stopping() or session.has_died()):
         # In this order: what the intake adds while the uploader looks is seen in the next round.

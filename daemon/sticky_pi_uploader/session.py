@@ -131,7 +131,7 @@ class Session:
 
     def start_intake(self) -> None:
         """Start the intake alone, for a run that ends by itself."""
-        self._start("intake", self.intake.step, self.hints.waiting, after_trouble=self.hints.everything)
+        self._start("intake", self._take_in, self.hints.waiting, after_trouble=self.hints.everything)
 
     def _start(
         self,
@@ -186,6 +186,12 @@ class Session:
             self._clock_offset = offset
             self._to_send.set()
         return TICK if self._watcher is None else min(TICK, self._watcher.tick())
+
+    def _take_in(self) -> float | None:
+        wait = self.intake.step()
+        if self.intake.idle:
+            self._wake()
+        return wait
 
     def _something_to_send(self) -> None:
         self._to_send.set()
