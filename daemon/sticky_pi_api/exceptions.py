@@ -1,20 +1,36 @@
 """What this package raises on purpose; the messages are for the people who look after traps.
 
+                                 blames
 StickyPiError
-├── ImageError (a ValueError)  one picture can't be used
-│   ├── FilenameError          its name isn't <device>.<YYYY-MM-DD_HH-MM-SS>.jpg, or says an impossible time
-│   ├── DamagedImageError      its bytes aren't a whole JPEG picture that decodes
-│   ├── MetadataError          its EXIF isn't what a Sticky Pi writes, so that the server would refuse it
-│   └── ImageChangedError      the file is no longer the one that was parsed
-├── ConflictError              another picture is held under the same device and datetime
-├── StoreError                 the store can't be opened, read or written: no picture's fault
-└── PutImagesError             some pictures of a `put_images` failed
+├── ImageError (a ValueError)    picture      one picture can't be used
+│   ├── FilenameError                         its name isn't <device>.<YYYY-MM-DD_HH-MM-SS>.jpg, or an impossible time
+│   ├── DamagedImageError                     its bytes aren't a whole JPEG picture that decodes
+│   ├── MetadataError                         its EXIF isn't what a Sticky Pi writes: the server would refuse it
+│   ├── TooLargeError                         the server takes no picture of its size
+│   └── ImageChangedError        nothing      the file is no longer the one that was parsed
+├── ConflictError                picture      another picture is held under the same device and datetime
+├── StoreError                   destination  the store can't be opened, read or written
+├── RemoteError                  destination  the server didn't do what it was asked for
+│   ├── UnreachableError                      no answer: no name, no route, no connection, or it broke or took too long
+│   │   ├── CertificateError                  the server can't prove who it is
+│   │   └── ClockNotSetError     nothing      the certificate isn't valid yet by the trap's clock
+│   ├── UnavailableError                      it answers that it can't just now
+│   ├── NotAnAPIError                         what answers there isn't a Sticky Pi API
+│   ├── AccountError             account      it doesn't accept the user, or not for this
+│   ├── RefusedError             nothing      it refused a picture, and didn't say why
+│   ├── DoubtfulError            destination  a picture went out, and nothing says whether it was stored
+│   └── BrokenOffError           nothing      the caller broke the request off
+└── PutImagesError               nothing      some pictures of a `put_images` failed
 ConflictWarning (a UserWarning)
+
+Every StickyPiError has `blame`, and `retry_after`: the seconds after which to try again, None where nobody can say.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from sticky_pi_api.types import Blame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,9 +46,17 @@ def printable(text: str) -> str:
 class StickyPiError(Exception):
     """The base of all that this package raises on purpose."""
 
+    blame: Blame = Blame.NOTHING
+    """what it is the fault of"""
+
+    retry_after: float | None = None
+    """seconds after which to try again, where somebody knows"""
+
 
 class ImageError(StickyPiError, ValueError):
     """One picture can't be used: `file` is its path or name, `reason` says why."""
+
+    blame = Blame.PICTURE
 
     def __init__(self, file: str, reason: str, md5: str | None = None) -> None:
         """Keep the parts; `md5` is of the bytes, where they were read before it failed."""
@@ -58,12 +82,20 @@ class MetadataError(ImageError):
     """The EXIF isn't what a Sticky Pi writes: the server would refuse the picture."""
 
 
+class TooLargeError(ImageError):
+    """The server takes no picture of its size."""
+
+
 class ImageChangedError(ImageError):
     """The file is no longer the one that was parsed."""
+
+    blame = Blame.NOTHING
 
 
 class ConflictError(StickyPiError):
     """Another picture is held under the same device and datetime; it is never overwritten."""
+
+    blame = Blame.PICTURE
 
     def __init__(self, file: str, held_md5: str) -> None:
         """Keep the parts; `held_md5` is of the picture that is held."""
@@ -85,10 +117,75 @@ class StoreError(StickyPiError):
     `whole_store` is False when only this picture's own place in the store is concerned, so that others may still go.
     """
 
+    blame = Blame.DESTINATION
+
     def __init__(self, message: str, *, whole_store: bool = True) -> None:
         """Keep the message, which names the folder and what happened to it."""
         super().__init__(message)
         self.whole_store = whole_store
+
+
+class RemoteError(StickyPiError):
+    """The server didn't do what it was asked for; the message names its address."""
+
+    blame = Blame.DESTINATION
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        """Keep the message, and when to try again."""
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class UnreachableError(RemoteError):
+    """No answer came: no name, no route, no connection, or it broke or took too long."""
+
+
+class CertificateError(UnreachableError):
+    """The server can't prove that it is who it says it is; nothing was sent to it."""
+
+
+class ClockNotSetError(UnreachableError):
+    """By the trap's clock, the server's certificate isn't valid yet: over as soon as the clock is set."""
+
+    blame = Blame.NOTHING
+
+
+class UnavailableError(RemoteError):
+    """The server answers that it can't just now."""
+
+
+class NotAnAPIError(RemoteError):
+    """What answers at the address isn't a Sticky Pi API: a captive portal, a proxy, another site."""
+
+
+class AccountError(RemoteError):
+    """The server doesn't accept the user, or not for this."""
+
+    blame = Blame.ACCOUNT
+
+
+class RefusedError(RemoteError):
+    """The server refused a picture without saying why: its own trouble and the picture's look the same."""
+
+    blame = Blame.NOTHING
+
+
+class DoubtfulError(RemoteError):
+    """A picture went out, and nothing says whether it was stored: to be asked for again after `retry_after`.
+
+    `end` is how the request ended.
+    """
+
+    def __init__(self, message: str, end: RemoteError, *, retry_after: float | None = None) -> None:
+        """Keep the parts."""
+        super().__init__(message, retry_after=retry_after)
+        self.end = end
+
+
+class BrokenOffError(RemoteError):
+    """The caller broke the request off, or closed the client."""
+
+    blame = Blame.NOTHING
 
 
 class PutImagesError(StickyPiError):

@@ -42,6 +42,19 @@ class Outcome(StrEnum):
     """it was not stored, for a reason that is not the picture's: it may go later as it is"""
 
 
+class Blame(StrEnum):
+    """What an error is the fault of."""
+
+    PICTURE = "picture"
+    """it fails wherever and whenever it is sent"""
+    ACCOUNT = "account"
+    """nothing is stored until somebody sees to the user's name, password or rights"""
+    DESTINATION = "destination"
+    """nothing is stored until the destination, or the way there, works again"""
+    NOTHING = "nothing"
+    """nothing yet: it can't be told from this alone"""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageOutcome:
     """One picture of a `put_images`, and what became of it."""
