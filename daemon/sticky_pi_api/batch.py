@@ -21,19 +21,21 @@ from sticky_pi_api.utils import md5
 CHUNK = 256
 """How many pictures are asked for at once"""
 
-_Key = tuple[str, datetime]
-_Held = dict[_Key | None, Row]
-_Found = ImageParser | str | Exception
+Key = tuple[str, datetime]
+Held = dict[Key | None, Row]
+Found = ImageParser | str | Exception
 """All that there is to know of a picture, or its md5 alone, or why neither is to be had"""
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
-class _Picture:
+class Picture:
+    """One of the pictures to put."""
+
     file: str
     source: FilePath | ImageParser
-    key: _Key | None = None
+    key: Key | None = None
     """the device in lower case, and the datetime"""
     error: ImageError | None = None
     """why it has no key"""
@@ -60,14 +62,14 @@ class Batch:
     def outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:
         """Yield each picture's outcome, in order, as soon as it is known; close it to stop before the end."""
         remaining = iter(files)
-        while chunk := [_identify(file) for file in islice(remaining, CHUNK)]:
+        while chunk := [identify(file) for file in islice(remaining, CHUNK)]:
             held = self._held(chunk)
             n_threads = min(self._n_threads, sum(not isinstance(picture.source, ImageParser) for picture in chunk))
             with closing(_ahead(partial(self._look, held), chunk, n_threads)) as looks:
                 for picture, found in zip(chunk, looks, strict=True):
                     yield self._settle(picture, found, held)
 
-    def _held(self, pictures: Sequence[_Picture]) -> _Held:
+    def _held(self, pictures: Sequence[Picture]) -> Held:
         """Return the rows that are held under the pictures' keys."""
         asked = [{"device": picture.key[0], "datetime": picture.key[1]} for picture in pictures if picture.key]
         if not asked or self._down:
@@ -78,27 +80,25 @@ class Batch:
             self._down = error
             return {}
 
-    def _look(self, held: _Held, picture: _Picture) -> _Found:
+    def _look(self, held: Held, picture: Picture) -> Found:
         """Find out what is needed of a picture; runs on a thread."""
         if error := picture.error or self._down:
             return error
-        if isinstance(picture.source, ImageParser):
-            return picture.source
         try:
-            return md5(picture.source) if picture.key in held else ImageParser(picture.source)
+            return look(picture, is_held=picture.key in held)
         except (ImageError, OSError) as failure:
             return failure
 
-    def _settle(self, picture: _Picture, found: _Found, held: _Held) -> ImageOutcome:
+    def _settle(self, picture: Picture, found: Found, held: Held) -> ImageOutcome:
         if isinstance(found, Exception):
-            return _failure(picture, found)
+            return failure_outcome(picture, found)
         if isinstance(found, str):
-            return _compare(picture, found, held[picture.key])
+            return compare(picture, found, held[picture.key])
         try:
             row, is_new = (held[picture.key], False) if picture.key in held else self._put(found)
         except (ImageError, StoreError, OSError) as error:
-            return _failure(picture, error)
-        return ImageOutcome(picture.file, Outcome.STORED, row) if is_new else _compare(picture, found["md5"], row)
+            return failure_outcome(picture, error)
+        return ImageOutcome(picture.file, Outcome.STORED, row) if is_new else compare(picture, found["md5"], row)
 
     def _put(self, image: ImageParser) -> tuple[Row, bool]:
         if self._down:
@@ -111,24 +111,34 @@ class Batch:
             raise
 
 
-def _identify(file: FilePath | ImageParser) -> _Picture:
+def identify(file: FilePath | ImageParser) -> Picture:
+    """Find out which picture it is, from its name alone."""
     if isinstance(file, ImageParser):
-        return _Picture(file.path or file.filename, file, (file["device"].lower(), file["datetime"]))
+        return Picture(file.path or file.filename, file, (file["device"].lower(), file["datetime"]))
     path = os.fsdecode(file)
     try:
         device, when = parse_filename(path)
     except ImageError as error:
-        return _Picture(path, path, error=error)
-    return _Picture(path, path, (device.lower(), when))
+        return Picture(path, path, error=error)
+    return Picture(path, path, (device.lower(), when))
 
 
-def _compare(picture: _Picture, md5: str, row: Row) -> ImageOutcome:
+def look(picture: Picture, *, is_held: bool) -> ImageParser | str:
+    """Return what is needed of a picture: its md5 where its key is held, else all. Raises ImageError and OSError."""
+    if isinstance(picture.source, ImageParser):
+        return picture.source
+    return md5(picture.source) if is_held else ImageParser(picture.source)
+
+
+def compare(picture: Picture, md5: str, row: Row) -> ImageOutcome:
+    """Return the outcome of a picture with this md5 whose key is held by `row`."""
     if row["md5"] == md5:
         return ImageOutcome(picture.file, Outcome.HELD, row)
     return ImageOutcome(picture.file, Outcome.CONFLICT, row, ConflictError(picture.file, row["md5"]))
 
 
-def _failure(picture: _Picture, error: Exception) -> ImageOutcome:
+def failure_outcome(picture: Picture, error: Exception) -> ImageOutcome:
+    """Return the outcome of a picture that nothing was done with, because of `error`."""
     refused = isinstance(error, ImageError) and not isinstance(error, ImageChangedError)
     return ImageOutcome(picture.file, Outcome.REFUSED if refused else Outcome.UNSENT, error=error)
 
