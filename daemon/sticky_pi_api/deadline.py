@@ -1,0 +1,200 @@
+"""Ends what would otherwise wait for the network for ever: whole requests, and the look-up of names.
+
+A socket's timeout is for each read: a server that drips a byte a second holds its client as long as it likes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+Address = tuple[Any, ...]
+"""What getaddrinfo gives: family, type, protocol, canonical name, socket address"""
+
+
+class Scope:
+    """Requests that are broken off together, those still to come too."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._lock = threading.Lock()
+        self._live: set[Guard] = set()
+        self._broken = False
+
+    def add(self, guard: Guard) -> None:
+        """Take a request in; where the scope is broken off, so is the request."""
+        with self._lock:
+            self._live.add(guard)
+            broken = self._broken
+        if broken:
+            guard.break_off()
+
+    def remove(self, guard: Guard) -> None:
+        """Forget a request that has ended."""
+        with self._lock:
+            self._live.discard(guard)
+
+    def break_off(self) -> None:
+        """End all requests now, and each one to come as it begins."""
+        with self._lock:
+            self._broken = True
+            live = list(self._live)
+        for guard in live:
+            guard.break_off()
+
+
+class Guard:
+    """Watches over one request, from its start to its end, as a context manager.
+
+    What it breaks off fails in the thread that is at it, within moments, wherever that waits.
+    """
+
+    def __init__(
+        self, seconds: float, scopes: tuple[Scope, ...] = (), *, fresh: bool = False, silence: float = math.inf
+    ) -> None:
+        """Let the request take so many seconds at most, and end with any of the scopes.
+
+        Who makes it reads here whether it needs a fresh connection, and for how many seconds that may be silent.
+        """
+        self.seconds = seconds
+        self.fresh = fresh
+        self.silence = silence
+        self.expired = False
+        """whether its time was up"""
+        self.broken = False
+        """whether it was ended before its time, or as it was up"""
+        self.reused = False
+        """whether it went out on a connection that had been used before"""
+        self.cause: Exception | None = None
+        """what went wrong while connecting"""
+        self._ends_at = time.monotonic() + seconds
+        self._scopes = scopes
+        self._lock = threading.Lock()
+        self._handle: socket.socket | None = None
+        self._wake: Callable[[], None] | None = None
+        self._timer = threading.Timer(seconds, self._expire)
+        self._timer.name = "deadline"
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._timer.start()
+        for scope in self._scopes:
+            scope.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End: from here on nothing is broken off."""
+        self._timer.cancel()
+        for scope in self._scopes:
+            scope.remove(self)
+        with self._lock:
+            self._let_go()
+
+    @property
+    def left(self) -> float:
+        """Seconds until its time is up."""
+        return max(0.0, self._ends_at - time.monotonic())
+
+    def watch(self, sock: socket.socket) -> None:
+        """Break off what happens on this connection, from now on and instead of another."""
+        # A descriptor of its own: TLS takes the socket object apart, and responses outlive it.
+        handle = socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
+        with self._lock:
+            self._let_go()
+            self._handle = handle
+            if self.broken:
+                _cut(handle)
+
+    def break_off(self) -> None:
+        """End the request now."""
+        with self._lock:
+            self.broken = True
+            if self._handle is not None:
+                _cut(self._handle)
+            wake = self._wake
+        if wake is not None:
+            wake()
+
+    def resolve(self, host: str, port: int, seconds: float) -> list[Address]:
+        """Return the addresses of a host. Raises OSError, and TimeoutError where they take too long.
+
+        getaddrinfo has no timeout: it runs on a thread that is left to itself when it is too slow.
+        """
+        answers: queue.SimpleQueue[list[Address] | Exception | None] = queue.SimpleQueue()
+
+        def look_up() -> None:
+            try:
+                answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            except (OSError, UnicodeError) as error:
+                answers.put(error)
+
+        with self._lock:
+            self._wake = lambda: answers.put(None)
+            if self.broken:
+                raise TimeoutError
+        threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
+        try:
+            answer = answers.get(timeout=min(seconds, self.left))
+        except queue.Empty:
+            answer = None
+        finally:
+            with self._lock:
+                self._wake = None
+        if isinstance(answer, list):
+            return answer
+        raise socket.gaierror(socket.EAI_AGAIN, "no name server answers") if answer is None else answer
+
+    def _expire(self) -> None:
+        self.expired = True
+        self.break_off()
+
+    def _let_go(self) -> None:
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+
+def _cut(handle: socket.socket) -> None:
+    try:
+        # What is still waiting to go out must not: a reset, not a farewell after the rest of a body.
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        handle.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # it isn't connected any more
+
+
+def connect(guard: Guard, host: str, port: int, seconds: float) -> socket.socket:
+    """Return a connection to the first of a host's addresses that answers, all within `seconds`. Raises OSError."""
+    ends_at = time.monotonic() + min(seconds, guard.left)
+    addresses = guard.resolve(host, port, seconds)
+    failure: OSError = OSError("the host has no address")
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
+        # Each gets its share, so that one that is silent leaves time for the others.
+        share = (ends_at - time.monotonic()) / (len(addresses) - number)
+        sock = socket.socket(family, kind, protocol)
+        try:
+            guard.watch(sock)
+            sock.settimeout(max(share, 0.001))
+            sock.connect(address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            failure = error
+            sock.close()
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+        if guard.broken:
+            break
+    raise failure
