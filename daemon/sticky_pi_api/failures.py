@@ -1,0 +1,104 @@
+"""The one table from what a server answers to what that means: whose fault it is, and when to try again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sticky_pi_api.exceptions import (
+    AccountError,
+    NotAnAPIError,
+    RefusedError,
+    RemoteError,
+    UnavailableError,
+    UnreachableError,
+    printable,
+)
+
+OK = 200
+UNAUTHORISED = 401
+TOO_LARGE = 413
+
+LONGEST_RETRY_AFTER = 3600.0
+"""seconds; a server that asks for more is asked again after these"""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server answered, whatever it was."""
+
+    status: int
+    headers: Mapping[str, str]
+    """their names in any case"""
+    body: bytes
+
+
+_NO_API = NotAnAPIError, "there is no Sticky Pi API there: see to the address"
+_BUSY = UnavailableError, "it can't just now"
+
+_BY_STATUS: Mapping[int, tuple[type[RemoteError], str]] = {
+    UNAUTHORISED: (AccountError, "it doesn't accept the account '{user}': see to the user's name and the password"),
+    403: (AccountError, "it doesn't let the account '{user}' do this"),
+    404: _NO_API,
+    405: _NO_API,
+    407: (UnreachableError, "the proxy on the way wants a password"),
+    408: _BUSY,
+    410: _NO_API,
+    425: _BUSY,
+    429: (UnavailableError, "it was asked too often"),
+    502: _BUSY,
+    503: _BUSY,
+    504: _BUSY,
+    507: (UnavailableError, "its storage is full"),
+    511: (NotAnAPIError, "the network wants a login first (a captive portal)"),
+    **dict.fromkeys(range(520, 528), _BUSY),
+}
+
+UNTOUCHED = frozenset({UNAUTHORISED, 403, 404, 405, 407, 410, TOO_LARGE, 429, 511})
+"""statuses that come before anything is stored, so that they leave no doubt about an upload; redirects as well"""
+
+
+def failure_of(answer: Answer, address: str, user: str, clock: Callable[[], float]) -> RemoteError:
+    """Return what an answer with a status other than 200 means; `clock` gives Unix seconds."""
+    kind, meaning = _BY_STATUS.get(answer.status, (RefusedError, "it refused that, and doesn't say why"))
+    if answer.status < 400:  # noqa: PLR2004 - statuses have their meaning in hundreds
+        kind, meaning = NotAnAPIError, f"not as a Sticky Pi API does{_redirection(answer)}"
+    elif answer.status == TOO_LARGE:
+        kind, meaning = UnavailableError, "it takes no request of this size"
+    meaning = meaning.format(user=printable(user)) if kind is AccountError else meaning
+    retry_after = read_retry_after(answer.headers, clock)
+    return kind(f"{address} answers with status {answer.status}: {meaning}", retry_after=retry_after)
+
+
+def leaves_no_doubt(answer: Answer) -> bool:
+    """Tell whether an upload with this answer certainly stored nothing."""
+    return 300 <= answer.status < 400 or answer.status in UNTOUCHED  # noqa: PLR2004
+
+
+def read_retry_after(headers: Mapping[str, str], clock: Callable[[], float]) -> float | None:
+    """Return the seconds that a `Retry-After` asks for, from 0 to an hour; None where there is none to be read."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        seconds = float(text[:9])
+    else:
+        then = _unix_time(text)
+        if then is None:
+            return None
+        # By the server's own clock, where it says what that is: the trap's may be years off.
+        now = _unix_time(headers.get("Date", ""))
+        seconds = then - (clock() if now is None else now)
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+
+
+def _redirection(answer: Answer) -> str:
+    location = answer.headers.get("Location", "")
+    return f", but sends to {printable(location)[:100]}" if location else ""
+
+
+def _unix_time(text: str) -> float | None:
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
