@@ -1,0 +1,135 @@
+"""`requests`' pools of connections, each watched over by the guard of the request in hand.
+
+Certificates are always verified, by one TLS context that is kept: loading them is dear.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+import warnings
+from typing import Any, Final
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from sticky_pi_api.deadline import connect
+from sticky_pi_api.exceptions import CertificateError, printable
+
+IDLE: Final = 45.0
+"""Seconds after which a kept connection isn't used again: servers close theirs after 60 to 65."""
+
+current = threading.local()
+"""`guard` is that of the request which the thread is at"""
+
+# ClockNotSetError says it better, and not on stderr.
+warnings.simplefilter("ignore", urllib3.exceptions.SystemTimeWarning)
+
+
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """Return what trusts the certificates in a file, or else the system's. Raises CertificateError."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        why = error.strerror if error.errno and not isinstance(error, ssl.SSLError) else "it holds no certificates"
+        raise CertificateError(f"the file of certificates {printable(str(ca_file))} can't be used: {why}") from None
+    if str(getattr(urllib3, "__version__", "")).startswith("1."):
+        # Version 1 gives OpenSSL no address to compare, and compares names itself if told so.
+        context.check_hostname = False
+    paths = ssl.get_default_verify_paths()
+    if ca_file is None and paths.cafile is None and paths.capath is None:
+        context.load_verify_locations(requests.certs.where())
+    return context
+
+
+class _Connection(HTTPConnection):
+    """A connection that tells the guard of the request in hand what it does."""
+
+    _uses = 0
+    used_at = 0.0
+
+    def _new_conn(self) -> socket.socket:
+        self._uses = 0
+        return connect(current.guard, self._dns_host, self.port or 80, float(self.timeout or IDLE))
+
+    def connect(self) -> None:
+        """Connect, and keep what goes wrong with it."""
+        try:
+            super().connect()
+        except Exception as error:
+            current.guard.cause = error
+            raise
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        """Begin a request."""
+        if self._uses and self.sock is not None:
+            current.guard.reused = True
+            current.guard.watch(getattr(self.sock, "socket", self.sock))
+        self._uses += 1
+        super().request(*args, **kwargs)
+
+    def send(self, data: Any) -> None:
+        """Send a part of a request."""
+        if self.sock is not None:
+            self.sock.settimeout(current.guard.silence)
+        super().send(data)
+
+
+class _SecureConnection(_Connection, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    """Connections to one host, of which those that the host is about to close aren't used again."""
+
+    ConnectionCls = _Connection
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        connection: Any = super()._get_conn(timeout)
+        if connection.sock is None or not (current.guard.fresh or time.monotonic() - connection.used_at > IDLE):
+            return connection
+        connection.close()
+        return self._new_conn()
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.used_at = time.monotonic()
+        super()._put_conn(conn)
+
+
+class _SecurePool(_Pool, HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class Adapter(HTTPAdapter):
+    """`requests`' pools, with connections as above and one TLS context for all: loading certificates is dear."""
+
+    def __init__(self, context: ssl.SSLContext, connections: int) -> None:
+        """Keep so many connections at most."""
+        self._context = context
+        super().__init__(pool_connections=2, pool_maxsize=connections)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pools of direct connections."""
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+        self._use_ours(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """Return the pools of connections through a proxy."""
+        manager = super().proxy_manager_for(proxy, ssl_context=self._context, **kwargs)
+        self._use_ours(manager)
+        return manager
+
+    def cert_verify(self, conn: Any, *_: Any) -> None:
+        """Have certificates verified."""
+        # The context knows whom to trust; requests would add its own certificates to it.
+        conn.cert_reqs = "CERT_REQUIRED"
+
+    @staticmethod
+    def _use_ours(manager: Any) -> None:
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
