@@ -1,21 +1,27 @@
-"""The clients: what a program uses to put pictures into a store, and to get them back."""
+"""The clients: what a program uses to put pictures into a store or on a server, and to get them back."""
 
 from __future__ import annotations
 
 import os
+import time
 import warnings
-from collections.abc import Callable, Iterable
+from abc import abstractmethod
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sticky_pi_api.batch import Batch
 from sticky_pi_api.blame import blaming_the_store
 from sticky_pi_api.configuration import LocalAPIConf
 from sticky_pi_api.exceptions import ConflictWarning, PutImagesError
 from sticky_pi_api.image_parser import ImageParser
+from sticky_pi_api.remote import LOWEST_RATE, PARALLEL, RemoteAPI
 from sticky_pi_api.specifications import BaseAPISpec, LocalAPI
 from sticky_pi_api.storage import make_folders
 from sticky_pi_api.types import FilePath, ImageOutcome, Outcome, Row
+
+if TYPE_CHECKING:
+    from sticky_pi_api.http import Timeouts
 
 
 class BaseClient(BaseAPISpec):
@@ -54,16 +60,16 @@ class BaseClient(BaseAPISpec):
         """Store the pictures that are not held yet, and return the metadata of those stored by this call.
 
         Each of `files` is a path, or an ImageParser already made. One that fails doesn't keep the others from being
-        stored. `on_outcome` is called with each picture's ImageOutcome, in order, as soon as it is known; what it
-        raises ends the call there. Without it, a ConflictWarning names each picture whose key is held with other bytes,
-        and other failures raise one PutImagesError at the end.
+        stored. `on_outcome` is called with each picture's ImageOutcome as soon as it is known, on the caller's thread;
+        what it raises ends the call there, and pictures without an outcome may be stored or not. Without it, a
+        ConflictWarning names each picture whose key is held with other bytes, and other failures raise one
+        PutImagesError at the end.
         """
         if isinstance(files, str | bytes | os.PathLike | ImageParser):
             raise TypeError("put_images takes a list of pictures, not one")
         outcomes: list[ImageOutcome] = []
         stored: list[Row] = []
-        batch = Batch(self.get_images, self._put_if_absent, self._n_threads)
-        with closing(batch.outcomes(files)) as ready:
+        with closing(self._outcomes(files)) as ready:
             for outcome in ready:
                 if outcome.outcome is Outcome.STORED and outcome.row is not None:
                     stored.append(outcome.row)
@@ -73,6 +79,10 @@ class BaseClient(BaseAPISpec):
                     on_outcome(outcome)
         _report(stored, outcomes)
         return stored
+
+    @abstractmethod
+    def _outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:
+        """Yield what becomes of each picture as soon as it is known; closed, it stops."""
 
 
 class LocalClient(BaseClient, LocalAPI):
@@ -85,6 +95,64 @@ class LocalClient(BaseClient, LocalAPI):
         """Open the store in `local_dir`, made if it isn't there. Raises StoreError where that can't be."""
         BaseClient.__init__(self, local_dir, n_threads)
         LocalAPI.__init__(self, LocalAPIConf(LOCAL_DIR=self.local_dir), *args, **kwargs)
+
+    def _outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:
+        return Batch(self.get_images, self._put_if_absent, self._n_threads).outcomes(files)
+
+
+class RemoteClient(BaseClient, RemoteAPI):
+    """The client of a Sticky Pi server, of either published generation.
+
+    Use it as a context manager, or close it; threads may share it. `put_images` sends several pictures at a time, and
+    never one whose key the server holds; see `sending`. `close`, called from another thread, breaks off what is under
+    way.
+    """
+
+    def __init__(  # noqa: PLR0917 - the published order
+        self,
+        local_dir: FilePath,
+        host: str,
+        username: str,
+        password: str,
+        protocol: str = "https",
+        port: int = 443,
+        n_threads: int = 8,
+        *,
+        ca_file: str | None = None,
+        parallel: int = PARALLEL,
+        max_rate: float | None = None,
+        lowest_rate: float = LOWEST_RATE,
+        timeouts: Timeouts | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Take the server's address and an account there; nothing is sent yet.
+
+        `ca_file` has the certificates to trust, instead of the system's. At most `parallel` pictures are sent at a
+        time, all together at no more than `max_rate` bytes a second; what goes slower than `lowest_rate`, all together,
+        is given up. Raises ValueError, StoreError for `local_dir` and CertificateError for `ca_file`.
+        """
+        BaseClient.__init__(self, local_dir, n_threads)
+        RemoteAPI.__init__(
+            self,
+            host,
+            username,
+            password,
+            protocol,
+            port,
+            ca_file=ca_file,
+            parallel=parallel,
+            max_rate=max_rate,
+            lowest_rate=lowest_rate,
+            timeouts=timeouts,
+            clock=clock,
+            wall_clock=wall_clock,
+            sleep=sleep,
+        )
+
+    def _outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:
+        return self._new_batch(self._n_threads).outcomes(files)
 
 
 def _report(stored: list[Row], others: list[ImageOutcome]) -> None:

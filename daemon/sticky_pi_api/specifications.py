@@ -44,16 +44,10 @@ class BaseAPISpec(ABC):
 
     @abstractmethod
     def _put_new_images(self, files: Iterable[FileOrPath | ImageParser]) -> list[Row]:
-        """Store images without asking first, and return their rows.
+        """Store images, all of them new, and return their rows.
 
-        Raises sqlite3.IntegrityError at the first whose device and datetime are held; those before it are stored.
-        """
-
-    @abstractmethod
-    def _put_if_absent(self, image: ImageParser) -> tuple[Row, bool]:
-        """Store an image unless its key is held; return the row that is held then, and whether it is new.
-
-        Raises StoreError for what is wrong with the store, ImageChangedError and OSError for the picture's own file.
+        Raises sqlite3.IntegrityError at the first whose device and datetime are held, and what else is wrong with one;
+        those before it are stored.
         """
 
     def __enter__(self) -> Self:
@@ -78,15 +72,12 @@ class BaseAPI(BaseAPISpec):
     def get_images(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
         """Return the rows of the images that are there, as BaseAPISpec says."""
         checked = checked_what(what)
-        return self._with_urls(self._find([(_device(entry), _datetime(entry, "datetime")) for entry in info]), checked)
+        return self._with_urls(self._find(image_keys(info)), checked)
 
     def get_image_series(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
         """Return the rows of the images that devices took in a time, as BaseAPISpec says."""
         checked = checked_what(what)
-        series = [
-            (_device(entry), _datetime(entry, "start_datetime"), _datetime(entry, "end_datetime")) for entry in info
-        ]
-        return [row for one in series for row in self._with_urls(self._find_series(*one), checked)]
+        return [row for one in series_of(info) for row in self._with_urls(self._find_series(*one), checked)]
 
     @abstractmethod
     def _make_storage(self, api_conf: BaseAPIConf) -> BaseStorage:
@@ -141,6 +132,10 @@ class LocalAPI(BaseAPI):
         return [self._store(image, unless_held=False)[0] for image in images]
 
     def _put_if_absent(self, image: ImageParser) -> tuple[Row, bool]:
+        """Store an image unless its key is held; return the row that is held then, and whether it is new.
+
+        Raises StoreError for what is wrong with the store, ImageChangedError and OSError for the picture's own file.
+        """
         return self._store(image, unless_held=True)
 
     def _store(self, image: ImageParser, *, unless_held: bool) -> tuple[Row, bool]:
@@ -162,6 +157,16 @@ class LocalAPI(BaseAPI):
 
     def _blaming_the_store(self) -> AbstractContextManager[None]:
         return blaming_the_store(self._folder)
+
+
+def image_keys(info: Iterable[Info]) -> list[Key]:
+    """Return the keys that a request asks for. Raises ValueError for an entry that makes no sense."""
+    return [(_device(entry), _datetime(entry, "datetime")) for entry in info]
+
+
+def series_of(info: Iterable[Info]) -> list[tuple[str, datetime, datetime]]:
+    """Return the device patterns, starts and ends that a request asks for. Raises ValueError."""
+    return [(_device(entry), _datetime(entry, "start_datetime"), _datetime(entry, "end_datetime")) for entry in info]
 
 
 def _entry(entry: Info, key: str) -> Any:

@@ -1,0 +1,237 @@
+"""The API of a Sticky Pi server, of either published generation: its verbs over HTTP."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from sticky_pi_api.answers import WrongShapeError, read_rows, read_token
+from sticky_pi_api.database import Key
+from sticky_pi_api.deadline import Scope
+from sticky_pi_api.exceptions import (
+    NotAnAPIError,
+    RefusedError,
+    RemoteError,
+    TooLargeError,
+    UnavailableError,
+)
+from sticky_pi_api.failures import OK, TOO_LARGE, UNAUTHORISED, Answer, failure_of, leaves_no_doubt
+from sticky_pi_api.image_parser import ImageParser
+from sticky_pi_api.login import Login
+from sticky_pi_api.rate import RateLimit
+from sticky_pi_api.sending import CHUNK, Doubts, RemoteBatch, StaleAnswerError, UnclearEndError, key_of
+from sticky_pi_api.specifications import BaseAPISpec, image_keys, series_of
+from sticky_pi_api.storage import checked_what
+from sticky_pi_api.types import FileOrPath, Info, Outcome, Row
+from sticky_pi_api.upload import ReadFailedError, UploadBody, open_picture
+from sticky_pi_api.utils import datetime_to_string
+
+if TYPE_CHECKING:
+    from sticky_pi_api.http import Timeouts
+
+PARALLEL: Final = 4
+"""Pictures sent at a time: enough to fill a link while servers are at work and answers on their way"""
+
+LOWEST_RATE: Final = 8000.0
+"""bytes a second; what goes slower than that is given up"""
+
+_SERIES_TIME = 600.0
+_JSON = "application/json"
+
+
+class RemoteAPI(BaseAPISpec):
+    """A server's verbs; each raises RemoteError where the server doesn't do it."""
+
+    def __init__(
+        self,
+        host: str,
+        username: str,
+        password: str,
+        protocol: str = "https",
+        port: int = 443,
+        *,
+        ca_file: str | None = None,
+        parallel: int = PARALLEL,
+        max_rate: float | None = None,
+        lowest_rate: float = LOWEST_RATE,
+        timeouts: Timeouts | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Take the server's address and an account there, as RemoteClient says; nothing is sent yet."""
+        from sticky_pi_api.http import Http
+
+        if parallel < 1 or lowest_rate <= 0:
+            raise ValueError(f"parallel is {parallel} and lowest_rate {lowest_rate}; both must be more than 0")
+        self._parallel = parallel
+        self._limit = RateLimit(max_rate, clock=clock, sleep=sleep)
+        # All uploads share the link, and what they are let have of it.
+        self._lowest_rate = min(lowest_rate, lowest_rate if max_rate is None else max_rate / 2) / parallel
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._http = Http(
+            _address(protocol, host, port),
+            ca_file=ca_file,
+            connections=parallel + 1,
+            timeouts=timeouts,
+            wall_clock=wall_clock,
+        )
+        self._login = Login(username, password, self._get_token, clock=clock)
+        self._doubts = Doubts()
+
+    def close(self) -> None:
+        """Break off what is under way, and close the connections."""
+        self._http.close()
+
+    def get_images(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
+        """Return the rows of the images that are there, as BaseAPISpec says, in the order of `info`, each once."""
+        path = f"/get_images/{_written(what)}"
+        return self._find(image_keys(info), path)
+
+    def get_image_series(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
+        """Return the rows of the images that devices took in a time, as BaseAPISpec says."""
+        path = f"/get_image_series/{_written(what)}"
+        asked = [
+            {"device": device, "start_datetime": datetime_to_string(start), "end_datetime": datetime_to_string(end)}
+            for device, start, end in series_of(info)
+        ]
+        return self._ask(path, asked, seconds=_SERIES_TIME) if asked else []
+
+    def _put_new_images(self, files: Iterable[FileOrPath | ImageParser]) -> list[Row]:
+        # The server is asked all the same: what it holds is overwritten by an upload that it refuses.
+        rows = []
+        for file in files:
+            image = file if isinstance(file, ImageParser) else ImageParser(file)
+            for outcome in self._new_batch(1).outcomes([image]):
+                if outcome.outcome in (Outcome.HELD, Outcome.CONFLICT):
+                    raise sqlite3.IntegrityError(f"{image.filename}: its device and datetime are held already")
+                if outcome.error is not None:
+                    raise outcome.error
+                rows += [outcome.row] if outcome.row is not None else []
+        return rows
+
+    def _new_batch(self, n_threads: int) -> RemoteBatch:
+        return RemoteBatch(
+            lambda keys, scope: self._find(keys, "/get_images/metadata", scope),
+            self._upload,
+            self._doubts,
+            n_threads=n_threads,
+            parallel=self._parallel,
+            clock=self._clock,
+        )
+
+    def _find(self, keys: Sequence[Key], path: str, scope: Scope | None = None) -> list[Row]:
+        """Return the rows of keys, each once, in their order; servers fail at an empty question."""
+        # Servers know whole seconds only.
+        wanted = iter(dict.fromkeys((device.lower(), when) for device, when in keys if not when.microsecond))
+        found: dict[Key, Row] = {}
+        while chunk := list(islice(wanted, CHUNK)):
+            asked = [{"device": device, "datetime": datetime_to_string(when)} for device, when in chunk]
+            rows = {key_of(row): row for row in self._ask(path, asked, scope)}
+            found |= {key: rows[key] for key in chunk if key in rows}
+        return list(found.values())
+
+    def _ask(self, path: str, question: object, scope: Scope | None = None, seconds: float = 0.0) -> list[Row]:
+        body = json.dumps(question).encode()
+        seconds += len(body) / self._lowest_rate
+        answer = self._with_token(
+            lambda token: self._http.post(
+                path, body, auth=(token, ""), content_type=_JSON, seconds=seconds, scope=scope
+            )
+        )
+        with self._reading(answer):
+            return read_rows(answer.body)
+
+    def _upload(self, image: ImageParser, is_fresh: Callable[[], bool], scope: Scope) -> Row:
+        """Upload a picture, as `sending.Upload` says."""
+        with open_picture(image) as stream:
+            body = UploadBody(image, stream, self._limit)
+
+            def post(token: str) -> Answer:
+                if not is_fresh():
+                    raise StaleAnswerError
+                answer = self._http.post(
+                    "/_put_new_images",
+                    body,
+                    auth=(token, ""),
+                    content_type=body.content_type,
+                    seconds=len(body) / self._lowest_rate,
+                    scope=scope,
+                )
+                if answer.status == UNAUTHORISED:
+                    body.begun = body.whole = False
+                return answer
+
+            try:
+                answer = self._with_token(post)
+            except ReadFailedError as failure:
+                raise failure.error from None
+            except RemoteError as error:
+                if body.begun:
+                    raise UnclearEndError(error, whole=body.whole) from None
+                raise
+        return self._receipt(image, answer, whole=body.whole)
+
+    def _receipt(self, image: ImageParser, answer: Answer, *, whole: bool) -> Row:
+        if answer.status == TOO_LARGE:
+            raise TooLargeError(image.path or image.filename, "the server takes no picture of this size (status 413)")
+        try:
+            with self._reading(answer, "upload"):
+                rows = read_rows(answer.body)
+                if len(rows) != 1 or key_of(rows[0]) != key_of(image):
+                    raise WrongShapeError("not with the row of the picture that it got")
+        except RemoteError as error:
+            if leaves_no_doubt(answer):
+                raise
+            raise UnclearEndError(error, whole=whole) from None
+        if rows[0]["md5"] != image["md5"]:
+            end = UnavailableError(f"{self._http.address} says that it got other bytes of {image.filename}")
+            raise UnclearEndError(end, whole=whole, row=rows[0])
+        return rows[0]
+
+    def _with_token(self, post: Callable[[str], Answer]) -> Answer:
+        """Send a request with a token; once more, with a new one, if it isn't taken."""
+        token = self._login.token()
+        answer = post(token)
+        if answer.status == UNAUTHORISED:
+            self._login.forget(token)
+            answer = post(self._login.token())
+        return answer
+
+    def _get_token(self, auth: tuple[str, str]) -> str:
+        answer = self._http.post("/get_token", b"", auth=auth, content_type=_JSON)
+        with self._reading(answer):
+            return read_token(answer.body)
+
+    @contextmanager
+    def _reading(self, answer: Answer, what: str = "question") -> Iterator[None]:
+        """Raise RemoteError for an answer that says no, and for one that makes no sense."""
+        address = self._http.address
+        if answer.status != OK:
+            failure = failure_of(answer, address, self._login.user, self._wall_clock)
+            if isinstance(failure, RefusedError) and what == "question":
+                failure = UnavailableError(str(failure), retry_after=failure.retry_after)
+            raise failure
+        try:
+            yield
+        except WrongShapeError as error:
+            raise NotAnAPIError(f"{address} doesn't answer as a Sticky Pi API does, but {error}") from None
+
+
+def _address(protocol: str, host: str, port: int) -> str:
+    if protocol not in ("http", "https"):
+        raise ValueError(f"protocol is {protocol!r}; it must be https or http")
+    if not host or any(character in host for character in "/?#@\\ ") or not host.isprintable():
+        raise ValueError(f"host is {host!r}; it must be a host's name or address alone")
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    return f"{protocol}://{host}" if port == {"http": 80, "https": 443}[protocol] else f"{protocol}://{host}:{port}"
+
+
+def _written(what: str) -> str:
+    return checked_what(what).replace("_", "-")
