@@ -74,22 +74,13 @@ def authority(tmp_path_factory):
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
-@pytest.fixture
-def spoil(standing):
-    """Put proxies before the standing server, stopped at the end; returns each with the server."""
+@pytest.fixture(scope="session")
+def standing_proxy(standing_servers):
+    """A proxy before the standing server of 2023."""
     from fault_proxy import FaultProxy
 
-    started = []
-    server = standing()
-
-    def start(**settings):
-        started.append(FaultProxy(server.port, **settings))
-        started[-1].start()
-        return started[-1], server
-
-    yield start
-    for proxy in started:
-        proxy.stop()
+    with FaultProxy(standing_servers[2023].port) as proxy:
+        yield proxy
 
 
 @pytest.fixture(params=[2021, 2023])

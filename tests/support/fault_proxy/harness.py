@@ -48,13 +48,19 @@ class FaultProxy:
         self._process.stop()
 
     def set(self, **settings):
-        """Change settings while it runs; the rules begin to count anew."""
+        """Change settings while it runs; the rules and the counts begin anew."""
         self._settings = replace(self._settings, **settings)
         self._process.ask({"settings": asdict(self._settings)})
 
-    def counts(self):
-        """Return what there was since the start: connections, requests, bytes_up, bytes_down, and fault_<kind>.
+    def reset(self, **settings):
+        """Make it as new, with these settings; what can't be changed stays."""
+        current = self._settings
+        self._settings = Settings(current.upstream, current.port, current.certificate)
+        self.set(**settings)
 
-        The bytes are those of HTTP, inside TLS.
+    def counts(self):
+        """Return how many connections, requests, bytes_up, bytes_down and fault_<kind> there were.
+
+        Since the start, or since the settings changed; the bytes are those of HTTP, inside TLS.
         """
         return self._process.ask({})

@@ -75,8 +75,9 @@ class Proxy:
         self.apply(settings)
 
     def apply(self, settings):
-        """Go on with other settings; the rules begin to count anew."""
+        """Go on with other settings; the rules and the counts begin anew."""
         self._settings = settings
+        self.counts.clear()
         self._plan = Plan(settings.rules, settings.seed)
         self._up.shape(settings.rate_up, settings.delay / 2)
         self._down.shape(settings.rate_down, settings.delay / 2)
@@ -87,9 +88,9 @@ class Proxy:
         self._listening.setblocking(False)
         async with asyncio.TaskGroup() as connections:
             while True:
+                connection, _ = await loop.sock_accept(self._listening)
                 while self._settings.deaf:  # noqa: ASYNC110  # it is rarely so, and never for long
                     await asyncio.sleep(0.01)
-                connection, _ = await loop.sock_accept(self._listening)
                 connections.create_task(self._serve(connection))
 
     async def _serve(self, connection):
