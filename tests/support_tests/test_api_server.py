@@ -162,6 +162,7 @@ def test_the_url_of_a_row_leads_to_an_object_whose_etag_is_its_md5(trap, picture
     assert answer.content.startswith(b"\xff\xd8")
     assert (answer.content == picture()[1]) == (what == "image")
     assert visitor.session.get(row["url"].replace(DEVICE, "5c173ff2")).status_code == 404
+    assert visitor.session.head(row["url"]).status_code == 403
 
 
 # Uploading

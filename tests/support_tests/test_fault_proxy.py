@@ -202,9 +202,10 @@ def test_a_drip_lets_one_byte_pass_at_a_time(standing):
 
 
 def test_the_answer_to_an_upload_that_went_through_whole_is_lost(through, picture):
-    _, server, visitor = through(Rule((Fault("lose_answer"),), path=PUT, times=1))
+    proxy, server, visitor = through(Rule((Fault("lose_answer"),), path=PUT, times=1))
     with pytest.raises(requests.ConnectionError):
         visitor.put(*picture())
+    assert "bytes_down" not in proxy.counts()
     assert [entry.status for entry in server.requests(PUT)] == [200]
     assert len(visitor.ask(("1b74105a", WHEN)).json()) == 1
 

@@ -52,8 +52,8 @@ class Way:
 
     async def _pass(self, data):
         self._passed += len(data)
-        self._count(len(data))
         if self._line:
+            self._count(len(data))
             await self._line.send(data)
 
 

@@ -29,7 +29,7 @@ class Head:
 
     @property
     def body_length(self):
-        """Bytes of a request's body; None where only its sender knows."""
+        """Bytes of the body; None where only its sender knows."""
         return None if "Transfer-Encoding" in self.headers else int(self.headers.get("Content-Length", "0"))
 
 
