@@ -11,7 +11,9 @@ import errno
 import inspect
 import logging
 import os
+import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,7 +34,6 @@ SETTLING: Final = 1.0
 """Seconds after a new folder was seen until the watch is laid anew: pictures in it may have been missed, and a folder
 that was moved in isn't watched by every version of watchdog."""
 
-
 SHORTAGES: Final = 3
 """Counts in a row that have to find a folder unwatched before that is believed."""
 
@@ -41,33 +42,42 @@ class Watcher:
     """One observer on one image dir; `tick` keeps it healthy."""
 
     def __init__(
-        self, scanner: Scanner, hints: Hints, *, scan_interval: float, monotonic: Callable[[], float] = time.monotonic
+        self,
+        scanner: Scanner,
+        hints: Hints,
+        *,
+        scan_interval: float,
+        monotonic: Callable[[], float] = time.monotonic,
+        network_file_system: Callable[[str], str | None] = network_file_system,
     ) -> None:
         """Watch `scanner.image_dir`, and have it scanned every `scan_interval` seconds as well."""
         self._scanner = scanner
         self._hints = hints
         self._scan_interval = scan_interval
         self._monotonic = monotonic
-        self._observer: BaseObserver | None = None
+        self._network_file_system = network_file_system
+        self._watch: _Watch | None = None
         self._handler = _Handler(scanner, hints, monotonic)
         self._scanned_at = monotonic()
         self._shortages = 0
+        self._told: str | None = None
         self.polling: str | None = None
         """why events can't be had, where they can't"""
 
     def start(self) -> None:
         """Watch first, then ask for a scan, so that nothing falls between the two."""
-        kind = network_file_system(self._scanner.image_dir)
+        kind = self._network_file_system(self._scanner.image_dir)
         if kind is None:
-            self._watch()
+            self._lay()
         else:
             self._poll(f"it is on a network file system ({kind})")
         self._scan()
 
     def stop(self) -> None:
         """End the observer's threads."""
-        observer, self._observer = self._observer, None
-        _end(observer)
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.end()
 
     def tick(self) -> float:
         """Lay the watch anew where it is in doubt, and ask for a scan where that is due.
@@ -78,7 +88,7 @@ class Watcher:
         doubt = self._doubt() if self.polling is None else None
         if doubt is not None:
             log.debug("watching %s anew: %s", self._scanner.image_dir, doubt)
-            self._watch()
+            self._lay()
         if doubt is not None or now - self._scanned_at >= self._interval:
             self._scan()
         if self._handler.new_folder_at is not None:
@@ -95,29 +105,38 @@ class Watcher:
 
     def _doubt(self) -> str | None:
         """Say why events may have been missed."""
-        observer = self._observer
-        if observer is None or not observer.is_alive() or not all(each.is_alive() for each in observer.emitters):
+        if self._watch is None:
+            return "it isn't watched"
+        if not self._watch.is_alive():
             return "a watching thread died"
+        if self._watch.has_complained():
+            return "watchdog says that events were lost"
         if self._handler.events >= _queue_limit() // 4:
             return "so many events at once that the kernel's queue may have overflowed"
         if self._handler.has_settled():
             return "there are new folders"
         return None
 
-    def _watch(self) -> None:
+    def _lay(self) -> None:
         """Lay a new watch before the old one is given up, so that no event falls between them."""
-        before, self._observer = self._observer, None
+        before, self._watch = self._watch, None
         self._handler = _Handler(self._scanner, self._hints, self._monotonic)
         try:
-            self._observer = _observe(self._scanner.image_dir, self._handler)
+            self._watch = _Watch(self._scanner.image_dir, self._handler)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EMFILE):
-                self._poll(f"{error.strerror}: raise fs.inotify.max_user_watches or max_user_instances")
-            else:
-                log.warning("%s can't be watched just now: %s", self._scanner.image_dir, error)
-        _end(before)
-        if self._observer is not None:
+            self._say_unwatched(error)
+        if before is not None:
+            before.end()
+        if self._watch is not None:
+            self._told = None
             self._count_watches()
+
+    def _say_unwatched(self, error: OSError) -> None:
+        if error.errno in (errno.ENOSPC, errno.EMFILE):
+            self._poll(f"{error.strerror}: raise fs.inotify.max_user_watches or max_user_instances")
+        elif self._told != error.strerror:
+            self._told = error.strerror
+            log.warning("%s can't be watched just now: %s", self._scanner.image_dir, error.strerror)
 
     def _count_watches(self) -> None:
         """Find out that folders were left out: newer versions of watchdog say nothing when the limit is reached."""
@@ -128,7 +147,7 @@ class Watcher:
             self._poll("not every folder could be watched: raise fs.inotify.max_user_watches")
         elif self._shortages:
             # A folder that came or went while they were counted looks the same: count again.
-            self._handler.new_folder_at = self._monotonic()
+            self._handler.expect_more()
 
     def _poll(self, why: str) -> None:
         self.polling = why
@@ -150,10 +169,11 @@ class _Handler:
         """Take one event; watchdog calls this."""
         self.events += 1
         if event.event_type in ("created", "moved") and event.is_directory:
-            self._new_folder(self._relative(event.dest_path or event.src_path))
+            self._new_folder(self._relative(_new_path(event)))
         elif event.event_type in ("closed", "created", "moved"):
-            for path in (event.src_path, event.dest_path):
-                if path and self._scanner.is_candidate_name(relative := self._relative(path)):
+            # The new path first: whoever looks at the old one then knows what became of the file.
+            for path in dict.fromkeys((_new_path(event), event.src_path)):
+                if self._scanner.is_candidate_name(relative := self._relative(path)):
                     self._hints.file(relative)
 
     def has_settled(self) -> bool:
@@ -163,40 +183,85 @@ class _Handler:
         now = self._monotonic()
         return now - self.new_folder_at >= SETTLING or now - self._first_new_folder_at >= 10 * SETTLING
 
+    def expect_more(self) -> None:
+        """Have the watch laid anew, once all is quiet."""
+        now = self._monotonic()
+        if self.new_folder_at is None:
+            self._first_new_folder_at = now
+        self.new_folder_at = now
+
     def _new_folder(self, path: str) -> None:
         if self._scanner.is_watched_folder(path):
-            if self.new_folder_at is None:
-                self._first_new_folder_at = self._monotonic()
-            self.new_folder_at = self._monotonic()
+            self.expect_more()
             self._hints.folder(path)
 
     def _relative(self, path: str | bytes) -> str:
         return os.path.relpath(os.fsdecode(path), self._scanner.image_dir)
 
 
-def _observe(folder: str, handler: _Handler) -> BaseObserver:
-    """Start an observer of all that lies below `folder`. Raises OSError where that can't be watched."""
+def _new_path(event: FileSystemEvent) -> str | bytes:
+    # Older versions give a destination to nothing but moves.
+    return getattr(event, "dest_path", "") or event.src_path
+
+
+class _Watch:
+    """A running observer of all that lies below a folder, and all its threads."""
+
+    def __init__(self, folder: str, handler: _Handler) -> None:
+        """Start it. Raises OSError where the folder can't be watched."""
+        from watchdog.observers.inotify import InotifyObserver
+        from watchdog.utils import BaseThread
+
+        # Older versions leave a file open where the folder isn't there.
+        os.stat(folder)
+        # A folder that is seen twice, or can't be read, is none of the trap's owner's business.
+        warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
+        before = set(threading.enumerate())
+        self._observer = InotifyObserver()
+        try:
+            self._observer.schedule(handler, folder, recursive=True, **_event_filter(self._observer))  # type: ignore[arg-type]
+            self._observer.start()
+        except BaseException:
+            self._observer.stop()
+            raise
+        # The observer answers only for itself, but it hears nothing once another of them is dead.
+        self._threads = [each for each in threading.enumerate() if isinstance(each, BaseThread) and each not in before]
+        self._complaints = _Complaints()
+        logging.getLogger("watchdog").addHandler(self._complaints)
+
+    def is_alive(self) -> bool:
+        """Tell whether all of its threads run."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def has_complained(self) -> bool:
+        """Tell whether one of its threads logged a warning, as newer versions do when the kernel's queue overflowed."""
+        return not self._complaints.threads.isdisjoint(thread.ident for thread in self._threads)
+
+    def end(self) -> None:
+        """End its threads."""
+        self._observer.stop()
+        self._observer.join()
+        logging.getLogger("watchdog").removeHandler(self._complaints)
+
+
+class _Complaints(logging.Handler):
+    """Remembers which threads logged a warning."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.threads: set[int | None] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.threads.add(record.thread)
+
+
+def _event_filter(observer: BaseObserver) -> dict[str, Any]:
+    """Ask for nothing but what is of use; Debian 12's version can't be asked, and reports everything."""
     from watchdog.events import DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileMovedEvent
-    from watchdog.observers.inotify import InotifyObserver
 
-    observer = InotifyObserver()
-    options: dict[str, Any] = {}
-    if "event_filter" in inspect.signature(observer.schedule).parameters:
-        # Not in Debian 12's version, which reports everything.
-        options["event_filter"] = [DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileMovedEvent]
-    try:
-        observer.schedule(handler, folder, recursive=True, **options)  # type: ignore[arg-type]
-        observer.start()
-    except BaseException:
-        observer.stop()
-        raise
-    return observer
-
-
-def _end(observer: BaseObserver | None) -> None:
-    if observer is not None:
-        observer.stop()
-        observer.join()
+    if "event_filter" not in inspect.signature(observer.schedule).parameters:
+        return {}
+    return {"event_filter": [DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileMovedEvent]}
 
 
 def _queue_limit() -> int:
