@@ -8,13 +8,13 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from .exceptions import ConfigError, StateError
+from .exceptions import ConfigError, OutboxDamagedError, StateError
 from .folders import image_dir_problem
 from .models import State
 from .notify import notify
-from .session import Session
+from .session import Session, client_opener
 from .signals import Signals
 
 if TYPE_CHECKING:
@@ -49,27 +49,45 @@ def run(load: Callable[[], Config]) -> int:
     Returns the exit status: 0 after a clean stop, 70 if a part died. Raises UploaderError where it can't start.
     """
     config = load()
+    died = False
     with Signals() as signals:
-        while _wait_for_folder(config, signals):
-            with Session(config, wake=signals.wake, stopping=lambda: signals.stop) as session:
-                session.start()
-                log.info("watching %s, sending to %s", config.image_dir, config.api.url)
-                notify("READY=1")
-                config = _attend(session, signals, config, load)
-                died = session.has_died()
-                if signals.stop or died:
-                    notify("STOPPING=1")
-                    break
-        else:
-            died = False
+        while not died and (ready := _wait_for_folder(config, signals, load)) is not None:
+            session = Session(ready, wake=signals.wake, stopping=lambda: signals.stop)
+            try:
+                with session:
+                    session.start()
+                    log.info("watching %s, sending to %s", ready.image_dir, ready.api.url)
+                    notify("READY=1")
+                    config = _attend(session, signals, ready, load)
+                    died = session.has_died()
+                    if signals.stop or died:
+                        notify("STOPPING=1")
+            except OutboxDamagedError:
+                # The session put it aside. On a disk that damages every file this must not go round and round.
+                signals.wait(0)  # the workers' last wake-ups
+                signals.wait(FOLDER_WAIT)
+            if session.is_abandoned():
+                _leave(os.EX_SOFTWARE if died else os.EX_OK)
     log.info("stopped")
     return os.EX_SOFTWARE if died else os.EX_OK
 
 
+def _leave(status: int) -> NoReturn:
+    """End the process at once: what a hanging worker holds would hold up the interpreter's own end."""
+    log.info("stopped")
+    logging.shutdown()
+    os._exit(status)
+
+
 def _attend(session: Session, signals: Signals, config: Config, load: Callable[[], Config]) -> Config:
-    """Look after a session until it has to end; returns the configuration for the next."""
+    """Look after a session until it has to end; returns the configuration for the next.
+
+    Raises OutboxDamagedError once a worker finds it damaged.
+    """
     while not (signals.stop or session.has_died()):
         signals.wait(session.tick())
+        if isinstance(trouble := session.trouble(), OutboxDamagedError):
+            raise trouble
         if session.is_displaced():
             log.warning("%s or the state in it was replaced: starting over with what is there", config.image_dir)
             break
@@ -82,6 +100,7 @@ def _reload(load: Callable[[], Config], config: Config) -> Config | None:
     """Load the configuration again; None where it is unchanged, or broken: then the old one stays."""
     try:
         changed = load()
+        client_opener(changed)
     except ConfigError as error:
         for problem in error.problems:
             log.error("%s", problem)  # noqa: TRY400 - no traceback for people
@@ -91,18 +110,20 @@ def _reload(load: Callable[[], Config], config: Config) -> Config | None:
     return changed if changed != config else None
 
 
-def _wait_for_folder(config: Config, signals: Signals) -> bool:
-    """Wait until the image folder is there; False if the service is to stop before that."""
+def _wait_for_folder(config: Config, signals: Signals, load: Callable[[], Config]) -> Config | None:
+    """Wait until the image folder is there; returns the configuration by then, None if the service is to stop."""
     told = None
     while not signals.stop:
         problem = image_dir_problem(config.image_dir)
         if problem is None:
-            return True
+            return config
         if problem != told:
             log.warning("%s; waiting for it", problem)
             told = problem
         signals.wait(FOLDER_WAIT)
-    return False
+        if signals.take_reload():
+            config = _reload(load, config) or config
+    return None
 
 
 def drain(config: Config, *, deadline: float | None = None, progress: Callable[[Progress], None] | None = None) -> int:
@@ -116,15 +137,23 @@ def drain(config: Config, *, deadline: float | None = None, progress: Callable[[
     if problem is not None:
         raise StateError(problem)
     with Signals() as signals:
-        stopping = lambda: signals.stop or time.monotonic() >= ends_at  # noqa: E731
-        with Session(config, wake=signals.wake, stopping=stopping) as session:
-            session.outbox.end_wait()
-            session.hints.everything()
-            session.start_intake()
-            complete = _send_until_done(session, signals, ends_at, progress)
-            if session.has_died():
-                return os.EX_SOFTWARE
-            left = _progress(session).left + session.intake.unsettled
+        try:
+            return _drain(config, signals, ends_at, progress)
+        except OutboxDamagedError:
+            # The session put it aside.
+            return _drain(config, signals, ends_at, progress)
+
+
+def _drain(config: Config, signals: Signals, ends_at: float, progress: Callable[[Progress], None] | None) -> int:
+    stopping = lambda: signals.stop or time.monotonic() >= ends_at  # noqa: E731
+    with Session(config, wake=signals.wake, stopping=stopping) as session:
+        session.outbox.end_wait()
+        session.hints.everything()
+        session.start_intake()
+        complete = _send_until_done(session, signals, ends_at, progress)
+        if session.has_died():
+            return os.EX_SOFTWARE
+        left = _progress(session).left + session.intake.unsettled
     return os.EX_OK if complete and left == 0 else os.EX_TEMPFAIL
 
 
@@ -138,7 +167,9 @@ def _send_until_done(
         wait = session.uploader.step()
         if progress is not None:
             progress(_progress(session))
-        if (trouble := session.trouble()) is not None:
+        if isinstance(trouble := session.trouble(), StateError):
+            raise trouble
+        if trouble is not None:
             raise StateError(str(trouble)) from trouble
         if taken_in and (wait is None or time.monotonic() + wait >= ends_at):
             return True

@@ -13,15 +13,16 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from .exceptions import ConfigError
+from .exceptions import ConfigError, OutboxDamagedError
 from .folders import prepare_state_dir
 from .hints import Hints
 from .ingest import Ingest
 from .intake import Intake
 from .lock import Lock
-from .outbox import open_or_rebuild, outbox_path
+from .outbox import open_or_rebuild, outbox_path, put_aside
 from .retry import LONGEST_WAIT
 from .scan import Scanner
 from .thumbnails import ThumbnailFolder
@@ -40,7 +41,7 @@ TICK: Final = 8.0
 """Seconds between two looks at the parts, the folders and what people asked for: `retry` is noticed within 10."""
 
 STOP_WITHIN: Final = 8.0
-"""Seconds that a worker gets to finish or give up the picture in hand."""
+"""Seconds that the workers get to finish or give up what they have in hand."""
 
 CLOCK_JUMP: Final = 2.0
 """Seconds by which the wall clock must part from the monotonic one to have been set."""
@@ -60,6 +61,7 @@ class Session:
         self._stop = threading.Event()
         self._stopping = stopping
         self._exit = ExitStack()
+        self._end_by = 0.0
         self._workers: list[Worker] = []
         self._watcher: Watcher | None = None
         self._clock_offset = time.time() - time.monotonic()
@@ -73,14 +75,17 @@ class Session:
             self._exit = stack.pop_all()
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        """Stop what runs and close everything, in reverse."""
-        self._exit.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop what runs and close everything, in reverse; an outbox that proved damaged is put aside."""
+        self._exit.__exit__(kind, error, traceback)
 
     def _open(self, stack: ExitStack) -> None:
         config = self._config
         prepare_state_dir(config.state_dir, config.image_dir)
         stack.enter_context(Lock(config.image_dir, config.state_dir))
+        stack.push(self._put_aside_if_damaged)
         # Every path that is kept is relative to this one; a link may point elsewhere next time.
         image_dir = os.path.realpath(config.image_dir)
         self.outbox, aside = open_or_rebuild(outbox_path(config.state_dir), longest_wait=LONGEST_WAIT)
@@ -111,6 +116,11 @@ class Session:
             stopping=self.is_stopping,
         )
         stack.callback(self._close_unless_abandoned, self.uploader.close)
+
+    def _put_aside_if_damaged(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, OutboxDamagedError):
+            aside = put_aside(outbox_path(self._config.state_dir))
+            log.error("%s; it lies in %s now, and the next one is filled from the folder", error, aside)
 
     def _resume(self, image_dir: str) -> None:
         interrupted = self.outbox.recover()
@@ -147,17 +157,24 @@ class Session:
         worker.start()
 
     def _end(self, worker: Worker, wake: threading.Event) -> None:
-        self._stop.set()
+        if not self._stop.is_set():
+            self._stop.set()
+            self._end_by = time.monotonic() + STOP_WITHIN
         wake.set()
-        worker.join(STOP_WITHIN)
+        # Together they get no longer; one that only waited needs but a moment.
+        worker.join(max(0.5, self._end_by - time.monotonic()))
         if worker.is_alive():
             log.warning(
                 "the %s didn't end within %g s: what it was at is begun anew next time", worker.name, STOP_WITHIN
             )
 
     def _close_unless_abandoned(self, close: Callable[[], None]) -> None:
-        if not any(worker.is_alive() for worker in self._workers):
+        if not self.is_abandoned():
             close()
+
+    def is_abandoned(self) -> bool:
+        """Tell, after the end, whether a worker was left behind as it didn't end."""
+        return any(worker.is_alive() for worker in self._workers)
 
     def is_stopping(self) -> bool:
         """Tell whether no further picture should be begun."""

@@ -32,7 +32,7 @@ from .reader import OutboxReader
 from .recording import Known, Recording
 from .sending import REOFFER_AFTER, Sending
 
-__all__ = ["REOFFER_AFTER", "Known", "Outbox", "OutboxReader", "open_or_rebuild", "outbox_path"]
+__all__ = ["REOFFER_AFTER", "Known", "Outbox", "OutboxReader", "open_or_rebuild", "outbox_path", "put_aside"]
 
 
 class Outbox(Recording, Sending):
@@ -52,11 +52,12 @@ def open_or_rebuild(path: str, *, longest_wait: float) -> tuple[Outbox, str | No
     try:
         return Outbox(path, longest_wait=longest_wait), None
     except OutboxDamagedError:
-        aside = _put_aside(path)
+        aside = put_aside(path)
         return Outbox(path, longest_wait=longest_wait), aside
 
 
-def _put_aside(path: str) -> str:
+def put_aside(path: str) -> str:
+    """Rename a damaged outbox, which is kept for whoever wants to know; returns its new path."""
     aside = stamped = f"{path}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
     others = 1
     while os.path.lexists(aside):
