@@ -25,11 +25,11 @@ LAYERS = {
     ),
     "sticky_pi_uploader": (
         ("exceptions", "models"),
-        ("hints", "logs", "notify", "pictures", "retry", "secret", "signals", "thumbnails"),
+        ("breakoff", "hints", "logs", "notify", "pictures", "retry", "secret", "signals", "thumbnails"),
         ("folders", "lock", "scan", "tables", "worker"),
         ("findings", "ingest", "outbox", "watcher"),
-        ("intake", "reports", "uploader"),
-        ("explain",),
+        ("intake", "judgement", "reports"),
+        ("explain", "uploader"),
         ("again",),
         # From here on the configuration is known; what stands above gets plain values.
         ("config_values",),
@@ -37,6 +37,7 @@ LAYERS = {
         ("config_file",),
         ("config_sources",),
         ("config",),
+        ("destinations",),
         ("session",),
         ("service",),
         ("arguments", "check", "demo"),

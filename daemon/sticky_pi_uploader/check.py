@@ -145,12 +145,27 @@ def _credentials(config: Config) -> Iterator[Finding]:
 
 
 def _destination(config: Config) -> Iterator[Finding]:
-    about, store = "destination", config.api.store
-    if store is None:
-        advice = 'set url = "file:///…" to a folder, on another disk if there is one'
-        yield problem(about, f"{config.api.url}: this release sends to file:// only", advice)
-        return
-    there = _nearest(store)
+    return _server(config) if config.api.store is None else _store(config, config.api.store)
+
+
+def _server(config: Config) -> Iterator[Finding]:
+    from sticky_pi_api.exceptions import StickyPiError
+
+    from .destinations import ask_server
+
+    about = "destination"
+    try:
+        ask_server(config)
+    except ConfigError:
+        return  # the finding about credentials says it
+    except StickyPiError as error:
+        yield problem(about, str(error), "see to what it says; pictures are kept, and sent once it works")
+    else:
+        yield ok(about, f"{config.api.url} answers, and accepts the account")
+
+
+def _store(config: Config, store: str) -> Iterator[Finding]:
+    about, there = "destination", _nearest(store)
     if (wrong := _not_writable(there)) is not None:
         yield problem(about, wrong, _RIGHTS)
     elif _device(there) == _device(config.image_dir):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .config_schema import SCHEMA
 from .config_sources import from_environment, from_file, from_flags, take
-from .config_values import Space, is_plain_http_abroad, store_address, store_folder
+from .config_values import Space, is_plain_http_abroad, server_parts, store_address, store_folder
 from .exceptions import ConfigError
 from .folders import is_within
 from .secret import CREDENTIAL, MASK, Secret, read_password_file
@@ -47,6 +47,11 @@ class ApiConfig:
     def store(self) -> str | None:
         """The folder of the embedded store; None where the destination is a server."""
         return store_folder(self.url)
+
+    @property
+    def server(self) -> tuple[str, str, int] | None:
+        """Protocol, host and port of the server; None where the destination is an embedded store."""
+        return server_parts(self.url)
 
     def read_password(self) -> Secret | None:
         """Return the password, None where there is none. Raises ConfigError where its file can't be used."""

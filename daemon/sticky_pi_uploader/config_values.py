@@ -168,6 +168,15 @@ def _server_address(scheme: str, rest: str) -> str:
     return f"{scheme}://{host}" + ("" if port in (None, _DEFAULT_PORTS[scheme]) else f":{port}")
 
 
+def server_parts(url: str) -> tuple[str, str, int] | None:
+    """Return the protocol, host and port of the server at this address; None if it is a store's."""
+    protocol, _, authority = url.partition("://")
+    if protocol not in _DEFAULT_PORTS:
+        return None
+    host, port = _host_and_port(authority)
+    return protocol, host.strip("[]"), port or _DEFAULT_PORTS[protocol]
+
+
 def _host_and_port(authority: str) -> tuple[str, int | None]:
     host, bracket, tail = authority.rpartition("]")
     if not bracket:

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from .destinations import client_opener
 from .exceptions import ConfigError, OutboxDamagedError, StateError
 from .folders import image_dir_problem
 from .models import State
 from .notify import notify
-from .session import Session, client_opener
+from .session import Session
 from .signals import Signals
 
 if TYPE_CHECKING:

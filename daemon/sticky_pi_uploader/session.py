@@ -16,7 +16,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from .exceptions import ConfigError, OutboxDamagedError
+from .destinations import client_opener
+from .exceptions import OutboxDamagedError
 from .folders import prepare_state_dir
 from .hints import Hints
 from .ingest import Ingest
@@ -31,8 +32,6 @@ from .watcher import Watcher
 from .worker import Worker
 
 if TYPE_CHECKING:
-    from sticky_pi_api.client import LocalClient
-
     from .config import Config
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ class Session:
     def __init__(self, config: Config, *, wake: Callable[[], None], stopping: Callable[[], bool]) -> None:
         """Build what needs no disk; `wake` is called when there is something to send, or when a worker died.
 
-        Once `stopping()`, no further picture is begun. Raises ConfigError for a destination that can't be used.
+        Once `stopping()`, no further picture is begun. Raises ConfigError for a server without an account.
         """
         self._config = config
         self._open_client = client_opener(config)
@@ -201,6 +200,7 @@ class Session:
         if abs(offset - self._clock_offset) > CLOCK_JUMP:
             log.info("the clock was set by %+.0f s: every wait is looked at anew", offset - self._clock_offset)
             self._clock_offset = offset
+            self.outbox.end_wait()
             self._to_send.set()
         return TICK if self._watcher is None else min(TICK, self._watcher.tick())
 
@@ -213,26 +213,6 @@ class Session:
     def _something_to_send(self) -> None:
         self._to_send.set()
         self._wake()
-
-
-def client_opener(config: Config) -> Callable[[], LocalClient]:
-    """Return what opens the client of the configured destination. Raises ConfigError where this release has none."""
-    folder = config.api.store
-    if folder is None:
-        raise ConfigError(
-            [f"[api] url: {config.api.url}: this release sends to a folder only: file:///folder, or leave it out"]
-        )
-
-    def open_store() -> LocalClient:
-        from sticky_pi_api.client import LocalClient
-        from sticky_pi_api.exceptions import StoreError
-
-        # Only the folder itself is made: above an unmounted disk, a whole path would fill another one.
-        if not os.path.isdir(os.path.dirname(folder)):
-            raise StoreError(f"{os.path.dirname(folder)} isn't there: is the disk of the store mounted?")
-        return LocalClient(folder)
-
-    return open_store
 
 
 def _identity(path: str) -> tuple[int, int] | None:

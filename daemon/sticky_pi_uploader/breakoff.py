@@ -1,0 +1,34 @@
+"""Breaks off what takes too long once the daemon is to stop: an upload may go on for minutes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+GRACE: Final = 3.0
+"""Seconds that the pictures in hand get to be finished."""
+
+_GLANCE: Final = 0.25
+
+
+@contextmanager
+def breaking_off(action: Callable[[], None], stopping: Callable[[], bool]) -> Iterator[None]:
+    """Call `action`, from another thread, if the block still runs `GRACE` seconds after `stopping()` became true."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_GLANCE):
+            if stopping():
+                if not over.wait(GRACE):
+                    action()
+                return
+
+    watcher = threading.Thread(target=watch, name="break-off", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()

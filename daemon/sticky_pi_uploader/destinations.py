@@ -1,0 +1,72 @@
+"""Picks the client of the configured destination: the embedded store's, or a server's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from sticky_pi_api.client import LocalClient, RemoteClient
+
+    from .config import Config
+    from .secret import Secret
+
+
+def client_opener(config: Config) -> Callable[[], LocalClient | RemoteClient]:
+    """Return what opens the client, which raises StickyPiError where that fails for the time being.
+
+    Raises ConfigError where the configuration is to blame: a server without an account.
+    """
+    if config.api.store is not None:
+        return partial(_open_store, config.api.store)
+    username, password = _account(config)
+
+    def open_server() -> RemoteClient:
+        from sticky_pi_api.client import RemoteClient
+
+        return RemoteClient(config.state_dir, **_server(config), username=username, password=password.reveal())
+
+    return open_server
+
+
+def ask_server(config: Config) -> None:
+    """Log in to the configured server and ask it for a picture that no trap took; nothing is stored on either side.
+
+    Raises StickyPiError where that fails, and ConfigError where the account isn't configured.
+    """
+    from sticky_pi_api.remote import RemoteAPI
+
+    username, password = _account(config)
+    with RemoteAPI(**_server(config), username=username, password=password.reveal()) as api:
+        api.get_images([{"device": "00000000", "datetime": "2020-01-01_00-00-00"}])
+
+
+def _account(config: Config) -> tuple[str, Secret]:
+    username, password = config.api.username, config.api.read_password()
+    missing = [key for key, value in {"username": username, "password_file": password}.items() if value is None]
+    if username is None or password is None:
+        raise ConfigError([f"[api] {key}: not set, and {config.api.url} wants an account" for key in missing])
+    return username, password
+
+
+def _server(config: Config) -> dict[str, Any]:
+    api = config.api
+    assert api.server is not None  # noqa: S101 - it is no store
+    protocol, host, port = api.server
+    options = {"ca_file": api.ca_file, "max_rate": api.max_rate, "parallel": api.parallel}
+    given = {name: value for name, value in options.items() if value is not None}
+    return {"protocol": protocol, "host": host, "port": port, **given}
+
+
+def _open_store(folder: str) -> LocalClient:
+    from sticky_pi_api.client import LocalClient
+    from sticky_pi_api.exceptions import StoreError
+
+    # Only the folder itself is made: above an unmounted disk, a whole path would fill another one.
+    if not os.path.isdir(os.path.dirname(folder)):
+        raise StoreError(f"{os.path.dirname(folder)} isn't there: is the disk of the store mounted?")
+    return LocalClient(folder)
