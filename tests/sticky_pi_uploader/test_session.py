@@ -1,0 +1,294 @@
+import gc
+import logging
+import os
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+from sticky_pi_api.client import LocalClient
+from sticky_pi_api.exceptions import StoreError
+from sticky_pi_uploader import config as config_module
+from sticky_pi_uploader.exceptions import ConfigError, LockedError, StateError
+from sticky_pi_uploader.models import Destination, DestinationState, State
+from sticky_pi_uploader.outbox import Outbox, outbox_path
+from sticky_pi_uploader.session import TICK, Session, client_opener
+
+PATIENCE = 15.0
+
+
+def eventually(condition):
+    """Wait until `condition()` is true, and return what it gave."""
+    deadline = time.monotonic() + PATIENCE
+    while not (result := condition()):
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+    return result
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def configure(images):
+    def configure(**flags):
+        flags = {"image_dir": str(images), **{name.replace("__", "."): str(value) for name, value in flags.items()}}
+        return config_module.load(flags, {}, default_file="/nonexistent")
+
+    return configure
+
+
+@pytest.fixture
+def config(configure):
+    return configure()
+
+
+@contextmanager
+def opened(config, *, wake=lambda: None, stopping=lambda: False):
+    with Session(config, wake=wake, stopping=stopping) as session:
+        yield session
+
+
+def uploaded(session):
+    return session.outbox.counts()[State.UPLOADED]
+
+
+# --- from start to end -------------------------------------------------------------------------------------------
+
+
+def test_until_it_is_started_nothing_runs_and_nothing_is_sent(config, make_trap_picture, images):
+    make_trap_picture(images)
+    before = threading.active_count()
+    with opened(config) as session:
+        assert threading.active_count() == before
+        assert session.outbox.counts()[State.PENDING] == 0
+
+
+def test_started_it_sends_what_is_there_and_what_comes_and_leaves_no_thread(config, make_trap_picture, images):
+    before = set(threading.enumerate())
+    make_trap_picture(images)
+    with opened(config) as session:
+        session.start()
+        eventually(lambda: uploaded(session) == 1)
+        make_trap_picture(images / "1b74105a" / "2020-07-05")
+        eventually(lambda: uploaded(session) == 2)
+        assert not session.has_died()
+        assert session.trouble() is None
+    assert set(threading.enumerate()) == before
+    assert not session.is_abandoned()
+
+
+def test_the_state_and_the_store_inside_the_image_folder_are_no_pictures(config, make_trap_picture, images):
+    make_trap_picture(images)
+    with opened(config) as session:
+        session.start()
+        eventually(lambda: uploaded(session) == 1)
+        session.hints.everything()
+        eventually(lambda: session.intake.idle and not session.hints)
+        assert [picture.path for picture in session.outbox.pictures()] == [
+            "1b74105a.2020-07-05_10-07-16.jpg",
+        ]
+    assert len(list(images.rglob("*.jpg"))) == 2
+
+
+def test_a_visible_store_inside_the_image_folder_is_ignored_too(configure, make_trap_picture, images):
+    make_trap_picture(images)
+    with opened(configure(api__url=(images / "store").as_uri())) as session:
+        session.start()
+        eventually(lambda: uploaded(session) == 1)
+        session.hints.everything()
+        eventually(lambda: session.intake.idle and not session.hints)
+        assert len(list(session.outbox.pictures())) == 1
+
+
+def test_twenty_sessions_leave_no_thread_no_descriptor_and_no_memory_behind(config, make_trap_picture, images):
+    def run_one():
+        make_trap_picture(images)
+        with opened(config) as session:
+            session.start()
+            eventually(lambda: session.outbox.counts()[State.PENDING] == 0 and uploaded(session) == len(made))
+
+    made = []
+    for _ in range(5):
+        made.append(1)
+        run_one()
+    threads, descriptors, memory = threading.active_count(), len(os.listdir("/proc/self/fd")), resident()
+    for _ in range(20):
+        made.append(1)
+        run_one()
+    assert threading.active_count() == threads
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert resident() - memory < 5_000_000
+
+
+def resident():
+    """Return the bytes that this process holds in memory."""
+    gc.collect()
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_what_was_being_sent_when_the_last_run_broke_off_is_asked_for_again(config, make_trap_picture, images, caplog):
+    caplog.set_level(logging.INFO)
+    make_trap_picture(images)
+    with opened(config) as session:
+        session.hints.everything()
+        session.start_intake()
+        eventually(lambda: session.outbox.claim(1))
+    with opened(config) as session:
+        assert session.outbox.counts()[State.PENDING] == 1
+    assert "1 pictures were being sent when the last run ended: they are asked for again" in caplog.messages
+
+
+def test_with_another_destination_what_is_still_here_is_due_again(configure, make_trap_picture, images, tmp_path):
+    kept, gone = make_trap_picture(images), make_trap_picture(images)
+    with opened(configure()) as session:
+        session.start()
+        eventually(lambda: uploaded(session) == 2)
+    gone.unlink()
+    with opened(configure(api__url=(tmp_path / "other").as_uri())) as session:
+        assert (session.outbox.at(kept.name).state, session.outbox.at(gone.name).state) == ("pending", "uploaded")
+        session.start()
+        eventually(lambda: uploaded(session) == 2)
+    with LocalClient(str(tmp_path / "other")) as client:
+        assert len(client.get_images([{"device": "1b74105a", "datetime": "2020-07-05_10-07-16"}])) == 1
+
+
+def test_what_can_be_reached_by_two_paths_is_one_folder(configure, make_trap_picture, images, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(images)
+    make_trap_picture(images)
+    with opened(configure()) as session:
+        session.start()
+        eventually(lambda: uploaded(session) == 1)
+    with opened(configure(image_dir=link, state_dir=images / ".sticky-pi-uploader")) as session:
+        session.start()
+        eventually(lambda: session.intake.idle)
+        assert session.outbox.counts()[State.UPLOADED] == 1
+        assert session.intake.seen == 0
+
+
+# --- what keeps it from starting ---------------------------------------------------------------------------------
+
+
+def test_two_sessions_do_not_share_a_folder_and_the_second_leaves_the_first_in_peace(config):
+    with opened(config) as session:
+        with pytest.raises(LockedError), opened(config):
+            pass
+        assert session.outbox.counts()[State.PENDING] == 0
+    with opened(config):
+        pass
+
+
+def test_a_state_folder_that_cannot_be_made_is_a_state_error_and_leaves_nothing_open(configure, tmp_path):
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(StateError, match="can't be made"), opened(configure(state_dir=tmp_path / "no" / "state")):
+        pass
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_an_outbox_that_cannot_be_opened_gives_back_the_locks(configure, tmp_path):
+    config = configure(state_dir=tmp_path / "state")
+    (tmp_path / "state" / "outbox.db").mkdir(parents=True)
+    for _ in range(2):
+        with pytest.raises(StateError, match="can't be used"), opened(config):
+            pass
+
+
+def test_a_destination_that_this_release_cannot_reach_is_a_configuration_error(configure):
+    with pytest.raises(ConfigError, match="this release sends to a folder only"):
+        Session(configure(api__url="https://example.org"), wake=lambda: None, stopping=lambda: False)
+
+
+def test_a_store_is_made_only_where_the_folder_above_it_is(configure, tmp_path):
+    open_store = client_opener(configure(api__url=(tmp_path / "usb" / "store").as_uri()))
+    with pytest.raises(StoreError, match=f"{tmp_path}/usb isn't there: is the disk of the store mounted"):
+        open_store()
+    assert not (tmp_path / "usb").exists()
+    (tmp_path / "usb").mkdir()
+    with open_store() as client:
+        assert client.local_dir == str(tmp_path / "usb" / "store")
+
+
+# --- what is noticed while it runs -------------------------------------------------------------------------------
+
+
+def test_a_replaced_image_folder_or_outbox_is_noticed(config, images, tmp_path):
+    with opened(config) as session:
+        assert not session.is_displaced()
+        os.rename(outbox_path(config.state_dir), tmp_path / "aside.db")
+        assert session.is_displaced()
+        os.rename(tmp_path / "aside.db", outbox_path(config.state_dir))
+        assert not session.is_displaced()
+        os.rename(images, tmp_path / "old")
+        assert session.is_displaced()
+        images.mkdir()
+        assert session.is_displaced()
+        images.rmdir()
+        os.rename(tmp_path / "old", images)
+        assert not session.is_displaced()
+
+
+def test_what_another_process_asks_for_wakes_the_intake_and_the_uploader(configure, make_trap_picture, images):
+    config = configure(api__url=(images / "usb" / "store").as_uri())
+    make_trap_picture(images)
+    with opened(config) as session:
+        session.start()
+        eventually(lambda: session.outbox.destination(config.api.url).state is DestinationState.UNREACHABLE)
+        far = Destination(config.api.url, DestinationState.UNREACHABLE, "", time.time() + 1700, 9)
+        session.outbox.set_destination(far)
+        (images / "usb").mkdir()
+        with Outbox(outbox_path(config.state_dir), longest_wait=1800) as another:
+            another.end_wait()
+        assert session.tick() <= TICK
+        eventually(lambda: uploaded(session) == 1)
+
+
+def test_a_tick_comes_soon_enough_for_what_people_ask(config):
+    with opened(config) as session:
+        assert session.tick() == TICK < 10
+        session.start()
+        assert 0 <= session.tick() <= TICK
+
+
+def test_a_worker_that_died_is_noticed_and_its_end_told(config, make_trap_picture, images, caplog):
+    woken = threading.Event()
+    with opened(config, wake=woken.set) as session:
+        session.outbox._connection.execute(
+            "CREATE TRIGGER bug BEFORE INSERT ON pictures BEGIN SELECT RAISE(ABORT, 'a bug'); END"
+        )
+        make_trap_picture(images)
+        session.start()
+        eventually(session.has_died)
+        assert woken.wait(PATIENCE)
+    assert "the intake died" in caplog.messages
+
+
+def test_trouble_of_a_worker_is_to_be_had(config, make_trap_picture, images):
+    with opened(config) as session:
+        (images / ".sticky-pi-uploader" / "thumbnails").write_bytes(b"in the way")
+        make_trap_picture(images)
+        session.start()
+        assert isinstance(eventually(session.trouble), OSError)
+        assert not session.has_died()
+
+
+def test_once_it_is_to_stop_no_further_picture_is_begun(config, make_trap_picture, images):
+    for _ in range(5):
+        make_trap_picture(images)
+    asked = []
+
+    def stopping():
+        asked.append(1)
+        return len(asked) > 3
+
+    with opened(config, stopping=stopping) as session:
+        session.hints.everything()
+        session.start_intake()
+        eventually(lambda: session.intake.idle)
+        assert session.is_stopping()
+        assert session.intake.recorded == 3
