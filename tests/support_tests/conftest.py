@@ -1,17 +1,11 @@
 """What the tests of the test support are made of: a server, pictures, and requests written by hand."""
 
 import hashlib
-import sys
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 import requests
 from sticky_pi_uploader.pictures import picture_bytes
-
-SUPPORT = str(Path(__file__).parents[1] / "support")
-if SUPPORT not in sys.path:
-    sys.path.insert(0, SUPPORT)
 
 DEVICE = "1b74105a"
 
