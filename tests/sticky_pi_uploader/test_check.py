@@ -4,6 +4,7 @@ import subprocess
 import time
 
 import pytest
+from api_server import ApiServer
 from sticky_pi_uploader import check, findings
 from sticky_pi_uploader.config import load
 from sticky_pi_uploader.folders import file_system_type
@@ -96,10 +97,24 @@ def test_an_account_is_needed_by_servers_only(look):
     assert "hunter2" not in str(found)
 
 
-def test_a_server_is_a_destination_of_later_releases(look):
-    found = look({"api.url": "https://pi.example.org"})
-    assert found["destination"].level == "problem"
-    assert "file:// only" in found["destination"].what
+def test_a_server_that_accepts_the_account_is_a_destination(tmp_path, look):
+    with ApiServer(tmp_path / "server") as server:
+        flags = {"api.url": server.url, "api.username": "trap"}
+        found = look(flags, {"SPI_API_PASSWORD": "pollen"})["destination"]
+        assert (found.level, found.what) == ("ok", f"{server.url} answers, and accepts the account")
+        wrong = look(flags, {"SPI_API_PASSWORD": "nectar"})["destination"]
+        assert wrong.level == "problem"
+        assert "doesn't accept the account 'trap'" in wrong.what
+        assert "nectar" not in wrong.what
+    away = look(flags, {"SPI_API_PASSWORD": "pollen"})["destination"]
+    assert away.level == "problem"
+    assert server.url in away.what
+
+
+def test_a_server_without_an_account_is_one_problem_and_is_not_asked(look):
+    found = look({"api.url": "https://nowhere.invalid"})
+    assert found["credentials"].what == "[api] username and password_file not set"
+    assert "destination" not in found
 
 
 def test_a_store_on_the_same_disk_is_warned_about(trap, look, small_disk):
