@@ -452,10 +452,10 @@ def test_a_new_configuration_is_taken_at_sighup(trap, start):
     ("text", "problem"),
     [
         ("scan_interval = 'often'", "scan_interval"),
-        ('[api]\nurl = "https://example.org"', "this release sends to a folder only"),
+        ('[api]\nurl = "https://example.org"', "wants an account"),
         ("[[", "config.toml"),
     ],
-    ids=["wrong", "no client for it", "no toml"],
+    ids=["wrong", "no account", "no toml"],
 )
 def test_a_configuration_that_cannot_be_used_is_said_and_the_old_one_stays(trap, start, text, problem):
     with configured(trap, start) as (daemon, reload):
