@@ -34,6 +34,9 @@ SETTLING: Final = 1.0
 """Seconds after a new folder was seen until the watch is laid anew: pictures in it may have been missed, and a folder
 that was moved in isn't watched by every version of watchdog."""
 
+GOING: Final = 1.0
+"""Seconds in which a watching thread ends by itself after its folder is gone."""
+
 SHORTAGES: Final = 3
 """Counts in a row that have to find a folder unwatched before that is believed."""
 
@@ -107,10 +110,8 @@ class Watcher:
         """Say why events may have been missed."""
         if self._watch is None:
             return "it isn't watched"
-        if not self._watch.is_alive():
-            return "a watching thread died"
-        if self._watch.has_complained():
-            return "watchdog says that events were lost"
+        if (doubt := self._watch.doubt()) is not None:
+            return doubt
         if self._handler.events >= _queue_limit() // 4:
             return "so many events at once that the kernel's queue may have overflowed"
         if self._handler.has_settled():
@@ -212,8 +213,9 @@ class _Watch:
         from watchdog.observers.inotify import InotifyObserver
         from watchdog.utils import BaseThread
 
-        # Older versions leave a file open where the folder isn't there.
-        os.stat(folder)
+        self._folder = folder
+        # Before all else: older versions leave a file open where the folder isn't there.
+        self._identity = os.stat(folder)
         # A folder that is seen twice, or can't be read, is none of the trap's owner's business.
         warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         before = set(threading.enumerate())
@@ -229,19 +231,33 @@ class _Watch:
         self._complaints = _Complaints()
         logging.getLogger("watchdog").addHandler(self._complaints)
 
-    def is_alive(self) -> bool:
-        """Tell whether all of its threads run."""
-        return all(thread.is_alive() for thread in self._threads)
-
-    def has_complained(self) -> bool:
-        """Tell whether one of its threads logged a warning, as newer versions do when the kernel's queue overflowed."""
-        return not self._complaints.threads.isdisjoint(thread.ident for thread in self._threads)
+    def doubt(self) -> str | None:
+        """Say why it may have missed events."""
+        if not all(thread.is_alive() for thread in self._threads):
+            return "a watching thread died"
+        if not self._is_in_place():
+            return "the folder is gone, or another one is in its place"
+        if not self._complaints.threads.isdisjoint(thread.ident for thread in self._threads):
+            # Newer versions tell when the kernel's queue overflowed, and then drop what they had queued themselves.
+            return "watchdog warned of something"
+        return None
 
     def end(self) -> None:
         """End its threads."""
+        if self.doubt() is not None:
+            # Some are about to end by themselves, as their folder is gone. Stopped meanwhile, older versions would
+            # close a file twice: by then perhaps another one with the same number.
+            for emitter in list(self._observer.emitters):
+                emitter.join(GOING)
         self._observer.stop()
         self._observer.join()
         logging.getLogger("watchdog").removeHandler(self._complaints)
+
+    def _is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self._folder), self._identity)
+        except OSError:
+            return False
 
 
 class _Complaints(logging.Handler):

@@ -317,14 +317,28 @@ def test_an_emitter_that_ended_as_the_folder_was_deleted_is_replaced_at_the_next
         assert watched_anew(trap)
 
 
-def test_an_image_dir_that_was_replaced_is_watched_anew(tmp_path, image_dir):
+def test_an_image_dir_that_is_deleted_and_made_again_time_after_time_is_watched_each_time(image_dir):
+    with Trap(image_dir) as trap:
+        for number in range(50):
+            shutil.rmtree(image_dir)
+            image_dir.mkdir()
+            trap.scans = 0
+            # At once, while the old watch's threads are about to end.
+            trap.wait(lambda: trap.watcher.tick() == 600 and trap.scans)
+            trap.put(f"{number}.jpg")
+            trap.wait_for(f"{number}.jpg")
+
+
+def test_an_image_dir_in_whose_place_there_is_another_one_is_watched_anew(tmp_path, image_dir):
     with Trap(image_dir) as trap:
         os.rename(image_dir, tmp_path / "aside")
         image_dir.mkdir()
-        os.rmdir(tmp_path / "aside")
-        trap.wait(lambda: trap.watcher.tick() == 600 and trap.scans)
-        trap.put(NAME)
-        trap.wait_for(NAME)
+        assert watched_anew(trap)
+        trap.files.clear()
+        (tmp_path / "aside" / "aside.jpg").touch()
+        trap.put("end.jpg")
+        trap.wait_for("end.jpg")
+        assert trap.files == {"end.jpg"}
 
 
 def test_a_tick_on_a_vanished_image_dir_raises_nothing_leaks_nothing_and_goes_on_when_it_is_back(image_dir, caplog):
