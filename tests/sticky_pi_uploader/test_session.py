@@ -199,8 +199,8 @@ def test_an_outbox_that_cannot_be_opened_gives_back_the_locks(configure, tmp_pat
             pass
 
 
-def test_a_destination_that_this_release_cannot_reach_is_a_configuration_error(configure):
-    with pytest.raises(ConfigError, match="this release sends to a folder only"):
+def test_a_server_without_an_account_is_a_configuration_error(configure):
+    with pytest.raises(ConfigError, match="wants an account"):
         Session(configure(api__url="https://example.org"), wake=lambda: None, stopping=lambda: False)
 
 
