@@ -115,6 +115,11 @@ class Guard:
             if self.broken:
                 _cut(handle)
 
+    def check(self) -> None:
+        """Raise ConnectionAbortedError where the request was broken off."""
+        if self.broken:
+            raise ConnectionAbortedError
+
     def break_off(self) -> None:
         """End the request now."""
         with self._lock:
@@ -187,6 +192,8 @@ def connect(guard: Guard, host: str, port: int, seconds: float) -> socket.socket
             sock.settimeout(max(share, 0.001))
             sock.connect(address)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # What was broken off before it was connected had nothing to be cut.
+            guard.check()
         except OSError as error:
             failure = error
             sock.close()

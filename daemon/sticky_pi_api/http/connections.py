@@ -5,6 +5,7 @@ Certificates are always verified, by one TLS context that is kept: loading them 
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import threading
@@ -50,12 +51,15 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
 class _Connection(HTTPConnection):
     """A connection that tells the guard of the request in hand what it does."""
 
-    _uses = 0
+    _raw: socket.socket | None = None
+    kept = False
+    """whether it was used before"""
     used_at = 0.0
 
     def _new_conn(self) -> socket.socket:
-        self._uses = 0
-        return connect(current.guard, self._dns_host, self.port or 80, float(self.timeout or IDLE))
+        self.kept = False
+        self._raw = connect(current.guard, self._dns_host, self.port or 80, float(self.timeout or IDLE))
+        return self._raw
 
     def connect(self) -> None:
         """Connect, and keep what goes wrong with it."""
@@ -63,14 +67,16 @@ class _Connection(HTTPConnection):
             super().connect()
         except Exception as error:
             current.guard.cause = error
+            if self._raw is not None and self._raw.fileno() >= 0:
+                # A proxy's refusal keeps it open otherwise, until somebody collects garbage.
+                os.close(self._raw.detach())
             raise
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         """Begin a request."""
-        if self._uses and self.sock is not None:
+        if self.kept and self.sock is not None:
             current.guard.reused = True
             current.guard.watch(getattr(self.sock, "socket", self.sock))
-        self._uses += 1
         super().request(*args, **kwargs)
 
     def send(self, data: Any) -> None:
@@ -98,6 +104,7 @@ class _Pool(HTTPConnectionPool):
 
     def _put_conn(self, conn: Any) -> None:
         if conn is not None:
+            conn.kept = True
             conn.used_at = time.monotonic()
         super()._put_conn(conn)
 

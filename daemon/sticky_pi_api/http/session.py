@@ -121,9 +121,8 @@ class Http:
             raise requests.exceptions.InvalidProxyURL("SOCKS proxies aren't supported")
         with self._adapter.send(request, stream=True, timeout=timeout, proxies=proxies) as response:
             content = self._read(response)
-        if current.guard.broken:
-            # What was read may end where it was cut off.
-            raise ConnectionAbortedError
+        # What was read may end where it was cut off.
+        current.guard.check()
         return Answer(response.status_code, response.headers, content)
 
     def _read(self, response: requests.Response) -> bytes:
