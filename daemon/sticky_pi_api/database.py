@@ -105,7 +105,7 @@ class ImagesDatabase:
         return self._query(
             "SELECT * FROM images WHERE device LIKE ? AND datetime >= ? AND datetime < ? ORDER BY device, datetime",
             device_pattern,
-            *(_to_text(_next_second(when)) for when in (start, end)),
+            *(_to_text(next_second(when)) for when in (start, end)),
         )
 
     @contextmanager
@@ -135,8 +135,8 @@ def _to_text(when: datetime) -> str:
     return f"{when.isoformat()}Z"
 
 
-def _next_second(when: datetime) -> datetime:
-    """Round up: rows are of whole seconds, and their text sorts only among its like."""
+def next_second(when: datetime) -> datetime:
+    """Round a bound of a series up: rows are of whole seconds, and their text sorts only among its like."""
     return when.replace(microsecond=0) + timedelta(seconds=1) if when.microsecond else when
 
 

@@ -7,11 +7,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from sticky_pi_api.answers import WrongShapeError, read_rows, read_token
-from sticky_pi_api.database import Key
+from sticky_pi_api.database import Key, next_second
 from sticky_pi_api.deadline import Scope
 from sticky_pi_api.exceptions import (
     NotAnAPIError,
@@ -97,11 +98,11 @@ class RemoteAPI(BaseAPISpec):
     def get_image_series(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
         """Return the rows of the images that devices took in a time, as BaseAPISpec says."""
         path = f"/get_image_series/{_written(what)}"
-        asked = [
-            {"device": device, "start_datetime": datetime_to_string(start), "end_datetime": datetime_to_string(end)}
-            for device, start, end in series_of(info)
-        ]
-        return self._ask(path, asked, seconds=_SERIES_TIME) if asked else []
+        rows = []
+        for device, start, end in series_of(info):
+            period = {"start_datetime": _from_second(start), "end_datetime": _from_second(end)}
+            rows += sorted(self._ask(path, [{"device": device, **period}], seconds=_SERIES_TIME), key=key_of)
+        return rows
 
     def _put_new_images(self, files: Iterable[FileOrPath | ImageParser]) -> list[Row]:
         # The server is asked all the same: what it holds is overwritten by an upload that it refuses.
@@ -235,3 +236,7 @@ def _address(protocol: str, host: str, port: int) -> str:
 
 def _written(what: str) -> str:
     return checked_what(what).replace("_", "-")
+
+
+def _from_second(when: datetime) -> str:
+    return datetime_to_string(next_second(when))
