@@ -1,13 +1,19 @@
-"""What the client library's tests are made of: hostile pictures, made byte by byte."""
+"""What the client library's tests are made of: hostile pictures, made byte by byte, and servers to send to."""
 
 import io
 import struct
+import sys
 from datetime import datetime
+from pathlib import Path
 
 import piexif
 import pytest
 from PIL import Image
 from sticky_pi_uploader.pictures import picture_bytes
+
+SUPPORT = str(Path(__file__).parents[1] / "support")
+if SUPPORT not in sys.path:
+    sys.path.insert(0, SUPPORT)
 
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC, as in the file names
 NAME = "1b74105a.2020-07-05_10-07-16.jpg"
@@ -65,3 +71,79 @@ def directory():
         return head + b"".join(struct.pack(">HHLL", *entry) for entry in entries) + struct.pack(">L", following) + more
 
     return make
+
+
+@pytest.fixture(scope="session")
+def standing_servers(tmp_path_factory):
+    """A reference server of each generation."""
+    from api_server import ApiServer
+
+    folder = tmp_path_factory.mktemp("servers")
+    with ApiServer(folder / "2021", generation=2021) as old, ApiServer(folder / "2023", generation=2023) as new:
+        yield {2021: old, 2023: new}
+
+
+@pytest.fixture
+def server(standing_servers):
+    """The server of 2023, as new."""
+    standing_servers[2023].reset()
+    return standing_servers[2023]
+
+
+@pytest.fixture(scope="session")
+def standing_proxy(standing_servers):
+    """A proxy before the server of 2023."""
+    from fault_proxy import FaultProxy
+
+    with FaultProxy(standing_servers[2023].port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxy(standing_proxy):
+    """The proxy, as new."""
+    standing_proxy.reset()
+    return standing_proxy
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    """A certificate authority of the tests' own."""
+    from certificates import Authority
+
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def remote(tmp_path):
+    """Open clients of the server on a port of this machine; all are closed at the end."""
+    from sticky_pi_api.client import RemoteClient
+
+    opened = []
+
+    def open_client(port, **options):
+        account = {"username": "trap", "password": "pollen", "protocol": "http", "host": "127.0.0.1"}
+        opened.append(RemoteClient(tmp_path / "client", port=port, **{**account, **options}))
+        return opened[-1]
+
+    yield open_client
+    for client in opened:
+        client.close()
+
+
+class Clock:
+    """A monotonic clock that a test moves; sleeping moves it too."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock():
+    return Clock()

@@ -5,9 +5,10 @@ import os
 import threading
 import warnings
 from datetime import datetime, timedelta
+from urllib.request import urlopen
 
 import pytest
-from sticky_pi_api.client import LocalClient
+from sticky_pi_api.client import LocalClient, RemoteClient
 from sticky_pi_api.exceptions import (
     ConflictError,
     ConflictWarning,
@@ -27,18 +28,36 @@ NAME = "1b74105a.2020-07-05_10-07-16.jpg"
 EVER = {"start_datetime": "2019-11-01_00-00-00", "end_datetime": "2100-01-01_00-00-00"}
 
 
-@pytest.fixture(params=[LocalClient])
-def client(request, tmp_path):
-    with request.param(str(tmp_path / "client"), n_threads=3) as client:
+@pytest.fixture(params=["local", 2021, 2023])
+def kind(request):
+    """The embedded store, or the generation of a server."""
+    return request.param
+
+
+@pytest.fixture
+def open_client(kind, standing_servers, tmp_path):
+    """Open a client; a server's sends one picture at a time, so that the order is known."""
+    if kind == "local":
+        return lambda **options: LocalClient(str(tmp_path / "client"), **options)
+    server = standing_servers[kind]
+    server.reset()
+    return lambda **options: RemoteClient(
+        str(tmp_path / "client"), server.host, "trap", "pollen", "http", server.port, parallel=1, **options
+    )
+
+
+@pytest.fixture
+def client(open_client):
+    with open_client(n_threads=3) as client:
         yield client
 
 
 @pytest.fixture
-def fetch():
+def fetch(kind):
     """Get what a row's url leads to."""
 
     def fetch(url):
-        with open(url, "rb") as file:
+        with open(url, "rb") if kind == "local" else urlopen(url) as file:
             return file.read()
 
     return fetch
@@ -60,21 +79,31 @@ def stored_now(client, what="metadata"):
     return client.get_image_series([{"device": "%", **EVER}], what)
 
 
+def without_id(row):
+    """Leave out what no server says of a picture that it has just got."""
+    return {name: value for name, value in row.items() if name != "id"}
+
+
 def test_a_new_picture_is_stored_and_its_metadata_come_back(client, make_trap_picture):
     path = make_trap_picture()
     (row,) = client.put_images([str(path)])
-    assert row.items() >= ImageParser(path).items()
+    # The server of 2023 has no columns for what only pictures of 2020 say.
+    assert row.items() >= {name: value for name, value in ImageParser(path).items() if name in row}.items()
+    assert row.keys() >= {"device", "datetime", "md5", "width", "height", "lng", "lat", "alt", "temp", "hum"}
     assert row["url"] == ""
     assert row["datetime"] == TAKEN
     assert row["datetime_created"].tzinfo is None
-    assert client.get_images([KEY]) == [row]
+    (found,) = client.get_images([KEY])
+    assert without_id(found) == without_id(row)
 
 
-def test_a_2022_picture_has_its_fields_and_none_where_it_has_none(client, make_trap_picture):
+def test_a_2022_picture_has_its_fields_and_none_where_it_has_none(kind, client, make_trap_picture):
+    if kind == 2021:
+        pytest.skip("the server of 2021 refuses pictures of 2022")
     path = make_trap_picture(generation=2022)
     (row,) = client.put_images([path])
     assert row.items() >= ImageParser(path).items()
-    assert (row["but"], row["bat"], row["no_flash_iso"]) == (True, 72, None)
+    assert (row["but"], row["bat"], row.get("no_flash_iso")) == (True, 72, None)
 
 
 def test_the_same_list_twice_stores_nothing_the_second_time(client, make_trap_picture):
@@ -116,7 +145,8 @@ def test_a_conflict_says_what_is_held(client, outcomes, make_trap_picture, tmp_p
     other = make_trap_picture(tmp_path / "other", when=TAKEN, seed=9)
     for item in (other, ImageParser(other)):
         (outcome,) = outcomes([item])
-        assert (outcome.outcome, outcome.row, outcome.file) == (Outcome.CONFLICT, row, str(other))
+        assert (outcome.outcome, outcome.file) == (Outcome.CONFLICT, str(other))
+        assert without_id(outcome.row) == without_id(row)
         assert isinstance(outcome.error, ConflictError)
         assert outcome.error.held_md5 == row["md5"]
 
@@ -132,7 +162,8 @@ def test_devices_are_compared_without_case(client, outcomes, make_trap_picture, 
     upper = make_trap_picture(tmp_path / "upper", "1B74105A", TAKEN)
     (row,) = client.put_images([upper])
     assert row["device"] == "1B74105A"
-    assert client.get_images([KEY, {**KEY, "device": "1B74105a"}]) == [row]
+    (found,) = client.get_images([KEY, {**KEY, "device": "1B74105a"}])
+    assert without_id(found) == without_id(row)
     lower = upper.with_name(NAME)
     lower.write_bytes(upper.read_bytes())
     assert [one.outcome for one in outcomes([lower])] == [Outcome.HELD]
@@ -216,13 +247,14 @@ def test_what_the_callback_raises_ends_the_call_and_leaves_the_rest_alone(client
     assert len(client.put_images(files)) == 6
 
 
-def test_pictures_that_were_parsed_before_are_not_parsed_again(client, outcomes, make_trap_picture, fetch):
+def test_pictures_that_were_parsed_before_are_not_parsed_again(kind, client, outcomes, make_trap_picture, fetch):
     path = make_trap_picture()
     parsed = ImageParser(path)
     restored = ImageParser.restore(path, parsed, b"large thumbnail", b"small thumbnail")
     (outcome,) = outcomes([restored])
     assert (outcome.outcome, outcome.file) == (Outcome.STORED, str(path))
-    assert fetch(client.get_images([KEY], "thumbnail")[0]["url"]) == b"large thumbnail"
+    if kind == "local":  # servers make their own
+        assert fetch(client.get_images([KEY], "thumbnail")[0]["url"]) == b"large thumbnail"
     path.unlink()
     assert [one.outcome for one in outcomes([restored, parsed])] == [Outcome.HELD] * 2
 
@@ -359,6 +391,6 @@ def test_the_folder_is_made_and_forgetting_the_cache_loses_nothing(client, make_
     assert len(stored_now(client)) == 1
 
 
-def test_a_client_needs_a_thread(tmp_path, client):
+def test_a_client_needs_a_thread(open_client):
     with pytest.raises(ValueError, match="at least 1"):
-        type(client)(tmp_path, n_threads=0)
+        open_client(n_threads=0)
