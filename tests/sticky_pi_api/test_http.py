@@ -1,0 +1,426 @@
+"""Requests to servers that can't be relied on: each ends in time, and in words of our own."""
+
+import contextlib
+import gzip
+import socket
+import threading
+from datetime import timedelta
+
+import pytest
+from fault_proxy import Fault, FaultProxy, Rule
+from sticky_pi_api.deadline import Guard, Scope
+from sticky_pi_api.exceptions import (
+    BrokenOffError,
+    CertificateError,
+    ClockNotSetError,
+    NotAnAPIError,
+    RemoteError,
+    UnreachableError,
+)
+from sticky_pi_api.http import Http, Timeouts
+from sticky_pi_api.types import Blame
+
+QUICK = Timeouts(connect=2.0, read=0.4, whole=1.0)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def http():
+    """Open connections to an address; all are closed at the end."""
+    opened = []
+
+    def open_http(address, **options):
+        opened.append(Http(address, **{"timeouts": QUICK, **options}))
+        return opened[-1]
+
+    yield open_http
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def answering():
+    """Serve connections one after the other on a thread, each with what it gets and says; returns port and requests."""
+    stop = threading.Event()
+    listening, threads = [], []
+
+    def start(*scripts):
+        server = socket.create_server(("127.0.0.1", 0))
+        listening.append(server)
+        requests = []
+
+        def serve():
+            for script in scripts:
+                with contextlib.suppress(OSError):
+                    connection, _ = server.accept()
+                    with connection:
+                        requests.append(first_bytes(connection))
+                        script(connection)
+            stop.wait(10)
+
+        threads.append(threading.Thread(target=serve))
+        threads[-1].start()
+        return server.getsockname()[1], requests
+
+    yield start
+    stop.set()
+    for server in listening:
+        with contextlib.suppress(OSError):
+            server.shutdown(socket.SHUT_RDWR)
+        server.close()
+    for thread in threads:
+        thread.join()
+
+
+def first_bytes(connection):
+    """Read a request's head, and its body where that is short."""
+    received = connection.recv(65536)
+    while b"\r\n\r\n" in received and b"\r\nContent-Length: 2\r\n" in received and not received.endswith(b"\r\n\r\n[]"):
+        received += connection.recv(65536)
+    return received
+
+
+def ask(http, body=b"[]", **more):
+    return http.post("/get_images/metadata", body, auth=("user", "pass"), content_type="application/json", **more)
+
+
+def says(content, status="200 OK", *headers):
+    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(content)}", *headers]
+    return lambda connection: connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + content)
+
+
+def always(kind, **details):
+    return (Rule((Fault(kind, **details),)),)
+
+
+def test_an_answer_is_returned_whatever_it_says(http, server):
+    answer = ask(http(server.url))
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"].startswith("Basic")
+    assert answer.body == b"Unauthorized Access"
+
+
+def test_connections_are_kept(http, server):
+    one = http(server.url)
+    for _ in range(5):
+        ask(one)
+    assert len({entry.connection for entry in server.requests()}) == 1
+
+
+def test_a_kept_connection_that_the_server_has_closed_is_opened_again(http, server, proxy):
+    proxy.set(rules=always("hang_up"))
+    one = http(f"http://127.0.0.1:{proxy.port}")
+    for _ in range(4):
+        assert ask(one).status == 401
+    assert len(server.requests()) == 4
+
+
+def test_a_question_is_sent_again_once_if_its_kept_connection_turns_out_to_be_dead(http, answering):
+    def answer_then_drop_the_next(connection):
+        says(b"[1]")(connection)
+        connection.recv(65536)
+
+    port, requests = answering(answer_then_drop_the_next, says(b"[2]"))
+    one = http(f"http://127.0.0.1:{port}")
+    assert [ask(one).body, ask(one).body] == [b"[1]", b"[2]"]
+    assert len(requests) == 2
+
+
+def test_a_question_on_a_new_connection_is_sent_once(http, answering):
+    port, requests = answering(lambda _: None, says(b"[]"))
+    with pytest.raises(UnreachableError, match="broke the connection off"):
+        ask(http(f"http://127.0.0.1:{port}"))
+    assert len(requests) == 1
+
+
+class Form:
+    """A body of 300 blocks that says how much of it was taken."""
+
+    begun = False
+    taken = 0
+
+    def __len__(self):
+        return 300 * 65536
+
+    def __iter__(self):
+        self.begun = True
+        for _ in range(300):
+            yield bytes(65536)
+            self.taken += 1
+
+
+def test_a_body_that_was_begun_is_not_sent_again(http, answering):
+    def answer_then_drop_the_next(connection):
+        says(b"[1]")(connection)
+        connection.recv(65536)
+
+    port, requests = answering(answer_then_drop_the_next, says(b"[2]"))
+    one = http(f"http://127.0.0.1:{port}")
+    ask(one)
+    form = Form()
+    with pytest.raises(UnreachableError):
+        ask(one, form)
+    assert form.begun
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+@pytest.mark.parametrize("kind", ["stall", "reset"])
+@pytest.mark.parametrize("at", [0, 1, 100, 200])
+def test_whatever_byte_a_connection_fails_at_it_ends_as_unreachable(http, proxy, kind, direction, at):
+    proxy.set(rules=always(kind, direction=direction, at=at))
+    with pytest.raises(UnreachableError) as raised:
+        ask(http(f"http://127.0.0.1:{proxy.port}"), b"[" + b" " * 200 + b"]")
+    assert raised.value.blame is Blame.DESTINATION
+
+
+@pytest.mark.parametrize("at", [0, 30, 100])
+def test_a_server_that_drips_costs_no_more_than_the_deadline(http, proxy, at):
+    proxy.set(rules=always("drip", direction="down", at=at, seconds=0.1))
+    with pytest.raises(UnreachableError, match="longer than the 1 s"):
+        ask(http(f"http://127.0.0.1:{proxy.port}"))
+
+
+def test_a_server_that_takes_no_body_costs_no_more_than_the_deadline(http, proxy):
+    proxy.set(rules=always("stall", direction="up", at=1000))
+    form = Form()
+    with pytest.raises(UnreachableError):
+        ask(http(f"http://127.0.0.1:{proxy.port}"), form)
+    assert 0 < form.taken < 300
+
+
+def test_a_slow_body_gets_the_time_that_it_needs(http, proxy):
+    proxy.set(rate_up=100_000.0)
+    body = b"[" + b" " * 150_000 + b"]"
+    with pytest.raises(UnreachableError, match="longer than the 1 s"):
+        ask(http(f"http://127.0.0.1:{proxy.port}", timeouts=Timeouts(read=3.0, whole=1.0)), body)
+    one = http(f"http://127.0.0.1:{proxy.port}", timeouts=Timeouts(read=3.0, whole=1.0))
+    assert ask(one, body, seconds=9.0).status == 401
+
+
+def test_a_server_that_accepts_and_never_speaks_is_unreachable(http, proxy):
+    proxy.set(deaf=True)
+    with pytest.raises(UnreachableError, match="doesn't answer"):
+        ask(http(f"http://127.0.0.1:{proxy.port}"))
+
+
+def test_tls_with_a_server_that_never_speaks_ends_in_time(http, proxy):
+    proxy.set(deaf=True)
+    with pytest.raises(UnreachableError):
+        ask(http(f"https://localhost:{proxy.port}", timeouts=Timeouts(connect=0.3, read=0.3, whole=5.0)))
+
+
+def test_a_port_that_nobody_listens_on_is_named(http):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    with pytest.raises(UnreachableError, match=f"{address} can't be reached: it refuses connections"):
+        ask(http(address))
+
+
+def test_a_name_that_is_not_known_is_said_to_be(http):
+    with pytest.raises(UnreachableError, match="its name isn't known"):
+        ask(http("http://nothing.invalid"))
+
+
+@pytest.mark.parametrize("host", ["a" * 70, "a..b", "xn--", "é" * 70])
+def test_a_host_that_is_no_name_is_unreachable(http, host):
+    with pytest.raises(UnreachableError):
+        ask(http(f"http://{host}"))
+
+
+@pytest.mark.parametrize(
+    "noise", [b"SSH-2.0-OpenSSH_9.2\r\n", b"\x15\x03\x01\x00\x02\x02\x16", b"HTTP/1.1 abc\r\n\r\n", b"x" * 70000]
+)
+def test_what_does_not_speak_http_is_no_api(http, answering, noise):
+    port, _ = answering(lambda connection: connection.sendall(noise))
+    with pytest.raises(RemoteError) as raised:
+        ask(http(f"http://127.0.0.1:{port}"))
+    assert raised.value.blame is Blame.DESTINATION
+
+
+def test_an_answer_that_is_cut_short_is_no_answer(http, answering):
+    port, _ = answering(lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[]"))
+    with pytest.raises(UnreachableError, match="broke the connection off"):
+        ask(http(f"http://127.0.0.1:{port}"))
+
+
+def test_packed_answers_are_unpacked_and_damaged_ones_are_no_api(http, answering):
+    packed = gzip.compress(b"[1, 2]")
+    port, requests = answering(
+        says(packed, "200 OK", "Content-Encoding: gzip", "Connection: close"),
+        says(b"nonsense" * 9, "200 OK", "Content-Encoding: gzip", "Connection: close"),
+    )
+    one = http(f"http://127.0.0.1:{port}")
+    assert ask(one).body == b"[1, 2]"
+    assert b"Accept-Encoding: gzip\r\n" in requests[0]
+    with pytest.raises(NotAnAPIError):
+        ask(one)
+
+
+def test_redirects_are_not_followed(http, answering):
+    port, requests = answering(says(b"", "307 Temporary Redirect", "Location: /elsewhere", "Connection: close"))
+    assert ask(http(f"http://127.0.0.1:{port}")).status == 307
+    assert len(requests) == 1
+
+
+# TLS
+
+
+@pytest.fixture
+def tls(server, authority):
+    """Put a TLS proxy before the server, with a certificate for a name; returns its port."""
+    started = []
+
+    def start(name="localhost", **times):
+        started.append(FaultProxy(server.port, certificate=authority.certificate(name, **times)))
+        started[-1].start()
+        return started[-1].port
+
+    yield start
+    for proxy in started:
+        proxy.stop()
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_server_with_the_right_certificate_is_spoken_to(http, tls, authority, host):
+    one = http(f"https://{host}:{tls(host)}", ca_file=authority.ca_file)
+    assert [ask(one).status for _ in range(3)] == [401] * 3
+
+
+def test_a_certificate_of_nobody_known_proves_nothing(http, tls, server):
+    with pytest.raises(CertificateError, match="nothing was sent"):
+        ask(http(f"https://localhost:{tls()}"))
+    assert server.requests() == []
+
+
+@pytest.mark.parametrize("name", ["other.example", "10.0.0.1"])
+def test_a_certificate_for_another_name_proves_nothing(http, tls, authority, server, name):
+    with pytest.raises(CertificateError, match="localhost"):
+        ask(http(f"https://localhost:{tls(name)}", ca_file=authority.ca_file))
+    assert server.requests() == []
+
+
+def test_a_certificate_for_another_address_proves_nothing(http, tls, authority, server):
+    with pytest.raises(CertificateError, match=r"127\.0\.0\.1"):
+        ask(http(f"https://127.0.0.1:{tls('10.0.0.1')}", ca_file=authority.ca_file))
+    assert server.requests() == []
+
+
+def test_an_expired_certificate_is_the_destinations_fault(http, tls, authority):
+    with pytest.raises(CertificateError, match="expired") as raised:
+        ask(http(f"https://localhost:{tls(start=-2 * DAY, end=-DAY)}", ca_file=authority.ca_file))
+    assert raised.value.blame is Blame.DESTINATION
+
+
+@pytest.mark.parametrize(
+    ("clock", "message"),
+    [
+        (946_684_860, "the trap's clock is not set: it says 2000-01-01 00:01:00 UTC"),
+        (1_700_000_000, "the trap's clock is slow or not set: it says 2023-11-14 22:13:20 UTC"),
+    ],
+)
+def test_a_certificate_that_is_not_valid_yet_means_the_traps_clock(http, tls, authority, server, *, clock, message):
+    port = tls(start=DAY, end=2 * DAY)
+    with pytest.raises(ClockNotSetError, match=message) as raised:
+        ask(http(f"https://localhost:{port}", ca_file=authority.ca_file, wall_clock=lambda: clock))
+    assert raised.value.blame is Blame.NOTHING
+    assert server.requests() == []
+
+
+def test_a_server_without_tls_is_unreachable_by_https(http, server):
+    with pytest.raises(UnreachableError, match="TLS"):
+        ask(http(f"https://127.0.0.1:{server.port}"))
+
+
+def test_a_file_of_certificates_that_is_none_is_named(http, tmp_path):
+    empty = tmp_path / "ca.pem"
+    for why in ("No such file", "holds no certificates"):
+        with pytest.raises(CertificateError, match=rf"ca\.pem can't be used: .*{why}"):
+            http("https://localhost", ca_file=str(empty))
+        empty.write_bytes(b"nothing")
+
+
+# Proxies
+
+
+def test_the_environments_proxy_is_used_except_where_it_is_not_to_be(http, answering, server, monkeypatch):
+    port, requests = answering(says(b"[1]"))
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert ask(http("http://far.invalid")).body == b"[1]"
+    assert requests[0].startswith(b"POST http://far.invalid/get_images/metadata HTTP/1.1\r\n")
+    assert ask(http(server.url)).status == 401
+
+
+def test_tls_goes_through_a_proxys_tunnel_whose_refusal_is_named(http, answering, monkeypatch):
+    port, requests = answering(says(b"", "407 Proxy Authentication Required"))
+    monkeypatch.setenv("https_proxy", f"http://somebody:secret@127.0.0.1:{port}")
+    with pytest.raises(UnreachableError, match="the proxy on the way doesn't let it pass") as raised:
+        ask(http("https://far.invalid"))
+    assert requests[0].startswith(b"CONNECT far.invalid:443 HTTP/1.")
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("value", ["socks5://127.0.0.1:1", "http://", "nonsense://x", "http://[::1"])
+def test_a_proxy_that_can_not_be_used_is_said_to_be_the_reason(http, monkeypatch, value):
+    monkeypatch.setenv("http_proxy", value)
+    with pytest.raises(UnreachableError):
+        ask(http("http://far.invalid"))
+
+
+def test_a_netrc_file_is_no_account(http, answering, monkeypatch, tmp_path):
+    port, requests = answering(says(b"[]"))
+    (tmp_path / ".netrc").write_text("default login somebody password else\n", encoding="ascii")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    ask(http(f"http://127.0.0.1:{port}"))
+    assert b"Authorization: Basic dXNlcjpwYXNz\r\n" in requests[0]
+
+
+# Breaking off
+
+
+def test_closing_breaks_off_what_other_threads_wait_for(http, proxy):
+    proxy.set(deaf=True)
+    one = http(f"http://127.0.0.1:{proxy.port}", timeouts=Timeouts())
+    failures = []
+
+    def wait():
+        try:
+            ask(one)
+        except RemoteError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    one.close()
+    for thread in threads:
+        thread.join()
+    assert [type(error) for error in failures] == [BrokenOffError] * 3
+
+
+def test_a_scope_that_was_broken_off_takes_no_more_requests(http, server):
+    scope = Scope()
+    one = http(server.url)
+    assert ask(one, scope=scope).status == 401
+    scope.break_off()
+    with pytest.raises(BrokenOffError):
+        ask(one, scope=scope)
+    assert ask(one).status == 401
+    assert len(server.requests()) == 2
+
+
+def test_a_look_up_that_is_broken_off_is_not_waited_for():
+    scope = Scope()
+    with Guard(10.0, (scope,)) as guard:
+        scope.break_off()
+        with pytest.raises(OSError, match=r"^$"):
+            guard.resolve("localhost", 80, 10.0)
+
+
+def test_nothing_of_a_failed_request_is_kept_with_its_error(http, proxy):
+    proxy.set(rules=always("reset", direction="down"))
+    with pytest.raises(UnreachableError) as raised:
+        ask(http(f"http://127.0.0.1:{proxy.port}"))
+    assert raised.value.__context__ is None
+    assert raised.value.__cause__ is None or isinstance(raised.value.__cause__, OSError)
