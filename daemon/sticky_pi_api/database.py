@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Database
 
+_LAST_SECOND = datetime.max.replace(microsecond=0)  # noqa: DTZ901 - naive datetimes are UTC throughout
+
 API_VERSION = "1"
 """Which release of the library's behaviour made a row"""
 
@@ -78,7 +80,7 @@ class ImagesDatabase:
 
     def __init__(self, local_dir: str) -> None:
         """Open it; what is missing of the file and its tables is made."""
-        path = os.path.join(local_dir, "database.db")
+        self._path = path = os.path.join(local_dir, "database.db")
         is_new = not os.path.exists(path)
         self._lock = threading.RLock()
         self._connection = sqlite.connect(path, shared_between_threads=True)
@@ -88,6 +90,7 @@ class ImagesDatabase:
             sqlite.migrate(self._connection, _MIGRATIONS)
             if is_new:
                 sync_folder(local_dir)
+            self._identity = self._look()
         except BaseException:
             self.close()
             raise
@@ -128,7 +131,16 @@ class ImagesDatabase:
 
     def _query(self, sql: str, *parameters: object) -> list[Row]:
         with self._lock:
+            if self._look() != self._identity:
+                raise sqlite.FileReplacedError("it was removed or replaced while it was in use")
             return [_to_row(found) for found in self._connection.execute(sql, parameters).fetchall()]
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._path)
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
 
 
 def _to_text(when: datetime) -> str:
@@ -137,7 +149,8 @@ def _to_text(when: datetime) -> str:
 
 def next_second(when: datetime) -> datetime:
     """Round a bound of a series up: rows are of whole seconds, and their text sorts only among its like."""
-    return when.replace(microsecond=0) + timedelta(seconds=1) if when.microsecond else when
+    whole = when.replace(microsecond=0)
+    return whole if whole in (when, _LAST_SECOND) else whole + timedelta(seconds=1)
 
 
 def _to_row(found: sqlite3.Row) -> Row:

@@ -22,6 +22,10 @@ class NewerSchemaError(sqlite3.DatabaseError):
     """The file was written by a newer release than this one."""
 
 
+class FileReplacedError(sqlite3.OperationalError):
+    """The file was removed or replaced while it was in use; SQLite goes on with one that nobody will find again."""
+
+
 def connect(path: str, *, shared_between_threads: bool = False) -> sqlite3.Connection:
     """Open the database at `path`, made if it isn't there: WAL, every commit on disk before it returns.
 

@@ -1,4 +1,4 @@
-# ruff: noqa: DTZ001 - naive datetimes are UTC throughout
+# ruff: noqa: DTZ001, DTZ901 - naive datetimes are UTC throughout
 """The embedded store behind LocalClient: crashes, company, and a disk that fails."""
 
 import gc
@@ -314,3 +314,23 @@ def test_folders_may_have_names_that_are_not_utf8(tmp_path):
         (row,) = client.put_images([picture])
         (found,) = client.get_images([row], "image")
         assert Path(found["url"]).read_bytes() == Path(picture).read_bytes()
+
+
+def test_a_store_whose_database_is_removed_while_it_is_open_holds_nothing_and_takes_nothing(client, store, trap):
+    (picture,) = trap(1, count=1).iterdir()
+    client.put_images([picture])
+    for file in store.glob("database.db*"):
+        file.unlink()
+    with pytest.raises(StoreError, match="removed or replaced"):
+        client.get_image_series(ALL)
+    outcomes = []
+    client.put_images([picture], on_outcome=outcomes.append)
+    assert [outcome.outcome for outcome in outcomes] == [Outcome.UNSENT]
+    with LocalClient(store) as anew:
+        assert len(anew.put_images([picture])) == 1
+
+
+def test_a_series_may_last_from_the_beginning_to_the_end_of_time(client, trap):
+    client.put_images(trap(1, count=2).iterdir())
+    always = {"device": "%", "start_datetime": datetime.min, "end_datetime": datetime.max}
+    assert len(client.get_image_series([always])) == 2
