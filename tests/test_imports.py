@@ -25,7 +25,7 @@ LAYERS = {
     ),
     "sticky_pi_uploader": (
         ("exceptions", "models"),
-        ("breakoff", "hints", "logs", "notify", "pictures", "retry", "secret", "signals", "thumbnails"),
+        ("breakoff", "hints", "logs", "notify", "observer", "pictures", "retry", "secret", "signals", "thumbnails"),
         ("folders", "lock", "scan", "tables", "worker"),
         ("findings", "ingest", "outbox", "watcher"),
         ("intake", "judgement", "reports"),
@@ -62,7 +62,7 @@ OUTSIDE = {
         "sqlite3": {"outbox"},
         "systemd": {"logs", "notify"},
         "tenacity": {"retry"},
-        "watchdog": {"watcher"},
+        "watchdog": {"observer"},
     },
 }
 """What isn't Python's own, and SQLite, and the modules that may use it."""

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import inspect
 import logging
 import os
-import threading
 import time
-import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from .folders import network_file_system
 from .hints import Hints
+from .observer import Watch, new_path, queue_limit, watched_inodes
 from .scan import Scanner
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
-    from watchdog.observers.api import BaseObserver
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +28,8 @@ POLL_INTERVAL: Final = 10.0
 """Seconds between two scans where events can't be had."""
 
 SETTLING: Final = 1.0
-"""Seconds after a new folder was seen until the watch is laid anew: pictures in it may have been missed, and a folder
-that was moved in isn't watched by every version of watchdog."""
-
-GOING: Final = 1.0
-"""Seconds in which a watching thread ends by itself after its folder is gone."""
+"""Seconds after a new folder was seen until it is seen to: pictures in it may have been missed, and a folder that was
+moved in isn't watched by every version of watchdog."""
 
 SHORTAGES: Final = 3
 """Counts in a row that have to find a folder unwatched before that is believed."""
@@ -59,7 +53,7 @@ class Watcher:
         self._scan_interval = scan_interval
         self._monotonic = monotonic
         self._network_file_system = network_file_system
-        self._watch: _Watch | None = None
+        self._watch: Watch | None = None
         self._handler = _Handler(scanner, hints, monotonic)
         self._scanned_at = monotonic()
         self._shortages = 0
@@ -89,10 +83,13 @@ class Watcher:
         """
         now = self._monotonic()
         doubt = self._doubt() if self.polling is None else None
+        settled = self._handler.has_settled()
         if doubt is not None:
             log.debug("watching %s anew: %s", self._scanner.image_dir, doubt)
             self._lay()
-        if doubt is not None or now - self._scanned_at >= self._interval:
+        elif settled:
+            self._handler.new_folder_at = None
+        if doubt is not None or settled or now - self._scanned_at >= self._interval:
             self._scan()
         if self._handler.new_folder_at is not None:
             return SETTLING
@@ -112,18 +109,26 @@ class Watcher:
             return "it isn't watched"
         if (doubt := self._watch.doubt()) is not None:
             return doubt
-        if self._handler.events >= _queue_limit() // 4:
+        if self._handler.events >= queue_limit() // 4:
             return "so many events at once that the kernel's queue may have overflowed"
-        if self._handler.has_settled():
-            return "there are new folders"
+        if self._handler.has_settled() and not self._folders().issubset(watched_inodes()):
+            return "a new folder isn't watched"
         return None
+
+    def _folders(self) -> set[int]:
+        """Give the inode of each folder that can be watched."""
+        inodes = set()
+        for folder, _, _ in os.walk(self._scanner.image_dir):
+            with contextlib.suppress(OSError):
+                inodes.add(os.stat(folder).st_ino)
+        return inodes
 
     def _lay(self) -> None:
         """Lay a new watch before the old one is given up, so that no event falls between them."""
         before, self._watch = self._watch, None
         self._handler = _Handler(self._scanner, self._hints, self._monotonic)
         try:
-            self._watch = _Watch(self._scanner.image_dir, self._handler)
+            self._watch = Watch(self._scanner.image_dir, self._handler)
         except OSError as error:
             self._say_unwatched(error)
         if before is not None:
@@ -141,7 +146,8 @@ class Watcher:
 
     def _count_watches(self) -> None:
         """Find out that folders were left out: newer versions of watchdog say nothing when the limit is reached."""
-        enough = _watches() >= sum(1 for _ in os.walk(self._scanner.image_dir))
+        # Not one by one: some file systems have two inodes for a folder.
+        enough = len(watched_inodes()) >= len(self._folders())
         self._shortages = 0 if enough else self._shortages + 1
         if self._shortages >= SHORTAGES:
             self.stop()
@@ -170,10 +176,10 @@ class _Handler:
         """Take one event; watchdog calls this."""
         self.events += 1
         if event.event_type in ("created", "moved") and event.is_directory:
-            self._new_folder(self._relative(_new_path(event)))
+            self._new_folder(self._relative(new_path(event)))
         elif event.event_type in ("closed", "created", "moved"):
             # The new path first: whoever looks at the old one then knows what became of the file.
-            for path in dict.fromkeys((_new_path(event), event.src_path)):
+            for path in dict.fromkeys((new_path(event), os.fsdecode(event.src_path))):
                 if self._scanner.is_candidate_name(relative := self._relative(path)):
                     self._hints.file(relative)
 
@@ -185,7 +191,7 @@ class _Handler:
         return now - self.new_folder_at >= SETTLING or now - self._first_new_folder_at >= 10 * SETTLING
 
     def expect_more(self) -> None:
-        """Have the watch laid anew, once all is quiet."""
+        """Have it seen to that all folders are watched, once no more of them come."""
         now = self._monotonic()
         if self.new_folder_at is None:
             self._first_new_folder_at = now
@@ -196,99 +202,5 @@ class _Handler:
             self.expect_more()
             self._hints.folder(path)
 
-    def _relative(self, path: str | bytes) -> str:
-        return os.path.relpath(os.fsdecode(path), self._scanner.image_dir)
-
-
-def _new_path(event: FileSystemEvent) -> str | bytes:
-    # Older versions give a destination to nothing but moves.
-    return getattr(event, "dest_path", "") or event.src_path
-
-
-class _Watch:
-    """A running observer of all that lies below a folder, and all its threads."""
-
-    def __init__(self, folder: str, handler: _Handler) -> None:
-        """Start it. Raises OSError where the folder can't be watched."""
-        from watchdog.observers.inotify import InotifyObserver
-        from watchdog.utils import BaseThread
-
-        self._folder = folder
-        # Before all else: older versions leave a file open where the folder isn't there.
-        self._identity = os.stat(folder)
-        # A folder that is seen twice, or can't be read, is none of the trap's owner's business.
-        warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
-        before = set(threading.enumerate())
-        self._observer = InotifyObserver()
-        try:
-            self._observer.schedule(handler, folder, recursive=True, **_event_filter(self._observer))  # type: ignore[arg-type]
-            self._observer.start()
-        except BaseException:
-            self._observer.stop()
-            raise
-        # The observer answers only for itself, but it hears nothing once another of them is dead.
-        self._threads = [each for each in threading.enumerate() if isinstance(each, BaseThread) and each not in before]
-        self._complaints = _Complaints()
-        logging.getLogger("watchdog").addHandler(self._complaints)
-
-    def doubt(self) -> str | None:
-        """Say why it may have missed events."""
-        if not all(thread.is_alive() for thread in self._threads):
-            return "a watching thread died"
-        if not self._is_in_place():
-            return "the folder is gone, or another one is in its place"
-        if not self._complaints.threads.isdisjoint(thread.ident for thread in self._threads):
-            # Newer versions tell when the kernel's queue overflowed, and then drop what they had queued themselves.
-            return "watchdog warned of something"
-        return None
-
-    def end(self) -> None:
-        """End its threads."""
-        if self.doubt() is not None:
-            # Some are about to end by themselves, as their folder is gone. Stopped meanwhile, older versions would
-            # close a file twice: by then perhaps another one with the same number.
-            for emitter in list(self._observer.emitters):
-                emitter.join(GOING)
-        self._observer.stop()
-        self._observer.join()
-        logging.getLogger("watchdog").removeHandler(self._complaints)
-
-    def _is_in_place(self) -> bool:
-        try:
-            return os.path.samestat(os.stat(self._folder), self._identity)
-        except OSError:
-            return False
-
-
-class _Complaints(logging.Handler):
-    """Remembers which threads logged a warning."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.threads: set[int | None] = set()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.threads.add(record.thread)
-
-
-def _event_filter(observer: BaseObserver) -> dict[str, Any]:
-    """Ask for nothing but what is of use; Debian 12's version can't be asked, and reports everything."""
-    from watchdog.events import DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileMovedEvent
-
-    if "event_filter" not in inspect.signature(observer.schedule).parameters:
-        return {}
-    return {"event_filter": [DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileMovedEvent]}
-
-
-def _queue_limit() -> int:
-    with open("/proc/sys/fs/inotify/max_queued_events", encoding="ascii") as file:
-        return int(file.read())
-
-
-def _watches() -> int:
-    """Count the folders that this process watches, as the kernel has it."""
-    count = 0
-    for descriptor in os.listdir("/proc/self/fdinfo"):
-        with contextlib.suppress(OSError), open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as file:
-            count += sum(line.startswith("inotify wd:") for line in file)
-    return count
+    def _relative(self, path: str) -> str:
+        return os.path.relpath(path, self._scanner.image_dir)
