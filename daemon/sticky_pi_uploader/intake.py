@@ -77,6 +77,7 @@ class Intake:
         self._sources: deque[Iterator[Candidate]] = deque()
         self._looks: dict[str, _Look] = {}
         self._absent: set[str] = set()
+        self._back: list[str] = []
         self.idle = False
         """whether nothing is left to look at; files that go on changing don't count, and hints to come neither"""
         self.unsettled = 0
@@ -95,6 +96,7 @@ class Intake:
         self.idle = False
         self._follow(self._hints.take())
         self._take_in(self._next_batch())
+        self._note_returns()
         if not self._sources:
             # Not sooner: until everything is looked at, what isn't here any more may turn up elsewhere.
             self._note_absences()
@@ -145,8 +147,7 @@ class Intake:
             if record is None or record.fingerprint != candidate.fingerprint:
                 yield candidate
             elif not record.present:
-                self._outbox.set_present(path, present=True)
-                self._recorded()
+                self._back.append(path)
 
     def _next_batch(self) -> Collection[Candidate]:
         # Second looks get no more than half of it as long as there is something else.
@@ -225,8 +226,21 @@ class Intake:
                     log.info("%s: renamed from %s", printable(taken.path), printable(twin.path))
                 return
 
+    def _note_returns(self) -> None:
+        """Have those sent again whose disk is back."""
+        if not self._back:
+            return
+        with self._outbox.together():
+            for path in self._back:
+                self._outbox.set_present(path, present=True)
+        self._back.clear()
+        self._recorded()
+
     def _note_absences(self) -> None:
-        away = [path for path in _pop_some(self._absent, ABSENCES) if self._is_away(path)]
+        if not self._absent:
+            return
+        with self._outbox.together():
+            away = [path for path in _pop_some(self._absent, ABSENCES) if self._is_away(path)]
         if away:
             log.warning(
                 "%d pictures can't be seen, as their disk or folder can't: they are sent when it is back; %s is one",

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from sticky_pi_api import sqlite
@@ -36,6 +36,10 @@ class OutboxWriter(OutboxReader):
         # Fetched whole: another thread's rollback would break off a cursor that is still open.
         with self._lock, plain_errors(self._path):
             return iter(self._connection.execute(query, values).fetchall())
+
+    def together(self) -> AbstractContextManager[object]:
+        """Make one durable step of all that the block does."""
+        return self._writing()
 
     @contextmanager
     def _writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
