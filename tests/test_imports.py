@@ -14,7 +14,7 @@ LAYERS = {
     "sticky_pi_api": (
         ("types",),
         ("exceptions",),
-        ("configuration", "deadline", "exif", "failures", "filename", "jpeg", "login", "rate", "sqlite", "utils"),
+        ("configuration", "deadline", "durable", "exif", "failures", "filename", "jpeg", "login", "rate", "sqlite", "utils"),
         ("answers", "blame", "decode", "http", "metadata"),
         ("image_parser",),
         ("batch", "storage", "upload"),

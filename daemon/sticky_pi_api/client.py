@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from sticky_pi_api.batch import Batch
 from sticky_pi_api.blame import blaming_the_store
 from sticky_pi_api.configuration import LocalAPIConf
+from sticky_pi_api.durable import make_folders
 from sticky_pi_api.exceptions import ConflictWarning, PutImagesError
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.remote import LOWEST_RATE, PARALLEL, RemoteAPI
 from sticky_pi_api.specifications import BaseAPISpec, LocalAPI
-from sticky_pi_api.storage import make_folders
 from sticky_pi_api.types import FilePath, ImageOutcome, Outcome, Row
 
 if TYPE_CHECKING:

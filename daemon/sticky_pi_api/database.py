@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sticky_pi_api import sqlite
-from sticky_pi_api.storage import sync_folder
+from sticky_pi_api.durable import sync_folder
 from sticky_pi_api.types import Row
 from sticky_pi_api.utils import utc_now
 

@@ -13,8 +13,9 @@ from typing import Any, Self
 from sticky_pi_api.blame import blaming_the_store
 from sticky_pi_api.configuration import BaseAPIConf
 from sticky_pi_api.database import ImagesDatabase, Key
+from sticky_pi_api.durable import make_folders
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.storage import BaseStorage, DiskStorage, checked_what, make_folders
+from sticky_pi_api.storage import BaseStorage, DiskStorage, checked_what
 from sticky_pi_api.types import FileOrPath, Info, Row
 from sticky_pi_api.utils import string_to_datetime
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from sticky_pi_api import durable
 from sticky_pi_api.configuration import BaseAPIConf
 from sticky_pi_api.filename import format_filename
 from sticky_pi_api.image_parser import ImageParser
@@ -86,7 +87,7 @@ class DiskStorage(BaseStorage):
         """Write an image's three files, of which `blob` is the JPEG, where nobody looks for them yet."""
         contents = {"image": blob, "thumbnail": image.thumbnail_jpeg, "thumbnail_mini": image.thumbnail_mini_jpeg}
         self._sweep()
-        make_folders(self._incoming)
+        durable.make_folders(self._incoming)
         unique = f"{image.filename}.{os.getpid()}.{os.urandom(4).hex()}"
         staged = Staged(
             folder=os.path.join(self._images, image["device"]),
@@ -97,7 +98,7 @@ class DiskStorage(BaseStorage):
         )
         try:
             for (temporary, _), content in zip(staged.moves, contents.values(), strict=True):
-                _write_durably(temporary, content)
+                durable.write(temporary, content)
         except BaseException:
             self.discard(staged)
             raise
@@ -105,10 +106,10 @@ class DiskStorage(BaseStorage):
 
     def place(self, staged: Staged) -> None:
         """Give staged files their names, durably."""
-        make_folders(staged.folder)
+        durable.make_folders(staged.folder)
         for temporary, final in staged.moves:
             os.rename(temporary, final)
-        sync_folder(staged.folder)
+        durable.sync_folder(staged.folder)
 
     def discard(self, staged: Staged) -> None:
         """Remove what is still staged."""
@@ -134,31 +135,3 @@ def _older_than(folder: str, then: float) -> Iterator[str]:
             with suppress(FileNotFoundError):
                 if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < then:
                     yield entry.path
-
-
-def make_folders(folder: str) -> None:
-    """Make a folder, and those above it that are missing, so that they outlive a power cut."""
-    if os.path.isdir(folder):
-        return
-    parent = os.path.dirname(folder)
-    make_folders(parent)
-    with suppress(FileExistsError):
-        os.mkdir(folder)
-    # Also where another process has just made it: it may not have synced it yet.
-    sync_folder(parent)
-
-
-def _write_durably(path: str, content: bytes) -> None:
-    with open(path, "xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: str) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

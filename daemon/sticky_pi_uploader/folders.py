@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from sticky_pi_api.durable import sync_folder
+
 from .exceptions import StateError
 
 _FSTAB: Final = "/etc/fstab"
@@ -159,12 +161,4 @@ def _make(folder: str, *, with_parents: bool) -> None:
             return
         raise
     os.chmod(folder, 0o755)  # noqa: S103  # `status` is for everybody, whatever the umask is
-    _sync(parent)
-
-
-def _sync(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(parent)

@@ -6,13 +6,14 @@ it. The bytes of a picture are flushed before it counts as taken in: the camera 
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Final
+
+from sticky_pi_api.durable import flush, sync_folder
 
 from .models import Candidate, Taken
 from .scan import fingerprint_of
@@ -70,7 +71,7 @@ class Ingest:
         taken = replace(taken, fingerprint=before)
         try:
             parser = ImageParser(file)
-            _flush(file.fileno())
+            flush(file.fileno())
         except ImageError as error:
             return Ingested(replace(taken, md5=error.md5, rejected=error.reason), settled=False)
         except OSError as error:
@@ -99,7 +100,7 @@ def sync_folders(image_dir: str, folders: Collection[str]) -> set[str]:
     Returns those of `folders` (relative to `image_dir`) that are still there. Raises OSError.
     """
     lines = {folder: set(_up_from(folder)) for folder in folders}
-    there = {each for each in set().union(*lines.values()) if _sync_folder(os.path.join(image_dir, each))}
+    there = {each for each in set().union(*lines.values()) if _is_synced(os.path.join(image_dir, each))}
     return {folder for folder, line in lines.items() if line <= there}
 
 
@@ -110,25 +111,12 @@ def _up_from(folder: str) -> Iterator[str]:
         yield folder
 
 
-def _sync_folder(path: str) -> bool:
+def _is_synced(path: str) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        sync_folder(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
-    try:
-        _flush(descriptor)
-    finally:
-        os.close(descriptor)
     return True
-
-
-def _flush(descriptor: int) -> None:
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems have no such call; their pictures are to be sent all the same.
-        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-            raise
 
 
 def _open_regular(path: str, flags: int) -> int:

@@ -1,0 +1,46 @@
+"""What has to be on disk before anything relies on it: files, and the names of files in their folders."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+
+
+def flush(descriptor: int) -> None:
+    """Make an open file, or an open folder's names, durable. Raises OSError."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems have no such call; what lies there is to be used all the same.
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+
+
+def sync_folder(folder: str) -> None:
+    """Make the names in a folder durable. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        flush(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folders(folder: str) -> None:
+    """Make a folder, and those above it that are missing, durably. Raises OSError."""
+    if os.path.isdir(folder):
+        return
+    parent = os.path.dirname(folder)
+    make_folders(parent)
+    with suppress(FileExistsError):
+        os.mkdir(folder)
+    # Also where another process has just made it: it may not have synced it yet.
+    sync_folder(parent)
+
+
+def write(path: str, content: bytes) -> None:
+    """Make a new file, durably but for its name in its folder. Raises OSError."""
+    with open(path, "xb") as file:
+        file.write(content)
+        file.flush()
+        flush(file.fileno())
