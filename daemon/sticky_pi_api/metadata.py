@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import math
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ Fields = dict[str, Any]
 """Metadata by the names of the images table's columns"""
 
 _LONGEST_LITERAL = 4096
+# Python 3.11's parser counts its depth once for all threads, and raises SystemError when they get in each other's way.
+_PARSER = threading.Lock()
 _MOST_BRACKETS = 32
 _LONGEST_VERSION = 32
 _COMMENT_LINES = 2
@@ -67,7 +70,8 @@ def _literal_values(make: str) -> Mapping[str, Any]:
     if len(make) > _LONGEST_LITERAL or sum(map(make.count, "([{")) > _MOST_BRACKETS or _WARNED_OF.search(make):
         raise ExifError(f"its EXIF is damaged: Make is no Sticky Pi's metadata, {_shown(make)}")
     try:
-        values = ast.literal_eval(make)
+        with _PARSER:
+            values = ast.literal_eval(make)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise ExifError(f"its EXIF is damaged: Make can't be read, {_shown(make)}") from error
     if not isinstance(values, dict):

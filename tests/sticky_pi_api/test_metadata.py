@@ -1,3 +1,8 @@
+import gc
+import sys
+import threading
+import time
+
 import pytest
 from sticky_pi_api.exif import ExifError
 from sticky_pi_api.metadata import read_metadata
@@ -175,3 +180,31 @@ def test_a_hostile_literal_is_damage_and_says_so_shortly(tiff_of, make):
         read_metadata(tiff_of(make.encode("utf-8", "surrogateescape")))
     assert str(raised.value).isprintable()
     assert len(str(raised.value)) < 200
+
+
+def test_threads_may_read_metadata_at_once(tiff_of):
+    make = tiff_of(repr({"lat": 1.0, "lng": 2.0, "alt": 3.0, **{str(i): (i, i) for i in range(20)}}))
+    results = []
+
+    def take_turns(*_):
+        time.sleep(0)
+
+    # Threads take turns within the parser only where the collector calls back into Python.
+    switching, threshold = sys.getswitchinterval(), gc.get_threshold()
+    gc.callbacks.append(take_turns)
+    gc.set_threshold(20)
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [
+            threading.Thread(target=lambda: results.extend(read_metadata(make)[0]["lat"] for _ in range(20)))
+            for _ in range(6)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(switching)
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(take_turns)
+    assert results == [1.0] * 120
