@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from sticky_pi_uploader.arguments import COMMANDS
-from sticky_pi_uploader.config_schema import SCHEMA
+from sticky_pi_uploader.commands.arguments import COMMANDS
+from sticky_pi_uploader.config.schema import SCHEMA
 from sticky_pi_uploader.models import State
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from .arguments import COMMANDS, PROGRAM, parser
+from .commands.arguments import COMMANDS, PROGRAM, parser
 from .config import CONFIG_FLAG, Config, from_arguments
 from .exceptions import UploaderError
 
@@ -75,7 +75,7 @@ def _drain(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from . import reports, tables
+    from .commands import reports, tables
 
     config = _config(arguments)
     warn = _Complaints()
@@ -93,7 +93,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from . import reports, tables
+    from .commands import reports, tables
 
     config = _config(arguments)
     warn = _Complaints()
@@ -107,7 +107,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from . import explain, reports, tables
+    from .commands import explain, reports, tables
 
     config = _config(arguments)
     warn = _Complaints()
@@ -124,7 +124,7 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _retry(arguments: argparse.Namespace) -> int:
-    from . import again, explain, reports, tables
+    from .commands import again, explain, reports, tables
 
     if not arguments.files and not arguments.all:
         arguments.usage_error("say which pictures, or --all")
@@ -142,7 +142,7 @@ def _retry(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from . import check, findings, tables
+    from .commands import check, findings, tables
 
     flags = vars(arguments)
     found = check.look(flags, os.environ, flags.get(CONFIG_FLAG))
@@ -160,7 +160,7 @@ def _show_config(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     import logging
 
-    from . import demo, reports, tables
+    from .commands import demo, reports, tables
 
     try:
         config = demo.prepare(arguments.folder)
@@ -235,7 +235,7 @@ class _Complaints:
 
 
 def _complain(text: str) -> None:
-    from .tables import safe
+    from .commands.tables import safe
 
     for line in text.splitlines():
         print(f"{PROGRAM}: {safe(line)}", file=sys.stderr)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sticky_pi_api.client import LocalClient, RemoteClient
 
     from .config import Config
-    from .secret import Secret
+    from .config.secret import Secret
 
 
 def client_opener(config: Config) -> Callable[[], LocalClient | RemoteClient]:

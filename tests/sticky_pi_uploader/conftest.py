@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import sticky_pi_uploader
-from sticky_pi_uploader.config_values import store_address
+from sticky_pi_uploader.config.values import store_address
 from sticky_pi_uploader.models import Fingerprint, Taken
 from sticky_pi_uploader.outbox import Outbox, outbox_path
 

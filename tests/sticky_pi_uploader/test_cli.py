@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from sticky_pi_uploader import arguments, cli
+from sticky_pi_uploader import cli
+from sticky_pi_uploader.commands import arguments
 from sticky_pi_uploader.models import Destination, DestinationState, State
 
 NOBODY = 65534

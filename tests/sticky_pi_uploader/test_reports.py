@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from sticky_pi_uploader import explain, reports, tables
+from sticky_pi_uploader.commands import explain, reports, tables
 from sticky_pi_uploader.exceptions import OutboxDamagedError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, State
 from sticky_pi_uploader.outbox import OutboxReader, outbox_path

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from .config_schema import SCHEMA, Key
+from .schema import SCHEMA, Key
 
 if TYPE_CHECKING:
-    from .config_file import ConfigFile
+    from .file import ConfigFile
 
 _SHOWN: Final = 60  # characters of a wrong value that a message repeats
 _HUGE: Final = 10**18

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
-from .exceptions import StateError
+from ..exceptions import StateError
+from ..models import Picture, State
+from ..outbox import Outbox, outbox_path
+from ..retry import LONGEST_WAIT
 from .explain import find
-from .models import Picture, State
-from .outbox import Outbox, outbox_path
-from .retry import LONGEST_WAIT
 
 _UNFINISHED = (State.PENDING, State.CONFLICT, State.REJECTED, State.LOST)
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from .config import add_flags
-from .models import State
+from ..config import add_flags
+from ..models import State
 from .tables import safe
 
 PROGRAM: Final = "sticky-pi-uploader"

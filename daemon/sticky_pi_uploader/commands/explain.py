@@ -7,9 +7,9 @@ import stat
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from .exceptions import OutboxDamagedError
-from .models import Event, Picture
-from .outbox import OutboxReader
+from ..exceptions import OutboxDamagedError
+from ..models import Event, Picture
+from ..outbox import OutboxReader
 from .reports import Warn, ask, finite, picture_data, utc, warn_of_damage
 
 

@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from .config_schema import SCHEMA
-from .config_sources import from_environment, from_file, from_flags, take
-from .config_values import Space, is_plain_http_abroad, server_parts, store_address, store_folder
-from .exceptions import ConfigError
-from .folders import is_within
+from ..exceptions import ConfigError
+from ..folders import is_within
+from .schema import SCHEMA
 from .secret import CREDENTIAL, MASK, Secret, read_password_file
+from .sources import from_environment, from_file, from_flags, take
+from .values import Space, is_plain_http_abroad, server_parts, store_address, store_folder
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from .config_file import ConfigFile
+    from .file import ConfigFile
 
 DEFAULT_FILE: Final = "/etc/sticky-pi-uploader/config.toml"
 
@@ -131,7 +131,7 @@ def understand(
 
 
 def _read_file(named: str | None, default: str, problems: list[str]) -> ConfigFile | None:
-    from . import config_file
+    from . import file as config_file
 
     try:
         file = config_file.read(default if named is None else os.path.abspath(named))

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from .exceptions import OutboxDamagedError, StateError
-from .folders import image_dir_problem
-from .lock import is_held
-from .models import Destination, Picture, State
-from .outbox import OutboxReader, outbox_path
+from ..exceptions import OutboxDamagedError, StateError
+from ..folders import image_dir_problem
+from ..lock import is_held
+from ..models import Destination, Picture, State
+from ..outbox import OutboxReader, outbox_path
 
 Warn = Callable[[str], None]
 """Takes one line for the people who look on: what is wrong with the state."""

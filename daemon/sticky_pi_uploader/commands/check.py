@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from .config import Config, load, understand
-from .exceptions import ConfigError, OutboxDamagedError, StateError
+from ..config import Config, load, understand
+from ..exceptions import ConfigError, OutboxDamagedError, StateError
+from ..folders import file_system_type, image_dir_problem, is_within
 from .findings import Finding, Level, ok, problem, warning
-from .folders import file_system_type, image_dir_problem, is_within
 from .reports import disk_space, open_state
 from .tables import FULL, pictures, size
 
@@ -151,7 +151,7 @@ def _destination(config: Config) -> Iterator[Finding]:
 def _server(config: Config) -> Iterator[Finding]:
     from sticky_pi_api.exceptions import StickyPiError
 
-    from .destinations import ask_server
+    from ..destinations import ask_server
 
     about = "destination"
     try:
@@ -177,7 +177,7 @@ def _store(config: Config, store: str) -> Iterator[Finding]:
 
 
 def _watching(config: Config) -> Iterator[Finding]:
-    from .scan import Scanner
+    from ..scan import Scanner
 
     about = "watching"
     if not os.path.isdir(config.image_dir):

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .config_schema import SCHEMA, SECTIONS
-from .exceptions import ConfigError
+from ..exceptions import ConfigError
+from .schema import SCHEMA, SECTIONS
 
 _LARGEST: Final = 1_000_000  # bytes
 _SECTION: Final = re.compile(r"\s*\[\s*(?P<name>[\w.-]+)\s*\]\s*(#.*)?")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .models import DestinationState, Picture, State
+from ..models import DestinationState, Picture, State
 
 FULL = 50_000_000
 """Bytes: with less free space the camera program writes to /tmp, and its pictures are gone at power-off."""

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
-from .config import Config, as_toml, load
-from .config_values import store_address
-from .exceptions import StateError
-from .pictures import make_picture, picture_bytes
+from ..config import Config, as_toml, load
+from ..config.values import store_address
+from ..exceptions import StateError
+from ..pictures import make_picture, picture_bytes
 
 _MARK: Final = ".made-by-sticky-pi-uploader-demo"
 _CONFIG: Final = "config.toml"
