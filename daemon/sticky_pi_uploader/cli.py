@@ -124,13 +124,13 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _retry(arguments: argparse.Namespace) -> int:
-    from .commands import again, explain, reports, tables
+    from .commands import explain, reports, retry, tables
 
     if not arguments.files and not arguments.all:
         arguments.usage_error("say which pictures, or --all")
     config = _config(arguments)
     with reports.sudo_named():
-        outcome = again.retry(config.state_dir, config.image_dir, arguments.files, everything=arguments.all)
+        outcome = retry.retry(config.state_dir, config.image_dir, arguments.files, everything=arguments.all)
     if outcome is None:
         _print(["Nothing to retry: no picture has been taken in yet."])
         return 0
