@@ -81,6 +81,12 @@ class Picture:
     state: State
     attempts: int
     """refusals charged to the picture"""
+    misses: int
+    """failed tries in a row for which the destination as a whole wasn't to blame: its waits grow with them"""
+    failed_since: int | None
+    """how many pictures the destination had taken when a try first failed; None: none did"""
+    refused_after: int | None
+    """how many it had taken at the last refusal that may be the picture's fault; None: there was none"""
     not_before: float | None
     """Unix time before which it isn't tried again"""
     reason: str | None
@@ -114,3 +120,5 @@ class Destination:
     """Unix time before which it isn't asked again"""
     failures: int = 0
     """in a row"""
+    holds_all: bool = True
+    """whether until then pictures wait too that were never tried"""

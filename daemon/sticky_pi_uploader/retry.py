@@ -19,16 +19,19 @@ class _Attempt:
     attempt_number: int
 
 
-def delay(failures: int) -> float:
+def delay(failures: int, at_least: float | None = None) -> float:
     """Draw the seconds to wait after this many failures in a row: between 0 and min(cap, 5 · 2^(failures - 1)).
 
-    Full jitter, so that a thousand traps whose server comes back don't call at the same moment.
+    Full jitter, so that a thousand traps whose server comes back don't call at the same moment. `at_least` is what the
+    server asked for, to all of them perhaps: it is waited as well, and jitter of its own size, up to the cap.
     """
     # Imported only once something failed: most runs of `drain` never wait.
-    from tenacity import wait_random_exponential
+    from tenacity import wait_random, wait_random_exponential
 
-    wait = wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)
-    return float(wait(_Attempt(max(1, failures))))  # type: ignore[arg-type]
+    attempt = _Attempt(max(1, failures))
+    asked = min(LONGEST_WAIT, max(0.0, at_least or 0.0))
+    grown = wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)(attempt)  # type: ignore[arg-type]
+    return min(LONGEST_WAIT, asked + max(grown, wait_random(0, asked)(attempt)))  # type: ignore[arg-type]
 
 
 def is_due(at: float | None, now: float) -> bool:

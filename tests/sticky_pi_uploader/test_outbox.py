@@ -87,6 +87,12 @@ def columns(outbox, path=NAME):
     return dict(row)
 
 
+def untried(picture):
+    """Tell whether a picture waits as if it had never been tried."""
+    tries = (picture.attempts, picture.misses, picture.failed_since, picture.refused_after, picture.not_before)
+    return (picture.state, tries) == (State.PENDING, (0, 0, None, None, None))
+
+
 def whys(outbox, path=NAME):
     return [event.why for event in outbox.history(outbox.at(path))]
 
@@ -117,7 +123,7 @@ def bring(outbox, start, path=NAME):
         elif start is State.CONFLICT:
             outbox.clash(picture, "held")
         elif start == REFUSED:
-            outbox.refuse(picture, "too odd", not_before=outbox._clock() + 3, last=True)
+            outbox.refuse(picture, "too odd", not_before=outbox._clock() + 3, charge=1, last=True)
     return outbox.at(path)
 
 
@@ -139,7 +145,7 @@ VERBS = {
         {State.UPLOADING: State.UPLOADED},
     ),
     "refuse": (
-        lambda outbox, picture: outbox.refuse(picture, "no", not_before=outbox._clock() + 5, last=False),
+        lambda outbox, picture: outbox.refuse(picture, "no", not_before=outbox._clock() + 5),
         {State.UPLOADING: State.PENDING},
     ),
     "refuse for the last time": (
@@ -148,6 +154,10 @@ VERBS = {
     ),
     "clash": (lambda outbox, picture: outbox.clash(picture, "held"), {State.UPLOADING: State.CONFLICT}),
     "release": (lambda outbox, picture: outbox.release(picture), {State.UPLOADING: State.PENDING}),
+    "put off": (
+        lambda outbox, picture: outbox.put_off(picture, not_before=None, missed=True),
+        {State.UPLOADING: State.PENDING},
+    ),
     "postpone": (
         lambda outbox, picture: outbox.postpone(picture, "doubt", not_before=outbox._clock() + 30),
         {State.UPLOADING: State.PENDING},
@@ -172,7 +182,7 @@ VERBS = {
         {**dict.fromkeys(SETTLED, State.REJECTED), State.UPLOADED: State.UPLOADED},
     ),
 }
-SILENT = {"claim", "release"}
+SILENT = {"claim", "release", "put off"}
 
 
 @pytest.mark.parametrize("start", STARTS)
@@ -207,7 +217,8 @@ def test_another_destination_makes_pending_what_the_last_one_answered_and_nothin
         return
     picture = outbox.at(NAME)
     assert (picture.state, picture.receipt_md5, picture.uploaded_at) == (State.PENDING, None, None)
-    assert (picture.attempts, picture.not_before, picture.reason) == (0, None, None)
+    assert untried(picture)
+    assert picture.reason is None
     assert whys(outbox)[-1] == f"the destination changed from {HERE} to {THERE}"
 
 
@@ -269,7 +280,7 @@ def test_a_rejected_file_with_another_fault_has_the_new_reason(outbox):
 def test_a_picture_refused_for_good_that_is_no_picture_any_more_is_not_offered_again(outbox, clock):
     bring(outbox, REFUSED)
     outbox.record([taken(md5="b" * 32, version=2, rejected="it is empty")])
-    assert (outbox.at(NAME).attempts, outbox.at(NAME).not_before) == (0, None)
+    assert (outbox.at(NAME).attempts, outbox.at(NAME).refused_after, outbox.at(NAME).not_before) == (0, None, None)
     clock.now += REOFFER_AFTER
     assert outbox.reoffer() == 0
 
@@ -524,6 +535,20 @@ def test_a_wait_that_ends_further_ahead_than_any_wait_can_is_over(outbox, clock)
     assert (outbox.next_due(), claimed(outbox, 1)) == (0, [NAME])
 
 
+def test_waits_that_a_clock_set_back_made_impossible_end_for_good(outbox, clock):
+    outbox.record([taken(name(number)) for number in range(2)])
+    for picture, wait in zip(outbox.claim(2), (LONGEST_WAIT, 500), strict=True):
+        outbox.postpone(picture, "later", not_before=clock.now + wait)
+    outbox.set_destination(Destination(HERE, retry_at=clock.now + LONGEST_WAIT, failures=3))
+    outbox.end_impossible_waits()
+    assert (outbox.next_due(), outbox.destination(HERE).retry_at) == (500, clock.now + LONGEST_WAIT)
+    clock.now -= 60
+    outbox.end_impossible_waits()
+    clock.now += 100
+    assert claimed(outbox, 2) == [name(1)]
+    assert (outbox.next_due(), outbox.destination(HERE)) == (460, Destination(HERE, failures=3))
+
+
 def test_the_least_wait_of_several_counts(outbox, clock):
     outbox.record([taken(name(number)) for number in range(3)])
     for picture, wait in zip(outbox.claim(3), (50, 20, 90), strict=True):
@@ -538,8 +563,21 @@ def test_in_trouble_what_was_tried_gives_way_to_what_was_not_and_then_to_what_wa
         clock.now += 10
         (picture,) = outbox.claim_canary()
         order.append(picture.path)
-        outbox.postpone(picture, "refused", not_before=clock.now + 1)
+        outbox.put_off(picture, not_before=clock.now, missed=False)
     assert order == [name(number) for number in (2, 1, 0, 2, 1, 0)]
+
+
+def test_one_that_failed_with_a_whole_batch_comes_after_those_that_never_did_and_before_those_tried_alone(
+    outbox, clock
+):
+    outbox.record([taken(name(number)) for number in range(2)])
+    first, second = outbox.claim(2)
+    outbox.put_off(first, not_before=clock.now, missed=False)
+    outbox.put_off(second, not_before=None, missed=False)
+    assert outbox.next_due(untried=True) is None
+    outbox.record([taken("old/" + name(-50))])
+    assert outbox.next_due(untried=True) == 0
+    assert [outbox.claim_canary()[0].path for _ in range(3)] == ["old/" + name(-50), second.path, first.path]
 
 
 def test_nothing_due_is_no_canary(outbox, clock):
@@ -567,17 +605,37 @@ def test_a_receipt_of_other_bytes_is_a_bug_and_leaves_the_picture_as_it_was(outb
         with pytest.raises(sqlite3.IntegrityError):
             outbox.confirm(picture, receipt, "stored", accepted_by=HERE)
     assert everything(path) == before
-    assert not outbox.accepted_since(HERE, 0)
+    assert outbox.accepted() == 0
+
+
+def test_a_refusal_that_is_not_charged_keeps_the_picture_waiting_and_nothing_counts_against_it(outbox, clock):
+    outbox.refuse(bring(outbox, State.UPLOADING), "full", not_before=clock.now + 9, missed=False)
+    after = outbox.at(NAME)
+    assert (after.state, after.attempts, after.misses, after.reason) == (State.PENDING, 0, 0, "full")
+    assert (after.not_before, after.failed_since, after.refused_after) == (clock.now + 9, 0, 0)
+
+
+def test_tries_that_fail_are_counted_and_dated_by_the_pictures_that_were_taken(outbox, clock):
+    take(outbox, 9)
+    outbox.record([taken()])
+    outbox.put_off(outbox.claim(1)[0], not_before=None, missed=False)
+    assert (outbox.at(NAME).misses, outbox.at(NAME).failed_since, outbox.at(NAME).not_before) == (0, 1, None)
+    outbox.put_off(outbox.claim(1)[0], not_before=clock.now, missed=True)
+    outbox.postpone(outbox.claim(1)[0], "doubt", not_before=clock.now)
+    take(outbox, 10)
+    outbox.refuse(outbox.claim(1)[0], "odd", not_before=clock.now)
+    after = outbox.at(NAME)
+    assert (after.misses, after.failed_since, after.refused_after, after.attempts) == (3, 1, 2, 0)
 
 
 def test_refusals_are_counted_and_the_last_one_rejects(outbox, clock):
     outbox.record([taken()])
     for count in (1, 2):
         (picture,) = outbox.claim(1)
-        outbox.refuse(picture, "too odd", not_before=clock.now, last=False)
+        outbox.refuse(picture, "too odd", not_before=clock.now, charge=1)
         assert (outbox.at(NAME).attempts, outbox.at(NAME).reason) == (count, "too odd")
     (picture,) = outbox.claim(1)
-    outbox.refuse(picture, "too odd", not_before=clock.now, last=True)
+    outbox.refuse(picture, "too odd", not_before=clock.now, charge=1, last=True)
     after = outbox.at(NAME)
     assert (after.state, after.attempts, after.not_before) == (State.REJECTED, 3, clock.now + REOFFER_AFTER)
 
@@ -590,7 +648,7 @@ def test_a_refused_picture_is_offered_again_after_a_week_and_starts_from_nought(
     clock.now += 1
     assert outbox.reoffer() == 1
     picture = outbox.at(NAME)
-    assert (picture.state, picture.attempts, picture.not_before) == (State.PENDING, 0, None)
+    assert untried(picture)
     assert outbox.at(name(1)).state is State.REJECTED
 
 
@@ -602,10 +660,12 @@ def test_after_the_clock_was_set_back_a_refused_picture_does_not_wait_for_years(
 
 def test_released_pictures_are_as_they_were(outbox, clock):
     outbox.record([taken()])
-    outbox.refuse(outbox.claim(1)[0], "busy", not_before=clock.now, last=False)
+    outbox.refuse(outbox.claim(1)[0], "busy", not_before=clock.now)
     before = outbox.at(NAME)
     outbox.release(outbox.claim(1)[0])
     assert outbox.at(NAME) == before
+    outbox.release(outbox.claim(1)[0], not_before=clock.now + 30)
+    assert outbox.at(NAME) == replace(before, not_before=clock.now + 30)
 
 
 def test_a_retried_picture_is_due_now(outbox, clock):
@@ -639,20 +699,56 @@ def test_how_a_destination_answered_is_remembered_and_its_wait_can_be_ended(outb
     assert outbox.destination(HERE) == replace(said, retry_at=None)
 
 
-def test_only_what_a_destination_took_in_the_period_counts_as_accepted(outbox, clock):
-    assert not outbox.accepted_since(HERE, 0)
+def take(outbox, number, url=HERE):
+    """Have the destination take a picture."""
+    outbox.confirm(bring(outbox, State.UPLOADING, name(number)), "a" * 32, "stored", accepted_by=url)
+
+
+def test_only_what_the_configured_destination_took_counts_as_accepted(outbox):
+    assert outbox.accepted() == 0
     outbox.confirm(bring(outbox, State.UPLOADING), "a" * 32, "held already")
-    assert not outbox.accepted_since(HERE, 0)
-    outbox.confirm(bring(outbox, State.UPLOADING, name(1)), "a" * 32, "stored", accepted_by=HERE)
-    assert outbox.accepted_since(HERE, clock.now)
-    assert not outbox.accepted_since(HERE, clock.now + 1)
-    assert not outbox.accepted_since(THERE, 0)
+    assert outbox.accepted() == 0
+    take(outbox, 1)
+    assert outbox.accepted() == 1
+    outbox.change_destination(THERE, lambda _: False)
+    assert outbox.accepted() == 0
+    take(outbox, 2, THERE)
+    outbox.change_destination(HERE, lambda _: False)
+    assert outbox.accepted() == 1
 
 
-def test_what_a_wrong_clock_says_was_accepted_in_the_future_does_not_count(outbox, clock):
-    outbox.confirm(bring(outbox, State.UPLOADING), "a" * 32, "stored", accepted_by=HERE)
-    clock.now -= 86400
-    assert not outbox.accepted_since(HERE, clock.now - 3600)
+def test_with_no_destination_yet_nothing_was_accepted(path):
+    with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
+        assert outbox.accepted() == 0
+
+
+def test_different_pictures_refused_since_another_was_taken_are_counted(outbox, clock):
+    outbox.record([taken(name(number)) for number in range(3)] + [taken("copy/" + name(0))])
+    for picture in outbox.claim(3) + outbox.claim(1):
+        outbox.refuse(picture, "no", not_before=clock.now + 9)
+    pictures = [outbox.at(name(number)) for number in range(4)]
+    assert [outbox.others_refused(picture) for picture in pictures[:3]] == [2, 2, 2]
+    outbox.forget_refusals()
+    assert [outbox.others_refused(picture) for picture in pictures[:3]] == [0, 0, 0]
+    clock.now += 9
+    outbox.refuse(outbox.claim(1)[0], "no", not_before=clock.now + 9)
+    assert outbox.others_refused(pictures[0]) == 1
+    take(outbox, 9)
+    assert outbox.others_refused(pictures[0]) == 0
+
+
+def test_only_pictures_that_never_failed_before_the_last_one_was_taken_tell_of_the_destination(outbox, clock):
+    outbox.record([taken(name(number)) for number in range(3)] + [taken("copy/" + name(0))])
+    assert outbox.lately_failed() == 0
+    for picture in outbox.claim(3) + outbox.claim(1):
+        outbox.put_off(picture, not_before=clock.now + 9, missed=False)
+    assert outbox.lately_failed() == 3
+    take(outbox, 9)
+    assert outbox.lately_failed() == 0
+    clock.now += 9
+    for picture in outbox.claim(3):
+        outbox.put_off(picture, not_before=clock.now, missed=False)
+    assert outbox.lately_failed() == 0
 
 
 def test_the_same_destination_again_changes_nothing(outbox, path):
@@ -682,9 +778,9 @@ def test_pictures_whose_file_is_gone_keep_their_receipt_there_and_back_again(out
 
 
 def test_refusals_and_waits_of_the_last_destination_do_not_count_at_the_next(outbox, clock):
-    outbox.refuse(bring(outbox, State.UPLOADING), "too odd", not_before=clock.now + 60, last=False)
+    outbox.refuse(bring(outbox, State.UPLOADING), "too odd", not_before=clock.now + 60, charge=1)
     outbox.change_destination(THERE, lambda _: True)
-    assert (outbox.at(NAME).state, outbox.at(NAME).attempts, outbox.next_due()) == (State.PENDING, 0, 0)
+    assert untried(outbox.at(NAME))
 
 
 def test_a_destination_that_was_in_trouble_when_it_was_left_is_asked_at_once_when_it_is_back(outbox, clock):
@@ -755,7 +851,7 @@ def test_pictures_retried_by_another_process_while_they_are_sent_are_sent_once(o
     with child(RETRY_OFTEN, path) as process:
         while process.poll() is None or outbox.next_due() is not None:
             for picture in outbox.claim(3):
-                outbox.refuse(picture, "busy", not_before=0, last=False)
+                outbox.refuse(picture, "busy", not_before=0)
             for picture in outbox.claim(2):
                 assert outbox.confirm(picture, picture.md5, "stored")
                 sent.append(picture.path)
@@ -1009,6 +1105,7 @@ def test_the_outbox_lies_in_the_state_folder():
 
 # --- any order of verbs ------------------------------------------------------------------------------------------
 
+UNTRIED = {"attempts": 0, "misses": 0, "failed_since": None, "refused_after": None, "not_before": None}
 PATHS = [name(0), name(0, "1B74105A"), "b/" + name(0), os.fsdecode(b"caf\xe9/") + name(0), name(1), name(2)]
 CONTENTS = st.sampled_from(["a", "b", None])
 NUMBERS = st.integers(0, len(PATHS) - 1)
@@ -1024,6 +1121,9 @@ class Modelled:
     md5: str | None = None
     state: State = State.PENDING
     attempts: int = 0
+    misses: int = 0
+    failed_since: int | None = None
+    refused_after: int | None = None
     not_before: float | None = None
     receipt: str | None = None
     present: bool = True
@@ -1047,8 +1147,8 @@ class Modelled:
             self.told.append(state)
 
     def is_read_anew(self, state, md5, reason=None):
-        fresh = {"attempts": 0, "not_before": None, "receipt": None, "present": True, "recheck": False}
-        self.becomes(state, md5=md5, reason=reason, **fresh)
+        fresh = {"receipt": None, "present": True, "recheck": False}
+        self.becomes(state, md5=md5, reason=reason, **fresh, **UNTRIED)
 
 
 class OutboxMachine(RuleBasedStateMachine):
@@ -1059,6 +1159,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.clock = Clock()
         self.url = HERE
+        self.accepted = {HERE: 0, THERE: 0}
         self.model = {}
         self.open()
         self.outbox.change_destination(HERE, lambda _: True)
@@ -1145,7 +1246,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def claim_canary(self):
         due = sorted(self.due(), key=lambda one: one.number)
         due.sort(key=lambda one: one.time, reverse=True)
-        due.sort(key=lambda one: (one.not_before is not None, one.not_before or 0))
+        due.sort(key=lambda one: (one.failed_since is not None, one.not_before or 0))
         assert [picture.path for picture in self.outbox.claim_canary()] == [one.path for one in due[:1]]
         for one in due[:1]:
             one.becomes(State.UPLOADING, told=False)
@@ -1157,28 +1258,71 @@ class OutboxMachine(RuleBasedStateMachine):
         assert done == (one.state is State.UPLOADING)
         if done:
             one.becomes(State.UPLOADED, receipt=one.md5, not_before=None, reason=None)
+            self.accepted[self.url] += 1
 
-    @rule(number=NUMBERS, wait=st.integers(1, 2000), last=st.booleans())
-    def refuse(self, number, wait, last):
+    def fails(self, one, state, *, missed=True, told=True, **values):
+        since = self.accepted[self.url] if one.failed_since is None else one.failed_since
+        one.becomes(state, told=told, failed_since=since, misses=one.misses + missed, **values)
+
+    @rule(number=NUMBERS, wait=st.integers(1, 2000), charge=st.integers(0, 2), missed=st.booleans(), last=st.booleans())
+    def refuse(self, number, wait, charge, missed, last):
         picture, one = self.one_of(number, State.UPLOADING)
         now = self.clock.now
-        done = self.outbox.refuse(picture, "refused", not_before=now + wait, last=last)
+        charge = charge or int(last)
+        done = self.outbox.refuse(picture, "no", not_before=now + wait, charge=charge, missed=missed, last=last)
         assert done == (one.state is State.UPLOADING)
         if done:
-            until = now + (REOFFER_AFTER if last else wait)
-            state = State.REJECTED if last else State.PENDING
-            one.becomes(state, attempts=one.attempts + 1, not_before=until, reason="refused")
+            self.fails(
+                one,
+                State.REJECTED if last else State.PENDING,
+                missed=missed,
+                attempts=one.attempts + charge,
+                refused_after=self.accepted[self.url],
+                not_before=now + (REOFFER_AFTER if last else wait),
+                reason="no",
+            )
 
-    @rule(number=NUMBERS, verb=st.sampled_from(["clash", "release", "postpone", "recheck"]))
+    @rule(number=NUMBERS, missed=st.booleans(), wait=st.none() | st.integers(0, 2000))
+    def put_off(self, number, missed, wait):
+        picture, one = self.one_of(number, State.UPLOADING)
+        until = {} if wait is None else {"not_before": self.clock.now + wait}
+        done = self.outbox.put_off(picture, **{"not_before": None} | until, missed=missed)
+        assert done == (one.state is State.UPLOADING)
+        if done:
+            self.fails(one, State.PENDING, missed=missed, told=False, **until)
+
+    @rule(number=NUMBERS)
+    def postpone(self, number):
+        picture, one = self.one_of(number, State.UPLOADING)
+        until = self.clock.now + 30
+        done = self.outbox.postpone(picture, "doubt", not_before=until)
+        assert done == (one.state is State.UPLOADING)
+        if done:
+            self.fails(one, State.PENDING, not_before=until, reason="doubt")
+
+    @rule(number=NUMBERS, verb=st.sampled_from(["clash", "release", "recheck"]))
     def give_back(self, number, verb):
         picture, one = self.one_of(number, State.UPLOADING)
         why = [] if verb == "release" else ["why"]
-        until = {"not_before": self.clock.now + 30} if verb == "postpone" else {}
-        done = getattr(self.outbox, verb)(picture, *why, **until)
+        done = getattr(self.outbox, verb)(picture, *why)
         assert done == (one.state is State.UPLOADING)
         if done:
             state = State.CONFLICT if verb == "clash" else State.PENDING
-            one.becomes(state, told=bool(why), recheck=one.recheck or verb == "recheck", **until)
+            one.becomes(state, told=bool(why), recheck=one.recheck or verb == "recheck")
+
+    @rule()
+    def forget_refusals(self):
+        self.outbox.forget_refusals()
+        for one in self.model.values():
+            if one.state is State.PENDING and one.refused_after == self.accepted[self.url]:
+                one.refused_after = None
+
+    @rule()
+    def end_impossible_waits(self):
+        self.outbox.end_impossible_waits()
+        for one in self.model.values():
+            if one.state is State.PENDING and (one.not_before or 0) > self.clock.now + LONGEST_WAIT:
+                one.not_before = None
 
     @rule()
     def recover(self):
@@ -1197,7 +1341,7 @@ class OutboxMachine(RuleBasedStateMachine):
         ]
         assert self.outbox.reoffer() == len(due)
         for one in due:
-            one.becomes(State.PENDING, attempts=0, not_before=None)
+            one.becomes(State.PENDING, **UNTRIED)
 
     @rule(number=NUMBERS)
     def lose(self, number):
@@ -1238,9 +1382,9 @@ class OutboxMachine(RuleBasedStateMachine):
         if url != self.url:
             for one in self.model.values():
                 if one.state is State.PENDING:
-                    one.attempts, one.not_before = 0, None
+                    one.becomes(State.PENDING, told=False, **UNTRIED)
         for one in answered:
-            one.becomes(State.PENDING, attempts=0, not_before=None, receipt=None, reason=None)
+            one.becomes(State.PENDING, receipt=None, reason=None, **UNTRIED)
         self.url = url
 
     @rule(seconds=st.sampled_from([-86400, -60, 1, 60, 1800, REOFFER_AFTER]))
@@ -1254,13 +1398,25 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @invariant()
     def each_picture_is_what_the_model_says(self):
+        shared = ("md5", "state", *UNTRIED)
         found = {
-            picture.path: (picture.md5, picture.state, picture.attempts, picture.not_before, picture.receipt_md5)
+            picture.path: ([getattr(picture, each) for each in shared], picture.receipt_md5)
             for picture in self.outbox.pictures()
         }
         assert found == {
-            one.path: (one.md5, one.state, one.attempts, one.not_before, one.receipt) for one in self.model.values()
+            one.path: ([getattr(one, each) for each in shared], one.receipt) for one in self.model.values()
         }
+
+    @invariant()
+    def the_evidence_is_what_the_model_says(self):
+        now = self.accepted[self.url]
+        to_be_sent = [one for one in self.model.values() if one.state in (State.PENDING, State.UPLOADING)]
+        assert self.outbox.accepted() == now
+        assert self.outbox.lately_failed() == len({one.key for one in to_be_sent if one.failed_since == now})
+        for path, one in self.model.items():
+            refused = {other.key for other in to_be_sent if other.refused_after == now} - {one.key}
+            if one.state in TO_BE_SENT:
+                assert self.outbox.others_refused(self.outbox.at(path)) == len(refused)
 
     @invariant()
     def each_picture_has_its_history(self):
@@ -1269,7 +1425,9 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_due_is_known(self):
-        assert (self.outbox.next_due() == 0) == bool(self.due())
+        due = self.due()
+        assert (self.outbox.next_due() == 0) == bool(due)
+        assert (self.outbox.next_due(untried=True) == 0) == any(one.failed_since is None for one in due)
 
 
 OutboxMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)

@@ -28,6 +28,20 @@ def test_waits_are_spread_over_the_whole_range_so_that_traps_do_not_call_togethe
     assert all(120 < sum(tenth / 10 <= wait < (tenth + 1) / 10 for wait in waits) < 290 for tenth in range(10))
 
 
+@pytest.mark.parametrize("asked", [0.0, 0.5, 60.0, 899.0, 1800.0, 1e9])
+@pytest.mark.parametrize("failures", [1, 12])
+def test_what_the_server_asks_for_is_waited_up_to_the_cap_and_not_by_all_at_once(failures, asked):
+    waits = [delay(failures, asked) for _ in range(1000)]
+    assert all(min(asked, LONGEST_WAIT) <= wait <= LONGEST_WAIT for wait in waits)
+    if asked < LONGEST_WAIT / 2:
+        assert max(waits) - min(waits) > 0.9 * asked
+
+
+@pytest.mark.parametrize("asked", [None, -5.0])
+def test_a_server_that_asks_for_nothing_changes_nothing(asked):
+    assert all(0 <= delay(1, asked) <= FIRST_WAIT for _ in range(300))
+
+
 @pytest.mark.parametrize(
     ("at", "due"),
     [

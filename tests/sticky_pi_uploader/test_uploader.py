@@ -1,131 +1,37 @@
-import logging
 import os
 import sqlite3
-from datetime import datetime, timedelta
-from types import SimpleNamespace
+from datetime import timedelta
 
 import pytest
+from sending_rig import STARTED, THUMBNAILS, Rig, md5, name
 from sticky_pi_api.client import LocalClient
-from sticky_pi_api.exceptions import DamagedImageError, ImageChangedError, StoreError
+from sticky_pi_api.exceptions import BrokenOffError, DoubtfulError, RefusedError, StoreError, UnreachableError
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.types import ImageOutcome, Outcome
+from sticky_pi_api.types import Outcome
 from sticky_pi_uploader.exceptions import StateError
-from sticky_pi_uploader.hints import Hint, Hints
-from sticky_pi_uploader.models import Candidate, Destination, DestinationState, Fingerprint, State, Taken
+from sticky_pi_uploader.models import Candidate, DestinationState, State, Taken
 from sticky_pi_uploader.outbox import REOFFER_AFTER, Outbox
-from sticky_pi_uploader.retry import LONGEST_WAIT
 from sticky_pi_uploader.scan import fingerprint_of
-from sticky_pi_uploader.thumbnails import ThumbnailFolder, Thumbnails
-from sticky_pi_uploader.uploader import BATCH, DOUBTFUL_WAIT, PERIOD, Uploader
+from sticky_pi_uploader.thumbnails import Thumbnails
+from sticky_pi_uploader.uploader import BATCH
 
-HERE = "file:///here"
-STARTED = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC, as in the file names
-THUMBNAILS = Thumbnails(b"\xff\xd8large\xff\xd9", b"\xff\xd8mini\xff\xd9")
-OTHER = "f" * 32
-
-
-def name(number):
-    return f"1b74105a.{STARTED + timedelta(minutes=20 * number):%Y-%m-%d_%H-%M-%S}.jpg"
-
-
-def md5(number):
-    return f"{number:032x}"
-
-
-class FakeClient:
-    """Gives the answers that it is told to, one a picture, and then takes every picture.
-
-    An answer is an Outcome, an (Outcome, error or md5) pair, or an exception, which `put_images` raises.
-    """
-
-    def __init__(self, *answers):
-        self.answers = list(answers)
-        self.calls = []
-        self.files = []
-        self.opened = self.closed = 0
-
-    def open(self):
-        self.opened += 1
-        return self
-
-    def put_images(self, files, *, on_outcome):
-        self.calls.append([os.path.basename(file.path) for file in files])
-        self.files += files
-        for file in files:
-            answer = self.answers.pop(0) if self.answers else Outcome.STORED
-            if isinstance(answer, BaseException):
-                raise answer
-            outcome, more = answer if isinstance(answer, tuple) else (answer, None)
-            on_outcome(self.outcome(file, outcome, more))
-        return []
-
-    def outcome(self, file, outcome, more):
-        error = more if isinstance(more, Exception) else None
-        has_row = outcome in (Outcome.STORED, Outcome.HELD, Outcome.CONFLICT) and more != "no row"
-        return ImageOutcome(file.path, outcome, {"md5": more or file["md5"]} if has_row else None, error)
-
-    def close(self):
-        self.closed += 1
+DOWN = (Outcome.UNSENT, UnreachableError("no route"))
+REFUSED = (Outcome.REFUSED, RefusedError("status 500"))
 
 
 @pytest.fixture
 def rig(tmp_path):
-    """Put an uploader together; `rig.answer(…)` sets what the client answers, `rig.add(number…)` what is to be sent."""
-    rig = SimpleNamespace(now=1_700_000_000.0, stopping=False, images=tmp_path / "images", client=FakeClient())
-    rig.images.mkdir()
-    rig.hints = Hints()
-    rig.thumbnails = ThumbnailFolder(str(tmp_path / "thumbnails"))
-    rig.outbox = Outbox(str(tmp_path / "outbox.db"), longest_wait=LONGEST_WAIT, clock=lambda: rig.now)
-    rig.outbox.change_destination(HERE, lambda _: True)
-
-    def make(open_client=None, stopping=None):
-        return Uploader(
-            rig.outbox,
-            rig.thumbnails,
-            rig.hints,
-            image_dir=str(rig.images),
-            url=HERE,
-            open_client=open_client or rig.client.open,
-            give_up_after=3,
-            stopping=stopping or (lambda: rig.stopping),
-            clock=lambda: rig.now,
-        )
-
-    def add(*numbers):
-        for number in numbers:
-            rig.thumbnails.keep(md5(number), THUMBNAILS)
-            taken_at = (STARTED + timedelta(minutes=20 * number)).isoformat() + "Z"
-            taken = Taken(name(number), Fingerprint(1, 1, 1), "disk", "1b74105a", taken_at, md5(number), {"temp": 20.5})
-            rig.outbox.record([taken])
-
-    def answer(*answers):
-        rig.client.answers[:] = answers
-
-    def was_accepted():
-        """Have the destination take a picture."""
-        add(99)
-        rig.uploader.step()
-        assert rig.outbox.at(name(99)).state is State.UPLOADED
-        rig.client.calls.clear()
-
-    rig.make, rig.add, rig.answer, rig.was_accepted = make, add, answer, was_accepted
-    rig.at = lambda number: rig.outbox.at(name(number))
-    rig.destination = lambda: rig.outbox.destination(HERE)
-    rig.uploader = make()
+    rig = Rig(tmp_path)
     yield rig
-    rig.uploader.close()
-    rig.outbox.close()
+    rig.close()
 
 
 @pytest.fixture
-def lines(caplog):
-    """Return what the uploader logged so far, as (level, message)."""
-    caplog.set_level(logging.DEBUG, logger="sticky_pi_uploader.uploader")
-    return lambda: [(record.levelno, record.getMessage()) for record in caplog.records]
-
-
-def wait_of(rig, at):
-    return at - rig.now
+def store(tmp_path):
+    """The same with a store as its destination."""
+    rig = Rig(tmp_path, url="file:///here")
+    yield rig
+    rig.close()
 
 
 # --- what is sent ------------------------------------------------------------------------------------------------
@@ -170,336 +76,108 @@ def test_the_client_is_closed_once(rig):
     assert (rig.client.opened, rig.client.closed) == (1, 1)
 
 
-# --- the outcomes of a picture -----------------------------------------------------------------------------------
+# --- when -------------------------------------------------------------------------------------------------------
 
 
-def test_stored_is_uploaded_with_its_receipt_and_one_line_says_so(rig, lines, caplog):
+def test_while_there_is_trouble_one_picture_at_a_time_is_tried_and_then_whole_batches_again(rig):
+    rig.add(*range(2 * BATCH))
+    rig.step(*[DOWN] * BATCH)
+    for _ in range(3):
+        rig.try_again(DOWN)
+    assert rig.try_again() == 0
+    rig.step()
+    assert [len(call) for call in rig.client.calls] == [BATCH, 1, 1, 1, 1, BATCH]
+
+
+def test_the_destinations_wait_is_kept(rig):
     rig.add(1)
-    rig.uploader.step()
-    picture = rig.at(1)
-    assert (picture.state, picture.receipt_md5, picture.uploaded_at) == (State.UPLOADED, md5(1), rig.now)
-    assert rig.outbox.history(picture)[-1].why == "stored: its md5 there is the one here"
-    assert rig.outbox.accepted_since(HERE, rig.now)
-    assert rig.destination() == Destination(HERE, DestinationState.OK)
-    assert lines() == [(logging.INFO, f"{name(1)}: uploaded")]
-    (record,) = caplog.records
-    fields = {key: value for key, value in vars(record).items() if key.startswith("STICKY_PI_")}
-    assert fields == {
-        "STICKY_PI_IMAGE": name(1),
-        "STICKY_PI_STATE": "uploaded",
-        "STICKY_PI_DEVICE": "1b74105a",
-        "STICKY_PI_MD5": md5(1),
-    }
-
-
-def test_held_is_uploaded_too_but_nothing_was_accepted_by_that(rig, lines):
-    rig.add(10)
-    rig.answer((Outcome.HELD, md5(10).upper()))
-    rig.uploader.step()
-    picture = rig.at(10)
-    assert (picture.state, picture.receipt_md5) == (State.UPLOADED, md5(10))
-    assert rig.outbox.history(picture)[-1].why == "held there already, with the md5 that it has here"
-    assert not rig.outbox.accepted_since(HERE, 0)
-    assert rig.uploader.sent == 1
-    assert lines() == [(logging.INFO, f"{name(10)}: was uploaded already")]
-
-
-@pytest.mark.parametrize(
-    ("answer", "held"),
-    [
-        ((Outcome.CONFLICT, OTHER), OTHER),
-        ((Outcome.CONFLICT, "no row"), "unknown"),
-        ((Outcome.HELD, OTHER), OTHER),
-        ((Outcome.HELD, "no row"), "unknown"),
-    ],
-)
-def test_another_picture_under_the_key_is_a_conflict_and_never_sent_again(rig, lines, answer, held):
-    rig.add(1)
-    rig.answer(answer)
-    rig.uploader.step()
-    why = f"the destination holds another picture with this device and time (md5 {held})"
-    assert (rig.at(1).state, rig.at(1).reason, rig.at(1).receipt_md5) == (State.CONFLICT, why, None)
-    assert rig.destination().state is DestinationState.OK
-    assert lines() == [(logging.WARNING, f"{name(1)}: not sent: {why}")]
-    assert rig.uploader.step() is None
-    assert len(rig.client.calls) == 1
-
-
-@pytest.mark.parametrize("answer", [(Outcome.STORED, OTHER), (Outcome.STORED, "no row")])
-def test_a_receipt_that_is_not_of_these_bytes_is_doubted_and_asked_for_again(rig, lines, answer):
-    rig.add(1)
-    rig.answer(answer)
-    rig.uploader.step()
-    picture = rig.at(1)
-    assert (picture.state, picture.receipt_md5, picture.not_before) == (State.PENDING, None, rig.now + DOUBTFUL_WAIT)
-    assert not rig.outbox.accepted_since(HERE, 0)
-    assert rig.uploader.sent == 0
-    why = f"the destination says that it got other bytes (md5 {OTHER})" if OTHER in answer else "no reason was given"
-    assert picture.reason == why
-    assert lines()[0] == (logging.WARNING, f"{name(1)}: asked for again in 30 s: {why}")
-
-
-def test_a_doubtful_end_waits_half_a_minute_and_holds_the_queue(rig, lines):
-    rig.add(1)
-    rig.answer((Outcome.DOUBTFUL, StoreError("no answer")))
-    rig.uploader.step()
-    picture, destination = rig.at(1), rig.destination()
-    assert (picture.state, picture.attempts, picture.reason) == (State.PENDING, 0, "no answer")
-    assert picture.not_before == rig.now + DOUBTFUL_WAIT
-    assert (destination.state, destination.failures) == (DestinationState.UNREACHABLE, 1)
-    assert rig.uploader.step() == DOUBTFUL_WAIT
-    assert [level for level, _ in lines()] == [logging.WARNING, logging.WARNING]
-    rig.now += DOUBTFUL_WAIT
-    rig.answer((Outcome.HELD, md5(1)))
-    rig.uploader.step()
-    assert rig.at(1).state is State.UPLOADED
-
-
-# --- refusals ----------------------------------------------------------------------------------------------------
-
-REFUSAL = (Outcome.REFUSED, DamagedImageError("x.jpg", "too odd"))
-
-
-def test_a_refusal_is_charged_to_the_picture_when_another_was_taken_lately(rig, lines):
-    rig.was_accepted()
-    rig.now += PERIOD
-    rig.add(1)
-    rig.answer(REFUSAL)
-    rig.uploader.step()
-    picture = rig.at(1)
-    assert (picture.state, picture.attempts, picture.reason) == (State.PENDING, 1, "too odd")
-    assert 0 <= wait_of(rig, picture.not_before) <= 5
-    assert rig.destination() == Destination(HERE, DestinationState.OK)
-    ((level, line),) = lines()[1:]
-    assert (level, line) == (
-        logging.WARNING,
-        f"{name(1)}: refused, tried again in {wait_of(rig, picture.not_before):.0f} s: too odd",
-    )
-
-
-def test_a_refusal_is_nobodys_fault_when_nothing_was_taken_lately(rig, lines):
-    rig.was_accepted()
-    rig.now += PERIOD + 1
-    rig.add(1)
-    rig.answer(REFUSAL)
-    rig.uploader.step()
-    picture, destination = rig.at(1), rig.destination()
-    assert (picture.state, picture.attempts, picture.reason) == (State.PENDING, 0, "too odd")
-    assert (destination.state, destination.reason, destination.failures) == (DestinationState.REFUSING, "too odd", 1)
-    assert 0 <= wait_of(rig, destination.retry_at) <= 5
-    assert [line for _, line in lines()[1:]] == [
-        f"{name(1)}: refused, and no other was taken lately: too odd",
-        f"the destination is refusing, tried again in {wait_of(rig, destination.retry_at):.0f} s: too odd",
-    ]
-
-
-def try_again(rig):
-    """Let every wait pass, and take a step."""
-    rig.now += LONGEST_WAIT
-    return rig.uploader.step()
-
-
-def test_a_picture_that_is_refused_too_often_is_rejected_and_offered_again_after_a_week(rig, lines):
-    rig.was_accepted()
-    rig.add(1)
-    for count in (1, 2, 3):
-        rig.answer(REFUSAL)
-        rig.now += 60
-        rig.uploader.step()
-        assert rig.at(1).attempts == count
-    assert (rig.at(1).state, rig.at(1).reason) == (State.REJECTED, "too odd")
-    assert lines()[-1] == (logging.WARNING, f"{name(1)}: refused, given up for a week: too odd")
-    assert rig.uploader.step() is None
-    rig.now += REOFFER_AFTER
-    assert rig.uploader.step() == 0
-    assert (rig.at(1).state, rig.at(1).attempts) == (State.PENDING, 0)
-    rig.uploader.step()
-    assert rig.at(1).state is State.UPLOADED
-
-
-def test_when_all_is_refused_one_at_a_time_is_tried_and_never_the_same_one_first(rig):
-    rig.add(*range(4))
-    rig.answer(*[REFUSAL] * 4)
-    rig.uploader.step()
-    assert rig.destination().failures == 1
-    rig.client.calls.clear()
-    for _ in range(5):
-        rig.answer(REFUSAL)
-        assert try_again(rig) == 0
-    assert [len(call) for call in rig.client.calls] == [1] * 5
-    assert len({call[0] for call in rig.client.calls[:4]}) == 4
-    assert (rig.destination().failures, rig.outbox.counts()[State.PENDING]) == (6, 4)
-    assert {picture.attempts for picture in rig.outbox.pictures()} == {0}
-
-
-def test_one_bad_newest_picture_does_not_hold_up_the_others_when_nothing_was_ever_taken(rig):
-    rig.add(1, 2)
-    rig.outbox.set_destination(Destination(HERE, DestinationState.UNREACHABLE, "no disk", None, 1))
-    rig.answer(REFUSAL)
-    rig.uploader.step()
-    assert rig.client.calls == [[name(2)]]
-    try_again(rig)
-    assert (rig.at(1).state, rig.destination().state) == (State.UPLOADED, DestinationState.OK)
-    rig.answer(REFUSAL)
-    rig.uploader.step()
-    assert rig.at(2).attempts == 1
-
-
-def test_a_picture_that_was_held_proves_nothing_while_all_is_refused(rig):
-    rig.outbox.set_destination(Destination(HERE, DestinationState.REFUSING, "full", None, 4))
-    rig.add(1)
-    rig.answer((Outcome.HELD, md5(1)))
-    rig.uploader.step()
-    assert rig.at(1).state is State.UPLOADED
-    assert (rig.destination().state, rig.destination().failures) == (DestinationState.REFUSING, 4)
-    rig.add(2)
-    rig.uploader.step()
-    assert rig.destination() == Destination(HERE, DestinationState.OK)
-
-
-def test_a_place_in_the_store_that_one_picture_cannot_have_does_not_hold_the_others(rig):
-    rig.was_accepted()
-    rig.add(1, 2)
-    rig.answer((Outcome.UNSENT, StoreError("permission denied", whole_store=False)))
-    rig.uploader.step()
-    assert (rig.at(2).state, rig.at(2).attempts, rig.at(2).reason) == (State.PENDING, 1, "permission denied")
-    assert rig.at(1).state is State.UPLOADED
-    assert rig.destination().state is DestinationState.OK
-
-
-# --- the destination in trouble ----------------------------------------------------------------------------------
-
-DOWN = (Outcome.UNSENT, StoreError("the disk is full"))
-
-
-def test_a_destination_that_takes_nothing_holds_the_whole_queue_with_one_wait_and_no_picture_is_touched(rig, lines):
-    rig.add(1, 2, 3)
-    before = list(rig.outbox.pictures())
-    rig.answer(DOWN, DOWN, DOWN)
-    rig.uploader.step()
-    destination = rig.destination()
-    assert list(rig.outbox.pictures()) == before
-    assert (destination.state, destination.reason) == (DestinationState.UNREACHABLE, "the disk is full")
-    assert (destination.failures, 0 <= wait_of(rig, destination.retry_at) <= 5) == (1, True)
-    assert rig.uploader.step() == wait_of(rig, destination.retry_at)
-    wait = f"{wait_of(rig, destination.retry_at):.0f} s"
-    assert lines() == [
-        (logging.WARNING, f"the destination is unreachable, tried again in {wait}: the disk is full"),
-    ]
-
-
-def test_waits_grow_and_one_picture_at_a_time_is_tried_until_it_works(rig):
-    rig.add(*range(12))
-    for failures in range(1, 5):
-        rig.answer(*[DOWN] * 10)
-        try_again(rig)
-        destination = rig.destination()
-        assert destination.failures == failures
-        assert 0 <= wait_of(rig, destination.retry_at) <= 5 * 2 ** (failures - 1)
-    assert [len(call) for call in rig.client.calls] == [10, 1, 1, 1]
-    rig.answer()
-    assert try_again(rig) == 0
-    assert rig.destination() == Destination(HERE, DestinationState.OK)
-    rig.uploader.step()
-    assert [len(call) for call in rig.client.calls[4:]] == [1, 10]
-
-
-def test_the_wait_outlives_the_process(rig):
-    rig.add(1)
-    rig.answer(DOWN)
-    rig.uploader.step()
-    anew = rig.make()
-    assert anew.step() == wait_of(rig, rig.destination().retry_at) > 0
-    rig.outbox.end_wait()
-    anew.step()
-    assert rig.at(1).state is State.UPLOADED
-    anew.close()
-
-
-def test_a_wait_that_no_wait_can_have_set_is_over(rig):
-    rig.add(1)
-    rig.outbox.set_destination(Destination(HERE, DestinationState.UNREACHABLE, "", rig.now + LONGEST_WAIT + 1, 1))
-    assert rig.uploader.step() == 0
+    rig.step(DOWN)
+    assert rig.step() == rig.held_for
+    rig.now += rig.held_for
+    assert rig.step() == 0
     assert rig.at(1).state is State.UPLOADED
 
 
 def test_a_pictures_own_wait_counts_where_it_is_longer(rig):
     rig.add(1)
-    (picture,) = rig.outbox.claim(1)
-    rig.outbox.postpone(picture, "later", not_before=rig.now + 50)
-    assert rig.uploader.step() == 50
-    rig.outbox.set_destination(Destination(HERE, DestinationState.UNREACHABLE, "", rig.now + 80, 1))
-    assert rig.uploader.step() == 80
+    rig.outbox.postpone(rig.outbox.claim(1)[0], "later", not_before=rig.now + 50)
+    assert rig.step() == 50
+    rig.add(2)
+    rig.step(DOWN)
+    assert rig.step() == rig.held_for < 50
 
 
-def test_after_trouble_the_client_is_opened_anew_as_its_disk_may_be_another(rig):
+def test_the_wait_outlives_the_process_and_can_be_ended(rig):
     rig.add(1)
-    rig.answer(DOWN)
-    rig.uploader.step()
-    assert (rig.client.opened, rig.client.closed) == (1, 1)
-    try_again(rig)
-    assert (rig.client.opened, rig.at(1).state) == (2, State.UPLOADED)
+    rig.step(DOWN)
+    rig.reboot()
+    assert rig.step() == rig.held_for
+    rig.outbox.end_wait()
+    rig.step()
+    assert rig.at(1).state is State.UPLOADED
 
 
-@pytest.mark.parametrize("error", [StoreError("no disk"), OSError(5, "Input/output error")])
-@pytest.mark.parametrize("where", ["open", "put_images"])
-def test_a_client_that_cannot_be_opened_or_fails_as_a_whole_holds_the_queue(rig, lines, where, error):
+def test_a_batch_ends_once_the_destination_refuses_everything(rig):
+    rig.add(*range(10))
+    rig.step(*[REFUSED] * 10)
+    assert [picture.failed_since for picture in rig.outbox.pictures()].count(None) == 7
+    assert rig.outbox.counts()[State.PENDING] == 10
+
+
+def test_rejected_pictures_are_offered_again_whatever_else_is_waiting(rig):
     rig.add(1, 2)
+    first, second = rig.outbox.claim(2)
+    rig.outbox.refuse(first, "no", not_before=0, charge=3, last=True)
+    rig.outbox.release(second)
+    rig.step(DOWN)
+    rig.now += REOFFER_AFTER
+    rig.step(DOWN)
+    assert rig.step() == 0
+    assert rig.outbox.counts()[State.REJECTED] == 0
+
+
+# --- the client --------------------------------------------------------------------------------------------------
+
+
+def test_after_trouble_a_store_is_opened_anew_as_its_disk_may_be_another(store):
+    store.add(1)
+    store.step(DOWN)
+    assert (store.client.opened, store.client.closed) == (1, 1)
+    store.try_again()
+    assert (store.client.opened, store.at(1).state) == (2, State.UPLOADED)
+
+
+def test_the_client_of_a_server_stays_open_with_its_connections_and_its_doubts(rig):
+    rig.add(1)
+    rig.step(DOWN)
+    rig.try_again()
+    assert (rig.client.opened, rig.client.closed) == (1, 0)
+
+
+@pytest.mark.parametrize("error", [StoreError("no disk"), UnreachableError("no route"), OSError(5, "I/O error")])
+@pytest.mark.parametrize("where", ["open", "put_images"])
+def test_a_client_that_cannot_be_opened_or_fails_as_a_whole_holds_the_queue_and_touches_no_picture(rig, where, error):
+    rig.add(1, 2)
+    before = list(rig.outbox.pictures())
 
     def fail():
         raise error
 
+    uploader = rig.make(fail if where == "open" else None)
     if where == "put_images":
         rig.answer(error)
-    uploader = rig.make(fail if where == "open" else None)
     assert uploader.step() == 0
-    assert rig.destination().state is DestinationState.UNREACHABLE
-    assert rig.outbox.counts()[State.PENDING] == 2
-    ((level, line),) = lines()
-    assert (level, line.split(": ", 1)[1]) == (logging.WARNING, str(error))
+    assert (rig.destination.state, rig.destination.holds_all) == (DestinationState.UNREACHABLE, True)
+    assert list(rig.outbox.pictures()) == before
+    assert uploader.step() == rig.held_for
     uploader.close()
 
 
 def test_what_was_sent_before_the_client_failed_stays_sent(rig):
     rig.add(1, 2, 3)
-    rig.answer(Outcome.STORED, StoreError("no disk"))
-    rig.uploader.step()
+    rig.step(Outcome.STORED, StoreError("no disk"))
     assert (rig.at(3).state, rig.outbox.counts()[State.PENDING]) == (State.UPLOADED, 2)
-    assert rig.destination().state is DestinationState.UNREACHABLE
-
-
-def test_a_destination_that_works_again_within_a_batch_is_no_longer_held(rig):
-    rig.add(1, 2, 3)
-    rig.answer(DOWN, Outcome.STORED, DOWN)
-    rig.uploader.step()
-    assert (rig.destination().state, rig.destination().failures) == (DestinationState.UNREACHABLE, 1)
-    assert rig.outbox.counts()[State.UPLOADED] == 1
-
-
-# --- files that aren't what they were ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("error", "why"),
-    [
-        (ImageChangedError("x.jpg", "its bytes are no longer those that were parsed"), "its bytes are no longer"),
-        (FileNotFoundError(2, "No such file or directory"), "can't be read: No such file"),
-        (OSError(5, "Input/output error"), "can't be read: Input/output error"),
-        (OSError("odd"), "odd"),
-    ],
-)
-def test_a_file_that_is_not_what_it_was_is_read_again_before_it_is_sent(rig, lines, error, why):
-    rig.add(1)
-    rig.answer((Outcome.UNSENT, error))
-    rig.uploader.step()
-    picture = rig.at(1)
-    assert (picture.state, picture.attempts) == (State.PENDING, 0)
-    assert picture.reason.startswith(why)
-    assert rig.hints.take() == Hint(frozenset({name(1)}))
-    assert rig.outbox.known_at(name(1)).fingerprint is None
-    assert rig.uploader.step() is None
-    assert rig.destination().state is DestinationState.UNKNOWN
-    assert lines() == [(logging.INFO, f"{name(1)}: read again before it is sent: {picture.reason}")]
+    assert rig.destination.state is DestinationState.UNREACHABLE
 
 
 # --- breaking off ------------------------------------------------------------------------------------------------
@@ -513,8 +191,30 @@ def test_a_stop_between_two_pictures_gives_back_the_rest(rig):
     states = [rig.at(number).state for number in (3, 1, 2)]
     assert states == [State.UPLOADED, State.UPLOADED, State.PENDING]
     assert rig.outbox.counts()[State.UPLOADING] == 0
-    assert rig.destination().state is DestinationState.OK
+    assert rig.destination.state is DestinationState.OK
     uploader.close()
+
+
+def broken_off(outcome):
+    end = BrokenOffError("the request was broken off")
+    return outcome, end if outcome is Outcome.UNSENT else DoubtfulError("not known", end, retry_after=30)
+
+
+@pytest.mark.parametrize("raised", [False, True])
+def test_an_upload_broken_off_for_a_stop_is_nobodys_trouble(rig, caplog, raised):
+    rig.add(1, 2)
+    before = list(rig.outbox.pictures())
+    rig.step(BrokenOffError("closed") if raised else broken_off(Outcome.UNSENT), broken_off(Outcome.UNSENT))
+    assert list(rig.outbox.pictures()) == before
+    assert (rig.destination.failures, rig.destination.state, caplog.records) == (0, DestinationState.UNKNOWN, [])
+
+
+def test_an_upload_broken_off_after_its_whole_body_is_asked_for_again_in_half_a_minute(rig, caplog):
+    rig.add(1)
+    rig.step(broken_off(Outcome.DOUBTFUL))
+    assert (rig.at(1).state, rig.own_wait(1), rig.whys(1)) == (State.PENDING, 30, ["taken in"])
+    assert (rig.destination.failures, caplog.records) == (0, [])
+    assert rig.step() == 30
 
 
 class FullOutbox(Outbox):
@@ -531,7 +231,7 @@ class FullOutbox(Outbox):
 
 def test_when_an_outcome_cannot_be_recorded_nothing_is_lost_and_the_next_step_asks_again(rig, tmp_path):
     rig.outbox.close()
-    rig.outbox = FullOutbox(str(tmp_path / "outbox.db"), longest_wait=LONGEST_WAIT, clock=lambda: rig.now)
+    rig.outbox = rig.open_outbox(FullOutbox)
     rig.add(1, 2, 3)
     uploader = rig.make()
     with pytest.raises(StateError, match="no space left"):
@@ -549,6 +249,30 @@ def test_when_an_outcome_cannot_be_recorded_nothing_is_lost_and_the_next_step_as
     uploader.close()
 
 
+class FullAtLast(Outbox):
+    """One whose disk is full when the pictures that couldn't be sent are given back."""
+
+    full = True
+
+    def put_off(self, *args, **more):
+        if self.full:
+            raise StateError("no space left")
+        return super().put_off(*args, **more)
+
+
+def test_pictures_that_cannot_be_given_back_are_at_the_next_step(rig):
+    rig.outbox.close()
+    rig.outbox = rig.open_outbox(FullAtLast)
+    rig.uploader = rig.make()
+    rig.add(1, 2)
+    with pytest.raises(StateError, match="no space left"):
+        rig.step(DOWN, DOWN)
+    assert rig.outbox.counts()[State.UPLOADING] == 2
+    rig.outbox.full = False
+    rig.step()
+    assert rig.outbox.counts()[State.UPLOADED] == 2
+
+
 @pytest.mark.parametrize("error", [KeyError("a bug"), sqlite3.IntegrityError("a bug"), MemoryError()])
 def test_a_bug_of_the_client_is_not_taken_for_an_answer(rig, error):
     rig.add(1, 2)
@@ -564,9 +288,9 @@ def test_a_bug_of_the_client_is_not_taken_for_an_answer(rig, error):
 
 
 @pytest.fixture
-def real(rig, tmp_path, make_trap_picture):
+def real(store, tmp_path, make_trap_picture):
     """The same with a real store and real pictures; `real.take_in()` makes one and records it."""
-    rig.store = tmp_path / "store"
+    rig, rig.store = store, tmp_path / "store"
 
     def take_in(keep=True):
         file = make_trap_picture(rig.images)
@@ -664,9 +388,9 @@ def test_a_store_whose_folder_is_replaced_while_it_is_held_is_used_as_it_is_then
     real.store.write_bytes(b"no folder")
     second = real.take_in()
     real.uploader.step()
-    assert real.destination().state is DestinationState.UNREACHABLE
+    assert real.destination.state is DestinationState.UNREACHABLE
     real.store.unlink()
     os.rename(f"{real.store}.unplugged", real.store)
-    try_again(real)
+    real.try_again()
     assert real.outbox.at(second.name).state is State.UPLOADED
     assert len(rows(real)) == len([first, second])

@@ -65,6 +65,9 @@ def to_picture(row: sqlite3.Row) -> Picture:
         md5=row["md5"],
         state=State(row["state"]),
         attempts=row["attempts"],
+        misses=row["misses"],
+        failed_since=row["failed_since"],
+        refused_after=row["refused_after"],
         not_before=row["not_before"],
         reason=row["reason"],
         receipt_md5=row["receipt_md5"],
@@ -199,7 +202,7 @@ class OutboxReader:
         for row in self._rows("SELECT * FROM destinations WHERE url = ?", (url,)):
             with self._sound():
                 state = DestinationState(row["state"])
-                return Destination(url, state, row["reason"], row["retry_at"], row["failures"])
+                return Destination(url, state, row["reason"], row["retry_at"], row["failures"], bool(row["holds_all"]))
         return Destination(url)
 
     def _picture(self, row: sqlite3.Row) -> Picture:

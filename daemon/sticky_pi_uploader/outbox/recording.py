@@ -13,6 +13,7 @@ from sticky_pi_api.exceptions import printable
 
 from ..models import Fingerprint, Picture, State, Taken
 from .reader import split_path, to_picture
+from .schema import UNTRIED
 from .writer import OutboxWriter
 
 
@@ -171,14 +172,7 @@ class Recording(OutboxWriter):
             self._clear_the_way(known)
 
     def _overwrite(self, known: Picture, taken: Taken, state: State, why: str) -> None:
-        reset = {
-            "attempts": 0,
-            "not_before": None,
-            "receipt_md5": None,
-            "uploaded_at": None,
-            "present": 1,
-            "recheck": 0,
-        }
+        reset = {**UNTRIED, "receipt_md5": None, "uploaded_at": None, "present": 1, "recheck": 0}
         reason = None if state is State.PENDING else why
         self._move(known.id, (known.state,), state, why, {**_columns(taken), **reset, "reason": reason})
 

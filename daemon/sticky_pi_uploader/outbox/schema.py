@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
     from sticky_pi_api.sqlite import Migration
+
+UNTRIED: Final[Mapping[str, Any]] = {
+    "attempts": 0,
+    "misses": 0,
+    "failed_since": None,
+    "refused_after": None,
+    "not_before": None,
+}
+"""What the columns that tell of a picture's tries hold before the first"""
 
 
 def _first_tables(db: Database) -> None:
@@ -23,6 +33,9 @@ def _first_tables(db: Database) -> None:
             state TEXT NOT NULL
                 CHECK (state IN ('pending', 'uploading', 'uploaded', 'conflict', 'rejected', 'lost')),
             attempts INTEGER NOT NULL DEFAULT 0,
+            misses INTEGER NOT NULL DEFAULT 0,
+            failed_since INTEGER,
+            refused_after INTEGER,
             not_before REAL,
             reason TEXT,
             receipt_md5 TEXT,
@@ -66,7 +79,8 @@ def _first_tables(db: Database) -> None:
             reason TEXT,
             retry_at REAL,
             failures INTEGER NOT NULL DEFAULT 0,
-            accepted_at REAL
+            holds_all INTEGER NOT NULL DEFAULT 1 CHECK (holds_all IN (0, 1)),
+            accepted INTEGER NOT NULL DEFAULT 0
         )
         """
     )

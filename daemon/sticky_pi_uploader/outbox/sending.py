@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any, Final
 
 from ..models import Destination, Picture, State
 from .reader import to_picture
+from .schema import UNTRIED
 from .writer import OutboxWriter
 
 REOFFER_AFTER: Final = 7 * 86400.0
 """Seconds after which a picture that was refused too often is offered again."""
 
 _SENDABLE: Final = "state = 'pending' AND present = 1 AND recheck = 0"
+_ACCEPTED: Final = "(SELECT accepted FROM destinations WHERE configured = 1)"
 
 
 class Sending(OutboxWriter):
@@ -31,19 +34,22 @@ class Sending(OutboxWriter):
     def claim_canary(self) -> list[Picture]:
         """Take one due picture while the destination is in trouble; none is [].
 
-        What wasn't tried yet comes first, the newest of it, and then what has waited longest: a picture that is always
-        refused holds up no other.
+        What wasn't tried yet comes first, the newest of it, and then what was tried longest ago: a picture that always
+        fails holds up no other.
         """
         with self._writing(durable=False):
-            tried = self._due("not_before IS NOT NULL, not_before, datetime DESC", 1)
+            tried = self._due("failed_since IS NOT NULL, not_before, datetime DESC", 1)
             return [picture for picture in tried if self._move(picture.id, (State.PENDING,), State.UPLOADING)]
 
-    def next_due(self) -> float | None:
-        """Tell in how many seconds a picture falls due (0: now), or None where none is waiting."""
+    def next_due(self, *, untried: bool = False) -> float | None:
+        """Tell in how many seconds a picture falls due (0: now), or None where none is waiting.
+
+        With `untried`, only those count of which no try has failed.
+        """
         now = self._clock()
         query = (
             "SELECT min(CASE WHEN not_before IS NULL OR not_before > :now + :longest THEN :now ELSE not_before END)"
-            f" FROM pictures WHERE {_SENDABLE}"
+            f" FROM pictures WHERE {_SENDABLE}{' AND failed_since IS NULL' if untried else ''}"
         )
         due = self._value(query, {"now": now, "longest": self._longest_wait})
         return None if due is None else max(0.0, due - now)
@@ -56,28 +62,78 @@ class Sending(OutboxWriter):
         now = self._clock()
         values = {"receipt_md5": receipt_md5, "uploaded_at": now, "reason": None, "not_before": None}
         with self._writing() as connection:
-            if accepted_by is not None:
-                connection.execute("UPDATE destinations SET accepted_at = ? WHERE url = ?", (now, accepted_by))
-            return self._move(picture.id, (State.UPLOADING,), State.UPLOADED, why, values)
+            confirmed = self._move(picture.id, (State.UPLOADING,), State.UPLOADED, why, values)
+            if confirmed and accepted_by is not None:
+                connection.execute("UPDATE destinations SET accepted = accepted + 1 WHERE url = ?", (accepted_by,))
+            return confirmed
 
-    def refuse(self, picture: Picture, why: str, *, not_before: float, last: bool) -> bool:
-        """Charge a refusal to the picture: it waits until `not_before`, or, the last one, is rejected."""
+    def refuse(
+        self, picture: Picture, why: str, *, not_before: float, charge: int = 0, missed: bool = True, last: bool = False
+    ) -> bool:
+        """Record a refusal: it waits until `not_before`, or, the last, is rejected.
+
+        `charge` says how many refusals turned out to be the picture's fault by it; not `missed`, that the destination
+        as a whole is to blame.
+        """
         state = State.REJECTED if last else State.PENDING
         until = self._clock() + REOFFER_AFTER if last else not_before
-        values = {"attempts": picture.attempts + 1, "not_before": until, "reason": why}
+        values = self._failed(picture) | {"attempts": picture.attempts + charge, "not_before": until, "reason": why}
+        values |= {"misses": picture.misses + missed, "refused_after": self.accepted()}
         return self._move(picture.id, (State.UPLOADING,), state, why, values)
+
+    def accepted(self) -> int:
+        """Tell how many pictures the configured destination took, ever: a clock that nobody can set."""
+        return int(self._value(f"SELECT coalesce({_ACCEPTED}, 0)"))
+
+    def others_refused(self, picture: Picture) -> int:
+        """Count the different pictures to be sent, but this one, that were refused since the destination took one."""
+        count: int = self._value(
+            "SELECT count(DISTINCT lower(device) || datetime) FROM pictures WHERE state IN ('pending', 'uploading')"
+            f" AND refused_after = {_ACCEPTED} AND NOT (device = ? AND datetime = ?)",
+            (picture.device, picture.datetime),
+        )
+        return count
+
+    def lately_failed(self) -> int:
+        """Count the different pictures to be sent that failed, but only since the destination last took one.
+
+        One that failed before that as well is left out: it is odd itself.
+        """
+        count: int = self._value(
+            "SELECT count(DISTINCT lower(device) || datetime) FROM pictures WHERE state IN ('pending', 'uploading')"
+            f" AND failed_since = {_ACCEPTED}"
+        )
+        return count
+
+    def forget_refusals(self) -> None:
+        """Forget the refusals since the destination last took a picture: they say nothing of the pictures."""
+        with self._writing() as connection:
+            connection.execute(
+                f"UPDATE pictures SET refused_after = NULL WHERE state = 'pending' AND refused_after = {_ACCEPTED}"
+            )
 
     def clash(self, picture: Picture, why: str) -> bool:
         """Record that the destination holds another picture under the same key."""
         return self._move(picture.id, (State.UPLOADING,), State.CONFLICT, why, {"reason": why})
 
-    def release(self, picture: Picture) -> bool:
-        """Give a claimed picture back as it was."""
-        return self._move(picture.id, (State.UPLOADING,), State.PENDING, durable=False)
+    def release(self, picture: Picture, *, not_before: float | None = None) -> bool:
+        """Give a claimed picture back as it was, to be tried no sooner than `not_before`."""
+        values = {"not_before": picture.not_before if not_before is None else not_before}
+        return self._move(picture.id, (State.UPLOADING,), State.PENDING, None, values, durable=False)
+
+    def put_off(self, picture: Picture, *, not_before: float | None, missed: bool) -> bool:
+        """Give a claimed picture back that couldn't be sent, nothing charged and nothing to tell of.
+
+        `missed` says that the destination as a whole isn't to blame.
+        """
+        values = self._failed(picture) | {"misses": picture.misses + missed}
+        if not_before is not None:
+            values["not_before"] = not_before
+        return self._move(picture.id, (State.UPLOADING,), State.PENDING, None, values, durable=False)
 
     def postpone(self, picture: Picture, why: str, *, not_before: float) -> bool:
-        """Give a claimed picture back, nothing counted, to be tried no sooner than `not_before`."""
-        values = {"reason": why, "not_before": not_before}
+        """Give a claimed picture back of which nobody knows whether it is stored, to be asked for at `not_before`."""
+        values = self._failed(picture) | {"misses": picture.misses + 1, "reason": why, "not_before": not_before}
         return self._move(picture.id, (State.UPLOADING,), State.PENDING, why, values)
 
     def recheck(self, picture: Picture, why: str) -> bool:
@@ -97,11 +153,10 @@ class Sending(OutboxWriter):
         due = (
             "SELECT id FROM pictures WHERE state = 'rejected' AND attempts > 0 AND (not_before <= ? OR not_before > ?)"
         )
-        values = {"attempts": 0, "not_before": None}
         with self._writing():
             rows = self._rows(due, (now, now + REOFFER_AFTER))
             why = "offered again after a week"
-            return sum(self._move(row["id"], (State.REJECTED,), State.PENDING, why, values) for row in rows)
+            return sum(self._move(row["id"], (State.REJECTED,), State.PENDING, why, UNTRIED) for row in rows)
 
     def change_destination(self, url: str, is_here: Callable[[str], bool]) -> int:
         """Make `url` the configured destination; where it was another, what is still here becomes pending again.
@@ -120,28 +175,18 @@ class Sending(OutboxWriter):
             if before == url:
                 return 0
             connection.execute("UPDATE destinations SET retry_at = NULL, failures = 0 WHERE url = ?", (url,))
-            connection.execute("UPDATE pictures SET attempts = 0, not_before = NULL WHERE state = 'pending'")
+            assignments = ", ".join(f"{name} = :{name}" for name in UNTRIED)
+            connection.execute(f"UPDATE pictures SET {assignments} WHERE state = 'pending'", UNTRIED)
             return self._forget_answers(f"the destination changed from {before} to {url}", is_here)
 
     def set_destination(self, destination: Destination) -> None:
         """Keep how the destination answered, so that a reboot forgets nothing of it."""
         with self._writing() as connection:
             connection.execute(
-                "UPDATE destinations SET state = ?, reason = ?, retry_at = ?, failures = ? WHERE url = ?",
-                (
-                    destination.state.value,
-                    destination.reason,
-                    destination.retry_at,
-                    destination.failures,
-                    destination.url,
-                ),
+                "UPDATE destinations SET state = :state, reason = :reason, retry_at = :retry_at, failures = :failures,"
+                " holds_all = :holds_all WHERE url = :url",
+                asdict(destination) | {"state": destination.state.value},
             )
-
-    def accepted_since(self, url: str, since: float) -> bool:
-        """Tell whether the destination took a picture between this Unix time and now."""
-        query = "SELECT 1 FROM destinations WHERE url = ? AND accepted_at BETWEEN ? AND ?"
-        rows = self._rows(query, (url, since, self._clock()))
-        return next(rows, None) is not None
 
     def retry(self, picture: Picture) -> bool:
         """Look at a picture again now; False where there is nothing to do, as it is uploaded or being sent."""
@@ -159,11 +204,23 @@ class Sending(OutboxWriter):
         with self._writing() as connection:
             connection.execute("UPDATE destinations SET retry_at = NULL WHERE configured = 1")
 
+    def end_impossible_waits(self) -> None:
+        """End the waits that end further ahead than any can: the clock was set back, and may not do so for long."""
+        too_far = (self._clock() + self._longest_wait,)
+        with self._writing(durable=False) as connection:
+            connection.execute(
+                "UPDATE pictures SET not_before = NULL WHERE state = 'pending' AND not_before > ?", too_far
+            )
+            connection.execute("UPDATE destinations SET retry_at = NULL WHERE retry_at > ?", too_far)
+
     def changed_by_another(self) -> bool:
         """Tell whether another process wrote to the outbox since this was last asked."""
         version = int(self._value("PRAGMA data_version"))
         changed, self._seen_version = version != self._seen_version, version
         return changed
+
+    def _failed(self, picture: Picture) -> dict[str, Any]:
+        return {"failed_since": self.accepted() if picture.failed_since is None else picture.failed_since}
 
     def _choose(self, most: int) -> Iterator[Picture]:
         chosen: set[tuple[str | None, str | None]] = set()
@@ -185,7 +242,7 @@ class Sending(OutboxWriter):
         return list(map(to_picture, rows))
 
     def _forget_answers(self, why: str, is_here: Callable[[str], bool]) -> int:
-        values = {"receipt_md5": None, "uploaded_at": None, "attempts": 0, "not_before": None, "reason": None}
+        values = {**UNTRIED, "receipt_md5": None, "uploaded_at": None, "reason": None}
         answered = self._rows(
             "SELECT * FROM pictures WHERE removed_at IS NULL"
             " AND (state IN ('uploaded', 'conflict') OR (state = 'rejected' AND attempts > 0))"

@@ -1,0 +1,242 @@
+"""Says of each outcome what follows from it: blames the picture or blames the destination, and never guesses.
+
+    outcome                         the picture                            the destination
+    stored                          uploaded, with the receipt             works
+    held                            uploaded, with the receipt             answers
+    conflict                        conflict                               answers
+    refused, known to be its fault  rejected                               answers
+    refused, without a reason       charged if another one was taken       refuses everything, once several different
+                                    since it was refused before; waits     pictures were refused and none was taken
+    doubtful                        asked for again in 30 s or more        in trouble, unless it takes others
+    unsent, the file's fault        read again                             -
+    unsent, broken off here         as it was                              -
+    unsent, anything else           waits for the destination, or alone    in trouble, unless it takes others
+                                    where that takes others
+
+A destination in trouble holds the queue: one wait, which grows, and one picture at a time to try it with. What was
+never tried is held too, unless all that failed were few pictures, or such as failed before while it took others: then
+it may be their fault. What was tried goes round, so that none is tried twice before the others.
+
+Pictures taken, not hours, are the clock of all this: it can't be set, and goes on after a reboot.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from .hints import Hints
+from .models import Destination, DestinationState, Picture, State
+from .outbox import Outbox
+from .retry import LONGEST_WAIT, delay
+
+if TYPE_CHECKING:
+    from sticky_pi_api.types import ImageOutcome
+
+log = logging.getLogger(__name__)
+
+DOUBTFUL_WAIT: Final = 30.0
+"""Seconds to wait after an upload whose end isn't known: the destination may still be at work on it."""
+
+SEVERAL: Final = 3
+"""Different pictures that fail, none taken in between, after which the destination is to blame."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """What is wrong with the destination."""
+
+    state: DestinationState
+    why: str
+    retry_after: float | None
+    """seconds"""
+    holds_all: bool
+    """whether it can't be the fault of the picture that met with it"""
+
+
+class Judge:
+    """Turns outcomes into transitions of the outbox, and a batch's outcomes into the destination's state."""
+
+    def __init__(
+        self, outbox: Outbox, hints: Hints, *, url: str, give_up_after: int, clock: Callable[[], float]
+    ) -> None:
+        """Judge for the destination at `url`; a picture is rejected when `give_up_after` refusals are charged to it."""
+        self._outbox = outbox
+        self._hints = hints
+        self._url = url
+        self._give_up_after = give_up_after
+        self._clock = clock
+        self._trouble: _Trouble | None = None
+        self._put_off: list[Picture] = []
+        self.sent = 0
+        """pictures that the destination turned out to hold, so far"""
+
+    @property
+    def refuses_all(self) -> bool:
+        """Tell whether the rest of the batch would only be refused as well."""
+        return self._trouble is not None and self._trouble.state is DestinationState.REFUSING
+
+    def judge(self, picture: Picture, result: ImageOutcome) -> None:
+        """Record one picture's outcome, durably, and say it once."""
+        from sticky_pi_api.exceptions import ImageError, StoreError
+        from sticky_pi_api.types import Outcome
+
+        receipt = str((result.row or {}).get("md5", "")).lower()
+        error = result.error
+        if _broken_off(error):
+            wait = DOUBTFUL_WAIT if result.outcome is Outcome.DOUBTFUL else None
+            self._outbox.release(picture, not_before=wait and self._clock() + wait)
+            return
+        match result.outcome:
+            case Outcome.STORED | Outcome.HELD if receipt == picture.md5:
+                self._confirm(picture, receipt, stored=result.outcome is Outcome.STORED)
+            case Outcome.CONFLICT | Outcome.HELD:
+                self._clash(picture, receipt)
+            case Outcome.REFUSED:
+                self._refuse(picture, error)
+            case Outcome.UNSENT if isinstance(error, ImageError | OSError):
+                self.read_again(picture, reason_of(error))
+            case Outcome.UNSENT if isinstance(error, StoreError) and not error.whole_store:
+                self._refuse(picture, error)
+            case Outcome.UNSENT:
+                self._put_off.append(picture)
+                self._blame(error)
+            case _:
+                self._doubt(picture, receipt, error)
+
+    def blame_destination(self, error: Exception) -> None:
+        """Take note that the destination failed before it came to any picture."""
+        if not _broken_off(error):
+            self._blame(error, holds_all=True)
+
+    def end_batch(self) -> bool:
+        """Let the queue wait if the destination took nothing after it was in trouble; tells whether it does."""
+        trouble, self._trouble = self._trouble, None
+        put_off, self._put_off = self._put_off, []
+        now = self._clock()
+        for number, picture in enumerate(put_off):
+            if trouble is None:
+                self._outbox.put_off(picture, not_before=now + delay(picture.misses + 1), missed=True)
+            else:
+                # The first may have been the cause, so another is tried next: by this time it is known when it was.
+                self._outbox.put_off(picture, not_before=now if number == 0 else None, missed=False)
+        if trouble is not None:
+            self._hold(trouble)
+        return trouble is not None
+
+    def _hold(self, trouble: _Trouble) -> None:
+        holds_all = trouble.holds_all or self._outbox.lately_failed() >= SEVERAL
+        if holds_all and trouble.state is DestinationState.REFUSING:
+            self._outbox.forget_refusals()
+        failures = self._outbox.destination(self._url).failures + 1
+        wait = delay(failures, trouble.retry_after)
+        retry_at = self._clock() + wait
+        self._outbox.set_destination(Destination(self._url, trouble.state, trouble.why, retry_at, failures, holds_all))
+        log.warning("the destination is %s, tried again in %.0f s: %s", trouble.state.value, wait, trouble.why)
+
+    def read_again(self, picture: Picture, why: str) -> None:
+        """Have the intake look at a file that isn't what it was when it was taken in."""
+        self._outbox.recheck(picture, why)
+        self._hints.file(picture.path)
+        _tell(logging.INFO, picture, State.PENDING, f"read again before it is sent: {why}")
+
+    def _confirm(self, picture: Picture, receipt: str, *, stored: bool) -> None:
+        why = "stored: its md5 there is the one here" if stored else "held there already, with the md5 that it has here"
+        self._outbox.confirm(picture, receipt, why, accepted_by=self._url if stored else None)
+        self.sent += 1
+        self._answered(took=stored)
+        _tell(logging.INFO, picture, State.UPLOADED, "uploaded" if stored else "was uploaded already")
+
+    def _clash(self, picture: Picture, held: str) -> None:
+        why = f"the destination holds another picture with this device and time (md5 {held or 'unknown'})"
+        self._outbox.clash(picture, why)
+        self._answered(took=False)
+        _tell(logging.WARNING, picture, State.CONFLICT, f"not sent: {why}")
+
+    def _refuse(self, picture: Picture, error: Exception | None) -> None:
+        from sticky_pi_api.types import Blame
+
+        why, retry_after = reason_of(error), getattr(error, "retry_after", None)
+        if getattr(error, "blame", None) is Blame.PICTURE:
+            self._reject(picture, why, charge=1)
+            self._answered(took=False)
+            return
+        # Between two refusals another picture has to be taken, or nothing says that this one is at fault.
+        if picture.refused_after is not None and picture.refused_after < self._outbox.accepted():
+            # Until now the first one could have been anybody's.
+            charge = 1 if picture.attempts else 2
+            self._charge(picture, why, retry_after, charge)
+            return
+        before = self._outbox.destination(self._url).state
+        if before is DestinationState.REFUSING or self._outbox.others_refused(picture) + 1 >= SEVERAL:
+            self._outbox.refuse(picture, why, not_before=self._clock(), missed=False)
+            self._trouble = _Trouble(DestinationState.REFUSING, why, retry_after, holds_all=False)
+            _tell(logging.WARNING, picture, State.PENDING, f"refused, as others are: {why}")
+        else:
+            self._charge(picture, why, retry_after, 0)
+
+    def _charge(self, picture: Picture, why: str, retry_after: float | None, charge: int) -> None:
+        if charge and picture.attempts + charge >= self._give_up_after:
+            self._reject(picture, why, charge)
+            return
+        wait = delay(picture.misses + 1, retry_after)
+        self._outbox.refuse(picture, why, not_before=self._clock() + wait, charge=charge)
+        self._answered(took=False)
+        _tell(logging.WARNING, picture, State.PENDING, f"refused, tried again in {wait:.0f} s: {why}")
+
+    def _reject(self, picture: Picture, why: str, charge: int) -> None:
+        self._outbox.refuse(picture, why, not_before=0.0, charge=charge, last=True)
+        _tell(logging.WARNING, picture, State.REJECTED, f"refused, given up for a week: {why}")
+
+    def _doubt(self, picture: Picture, receipt: str, error: Exception | None) -> None:
+        why = f"the destination says that it got other bytes (md5 {receipt})" if receipt else reason_of(error)
+        asked = getattr(error, "retry_after", None) or DOUBTFUL_WAIT
+        wait = min(LONGEST_WAIT, max(asked, delay(picture.misses + 1)))
+        self._outbox.postpone(picture, why, not_before=self._clock() + wait)
+        _tell(logging.WARNING, picture, State.PENDING, f"asked for again in {wait:.0f} s: {why}")
+        self._blame(getattr(error, "end", error), why)
+
+    def _blame(self, error: Exception | None, why: str | None = None, *, holds_all: bool = False) -> None:
+        state, retry_after = _state_of(error), getattr(error, "retry_after", None)
+        # Who isn't let in, or is asked to come back later, needs no other picture to find that out.
+        plain = state is not DestinationState.UNREACHABLE or retry_after is not None
+        self._trouble = _Trouble(state, why or reason_of(error), retry_after, holds_all or plain)
+
+    def _answered(self, *, took: bool) -> None:
+        """End the destination's trouble; an answer that took nothing doesn't prove that it would."""
+        before = self._outbox.destination(self._url).state
+        if not took and (self._trouble is not None or before is DestinationState.REFUSING):
+            return
+        self._trouble = None
+        if before is not DestinationState.OK:
+            self._outbox.set_destination(Destination(self._url, DestinationState.OK))
+
+
+def _broken_off(error: Exception | None) -> bool:
+    from sticky_pi_api.exceptions import BrokenOffError
+
+    return isinstance(getattr(error, "end", error), BrokenOffError)
+
+
+def _state_of(error: object) -> DestinationState:
+    from sticky_pi_api.exceptions import AccountError, NotAnAPIError
+
+    if isinstance(error, AccountError):
+        return DestinationState.UNAUTHORIZED
+    return DestinationState.NOT_AN_API if isinstance(error, NotAnAPIError) else DestinationState.UNREACHABLE
+
+
+def reason_of(error: Exception | None) -> str:
+    """Say why, without the file's name where that is known anyway."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"can't be read: {error.strerror}"
+    return str(getattr(error, "reason", None) or error or "no reason was given")
+
+
+def _tell(level: int, picture: Picture, state: State, message: str) -> None:
+    fields = {"STICKY_PI_IMAGE": os.path.basename(picture.path), "STICKY_PI_STATE": state.value}
+    fields |= {"STICKY_PI_DEVICE": picture.device or "", "STICKY_PI_MD5": picture.md5 or ""}
+    log.log(level, "%s: %s", picture.path, message, extra=fields)
