@@ -301,7 +301,7 @@ def test_retry_gives_pictures_back_by_name_and_names_unknown_ones(trap, taken):
             [taken("a/a.jpg", 1), taken("b.jpg", rejected="it is empty", device=None, datetime=None, md5=None)]
         )
         [picture] = outbox.claim(1)
-        outbox.refuse(picture, "it says 500", not_before=time.time() + 900, last=False)
+        outbox.refuse(picture, "it says 500", not_before=time.time() + 900)
         outbox.set_destination(Destination(trap.url, DestinationState.UNREACHABLE, "off", time.time() + 900, 3))
     done = trap.run("retry", "a.jpg", "nowhere.jpg", "b.jpg")
     assert done.returncode == 1
@@ -317,7 +317,7 @@ def test_retry_all_takes_every_picture_that_waits_for_something(trap, taken):
     with trap.open() as outbox:
         outbox.record([taken(f"{n}.jpg", n) for n in range(4)])
         outbox.confirm(outbox.claim(1)[0], f"{3:032x}", "stored")
-        outbox.refuse(outbox.claim(1)[0], "it says 500", not_before=time.time() + 900, last=False)
+        outbox.refuse(outbox.claim(1)[0], "it says 500", not_before=time.time() + 900)
         outbox.lose(outbox.at("0.jpg"))
     done = trap.run("retry", "--all")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"2 pictures to be looked at again.\n", b"")

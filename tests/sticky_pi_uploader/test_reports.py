@@ -22,7 +22,7 @@ def busy(trap, taken):
         outbox.record([taken("notes.jpg", rejected="it is a PNG picture", device=None, datetime=None, md5=None)])
         newest, oldest = outbox.claim(2)
         outbox.confirm(newest, newest.md5, "stored", accepted_by=trap.url)
-        outbox.refuse(oldest, "it says 500", not_before=1_600_000_060.5, last=False)
+        outbox.refuse(oldest, "it says 500", not_before=1_600_000_060.5, charge=1)
         outbox.lose(outbox.at("5c173ff2/5c173ff2.2020-06-20_00-00-01.jpg"))
         outbox.set_destination(Destination(trap.url, DestinationState.UNREACHABLE, "disk full", 1_600_000_030.0, 2))
     return trap
