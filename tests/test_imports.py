@@ -14,7 +14,8 @@ LAYERS = {
     "sticky_pi_api": (
         ("types",),
         ("exceptions",),
-        ("configuration", "deadline", "durable", "exif", "failures", "filename", "jpeg", "login", "rate", "sqlite", "utils"),
+        ("configuration", "deadline", "durable", "failures", "filename", "login", "rate", "sqlite", "utils"),
+        ("exif", "jpeg"),
         ("answers", "blame", "decode", "http", "metadata"),
         ("image_parser",),
         ("batch", "storage", "upload"),

@@ -9,10 +9,11 @@
     lose, record        conflict with that file             pending
     claim, claim_canary pending, due                        uploading
     confirm             uploading                           uploaded, with the receipt
-    refuse              uploading                           pending, one attempt more; at the last, rejected
+    refuse              uploading                           pending, charged to it or not; at the last, rejected
     clash               uploading                           conflict
-    release, postpone,  uploading                           pending, nothing counted
-    recheck, recover
+    release, put_off,   uploading                           pending, nothing charged
+    postpone, recheck,
+    recover
     reoffer             rejected after refusals, a week     pending
     change_destination  uploaded, conflict, refused         pending
     retry               pending, conflict                   pending, due now
