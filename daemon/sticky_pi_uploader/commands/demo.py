@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
@@ -68,8 +70,14 @@ def what_next(config: Config, command: str) -> Iterator[str]:
     yield f"  {with_config} status"
     yield f"  {with_config} explain {_NEW}.{_NEW_DAY:%Y-%m-%d_%H-%M-%S}.jpg"
     yield f"  {with_config} list --state rejected"
-    yield f"  sqlite-utils rows {shlex.quote(database)} images -c device -c datetime -c temp -t"
+    yield f"  {_sqlite_utils()} rows {shlex.quote(database)} images -c device -c datetime -c temp -t"
     yield f"  {with_config} run    (copy more pictures in while it runs; Ctrl-C ends it)"
+
+
+def _sqlite_utils() -> str:
+    """Name the command that came with this program, where it isn't found by its name alone."""
+    beside = os.path.join(os.path.dirname(sys.argv[0]), "sqlite-utils")
+    return beside if shutil.which("sqlite-utils") is None and os.path.exists(beside) else "sqlite-utils"
 
 
 def _short(path: str) -> str:
