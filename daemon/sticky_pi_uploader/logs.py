@@ -27,6 +27,8 @@ def set_up(level: int = logging.INFO) -> None:
     handler.name = IDENTIFIER
     root.addHandler(handler)
     root.setLevel(level)
+    # What it warns of, with a traceback, is said again by the client, in words for the trap's owner.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 def _handler() -> logging.Handler:

@@ -17,6 +17,7 @@ LOG = """if True:
     logs.set_up()
     log = logging.getLogger("sticky_pi_uploader.test")
     log.debug("not shown")
+    logging.getLogger("urllib3.connectionpool").warning("not shown: a library's own words")
     log.info("uploaded %s", "caf\\udce9", extra={"STICKY_PI_IMAGE": "a.jpg\\udce9"})
     log.warning("two\\nlines")
     log.info("")
