@@ -14,7 +14,7 @@ LAYERS = {
     "sticky_pi_api": (
         ("types",),
         ("exceptions",),
-        ("configuration", "deadline", "durable", "failures", "filename", "login", "rate", "sqlite", "utils"),
+        ("configuration", "deadline", "durable", "failures", "filename", "login", "pace", "rate", "sqlite", "utils"),
         ("exif", "jpeg"),
         ("answers", "blame", "decode", "http", "metadata"),
         ("image_parser",),

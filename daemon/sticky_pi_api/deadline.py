@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
+_UNSENT = 65536
+"""bytes that the system may hold back; it would take whole pictures long before they are on their way"""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 Address = tuple[Any, ...]
@@ -192,6 +194,7 @@ def connect(guard: Guard, host: str, port: int, seconds: float) -> socket.socket
             sock.settimeout(max(share, 0.001))
             sock.connect(address)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
             # What was broken off before it was connected had nothing to be cut.
             guard.check()
         except OSError as error:

@@ -24,6 +24,7 @@ from sticky_pi_api.exceptions import (
 from sticky_pi_api.failures import OK, TOO_LARGE, UNAUTHORISED, Answer, failure_of, leaves_no_doubt
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.login import Login
+from sticky_pi_api.pace import Pace
 from sticky_pi_api.rate import RateLimit
 from sticky_pi_api.sending import CHUNK, Doubts, RemoteBatch, StaleAnswerError, UnclearEndError, key_of
 from sticky_pi_api.specifications import BaseAPISpec, image_keys, series_of
@@ -85,6 +86,7 @@ class RemoteAPI(BaseAPISpec):
         )
         self._login = Login(username, password, self._get_token, clock=clock)
         self._doubts = Doubts()
+        self._pace = Pace(parallel)
 
     def close(self) -> None:
         """Break off what is under way, and close the connections."""
@@ -122,6 +124,7 @@ class RemoteAPI(BaseAPISpec):
             lambda keys, scope: self._find(keys, "/get_images/metadata", scope),
             self._upload,
             self._doubts,
+            self._pace,
             n_threads=n_threads,
             parallel=self._parallel,
             clock=self._clock,
@@ -149,10 +152,12 @@ class RemoteAPI(BaseAPISpec):
         with self._reading(answer):
             return read_rows(answer.body)
 
-    def _upload(self, image: ImageParser, is_fresh: Callable[[], bool], scope: Scope) -> Row:
+    def _upload(
+        self, image: ImageParser, is_fresh: Callable[[], bool], scope: Scope, on_sent: Callable[[], object]
+    ) -> Row:
         """Upload a picture, as `sending.Upload` says."""
         with open_picture(image) as stream:
-            body = UploadBody(image, stream, self._limit)
+            body = UploadBody(image, stream, self._limit, on_sent)
 
             def post(token: str) -> Answer:
                 if not is_fresh():

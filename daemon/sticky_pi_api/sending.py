@@ -30,6 +30,7 @@ from sticky_pi_api.batch import Held, Key, Picture, compare, failure_outcome, id
 from sticky_pi_api.deadline import Scope
 from sticky_pi_api.exceptions import DoubtfulError, ImageError, RefusedError, RemoteError, UnavailableError
 from sticky_pi_api.image_parser import ImageParser
+from sticky_pi_api.pace import Pace
 from sticky_pi_api.types import FilePath, ImageOutcome, Outcome, Row
 
 CHUNK: Final = 500
@@ -67,9 +68,10 @@ class UnclearEndError(Exception):
 Ask = Callable[[Sequence[Key], Scope], list[Row]]
 """Returns the rows that are held under some keys. Raises RemoteError."""
 
-Upload = Callable[[ImageParser, Callable[[], bool], Scope], Row]
+Upload = Callable[[ImageParser, Callable[[], bool], Scope, Callable[[], object]], Row]
 """Uploads a picture if the answer that it relies on is still fresh, and returns the receipt, which has its md5.
 
+The last argument is called once it is on its way, and only its answer is waited for.
 Raises StaleAnswerError, UnclearEndError, RemoteError where nothing was stored, ImageError and OSError.
 """
 
@@ -103,6 +105,7 @@ class RemoteBatch:
         ask: Ask,
         upload: Upload,
         doubts: Doubts,
+        pace: Pace,
         *,
         n_threads: int,
         parallel: int,
@@ -112,11 +115,13 @@ class RemoteBatch:
         self._ask = ask
         self._upload = upload
         self._doubts = doubts
+        self._pace = pace
         self._clock = clock
         self._parallel = parallel
         self._may_look = threading.BoundedSemaphore(n_threads)
         self._scope = Scope()
-        self._results: queue.SimpleQueue[tuple[str, ImageOutcome | BaseException]] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[str, ImageOutcome | BaseException | None]] = queue.SimpleQueue()
+        self._going_up: set[str] = set()
         self._lock = threading.Lock()
         self._unclear_in_a_row = 0
         self._down: RemoteError | None = None
@@ -145,16 +150,21 @@ class RemoteBatch:
         try:
             while waiting or running:
                 while waiting and len(running) < self._parallel:
+                    may_start = len(self._going_up) < self._pace.at_once
                     if self._clock() - self._asked_at > FRESH:
+                        if not may_start:
+                            break
                         self._refresh(waiting)
-                    picture = waiting.popleft()
-                    if settled := self._settle(picture):
+                    if settled := self._settle(waiting[0]):
+                        waiting.popleft()
                         yield settled
-                    else:
-                        thread = self._start(picture)
+                    elif may_start:
+                        thread = self._start(waiting.popleft())
                         running[thread.name] = thread
-                if running:
-                    yield self._next_result(running)
+                    else:
+                        break
+                if running and (result := self._next_result(running)):
+                    yield result
         finally:
             if running:
                 self._scope.break_off()
@@ -192,11 +202,16 @@ class RemoteBatch:
 
         # A daemon: one that hangs in a file system must not hold up the end of the process.
         thread = threading.Thread(target=work, name=f"send-{next(_numbers)}", daemon=True)
+        self._going_up.add(thread.name)
         thread.start()
         return thread
 
-    def _next_result(self, running: dict[str, threading.Thread]) -> ImageOutcome:
+    def _next_result(self, running: dict[str, threading.Thread]) -> ImageOutcome | None:
+        """Wait until a picture is settled, or, without a result yet, on its way up no longer."""
         name, result = self._results.get()
+        self._going_up.discard(name)
+        if result is None:
+            return None
         running.pop(name).join()
         if isinstance(result, BaseException):
             raise result
@@ -245,8 +260,14 @@ class RemoteBatch:
         return asked_at, rows[0] if rows else None
 
     def _send(self, picture: Picture, image: ImageParser, asked_at: float) -> ImageOutcome:
+        began, beside = self._clock(), len(self._going_up) - 1
+
+        def on_sent() -> None:
+            self._pace.took(self._clock() - began, beside)
+            self._results.put((threading.current_thread().name, None))
+
         try:
-            row = self._upload(image, lambda: self._clock() - asked_at <= FRESH, self._scope)
+            row = self._upload(image, lambda: self._clock() - asked_at <= FRESH, self._scope, on_sent)
         except UnclearEndError as unclear:
             return self._clear_up(picture, image, unclear)
         self._unclear_in_a_row = 0

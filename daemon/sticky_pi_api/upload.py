@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
@@ -29,9 +29,12 @@ class ReadFailedError(Exception):
 class UploadBody:
     """The form with one picture and its md5; it ends only if the bytes are those of the md5."""
 
-    def __init__(self, image: ImageParser, stream: IO[bytes], limit: RateLimit) -> None:
+    def __init__(
+        self, image: ImageParser, stream: IO[bytes], limit: RateLimit, on_sent: Callable[[], object] = lambda: None
+    ) -> None:
         """Read the picture from `stream`, and send no faster than `limit` lets it.
 
+        `on_sent` is called when its last block goes, so that the next picture's request can follow at once.
         Raises FilenameError for a picture whose name no server takes.
         """
         name = image.filename
@@ -45,6 +48,7 @@ class UploadBody:
         self._image = image
         self._stream = stream
         self._limit = limit
+        self._on_sent = on_sent
         self._size = stream.seek(0, os.SEEK_END)
         self._head = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="{name}"\r\n'
@@ -72,6 +76,7 @@ class UploadBody:
             last = block
         last += self._tail
         self._limit.wait(len(last))
+        self._on_sent()
         self.whole = True
         yield last
 

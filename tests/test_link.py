@@ -1,0 +1,91 @@
+"""What the client makes of a link that is slow, or that it isn't to fill: seen by what passes a proxy."""
+
+import threading
+import time
+from datetime import datetime, timedelta
+
+import pytest
+from api_server import ApiServer
+from fault_proxy import FaultProxy
+from padding import padded
+from sticky_pi_api.client import RemoteClient
+from sticky_pi_api.image_parser import ImageParser
+from sticky_pi_uploader.pictures import picture_bytes
+
+TAKEN = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC, as in the file names
+HASTE = 20
+"""How much faster than the true one the client's clock goes"""
+
+
+@pytest.fixture
+def server(tmp_path):
+    with ApiServer(tmp_path / "api") as server:
+        yield server
+
+
+@pytest.fixture
+def parsers(tmp_path):
+    """Make pictures of about a size, and parse them."""
+
+    def make(number, size):
+        for one in range(number):
+            when = TAKEN + timedelta(minutes=20 * one)
+            path = tmp_path / f"1b74105a.{when:%Y-%m-%d_%H-%M-%S}.jpg"
+            path.write_bytes(padded(picture_bytes("1b74105a", when, size=(64, 48)), size, one))
+            yield ImageParser(path)
+
+    return lambda number, size: list(make(number, size))
+
+
+@pytest.fixture
+def hasty(tmp_path):
+    """Open clients whose clock goes fast."""
+    opened = []
+
+    def open_client(port, **options):
+        fast = {"clock": lambda: time.monotonic() * HASTE, "sleep": lambda seconds: time.sleep(seconds / HASTE)}
+        client = RemoteClient(tmp_path / "client", "127.0.0.1", "trap", "pollen", "http", port, **fast, **options)
+        opened.append(client)
+        return client
+
+    yield open_client
+    for client in opened:
+        client.close()
+
+
+def put(client, files):
+    outcomes = []
+    client.put_images(files, on_outcome=lambda one: outcomes.append(one.outcome))
+    return outcomes
+
+
+def test_no_ten_seconds_have_more_in_them_than_the_limit_allows(server, hasty, parsers):
+    rate = 60_000
+    seen = []
+    ended = threading.Event()
+    with FaultProxy(server.port) as proxy:
+
+        def watch():
+            while not ended.wait(0.005):
+                seen.append((time.monotonic() * HASTE, proxy.counts().get("bytes_up", 0)))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            outcomes = put(hasty(proxy.port, max_rate=rate, parallel=4), parsers(20, 100_000))
+        finally:
+            ended.set()
+            watcher.join()
+    assert outcomes == ["stored"] * 20
+    assert seen[-1][1] > 2_000_000
+    most = max(after - before for at, before in seen for then, after in seen if 0 <= then - at <= 10)
+    assert 9 * rate < most <= 10 * rate
+
+
+@pytest.mark.parametrize(("rate", "connections"), [(2e6, {1, 2}), (None, {3, 4})])
+def test_pictures_that_take_long_go_up_one_after_the_other(server, hasty, parsers, rate, connections):
+    """Several would share what one gets, and a trap that wakes for a minute would get none of them through."""
+    with FaultProxy(server.port, rate_up=rate) as proxy:
+        client = hasty(proxy.port, parallel=4)
+        assert put(client, parsers(8, 1_000_000)) == ["stored"] * 8
+        assert proxy.counts()["connections"] in connections
