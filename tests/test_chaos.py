@@ -9,7 +9,7 @@ server already, some under the device's name in the other case. Ten of them each
 
 A picture is to blame only if the server takes others meanwhile: a new one comes at each wake until all is judged.
 
-A test run does this with some hundred pictures, and the network gets well after a minute: each upload without a clear
+A test run does this with some hundred pictures, and the network gets well after a while: each upload without a clear
 end takes 30 s, and there would be some again and again. In the long run it never does:
 
     STICKY_PI_CHAOS_PICTURES=1000 tests/run -k chaos -s
@@ -41,7 +41,7 @@ from padding import padded
 from sticky_pi_uploader.pictures import picture_bytes
 
 PICTURES = int(os.environ.get("STICKY_PI_CHAOS_PICTURES", "300"))
-BAD_FOR = math.inf if "STICKY_PI_CHAOS_PICTURES" in os.environ else 60.0
+BAD_FOR = math.inf if "STICKY_PI_CHAOS_PICTURES" in os.environ else 40.0
 """Seconds after which the network gets well"""
 SPECIAL = 10
 """Pictures of each of the three bad kinds"""
