@@ -37,7 +37,11 @@ if TYPE_CHECKING:
     from sticky_pi_api.http import Timeouts
 
 PARALLEL: Final = 4
-"""Pictures sent at a time: enough to fill a link while servers are at work and answers on their way"""
+"""Pictures sent at a time: enough to fill a link while servers are at work and answers on their way.
+
+With a round trip of 0.2 s, servers that take 0.5 s and 2 MB a picture, they fill 73 % of 8 Mbit/s when sent one at a
+time, 92 % by two, 95 % by four and 97 % by eight (tests/bench/link.py); of 1 Mbit/s, 96 % and from two on all.
+"""
 
 LOWEST_RATE: Final = 8000.0
 """bytes a second; what goes slower than that is given up"""
