@@ -5,6 +5,7 @@ import struct
 import sys
 from datetime import datetime
 from pathlib import Path
+from urllib.request import urlopen
 
 import piexif
 import pytest
@@ -129,6 +130,43 @@ def remote(tmp_path):
     yield open_client
     for client in opened:
         client.close()
+
+
+@pytest.fixture(params=["local", 2021, 2023])
+def kind(request):
+    """The embedded store, or the generation of a server."""
+    return request.param
+
+
+@pytest.fixture
+def open_client(kind, standing_servers, tmp_path):
+    """Open a client; a server's sends one picture at a time, so that the order is known."""
+    from sticky_pi_api.client import LocalClient, RemoteClient
+
+    if kind == "local":
+        return lambda **options: LocalClient(str(tmp_path / "client"), **options)
+    server = standing_servers[kind]
+    server.reset()
+    return lambda **options: RemoteClient(
+        str(tmp_path / "client"), server.host, "trap", "pollen", "http", server.port, parallel=1, **options
+    )
+
+
+@pytest.fixture
+def client(open_client):
+    with open_client(n_threads=3) as client:
+        yield client
+
+
+@pytest.fixture
+def fetch(kind):
+    """Get what a row's url leads to."""
+
+    def fetch(url):
+        with open(url, "rb") if kind == "local" else urlopen(url) as file:
+            return file.read()
+
+    return fetch
 
 
 class Clock:

@@ -5,10 +5,8 @@ import os
 import threading
 import warnings
 from datetime import datetime, timedelta
-from urllib.request import urlopen
 
 import pytest
-from sticky_pi_api.client import LocalClient, RemoteClient
 from sticky_pi_api.exceptions import (
     ConflictError,
     ConflictWarning,
@@ -26,41 +24,6 @@ TAKEN = datetime(2020, 7, 5, 10, 7, 16)
 KEY = {"device": "1b74105a", "datetime": TAKEN}
 NAME = "1b74105a.2020-07-05_10-07-16.jpg"
 EVER = {"start_datetime": "2019-11-01_00-00-00", "end_datetime": "2100-01-01_00-00-00"}
-
-
-@pytest.fixture(params=["local", 2021, 2023])
-def kind(request):
-    """The embedded store, or the generation of a server."""
-    return request.param
-
-
-@pytest.fixture
-def open_client(kind, standing_servers, tmp_path):
-    """Open a client; a server's sends one picture at a time, so that the order is known."""
-    if kind == "local":
-        return lambda **options: LocalClient(str(tmp_path / "client"), **options)
-    server = standing_servers[kind]
-    server.reset()
-    return lambda **options: RemoteClient(
-        str(tmp_path / "client"), server.host, "trap", "pollen", "http", server.port, parallel=1, **options
-    )
-
-
-@pytest.fixture
-def client(open_client):
-    with open_client(n_threads=3) as client:
-        yield client
-
-
-@pytest.fixture
-def fetch(kind):
-    """Get what a row's url leads to."""
-
-    def fetch(url):
-        with open(url, "rb") if kind == "local" else urlopen(url) as file:
-            return file.read()
-
-    return fetch
 
 
 @pytest.fixture
