@@ -20,6 +20,7 @@ LAYERS = {
         ("image_parser",),
         ("batch", "storage", "upload"),
         ("database", "sending"),
+        ("questions", "server"),
         ("specifications",),
         ("remote",),
         ("client",),

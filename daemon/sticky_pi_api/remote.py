@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from sticky_pi_api.answers import WrongShapeError, read_rows, read_token
+from sticky_pi_api.answers import WrongShapeError, read_rows
 from sticky_pi_api.database import Key, next_second
 from sticky_pi_api.deadline import Scope
-from sticky_pi_api.exceptions import (
-    NotAnAPIError,
-    RefusedError,
-    RemoteError,
-    TooLargeError,
-    UnavailableError,
-)
-from sticky_pi_api.failures import OK, TOO_LARGE, UNAUTHORISED, Answer, failure_of, leaves_no_doubt
+from sticky_pi_api.exceptions import RemoteError, TooLargeError, UnavailableError
+from sticky_pi_api.failures import TOO_LARGE, UNAUTHORISED, Answer, leaves_no_doubt
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.login import Login
 from sticky_pi_api.pace import Pace
+from sticky_pi_api.questions import image_keys, series_of
 from sticky_pi_api.rate import RateLimit
 from sticky_pi_api.sending import CHUNK, Doubts, RemoteBatch, StaleAnswerError, UnclearEndError, key_of
-from sticky_pi_api.specifications import BaseAPISpec, image_keys, series_of
+from sticky_pi_api.server import SERIES_TIME, Server
+from sticky_pi_api.specifications import BaseAPISpec
 from sticky_pi_api.storage import checked_what
 from sticky_pi_api.types import FileOrPath, Info, Outcome, Row
 from sticky_pi_api.upload import ReadFailedError, UploadBody, open_picture
@@ -45,9 +38,6 @@ time, 92 % by two, 95 % by four and 97 % by eight (tests/bench/link.py); of 1 Mb
 
 LOWEST_RATE: Final = 8000.0
 """bytes a second; what goes slower than that is given up"""
-
-_SERIES_TIME = 600.0
-_JSON = "application/json"
 
 
 class RemoteAPI(BaseAPISpec):
@@ -71,30 +61,30 @@ class RemoteAPI(BaseAPISpec):
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Take the server's address and an account there, as RemoteClient says; nothing is sent yet."""
-        from sticky_pi_api.http import Http
-
         if parallel < 1 or lowest_rate <= 0:
             raise ValueError(f"parallel is {parallel} and lowest_rate {lowest_rate}; both must be more than 0")
         self._parallel = parallel
         self._limit = RateLimit(max_rate, clock=clock, sleep=sleep)
         # All uploads share the link, and what they are let have of it.
-        self._lowest_rate = min(lowest_rate, lowest_rate if max_rate is None else max_rate / 2) / parallel
+        lowest = min(lowest_rate, lowest_rate if max_rate is None else max_rate / 2) / parallel
         self._clock = clock
-        self._wall_clock = wall_clock
-        self._http = Http(
+        self._server = Server(
             _address(protocol, host, port),
+            username,
+            password,
             ca_file=ca_file,
             connections=parallel + 1,
+            lowest_rate=lowest,
             timeouts=timeouts,
+            clock=clock,
             wall_clock=wall_clock,
         )
-        self._login = Login(username, password, self._get_token, clock=clock)
         self._doubts = Doubts()
         self._pace = Pace(parallel)
 
     def close(self) -> None:
         """Break off what is under way, and close the connections."""
-        self._http.close()
+        self._server.close()
 
     def get_images(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
         """Return the rows of the images that are there, as BaseAPISpec says, in the order of `info`, each once."""
@@ -107,7 +97,8 @@ class RemoteAPI(BaseAPISpec):
         rows = []
         for device, start, end in series_of(info):
             period = {"start_datetime": _from_second(start), "end_datetime": _from_second(end)}
-            rows += sorted(self._ask(path, [{"device": device, **period}], seconds=_SERIES_TIME), key=key_of)
+            found = self._server.ask(path, [{"device": device, **period}], read_rows, seconds=SERIES_TIME)
+            rows += sorted(found, key=key_of)
         return rows
 
     def _put_new_images(self, files: Iterable[FileOrPath | ImageParser]) -> list[Row]:
@@ -141,20 +132,9 @@ class RemoteAPI(BaseAPISpec):
         found: dict[Key, Row] = {}
         while chunk := list(islice(wanted, CHUNK)):
             asked = [{"device": device, "datetime": datetime_to_string(when)} for device, when in chunk]
-            rows = {key_of(row): row for row in self._ask(path, asked, scope)}
+            rows = {key_of(row): row for row in self._server.ask(path, asked, read_rows, scope=scope)}
             found |= {key: rows[key] for key in chunk if key in rows}
         return list(found.values())
-
-    def _ask(self, path: str, question: object, scope: Scope | None = None, seconds: float = 0.0) -> list[Row]:
-        body = json.dumps(question).encode()
-        seconds += len(body) / self._lowest_rate
-        answer = self._with_token(
-            lambda token: self._http.post(
-                path, body, auth=(token, ""), content_type=_JSON, seconds=seconds, scope=scope
-            )
-        )
-        with self._reading(answer):
-            return read_rows(answer.body)
 
     def _upload(
         self, image: ImageParser, is_fresh: Callable[[], bool], scope: Scope, on_sent: Callable[[], object]
@@ -166,20 +146,13 @@ class RemoteAPI(BaseAPISpec):
             def post(token: str) -> Answer:
                 if not is_fresh():
                     raise StaleAnswerError
-                answer = self._http.post(
-                    "/_put_new_images",
-                    body,
-                    auth=(token, ""),
-                    content_type=body.content_type,
-                    seconds=len(body) / self._lowest_rate,
-                    scope=scope,
-                )
+                answer = self._server.post("/_put_new_images", body, token, body.content_type, scope=scope)
                 if answer.status == UNAUTHORISED:
                     body.begun = body.whole = False
                 return answer
 
             try:
-                answer = self._with_token(post)
+                answer = self._server.with_token(post)
             except ReadFailedError as failure:
                 raise failure.error from None
             except RemoteError as error:
@@ -192,7 +165,7 @@ class RemoteAPI(BaseAPISpec):
         if answer.status == TOO_LARGE:
             raise TooLargeError(image.path or image.filename, "the server takes no picture of this size (status 413)")
         try:
-            with self._reading(answer, "upload"):
+            with self._server.reading(answer, "upload"):
                 rows = read_rows(answer.body)
                 if len(rows) != 1 or key_of(rows[0]) != key_of(image):
                     raise WrongShapeError("not with the row of the picture that it got")
@@ -201,37 +174,9 @@ class RemoteAPI(BaseAPISpec):
                 raise
             raise UnclearEndError(error, whole=whole) from None
         if rows[0]["md5"] != image["md5"]:
-            end = UnavailableError(f"{self._http.address} says that it got other bytes of {image.filename}")
+            end = UnavailableError(f"{self._server.address} says that it got other bytes of {image.filename}")
             raise UnclearEndError(end, whole=whole, row=rows[0])
         return rows[0]
-
-    def _with_token(self, post: Callable[[str], Answer]) -> Answer:
-        """Send a request with a token; once more, with a new one, if it isn't taken."""
-        token = self._login.token()
-        answer = post(token)
-        if answer.status == UNAUTHORISED:
-            self._login.forget(token)
-            answer = post(self._login.token())
-        return answer
-
-    def _get_token(self, auth: tuple[str, str]) -> str:
-        answer = self._http.post("/get_token", b"", auth=auth, content_type=_JSON)
-        with self._reading(answer):
-            return read_token(answer.body)
-
-    @contextmanager
-    def _reading(self, answer: Answer, what: str = "question") -> Iterator[None]:
-        """Raise RemoteError for an answer that says no, and for one that makes no sense."""
-        address = self._http.address
-        if answer.status != OK:
-            failure = failure_of(answer, address, self._login.user, self._wall_clock)
-            if isinstance(failure, RefusedError) and what == "question":
-                failure = UnavailableError(str(failure), retry_after=failure.retry_after)
-            raise failure
-        try:
-            yield
-        except WrongShapeError as error:
-            raise NotAnAPIError(f"{address} doesn't answer as a Sticky Pi API does, but {error}") from None
 
 
 def _address(protocol: str, host: str, port: int) -> str:

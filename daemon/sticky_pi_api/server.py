@@ -1,0 +1,116 @@
+"""A Sticky Pi server as its verbs need it: each request with a token, each answer read or turned into what it means."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from sticky_pi_api.answers import WrongShapeError, read_token
+from sticky_pi_api.deadline import Scope
+from sticky_pi_api.exceptions import NotAnAPIError, RefusedError, UnavailableError
+from sticky_pi_api.failures import OK, UNAUTHORISED, Answer, failure_of
+from sticky_pi_api.login import Login
+
+if TYPE_CHECKING:
+    from sticky_pi_api.http import Body, Timeouts
+
+JSON: Final = "application/json"
+SERIES_TIME: Final = 600.0
+"""seconds that a question about a series may take, over what others may"""
+
+_Found = TypeVar("_Found")
+
+
+class Server:
+    """One server and an account there, for any number of threads; each verb raises RemoteError where it fails."""
+
+    def __init__(
+        self,
+        address: str,
+        username: str,
+        password: str,
+        *,
+        ca_file: str | None = None,
+        connections: int = 8,
+        lowest_rate: float,
+        timeouts: Timeouts | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Take its address and an account there; nothing is sent yet.
+
+        A body that goes out at less than `lowest_rate` bytes a second is given up. Raises CertificateError.
+        """
+        from sticky_pi_api.http import Http
+
+        self.address = address
+        self._lowest_rate = lowest_rate
+        self._wall_clock = wall_clock
+        self._http = Http(address, ca_file=ca_file, connections=connections, timeouts=timeouts, wall_clock=wall_clock)
+        self._login = Login(username, password, self._get_token, clock=clock)
+
+    def close(self) -> None:
+        """Break off what is under way, and close the connections."""
+        self._http.close()
+
+    def ask(
+        self,
+        path: str,
+        question: object,
+        read: Callable[[bytes], _Found],
+        *,
+        seconds: float = 0.0,
+        scope: Scope | None = None,
+    ) -> _Found:
+        """Send a question as JSON, and return what `read` makes of the answer; it raises WrongShapeError.
+
+        `seconds` is what the server needs, over what others do.
+        """
+        body = json.dumps(question).encode()
+        answer = self.with_token(lambda token: self.post(path, body, token, JSON, seconds=seconds, scope=scope))
+        with self.reading(answer):
+            return read(answer.body)
+
+    def post(
+        self,
+        path: str,
+        body: bytes | Body,
+        token: str,
+        content_type: str,
+        *,
+        seconds: float = 0.0,
+        scope: Scope | None = None,
+    ) -> Answer:
+        """Send a request with a token, and return whatever is answered; `seconds` as for `ask`."""
+        seconds += len(body) / self._lowest_rate
+        return self._http.post(path, body, auth=(token, ""), content_type=content_type, seconds=seconds, scope=scope)
+
+    def with_token(self, post: Callable[[str], Answer]) -> Answer:
+        """Send a request with a token; once more, with a new one, if it isn't taken."""
+        token = self._login.token()
+        answer = post(token)
+        if answer.status == UNAUTHORISED:
+            self._login.forget(token)
+            answer = post(self._login.token())
+        return answer
+
+    @contextmanager
+    def reading(self, answer: Answer, what: str = "question") -> Iterator[None]:
+        """Raise RemoteError for an answer that says no, and for one that makes no sense."""
+        if answer.status != OK:
+            failure = failure_of(answer, self.address, self._login.user, self._wall_clock)
+            if isinstance(failure, RefusedError) and what == "question":
+                failure = UnavailableError(str(failure), retry_after=failure.retry_after)
+            raise failure
+        try:
+            yield
+        except WrongShapeError as error:
+            raise NotAnAPIError(f"{self.address} doesn't answer as a Sticky Pi API does, but {error}") from None
+
+    def _get_token(self, auth: tuple[str, str]) -> str:
+        answer = self._http.post("/get_token", b"", auth=auth, content_type=JSON)
+        with self.reading(answer):
+            return read_token(answer.body)
