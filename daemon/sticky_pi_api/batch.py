@@ -12,6 +12,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
+from sticky_pi_api.cache import FileCache
 from sticky_pi_api.exceptions import ConflictError, ImageChangedError, ImageError, StoreError
 from sticky_pi_api.filename import parse_filename
 from sticky_pi_api.image_parser import ImageParser
@@ -49,14 +50,17 @@ class Batch:
         ask: Callable[[list[dict[str, Any]]], list[Row]],
         put_if_absent: Callable[[ImageParser], tuple[Row, bool]],
         n_threads: int,
+        cache: FileCache,
     ) -> None:
         """Take the store's two verbs, as `BaseAPISpec` has them.
 
-        Pictures are read and decoded on at most `n_threads` threads, each of which holds one picture's bytes.
+        Pictures are read and decoded on at most `n_threads` threads, each of which holds one picture's bytes; those
+        that are held, and that `cache` knows, aren't read.
         """
         self._ask = ask
         self._put_if_absent = put_if_absent
         self._n_threads = n_threads
+        self._cache = cache
         self._down: StoreError | None = None
 
     def outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:
@@ -64,8 +68,12 @@ class Batch:
         remaining = iter(files)
         while chunk := [identify(file) for file in islice(remaining, CHUNK)]:
             held = self._held(chunk)
-            n_threads = min(self._n_threads, sum(not isinstance(picture.source, ImageParser) for picture in chunk))
-            with closing(_ahead(partial(self._look, held), chunk, n_threads)) as looks:
+            known = recognise(self._cache, chunk, held)
+            n_threads = min(
+                self._n_threads,
+                sum(not (isinstance(picture.source, ImageParser) or is_known(picture, known)) for picture in chunk),
+            )
+            with closing(_ahead(partial(self._look, held, known), chunk, n_threads)) as looks:
                 for picture, found in zip(chunk, looks, strict=True):
                     yield self._settle(picture, found, held)
 
@@ -80,12 +88,14 @@ class Batch:
             self._down = error
             return {}
 
-    def _look(self, held: Held, picture: Picture) -> Found:
+    def _look(self, held: Held, known: set[str], picture: Picture) -> Found:
         """Find out what is needed of a picture; runs on a thread."""
         if error := picture.error or self._down:
             return error
+        if is_known(picture, known):
+            return str(held[picture.key]["md5"])
         try:
-            return look(picture, is_held=picture.key in held)
+            return look(picture, self._cache, is_held=picture.key in held)
         except (ImageError, OSError) as failure:
             return failure
 
@@ -123,11 +133,30 @@ def identify(file: FilePath | ImageParser) -> Picture:
     return Picture(path, path, (device.lower(), when))
 
 
-def look(picture: Picture, *, is_held: bool) -> ImageParser | str:
+def recognise(cache: FileCache, pictures: Iterable[Picture], held: Held) -> set[str]:
+    """Return the files of those pictures that `cache` knows to be the ones that are held."""
+    return cache.recognised(
+        {
+            picture.file: held[picture.key]["md5"]
+            for picture in pictures
+            if picture.key in held and not isinstance(picture.source, ImageParser)
+        }
+    )
+
+
+def is_known(picture: Picture, known: set[str]) -> bool:
+    """Tell whether a picture is one of the files that were recognised."""
+    return picture.file in known and not isinstance(picture.source, ImageParser)
+
+
+def look(picture: Picture, cache: FileCache, *, is_held: bool) -> ImageParser | str:
     """Return what is needed of a picture: its md5 where its key is held, else all. Raises ImageError and OSError."""
     if isinstance(picture.source, ImageParser):
         return picture.source
-    return md5(picture.source) if is_held else ImageParser(picture.source)
+    sighting = cache.sight(picture.file)
+    found = md5(picture.source) if is_held else ImageParser(picture.source)
+    cache.remember(sighting, found if isinstance(found, str) else found["md5"])
+    return found
 
 
 def compare(picture: Picture, md5: str, row: Row) -> ImageOutcome:

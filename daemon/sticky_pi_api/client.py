@@ -7,11 +7,13 @@ import time
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterable
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from sticky_pi_api import cache
 from sticky_pi_api.batch import Batch
 from sticky_pi_api.blame import blaming_the_store
+from sticky_pi_api.cache import FileCache
 from sticky_pi_api.configuration import LocalAPIConf
 from sticky_pi_api.durable import make_folders
 from sticky_pi_api.exceptions import ConflictWarning, PutImagesError
@@ -46,10 +48,12 @@ class BaseClient(BaseAPISpec):
 
     def delete_cache(self) -> None:
         """Remove what the client remembers between calls; nothing that is stored is touched."""
-        import shutil
+        with blaming_the_store(self._local_dir):
+            cache.remove(self._cache_dir)
 
-        with blaming_the_store(self._local_dir), suppress(FileNotFoundError):
-            shutil.rmtree(os.path.join(self._local_dir, "cache"))
+    @property
+    def _cache_dir(self) -> str:
+        return os.path.join(self._local_dir, "cache")
 
     def put_images(
         self,
@@ -59,11 +63,11 @@ class BaseClient(BaseAPISpec):
     ) -> list[Row]:
         """Store the pictures that are not held yet, and return the metadata of those stored by this call.
 
-        Each of `files` is a path, or an ImageParser already made. One that fails doesn't keep the others from being
-        stored. `on_outcome` is called with each picture's ImageOutcome as soon as it is known, on the caller's thread;
-        what it raises ends the call there, and pictures without an outcome may be stored or not. Without it, a
-        ConflictWarning names each picture whose key is held with other bytes, and other failures raise one
-        PutImagesError at the end.
+        Each of `files` is a path, or an ImageParser already made. A file that is as an earlier call found it isn't read
+        again. One that fails doesn't keep the others from being stored. `on_outcome` is called with each picture's
+        ImageOutcome as soon as it is known, on the caller's thread; what it raises ends the call there, and pictures
+        without an outcome may be stored or not. Without it, a ConflictWarning names each picture whose key is held with
+        other bytes, and other failures raise one PutImagesError at the end.
         """
         if isinstance(files, str | bytes | os.PathLike | ImageParser):
             raise TypeError("put_images takes a list of pictures, not one")
@@ -97,7 +101,8 @@ class LocalClient(BaseClient, LocalAPI):
         LocalAPI.__init__(self, LocalAPIConf(LOCAL_DIR=self.local_dir), *args, **kwargs)
 
     def _outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:
-        return Batch(self.get_images, self._put_if_absent, self._n_threads).outcomes(files)
+        with FileCache(self._cache_dir) as known:
+            yield from Batch(self.get_images, self._put_if_absent, self._n_threads, known).outcomes(files)
 
 
 class RemoteClient(BaseClient, RemoteAPI):
@@ -152,7 +157,8 @@ class RemoteClient(BaseClient, RemoteAPI):
         )
 
     def _outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:
-        return self._new_batch(self._n_threads).outcomes(files)
+        with FileCache(self._cache_dir) as known:
+            yield from self._new_batch(self._n_threads, known).outcomes(files)
 
 
 def _report(stored: list[Row], others: list[ImageOutcome]) -> None:

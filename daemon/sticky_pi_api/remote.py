@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from sticky_pi_api.answers import WrongShapeError, read_rows
+from sticky_pi_api.cache import FileCache
 from sticky_pi_api.database import Key, next_second
 from sticky_pi_api.deadline import Scope
 from sticky_pi_api.exceptions import RemoteError, TooLargeError, UnavailableError
@@ -106,7 +107,8 @@ class RemoteAPI(BaseAPISpec):
         rows = []
         for file in files:
             image = file if isinstance(file, ImageParser) else ImageParser(file)
-            for outcome in self._new_batch(1).outcomes([image]):
+            # Parsed as it is, no cache is opened for it.
+            for outcome in self._new_batch(1, FileCache("")).outcomes([image]):
                 if outcome.outcome in (Outcome.HELD, Outcome.CONFLICT):
                     raise sqlite3.IntegrityError(f"{image.filename}: its device and datetime are held already")
                 if outcome.error is not None:
@@ -114,12 +116,13 @@ class RemoteAPI(BaseAPISpec):
                 rows += [outcome.row] if outcome.row is not None else []
         return rows
 
-    def _new_batch(self, n_threads: int) -> RemoteBatch:
+    def _new_batch(self, n_threads: int, cache: FileCache) -> RemoteBatch:
         return RemoteBatch(
             lambda keys, scope: self._find(keys, "/get_images/metadata", scope),
             self._upload,
             self._doubts,
             self._pace,
+            cache,
             n_threads=n_threads,
             parallel=self._parallel,
             clock=self._clock,

@@ -26,7 +26,8 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from itertools import count, islice
 from typing import Any, Final
 
-from sticky_pi_api.batch import Held, Key, Picture, compare, failure_outcome, identify, look
+from sticky_pi_api.batch import Held, Key, Picture, compare, failure_outcome, identify, is_known, look, recognise
+from sticky_pi_api.cache import FileCache
 from sticky_pi_api.deadline import Scope
 from sticky_pi_api.exceptions import DoubtfulError, ImageError, RefusedError, RemoteError, UnavailableError
 from sticky_pi_api.image_parser import ImageParser
@@ -106,6 +107,7 @@ class RemoteBatch:
         upload: Upload,
         doubts: Doubts,
         pace: Pace,
+        cache: FileCache,
         *,
         n_threads: int,
         parallel: int,
@@ -116,6 +118,7 @@ class RemoteBatch:
         self._upload = upload
         self._doubts = doubts
         self._pace = pace
+        self._cache = cache
         self._clock = clock
         self._parallel = parallel
         self._may_look = threading.BoundedSemaphore(n_threads)
@@ -126,6 +129,7 @@ class RemoteBatch:
         self._unclear_in_a_row = 0
         self._down: RemoteError | None = None
         self._held: Held = {}
+        self._known: set[str] = set()
         self._asked_at = 0.0
 
     def outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:
@@ -171,7 +175,7 @@ class RemoteBatch:
                 for thread in running.values():
                     thread.join(_PATIENCE)
 
-    def _refresh(self, pictures: Iterable[Picture]) -> None:
+    def _refresh(self, pictures: Sequence[Picture]) -> None:
         """Ask what is held of the pictures that are still to come."""
         keys = [picture.key for picture in pictures if picture.key]
         if not keys or self._down:
@@ -179,6 +183,7 @@ class RemoteBatch:
         self._asked_at = self._clock()
         try:
             self._held = {key_of(row): row for row in self._ask(keys, self._scope)}
+            self._known = recognise(self._cache, pictures, self._held)
         except RemoteError as error:
             self._down = error
 
@@ -186,9 +191,11 @@ class RemoteBatch:
         """Return the outcome of a picture that takes no work."""
         if error := picture.error or self._down:
             return failure_outcome(picture, error)
-        if isinstance(picture.source, ImageParser) and (row := self._held.get(picture.key)):
-            return compare(picture, picture.source["md5"], row)
-        return None
+        if (row := self._held.get(picture.key)) is None:
+            return None
+        if is_known(picture, self._known):
+            return compare(picture, row["md5"], row)
+        return compare(picture, picture.source["md5"], row) if isinstance(picture.source, ImageParser) else None
 
     def _start(self, picture: Picture) -> threading.Thread:
         row, asked_at = self._held.get(picture.key), self._asked_at
@@ -247,7 +254,7 @@ class RemoteBatch:
 
     def _look(self, picture: Picture, *, is_held: bool) -> ImageParser | str:
         with self._may_look:
-            found = look(picture, is_held=is_held)
+            found = look(picture, self._cache, is_held=is_held)
             if isinstance(found, ImageParser) and found is not picture.source:
                 # It is streamed from its file.
                 found.forget_blob()

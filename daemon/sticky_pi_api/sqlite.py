@@ -26,19 +26,22 @@ class FileReplacedError(sqlite3.OperationalError):
     """The file was removed or replaced while it was in use; SQLite goes on with one that nobody will find again."""
 
 
-def connect(path: str, *, shared_between_threads: bool = False) -> sqlite3.Connection:
+def connect(
+    path: str, *, shared_between_threads: bool = False, timeout: float = BUSY_TIMEOUT, durable: bool = True
+) -> sqlite3.Connection:
     """Open the database at `path`, made if it isn't there: WAL, every commit on disk before it returns.
 
+    Not `durable`, its last commits may be lost in a power cut. Other processes are waited for for `timeout` seconds.
     Transactions are explicit (`transaction`); the connection itself never opens one.
     """
     connection = sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=not shared_between_threads
+        path, timeout=timeout, isolation_level=None, check_same_thread=not shared_between_threads
     )
     try:
         connection.row_factory = sqlite3.Row
-        _switch_to_wal(connection)
+        _switch_to_wal(connection, timeout)
         # NORMAL would lose acknowledged rows at a power cut.
-        for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+        for pragma in (f"synchronous={'FULL' if durable else 'NORMAL'}", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
     except BaseException:
         connection.close()
@@ -46,9 +49,9 @@ def connect(path: str, *, shared_between_threads: bool = False) -> sqlite3.Conne
     return connection
 
 
-def _switch_to_wal(connection: sqlite3.Connection) -> None:
+def _switch_to_wal(connection: sqlite3.Connection, timeout: float) -> None:
     """Wait for other processes that open a new file at the same time: SQLite itself doesn't, for this one change."""
-    deadline = time.monotonic() + BUSY_TIMEOUT
+    deadline = time.monotonic() + timeout
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
