@@ -35,7 +35,7 @@ LAYERS = {
         # From here on the configuration is known; what stands above gets plain values.
         ("config",),
         ("destinations",),
-        ("session",),
+        ("readiness", "session"),
         ("service",),
         ("commands",),
         ("cli",),

@@ -67,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from . import logs, service
 
     logs.set_up()
-    return service.run(lambda: from_arguments(arguments, os.environ, check_secrets=True))
+    return service.run(lambda: from_arguments(arguments, os.environ, check_secrets=True, check_url=False))
 
 
 def _drain(arguments: argparse.Namespace) -> int:
@@ -155,6 +155,18 @@ def _show_config(arguments: argparse.Namespace) -> int:
 
     _print([as_toml(_config(arguments)).rstrip("\n")])
     return 0
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    from . import logs
+    from .commands import prepare
+
+    try:
+        owner = None if arguments.user is None else prepare.owner(arguments.user)
+    except prepare.UnknownUserError as error:
+        arguments.usage_error(str(error))
+    logs.set_up()
+    return prepare.prepare(lambda: from_arguments(arguments, os.environ, check_url=False), owner)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -284,5 +296,6 @@ _FUNCTIONS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "retry": _retry,
     "check": _check,
     "config": _show_config,
+    "prepare": _prepare,
     "demo": _demo,
 }

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .config import url_not_set
 from .exceptions import ConfigError
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 def client_opener(config: Config) -> Callable[[], LocalClient | RemoteClient]:
     """Return what opens the client, which raises StickyPiError where that fails for the time being.
 
-    Raises ConfigError where the configuration is to blame: a server without an account.
+    Raises ConfigError where the configuration is to blame: no destination, or a server without an account.
     """
+    if not config.api.url:
+        raise ConfigError([url_not_set(config)])
     if config.api.store is not None:
         return partial(_open_store, config.api.store)
     username, password = _account(config)

@@ -120,6 +120,16 @@ def is_within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
+def state_dir_problem(state_dir: str) -> str | None:
+    """Say why there can be no state in its folder for the time being; None if nothing is in the way."""
+    there = os.path.realpath(state_dir)
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if os.statvfs(there).f_flag & os.ST_RDONLY:
+        return f"the state folder {state_dir} can't be written: its file system is read-only"
+    return None
+
+
 def prepare_state_dir(state_dir: str, image_dir: str, *, fstab: str = _FSTAB) -> None:
     """Make the state folder where it isn't there, and see that it can be written to.
 

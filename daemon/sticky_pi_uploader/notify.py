@@ -2,11 +2,86 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
+from sticky_pi_api.exceptions import printable
+
 _PATIENCE: Final = 1.0  # seconds
+
+_PINGS: Final = 3
+"""Signs of life in the time after which systemd misses one: it asks for two, and a busy card delays some"""
+
+
+class ServiceManager:
+    """What has started the service: told how it is, each thing when it changes."""
+
+    def __init__(
+        self, environ: Mapping[str, str] = os.environ, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Find out from `environ` whether anybody listens, and how often a sign of life is expected."""
+        self.listens = bool(environ.get("NOTIFY_SOCKET"))
+        self.is_ready = False
+        """whether it was told that the service is"""
+        self._status = ""
+        self._reloading = False
+        self._stopping = False
+        self._period = _watchdog_time(environ) / _PINGS if self.listens else math.inf
+        self._monotonic = monotonic
+        self._ping_at = -math.inf
+
+    def say(self, status: str) -> None:
+        """Tell in one line how things stand, unless that was the last thing told."""
+        if status != self._status:
+            self._status = status
+            notify(f"STATUS={printable(status)}")
+
+    def ready(self) -> None:
+        """Tell that the service is at work, or again so after a reload."""
+        if self._reloading or not self.is_ready:
+            self.is_ready, self._reloading = True, False
+            notify("READY=1")
+
+    def reloading(self) -> None:
+        """Tell that the configuration is being read again; nothing to tell before the service is ready."""
+        if self.is_ready:
+            self._reloading = True
+            # systemd tells by the time which reload it is, so it must be of the kernel's clock.
+            notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def reloaded(self) -> None:
+        """Tell that a configuration is in force again, whatever it waits for."""
+        if self._reloading:
+            self.ready()
+
+    def stopping(self) -> None:
+        """Tell, once, that the service ends."""
+        if not self._stopping:
+            self._stopping = True
+            notify("STOPPING=1")
+
+    def ping(self) -> None:
+        """Give a sign of life, if it is time for one."""
+        if self.next_ping <= 0:
+            self._ping_at = self._monotonic() + self._period
+            notify("WATCHDOG=1")
+
+    @property
+    def next_ping(self) -> float:
+        """Seconds until it is time for a sign of life; 0 or less: it is; infinite where none is expected."""
+        return self._ping_at - self._monotonic() if self._period < math.inf else math.inf
+
+
+def _watchdog_time(environ: Mapping[str, str]) -> float:
+    """Return the seconds after which a sign of life is missed, as sd_watchdog_enabled(3) finds them."""
+    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return math.inf
+    microseconds = environ.get("WATCHDOG_USEC", "")
+    return int(microseconds) / 1e6 if microseconds.isdecimal() and int(microseconds) > 0 else math.inf
 
 
 def notify(message: str) -> None:

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from .destinations import client_opener
-from .exceptions import ConfigError, OutboxDamagedError, StateError
+from .exceptions import OutboxDamagedError, StateError
 from .folders import image_dir_problem
 from .models import State
-from .notify import notify
+from .notify import ServiceManager
+from .readiness import Readiness
 from .session import Session
 from .signals import Signals
 
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FOLDER_WAIT: Final = 5.0
-"""Seconds between two looks for an image folder that isn't there."""
+AWAY: Final = 60.0
+"""Seconds for which folders that were there may be away, where systemd can start the service anew."""
+
+DAMAGE_WAIT: Final = 5.0
+"""Seconds between an outbox that was put aside and the next one."""
 
 GLANCE: Final = 0.5
 """Seconds that `drain` sleeps at most while the intake is at work."""
@@ -47,30 +50,48 @@ class Progress:
 def run(load: Callable[[], Config]) -> int:
     """Work until SIGTERM or SIGINT; on SIGHUP, `load` the configuration again.
 
-    Returns the exit status: 0 after a clean stop, 70 if a part died. Raises UploaderError where it can't start.
+    Returns the exit status: 0 after a clean stop, 70 if a part died, 75 if the folders went away and, under systemd,
+    didn't come back. Raises UploaderError where it can't start.
     """
-    config = load()
-    died = False
+    config, status, manager = load(), None, ServiceManager()
     with Signals() as signals:
-        while not died and (ready := _wait_for_folder(config, signals, load)) is not None:
-            session = Session(ready, wake=signals.wake, stopping=lambda: signals.stop)
-            try:
-                with session:
-                    session.start()
-                    log.info("watching %s, sending to %s", ready.image_dir, ready.api.url)
-                    notify("READY=1")
-                    config = _attend(session, signals, ready, load)
-                    died = session.has_died()
-                    if signals.stop or died:
-                        notify("STOPPING=1")
-            except OutboxDamagedError:
-                # The session put it aside. On a disk that damages every file this must not go round and round.
-                signals.wait(0)  # the workers' last wake-ups
-                signals.wait(FOLDER_WAIT)
-            if session.is_abandoned():
-                _leave(os.EX_SOFTWARE if died else os.EX_OK)
+        readiness = Readiness(load, signals, manager)
+        while status is None:
+            # From inside a sandbox, a disk that is mounted later may not be seen.
+            patience = AWAY if manager.is_ready and manager.listens else math.inf
+            if (ready := readiness.wait(config, patience=patience)) is not None:
+                config, status = _work(ready, readiness)
+            elif signals.stop:
+                status = os.EX_OK
+            else:
+                log.error("nothing came back within %g s: ending, so that systemd starts the service anew", patience)
+                status = os.EX_TEMPFAIL
+        manager.stopping()
     log.info("stopped")
-    return os.EX_SOFTWARE if died else os.EX_OK
+    return status
+
+
+def _work(config: Config, readiness: Readiness) -> tuple[Config, int | None]:
+    """Work in one session; returns the configuration for the next, and the exit status if there is to be none."""
+    signals, died = readiness.signals, False
+    session = Session(config, wake=signals.wake, stopping=lambda: signals.stop)
+    try:
+        with session:
+            session.start()
+            log.info("watching %s, sending to %s", config.image_dir, config.api.url)
+            readiness.manager.ready()
+            config = _attend(session, readiness, config)
+            died = session.has_died()
+            if signals.stop or died:
+                readiness.manager.stopping()
+    except OutboxDamagedError:
+        # The session put it aside. On a disk that damages every file this must not go round and round.
+        signals.wait(0)  # the workers' last wake-ups
+        signals.wait(DAMAGE_WAIT)
+    status = os.EX_SOFTWARE if died else os.EX_OK if signals.stop else None
+    if session.is_abandoned():
+        _leave(os.EX_SOFTWARE if status is None else status)
+    return config, status
 
 
 def _leave(status: int) -> NoReturn:
@@ -80,51 +101,25 @@ def _leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _attend(session: Session, signals: Signals, config: Config, load: Callable[[], Config]) -> Config:
+def _attend(session: Session, readiness: Readiness, config: Config) -> Config:
     """Look after a session until it has to end; returns the configuration for the next.
 
     Raises OutboxDamagedError once a worker finds it damaged.
     """
+    signals, manager = readiness.signals, readiness.manager
     while not (signals.stop or session.has_died()):
-        signals.wait(session.tick())
+        manager.ping()
+        signals.wait(min(session.tick(), manager.next_ping))
         if isinstance(trouble := session.trouble(), OutboxDamagedError):
             raise trouble
         if session.is_displaced():
             log.warning("%s or the state in it was replaced: starting over with what is there", config.image_dir)
             break
-        if signals.take_reload() and (changed := _reload(load, config)) is not None:
-            return changed
-    return config
-
-
-def _reload(load: Callable[[], Config], config: Config) -> Config | None:
-    """Load the configuration again; None where it is unchanged, or broken: then the old one stays."""
-    try:
-        changed = load()
-        client_opener(changed)
-    except ConfigError as error:
-        for problem in error.problems:
-            log.error("%s", problem)  # noqa: TRY400 - no traceback for people
-        log.error("the configuration was not reloaded: the one from before stays in force")  # noqa: TRY400
-        return None
-    log.info("the configuration was reloaded%s", "" if changed != config else ": nothing has changed")
-    return changed if changed != config else None
-
-
-def _wait_for_folder(config: Config, signals: Signals, load: Callable[[], Config]) -> Config | None:
-    """Wait until the image folder is there; returns the configuration by then, None if the service is to stop."""
-    told = None
-    while not signals.stop:
-        problem = image_dir_problem(config.image_dir)
-        if problem is None:
-            return config
-        if problem != told:
-            log.warning("%s; waiting for it", problem)
-            told = problem
-        signals.wait(FOLDER_WAIT)
         if signals.take_reload():
-            config = _reload(load, config) or config
-    return None
+            if (changed := readiness.reload(config)) is not None:
+                return changed
+            manager.reloaded()
+    return config
 
 
 def drain(config: Config, *, deadline: float | None = None, progress: Callable[[Progress], None] | None = None) -> int:

@@ -77,6 +77,13 @@ def test_a_wrong_configuration_ends_with_78_and_the_rest_is_looked_at_all_the_sa
     assert any(each["what"].startswith(str(trap.images)) for each in found if each["about"] == "image folder")
 
 
+def test_a_destination_that_is_still_to_be_set_is_said_once(look):
+    found = look({"api.url": ""})
+    assert look.status == 78
+    assert "[api] url: not set: expected where the pictures go" in found["configuration"].what
+    assert not {"credentials", "destination"} & set(found)
+
+
 def test_a_password_file_that_others_can_read_is_a_finding_about_the_configuration(trap, look):
     password = trap.folder / "password"
     password.write_text("hunter2\n")

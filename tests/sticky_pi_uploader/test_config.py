@@ -235,7 +235,7 @@ WRONG = [
     ),
     *(("retention.min_free", value) for value in ('"100 %"', '"1e3 %"', '"nan %"', '"inf %"', '"15 percent"', '"٣ %"')),
     *(("retention.min_free", value) for value in ("9" * 40, '"5 XB"', '"1,5 GB"', '"' + "9" * 400 + ' %"')),
-    *(("api.url", value) for value in [*NOT_TEXT, '""', '"x"', '"/x"', '"ftp://x"', '"https:x"', '"https//x"']),
+    *(("api.url", value) for value in [*NOT_TEXT, '"x"', '"/x"', '"ftp://x"', '"https:x"', '"https//x"']),
     *(("api.url", value) for value in ('"https://"', '"https:///"', '"https://:443"', '"https://x:y"')),
     *(("api.url", f'"https://{host}"') for host in ("x:0", "x:65536", "x:99999999", "x:٣", "x:-1", "x: 1", "x:1:2")),
     *(("api.url", f'"https://{host}"') for host in ("x/y", "x//", "x?", "x?a=b", "x#", "x#f", "x y", " x", "x\\\\y")),
@@ -361,6 +361,20 @@ def test_one_server_has_one_address_however_it_is_spelled(given, meant):
     config = load({"api.url": given})
     assert (config.api.url, config.api.store) == (meant, None)
     assert load({"api.url": meant}).api.url == meant
+
+
+def test_an_address_that_is_still_to_be_set_is_a_problem_with_its_place(written):
+    file = written('[api]\nurl = ""\n')
+    expected = "[api] url: not set: expected where the pictures go, https://host, or file:///folder for a store on this"
+    assert problems({}, {}, file) == (f"{file}: {expected} machine",)
+    assert problems({"api.url": ""}) == (f"{expected} machine",)
+    assert len(problems({}, {}, written('scan_interval = "x"\n[api]\nurl = ""\n'))) == 2
+
+
+def test_whoever_can_wait_for_an_address_gets_the_configuration_without_one(written):
+    config = load({}, {}, written('[api]\nurl = ""\n'), check_url=False)
+    assert (config.api.url, config.api.store, config.api.server) == ("", None, None)
+    assert load({"api.url": "https://example.org"}, {}, config.file, check_url=False).api.url == "https://example.org"
 
 
 @pytest.mark.parametrize(

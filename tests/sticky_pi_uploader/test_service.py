@@ -486,6 +486,36 @@ def test_a_configuration_that_names_another_folder_ends_the_wait_for_the_first(t
         eventually(lambda: trap.uploaded(file))
 
 
+def test_a_destination_that_is_still_to_be_set_is_waited_for_and_said_once(trap, start):
+    file = trap.make()
+    with configured(trap, start, '[api]\nurl = ""') as (daemon, reload):
+        eventually(lambda: "[api] url: not set" in daemon.said)
+        assert not trap.states()
+        reload(f'[api]\nurl = "{trap.store.as_uri()}"')
+        eventually(lambda: trap.uploaded(file))
+        assert daemon.said.count("[api] url: not set") == 1
+        assert "machine; waiting for it" in daemon.said
+
+
+def test_a_configuration_that_is_changed_while_the_service_waits_for_a_destination_is_read_by_itself(trap, start):
+    file = trap.make()
+    with configured(trap, start, '[api]\nurl = ""') as (daemon, _):
+        eventually(lambda: "waiting for it" in daemon.said)
+        config = trap.folder / "config.toml"
+        config.write_text(config.read_text().replace('url = ""', f'url = "{trap.store.as_uri()}"'))
+        eventually(lambda: trap.uploaded(file))
+
+
+def test_a_configuration_without_a_destination_is_not_taken_in_the_place_of_one_with_it(trap, start):
+    with configured(trap, start) as (daemon, reload):
+        eventually(daemon.is_watching)
+        reload('[api]\nurl = ""')
+        eventually(lambda: "the configuration was not reloaded" in daemon.said)
+        assert "[api] url: not set" in daemon.said
+        file = trap.make()
+        eventually(lambda: trap.uploaded(file))
+
+
 def test_run_can_be_stopped_while_it_waits_for_the_folder(trap, start):
     trap.images.rmdir()
     daemon = start()

@@ -24,7 +24,7 @@ exit status:
   70   run: a part of the service died
   73   another process is at work on the same folders
   74   the state folder can't be made, read or written
-  75   drain: something is left to send
+  75   drain: something is left to send; run, prepare: the folders aren't there (any more)
   78   the configuration can't be used"""
 
 
@@ -40,6 +40,10 @@ class Command:
 
 def _drain_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--deadline", type=_seconds, metavar="SECONDS", help="stop after this time, at the latest")
+
+
+def _prepare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--user", metavar="NAME", help="give the folder, and what is in it, to this user")
 
 
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
@@ -137,6 +141,12 @@ COMMANDS: Final = (
     Command("retry", "looks at pictures again now", "retry --all", _retry_arguments),
     Command("check", "finds what is wrong and says how to mend it", "check", _json_argument),
     Command("config", "the effective configuration, secrets masked", "config"),
+    Command(
+        "prepare",
+        "waits for the image folder, then makes the state folder, for a service without the right to",
+        "prepare --user sticky-pi-uploader",
+        _prepare_arguments,
+    ),
     Command("demo", "makes a small trap's worth of pictures and sends them to a store", "demo", _demo_arguments),
 )
 """Every command, in the order of `--help`."""

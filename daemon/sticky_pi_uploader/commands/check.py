@@ -128,7 +128,7 @@ def _clock(config: Config) -> Iterator[Finding]:
 
 
 def _credentials(config: Config) -> Iterator[Finding]:
-    if config.api.store is not None:
+    if config.api.server is None:
         return
     missing = [] if config.api.username else ["username"]
     try:
@@ -145,7 +145,10 @@ def _credentials(config: Config) -> Iterator[Finding]:
 
 
 def _destination(config: Config) -> Iterator[Finding]:
-    return _server(config) if config.api.store is None else _store(config, config.api.store)
+    if config.api.store is not None:
+        return _store(config, config.api.store)
+    # Without an address, the finding about the configuration says it.
+    return iter(()) if config.api.server is None else _server(config)
 
 
 def _server(config: Config) -> Iterator[Finding]:

@@ -29,6 +29,7 @@ class ApiConfig:
     """The destination, and how pictures are sent there."""
 
     url: str
+    """"" where it is still to be set: only what needs no destination can go on"""
     username: str | None
     password: Secret | None
     """as the environment gave it; `read_password` knows the other places"""
@@ -93,13 +94,17 @@ def load(
     *,
     default_file: str = DEFAULT_FILE,
     check_secrets: bool = False,
+    check_url: bool = True,
 ) -> Config:
     """Read the configuration from all its sources; `flags` has the schema's names as keys.
 
     The default file may be absent, one that is named may not. With `check_secrets` the password is read too, for
-    commands that will need it. Raises ConfigError with every problem at once.
+    commands that will need it; without `check_url` the destination's address may be empty, for those that wait for it.
+    Raises ConfigError with every problem at once.
     """
-    config, problems = understand(flags, environ, config_file, default_file=default_file, check_secrets=check_secrets)
+    config, problems = understand(
+        flags, environ, config_file, default_file=default_file, check_secrets=check_secrets, check_url=check_url
+    )
     if problems:
         raise ConfigError(problems)
     return config
@@ -112,6 +117,7 @@ def understand(
     *,
     default_file: str = DEFAULT_FILE,
     check_secrets: bool = False,
+    check_url: bool = True,
 ) -> tuple[Config, list[str]]:
     """Read the configuration as `load` does, defaults in the place of what is wrong; returns the problems beside it."""
     problems: list[str] = []
@@ -122,12 +128,23 @@ def understand(
     config = _build(values, environ, file.path if file else None)
     # What stands in for a wrong value says nothing about the right ones.
     problems += [problem for names, problem in _contradictions(config) if not wrong & names]
+    if check_url and not config.api.url:
+        problems.append(url_not_set(config))
     if check_secrets and "api.password_file" not in wrong:
         try:
             config.api.read_password()
         except ConfigError as error:
             problems += error.problems
     return config, problems
+
+
+def url_not_set(config: Config) -> str:
+    """Say that the destination's address is empty, and what is to be done about it."""
+    place = f"{config.file}: " if config.file else ""
+    return (
+        f"{place}[api] url: not set: expected where the pictures go, https://host, "
+        "or file:///folder for a store on this machine"
+    )
 
 
 def _read_file(named: str | None, default: str, problems: list[str]) -> ConfigFile | None:
@@ -155,7 +172,7 @@ def _build(values: Mapping[str, Any], environ: Mapping[str, str], file: str | No
         password = os.path.join(credentials, CREDENTIAL)
     password_file: str | None = None if isinstance(password, Secret) else password
     api = ApiConfig(
-        url=values["api.url"] or store_address(os.path.join(state_dir, "store")),
+        url=store_address(os.path.join(state_dir, "store")) if values["api.url"] is None else values["api.url"],
         username=values["api.username"],
         password=password if isinstance(password, Secret) else None,
         password_file=password_file,
@@ -213,10 +230,12 @@ def add_flags(parser: ArgumentParser) -> None:
             group.add_argument(key.flag, dest=key.name, metavar=key.metavar, default=SUPPRESS, help=text)
 
 
-def from_arguments(arguments: Namespace, environ: Mapping[str, str], *, check_secrets: bool = False) -> Config:
+def from_arguments(
+    arguments: Namespace, environ: Mapping[str, str], *, check_secrets: bool = False, check_url: bool = True
+) -> Config:
     """Read the configuration as the flags of `add_flags` say; the rest is `load`'s."""
     flags = vars(arguments)
-    return load(flags, environ, flags.get(CONFIG_FLAG), check_secrets=check_secrets)
+    return load(flags, environ, flags.get(CONFIG_FLAG), check_secrets=check_secrets, check_url=check_url)
 
 
 def as_toml(config: Config) -> str:

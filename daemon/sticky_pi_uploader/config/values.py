@@ -121,9 +121,11 @@ def host_address(host: str) -> str:
 
 
 def address(value: object) -> str:
-    """Take the destination's address, written in the one way that all its spellings share."""
+    """Take the destination's address, written in the one way that all its spellings share; "" is still to be set."""
     if not isinstance(value, str):
         raise ValueError(f"{_URL}, in quotes")  # noqa: TRY004  # one error for every wrong value
+    if not value:
+        return value
     if any(character < " " or character == "\x7f" for character in value):
         raise ValueError(f"{_URL}, without control characters")
     scheme, separator, rest = value.partition("://")

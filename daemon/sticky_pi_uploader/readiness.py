@@ -1,0 +1,90 @@
+"""Waits for what the service can't begin without: a destination, the image folder, a state folder to write to."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from .config import url_not_set
+from .destinations import client_opener
+from .exceptions import ConfigError
+from .folders import image_dir_problem, state_dir_problem
+from .notify import ServiceManager
+from .signals import Signals
+
+if TYPE_CHECKING:
+    from .config import Config
+
+log = logging.getLogger(__name__)
+
+GLANCE: Final = 5.0
+"""Seconds between two looks for what isn't there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What is waited for, and who is told."""
+
+    load: Callable[[], Config]
+    """reads the configuration"""
+    signals: Signals
+    manager: ServiceManager
+    with_destination: bool = True
+    """whether a destination is needed, too"""
+
+    def wait(self, config: Config, *, patience: float = math.inf) -> Config | None:
+        """Wait until everything is there, `patience` seconds at most; say what is missing, once.
+
+        Returns the configuration by then, which is read again when its file changes; None where it was told to stop,
+        or the time is over.
+        """
+        told, ends_at, read = None, time.monotonic() + patience, _version(config.file)
+        while not self.signals.stop and time.monotonic() < ends_at:
+            problem = self._problem(config)
+            if problem is None:
+                return config
+            if problem != told:
+                told = problem
+                log.warning("%s; waiting for it", problem)
+                self.manager.say(f"{problem}; waiting for it")
+            self.manager.reloaded()
+            self.manager.ping()
+            self.signals.wait(min(GLANCE, self.manager.next_ping))
+            before, read = read, _version(config.file)
+            if self.signals.take_reload() or read != before:
+                config = self.reload(config) or config
+        return None
+
+    def _problem(self, config: Config) -> str | None:
+        if self.with_destination and not config.api.url:
+            return url_not_set(config)
+        return image_dir_problem(config.image_dir) or state_dir_problem(config.state_dir)
+
+    def reload(self, config: Config) -> Config | None:
+        """Read the configuration again; None where it is unchanged, or broken: then the one from before stays."""
+        self.manager.reloading()
+        try:
+            changed = self.load()
+            if self.with_destination:
+                client_opener(changed)
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("%s", problem)  # noqa: TRY400 - no traceback for people
+            log.error("the configuration was not reloaded: the one from before stays in force")  # noqa: TRY400
+            return None
+        log.info("the configuration was reloaded%s", "" if changed != config else ": nothing has changed")
+        return changed if changed != config else None
+
+
+def _version(file: str | None) -> tuple[int, ...] | None:
+    """Return what changes whenever a file does; None where it isn't there."""
+    try:
+        status = os.stat(file or "")
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
