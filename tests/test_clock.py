@@ -1,0 +1,173 @@
+"""Runs the real program with its clock at 2000, where a trap's starts when it was never set: libfaketime's doing.
+
+The monotonic clock goes on as it is, and so do the times of files: only what the program is told is false.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sticky_pi_uploader
+from api_server import ApiServer
+from certificates import Authority
+from fault_proxy import FaultProxy
+from sticky_pi_uploader.models import Destination, DestinationState
+from sticky_pi_uploader.outbox import Outbox, outbox_path
+from sticky_pi_uploader.retry import LONGEST_WAIT
+
+SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
+UNSET = "@2000-01-01 00:00:00"
+UNSET_TIME = 946_684_800.0
+SAYS = "the trap's clock is not set: it says 2000-01-01 00:0"
+PATIENCE = 60.0
+
+
+@pytest.fixture(scope="module")
+def library():
+    """The library that sets a process's clock."""
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    if not found:
+        pytest.skip("there is no libfaketime to set a clock with: apt-get install faketime")
+    return str(found[0])
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def server(tmp_path):
+    with ApiServer(tmp_path / "api") as server:
+        yield server
+
+
+class Trap:
+    """A trap whose clock is what its file says."""
+
+    def __init__(self, folder, library, url, ca_file):
+        self.images = folder / "pictures"
+        self.images.mkdir()
+        self._state = folder / "state"
+        self._url = url
+        self._clock = folder / "clock"
+        self._config = folder / "config.toml"
+        self._config.write_text(
+            f"image_dir = '{self.images}'\nstate_dir = '{self._state}'\n"
+            f"[api]\nurl = '{url}'\nusername = 'trap'\nca_file = '{ca_file}'\n"
+        )
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(SOURCE),
+            "TZ": "UTC",
+            "SPI_API_PASSWORD": "pollen",
+            "LD_PRELOAD": library,
+            "FAKETIME_TIMESTAMP_FILE": str(self._clock),
+            "FAKETIME_NO_CACHE": "1",
+            # Debian 12's and newer ones' names of it.
+            **dict.fromkeys(("DONT_FAKE_MONOTONIC", "FAKETIME_DONT_FAKE_MONOTONIC", "NO_FAKE_STAT"), "1"),
+        }
+        self.set_clock(UNSET)
+
+    def set_clock(self, when):
+        """Set the clock; as libfaketime reads it: `+0` is the true time."""
+        new = self._clock.with_suffix(".new")
+        new.write_text(f"{when}\n")
+        new.replace(self._clock)
+
+    def command(self, *arguments):
+        return [sys.executable, "-W", "error", "-m", "sticky_pi_uploader", "--config", str(self._config), *arguments]
+
+    def run(self, *arguments):
+        command = self.command(*arguments)
+        return subprocess.run(
+            command, env=self._environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
+
+    def list(self):
+        return json.loads(self.run("list", "--json").stdout)
+
+    def states(self):
+        return [one["state"] for one in self.list()]
+
+    def hold_for(self, seconds):
+        """Have the destination in trouble for so long yet, by a clock that isn't set."""
+        with Outbox(outbox_path(str(self._state)), longest_wait=LONGEST_WAIT, clock=lambda: UNSET_TIME) as outbox:
+            outbox.set_destination(
+                Destination(
+                    self._url, DestinationState.UNREACHABLE, "as before", UNSET_TIME + seconds, 20, holds_all=True
+                )
+            )
+
+    @contextmanager
+    def service(self, log):
+        with log.open("w") as stderr:
+            process = subprocess.Popen(self.command("run"), env=self._environment, stderr=stderr)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)
+
+
+@pytest.fixture
+def trap(tmp_path, library, authority, server, make_trap_picture):
+    """A trap with one picture, taken while the clock was right."""
+    with FaultProxy(server.port, certificate=authority.certificate()) as front:
+        trap = Trap(tmp_path, library, front.url, authority.ca_file)
+        make_trap_picture(trap.images)
+        yield trap
+
+
+def wait_for(condition):
+    give_up_at = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < give_up_at, "it didn't happen in time"
+        time.sleep(0.1)
+    return found
+
+
+def test_check_names_the_clock_as_what_is_wrong(trap, server):
+    done = trap.run("check", "--json")
+    wrong = {one["about"]: one["what"] for one in json.loads(done.stdout) if one["level"] == "problem"}
+    assert (done.returncode, done.stderr) == (1, "")
+    assert wrong.keys() == {"clock", "destination"}
+    assert wrong["clock"].endswith(": it isn't set")
+    assert wrong["destination"].startswith(SAYS)
+    assert server.requests() == []
+
+
+def test_drain_sends_nothing_rejects_nothing_and_says_why(trap, server):
+    done = trap.run("drain", "--deadline", "5")
+    assert done.returncode == os.EX_TEMPFAIL
+    assert SAYS in done.stderr
+    assert trap.states() == ["pending"]
+    status = json.loads(trap.run("status", "--json").stdout)
+    assert status["destination"]["state"] == "unreachable"
+    assert status["destination"]["reason"].startswith(SAYS)
+    assert server.requests() == []
+    trap.set_clock("+0")
+    assert trap.run("drain", "--deadline", "30").returncode == 0
+    assert len(server.rows()) == 1
+
+
+def test_the_service_sends_as_soon_as_the_clock_is_set_however_long_it_was_to_wait(trap, server, tmp_path):
+    log = tmp_path / "log"
+    assert trap.run("drain", "--deadline", "2").returncode == os.EX_TEMPFAIL
+    trap.hold_for(LONGEST_WAIT)
+    with trap.service(log) as service:
+        wait_for(lambda: "watching" in log.read_text())
+        assert trap.states() == ["pending"]
+        trap.set_clock("+0")
+        wait_for(lambda: ": uploaded" in log.read_text())
+    assert service.returncode == 0
+    assert "the clock was set by +" in log.read_text().split(": uploaded")[0]
+    (picture,) = trap.list()
+    assert picture["state"] == "uploaded"
+    assert picture["uploaded_at"] > "2024"
+    assert len(server.rows()) == 1
