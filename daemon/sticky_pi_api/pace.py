@@ -1,8 +1,8 @@
 """Decides how many pictures are on their way up at a time: several only where each takes but a moment.
 
-What several pictures gain is that the link is busy while servers are at work and answers under way. On a slow link that
-is little, and they share what one would get: a trap that is awake for a minute would end with a part of each, time and
-again, and with none of them sent.
+The others that are sent at a time wait for their answers meanwhile. Were all of them on their way up, they would share
+the link, end together, and leave it idle while the server is at work on them. On a slow link even two are too many: a
+trap that is awake for a minute would end with a part of each, time and again, and with none of them sent.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ class Pace:
     """What a client knows of its link, from the last picture that went up."""
 
     def __init__(self, most: int) -> None:
-        """Let at most so many pictures be on their way up at a time; one, until it is known how long that takes."""
-        self._most = most
+        """Let at most `most` pictures be sent at a time, half of them on their way up.
+
+        It is one until it is known how long that takes.
+        """
+        self._most = max(1, most // 2)
         self._seconds = math.inf
 
     @property
