@@ -18,7 +18,7 @@ LAYERS = {
         ("exif", "jpeg"),
         ("answers", "blame", "cache", "decode", "http", "metadata"),
         ("image_parser",),
-        ("batch", "storage", "upload"),
+        ("batch", "storage", "stretches", "upload"),
         ("database", "sending"),
         ("questions", "server"),
         ("specifications",),

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sticky_pi_api import sqlite
@@ -71,6 +72,19 @@ _INSERTED = (
 _PLACES = ", ".join(f":{name}" for name in _INSERTED)
 _INSERT = f"INSERT INTO images ({', '.join(_INSERTED)}) VALUES ({_PLACES})"  # noqa: S608 - our own names
 
+_CHUNK = 500
+_PAGE = "SELECT * FROM images WHERE device = ? AND datetime > ? AND datetime < ? ORDER BY datetime LIMIT ?"
+# One step in the index of (device, datetime) for each device, instead of one for each image.
+_DEVICES = """
+    WITH RECURSIVE devices (device) AS (
+        SELECT min(device) FROM images
+        UNION ALL
+        SELECT (SELECT min(images.device) FROM images WHERE images.device > devices.device)
+        FROM devices WHERE device IS NOT NULL
+    )
+    SELECT device FROM devices WHERE device LIKE ?
+"""
+
 
 class ImagesDatabase:
     """`<local_dir>/database.db`, for any number of threads: one connection, one at a time on it.
@@ -97,19 +111,28 @@ class ImagesDatabase:
 
     def find(self, keys: Iterable[Key]) -> list[Row]:
         """Return the rows of the images that are there, in the order of `keys`, each once."""
-        found = {}
-        for device, when in keys:
-            for row in self._query("SELECT * FROM images WHERE device = ? AND datetime = ?", device, _to_text(when)):
-                found[row["id"]] = row
-        return list(found.values())
+        wanted = iter(dict.fromkeys((device.lower(), when) for device, when in keys))
+        found: list[Row] = []
+        while chunk := list(islice(wanted, _CHUNK)):
+            places = ", ".join(["(?, ?)"] * len(chunk))
+            values = [value for device, when in chunk for value in (device, _to_text(when))]
+            rows = self._query(f"SELECT * FROM images WHERE (device, datetime) IN (VALUES {places})", *values)  # noqa: S608
+            there = {(row["device"].lower(), row["datetime"]): row for row in rows}
+            found += [there[key] for key in chunk if key in there]
+        return found
 
-    def find_series(self, device_pattern: str, start: datetime, end: datetime) -> list[Row]:
-        """Return the rows with start ≤ datetime < end of the devices that are LIKE the pattern, sorted by both."""
-        return self._query(
-            "SELECT * FROM images WHERE device LIKE ? AND datetime >= ? AND datetime < ? ORDER BY device, datetime",
-            device_pattern,
-            *(_to_text(next_second(when)) for when in (start, end)),
-        )
+    def find_series(self, device_pattern: str, start: datetime, end: datetime) -> Iterator[list[Row]]:
+        """Yield the rows with start ≤ datetime < end of the devices that are LIKE the pattern, by both, in pages.
+
+        Rows that others add or remove meanwhile may be among them or not.
+        """
+        first, until = (_to_text(next_second(when)) for when in (start, end))
+        for (device,) in self._fetch(_DEVICES, device_pattern):
+            # What sorts between the last one before and the first.
+            after = first.removesuffix("Z")
+            while page := self._query(_PAGE, device, after, until, _CHUNK):
+                yield page
+                after = _to_text(page[-1]["datetime"])
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -130,10 +153,13 @@ class ImagesDatabase:
         return self._query("SELECT * FROM images WHERE id = ?", self._connection.execute(_INSERT, values).lastrowid)[0]
 
     def _query(self, sql: str, *parameters: object) -> list[Row]:
+        return [_to_row(found) for found in self._fetch(sql, *parameters)]
+
+    def _fetch(self, sql: str, *parameters: object) -> list[sqlite3.Row]:
         with self._lock:
             if self._look() != self._identity:
                 raise sqlite.FileReplacedError("it was removed or replaced while it was in use")
-            return [_to_row(found) for found in self._connection.execute(sql, parameters).fetchall()]
+            return self._connection.execute(sql, parameters).fetchall()
 
     def _look(self) -> tuple[int, int] | None:
         try:

@@ -16,6 +16,7 @@ StickyPiError
 │   │   └── ClockNotSetError     nothing      the certificate isn't valid yet by the trap's clock
 │   ├── UnavailableError                      it answers that it can't just now
 │   ├── NotAnAPIError                         what answers there isn't a Sticky Pi API
+│   │   └── AnswerTooLargeError               it answers with more than is read in one go
 │   ├── AccountError             account      it doesn't accept the user, or not for this
 │   ├── RefusedError             nothing      it refused a picture, and didn't say why
 │   ├── DoubtfulError            destination  a picture went out, and nothing says whether it was stored
@@ -156,6 +157,10 @@ class UnavailableError(RemoteError):
 
 class NotAnAPIError(RemoteError):
     """What answers at the address isn't a Sticky Pi API: a captive portal, a proxy, another site."""
+
+
+class AnswerTooLargeError(NotAnAPIError):
+    """The answer is larger than any that is read: it is no Sticky Pi API's, or too much was asked for at once."""
 
 
 class AccountError(RemoteError):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from sticky_pi_api.answers import WrongShapeError, read_rows
@@ -23,9 +24,10 @@ from sticky_pi_api.sending import CHUNK, Doubts, RemoteBatch, StaleAnswerError, 
 from sticky_pi_api.server import SERIES_TIME, Server
 from sticky_pi_api.specifications import BaseAPISpec
 from sticky_pi_api.storage import checked_what
+from sticky_pi_api.stretches import in_stretches, whole
 from sticky_pi_api.types import FileOrPath, Info, Outcome, Row
 from sticky_pi_api.upload import ReadFailedError, UploadBody, open_picture
-from sticky_pi_api.utils import datetime_to_string
+from sticky_pi_api.utils import datetime_to_string, utc_now
 
 if TYPE_CHECKING:
     from sticky_pi_api.http import Timeouts
@@ -97,10 +99,20 @@ class RemoteAPI(BaseAPISpec):
         path = f"/get_image_series/{_written(what)}"
         rows = []
         for device, start, end in series_of(info):
-            period = {"start_datetime": _from_second(start), "end_datetime": _from_second(end)}
-            found = self._server.ask(path, [{"device": device, **period}], read_rows, seconds=SERIES_TIME)
-            rows += sorted(found, key=key_of)
+            pages = whole(partial(self._find_series, path, device), next_second(start), next_second(end), utc_now())
+            rows += sorted(chain.from_iterable(pages), key=key_of)
         return rows
+
+    def iter_image_series(self, info: Iterable[Info], what: str = "metadata") -> Iterator[Row]:
+        """Yield the rows of the images that devices took in a time, as BaseAPISpec says."""
+        path = f"/get_image_series/{_written(what)}"
+        return chain.from_iterable(
+            sorted(page, key=key_of)
+            for device, start, end in series_of(info)
+            for page in in_stretches(
+                partial(self._find_series, path, device), next_second(start), next_second(end), utc_now()
+            )
+        )
 
     def _put_new_images(self, files: Iterable[FileOrPath | ImageParser]) -> list[Row]:
         # The server is asked all the same: what it holds is overwritten by an upload that it refuses.
@@ -138,6 +150,10 @@ class RemoteAPI(BaseAPISpec):
             rows = {key_of(row): row for row in self._server.ask(path, asked, read_rows, scope=scope)}
             found |= {key: rows[key] for key in chunk if key in rows}
         return list(found.values())
+
+    def _find_series(self, path: str, device: str, start: datetime, end: datetime) -> list[Row]:
+        period = {"start_datetime": datetime_to_string(start), "end_datetime": datetime_to_string(end)}
+        return self._server.ask(path, [{"device": device, **period}], read_rows, seconds=SERIES_TIME)
 
     def _upload(
         self, image: ImageParser, is_fresh: Callable[[], bool], scope: Scope, on_sent: Callable[[], object]
@@ -193,7 +209,3 @@ def _address(protocol: str, host: str, port: int) -> str:
 
 def _written(what: str) -> str:
     return checked_what(what).replace("_", "-")
-
-
-def _from_second(when: datetime) -> str:
-    return datetime_to_string(next_second(when))

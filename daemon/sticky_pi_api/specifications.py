@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from itertools import chain, starmap
 from types import TracebackType
 from typing import Any, Self
 
@@ -37,6 +38,14 @@ class BaseAPISpec(ABC):
 
         `info` has a `device` (a pattern for SQL's LIKE), a `start_datetime` and an `end_datetime`, which is no longer
         part of the time, in each entry. `url` as for `get_images`.
+        """
+
+    @abstractmethod
+    def iter_image_series(self, info: Iterable[Info], what: str = "metadata") -> Iterator[Row]:
+        """Yield the rows that get_image_series returns, with little memory however many there are.
+
+        The embedded store's are sorted by device and datetime within each entry; a server's come one stretch of time
+        after the other, sorted so within each.
         """
 
     @abstractmethod
@@ -77,8 +86,13 @@ class BaseAPI(BaseAPISpec):
 
     def get_image_series(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
         """Return the rows of the images that devices took in a time, as BaseAPISpec says."""
+        return list(self.iter_image_series(info, what))
+
+    def iter_image_series(self, info: Iterable[Info], what: str = "metadata") -> Iterator[Row]:
+        """Yield the rows of the images that devices took in a time, as BaseAPISpec says."""
         checked = checked_what(what)
-        return [row for one in series_of(info) for row in self._with_urls(self._find_series(*one), checked)]
+        pages = chain.from_iterable(starmap(self._find_series, series_of(info)))
+        return chain.from_iterable(self._with_urls(page, checked) for page in pages)
 
     @abstractmethod
     def _make_storage(self, api_conf: BaseAPIConf) -> BaseStorage:
@@ -89,11 +103,13 @@ class BaseAPI(BaseAPISpec):
         """Return the rows that are there, without `url`."""
 
     @abstractmethod
-    def _find_series(self, device_pattern: str, start: datetime, end: datetime) -> list[Row]:
-        """Return the rows of a series, without `url`."""
+    def _find_series(self, device_pattern: str, start: datetime, end: datetime) -> Iterator[list[Row]]:
+        """Yield the rows of a series in pages, without `url`."""
 
-    def _with_urls(self, rows: Iterable[Row], what: str) -> list[Row]:
-        return [{**row, "url": self._storage.get_url_for_image(row, what)} for row in rows]
+    def _with_urls(self, rows: list[Row], what: str) -> list[Row]:
+        for row in rows:
+            row["url"] = self._storage.get_url_for_image(row, what)
+        return rows
 
 
 class LocalAPI(BaseAPI):
@@ -124,9 +140,14 @@ class LocalAPI(BaseAPI):
         with self._blaming_the_store():
             return self._database.find(keys)
 
-    def _find_series(self, device_pattern: str, start: datetime, end: datetime) -> list[Row]:
-        with self._blaming_the_store():
-            return self._database.find_series(device_pattern, start, end)
+    def _find_series(self, device_pattern: str, start: datetime, end: datetime) -> Iterator[list[Row]]:
+        pages = self._database.find_series(device_pattern, start, end)
+        while True:
+            with self._blaming_the_store():
+                page = next(pages, None)
+            if page is None:
+                return
+            yield page
 
     def _put_new_images(self, files: Iterable[FileOrPath | ImageParser]) -> list[Row]:
         images = (file if isinstance(file, ImageParser) else ImageParser(file) for file in files)

@@ -48,7 +48,9 @@ def multipart_etag(file: FileOrPath, chunk_size: int) -> str:
 
 def datetime_to_string(dt: DatetimeLike) -> str:
     """Return a datetime as file names and requests have it, YYYY-MM-DD_HH-MM-SS; text is checked first."""
-    return f"{string_to_datetime(dt):%Y-%m-%d_%H-%M-%S}"
+    when = string_to_datetime(dt)
+    # C libraries differ in how they write years before 1000.
+    return f"{when.year:04}-{when:%m-%d_%H-%M-%S}"
 
 
 def string_to_datetime(string: DatetimeLike) -> datetime:

@@ -54,6 +54,10 @@ def test_datetimes_go_to_text_and_back():
     assert datetime_to_string("2020-06-20T12:00:09Z") == "2020-06-20_12-00-09"
 
 
+def test_years_are_written_with_four_digits():
+    assert datetime_to_string(datetime(1, 2, 3)) == "0001-02-03_00-00-00"
+
+
 @pytest.mark.parametrize(
     "text",
     [

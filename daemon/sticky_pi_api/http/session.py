@@ -11,7 +11,7 @@ import requests
 from requests.utils import get_environ_proxies, select_proxy
 
 from sticky_pi_api.deadline import Guard, Scope
-from sticky_pi_api.exceptions import NotAnAPIError, RemoteError
+from sticky_pi_api.exceptions import AnswerTooLargeError, RemoteError
 from sticky_pi_api.failures import Answer
 from sticky_pi_api.http.connections import Adapter, current, tls_context
 from sticky_pi_api.http.reasons import LIBRARIES, TIMEOUTS, explain, find
@@ -130,7 +130,7 @@ class Http:
         for block in response.iter_content(65536):
             content += block
             if len(content) > LARGEST_ANSWER:
-                raise NotAnAPIError(f"{self.address} answers with more than any Sticky Pi API has to say")
+                raise AnswerTooLargeError(f"{self.address} answers with more than any Sticky Pi API has to say")
         expected = response.headers.get("Content-Length", "")
         if expected.isdigit() and response.raw.tell() < int(expected):
             raise ConnectionAbortedError
