@@ -77,7 +77,7 @@ class BaseClient(BaseAPISpec):
             for outcome in ready:
                 if outcome.outcome is Outcome.STORED and outcome.row is not None:
                     stored.append(outcome.row)
-                elif on_outcome is None:
+                elif on_outcome is None and outcome.outcome is not Outcome.HELD:
                     outcomes.append(outcome)
                 if on_outcome is not None:
                     on_outcome(outcome)
@@ -162,7 +162,7 @@ class RemoteClient(BaseClient, RemoteAPI):
 
 
 def _report(stored: list[Row], others: list[ImageOutcome]) -> None:
-    failures = [one for one in others if one.outcome not in (Outcome.HELD, Outcome.CONFLICT)]
+    failures = [one for one in others if one.outcome is not Outcome.CONFLICT]
     try:
         for one in others:
             if one.outcome is Outcome.CONFLICT:
