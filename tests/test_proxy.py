@@ -1,0 +1,163 @@
+"""Sends pictures through a proxy that lets TLS through by CONNECT: the real program, and the client alone."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import sticky_pi_uploader
+from api_server import ApiServer
+from certificates import Authority
+from connect_proxy import ConnectProxy
+from fault_proxy import Fault, FaultProxy, Rule
+from sticky_pi_api.client import RemoteClient
+from sticky_pi_api.exceptions import BrokenOffError, DoubtfulError, UnreachableError
+from sticky_pi_api.http import Timeouts
+from sticky_pi_api.types import Outcome
+
+SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
+ACCOUNT = "beekeeper:hon ey@hive"
+"""The proxy's"""
+IN_ADDRESS = "beekeeper:hon%20ey%40hive"
+WRONG = "beekeeper:marmalade"
+PASSWORDS = ("hon%20ey%40hive", "hon ey@hive", "marmalade", "pollen")
+PATIENCE = 60.0
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def server(tmp_path):
+    with ApiServer(tmp_path / "api") as server:
+        yield server
+
+
+@pytest.fixture
+def front(server, authority):
+    """What speaks TLS before the server."""
+    with FaultProxy(server.port, certificate=authority.certificate()) as front:
+        yield front
+
+
+@pytest.fixture
+def sticky(tmp_path, front, authority, make_trap_picture):
+    """Run a command of a trap with one picture, in an environment with a proxy; returns what it said, all in one."""
+    images = tmp_path / "pictures"
+    images.mkdir()
+    make_trap_picture(images)
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f"image_dir = '{images}'\nstate_dir = '{tmp_path / 'state'}'\n"
+        f"[api]\nurl = '{front.url}'\nusername = 'trap'\nca_file = '{authority.ca_file}'\n"
+    )
+
+    def run(*arguments, status=0, **environment):
+        given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE), "SPI_API_PASSWORD": "pollen"}
+        command = [sys.executable, "-W", "error", "-m", "sticky_pi_uploader", "--config", str(config), *arguments]
+        done = subprocess.run(
+            command, env=given | environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == status, said
+        assert not any(password in said for password in PASSWORDS)
+        return said
+
+    return run
+
+
+@pytest.fixture
+def client(tmp_path, front, authority, monkeypatch):
+    """Open clients that go through a proxy."""
+    opened = []
+
+    def open_client(proxy, **timeouts):
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        where = {"host": "localhost", "port": front.port, "ca_file": authority.ca_file}
+        times = Timeouts(**timeouts) if timeouts else None
+        opened.append(RemoteClient(tmp_path / "client", username="trap", password="pollen", timeouts=times, **where))
+        return opened[-1]
+
+    yield open_client
+    for one in opened:
+        one.close()
+
+
+def put(client, file):
+    outcomes = []
+    client.put_images([str(file)], on_outcome=outcomes.append)
+    return outcomes[0]
+
+
+@pytest.mark.parametrize(("account", "in_address"), [(None, ""), (ACCOUNT, IN_ADDRESS)])
+def test_pictures_go_through_the_environments_proxy_with_its_account(sticky, server, front, account, in_address):
+    with ConnectProxy(account=account) as proxy:
+        assert "accepts the account" in sticky("check", HTTPS_PROXY=proxy.url(in_address))
+        sticky("drain", HTTPS_PROXY=proxy.url(in_address))
+        requests = proxy.requests()
+    assert len(server.rows()) == 1
+    assert {(one.target, one.account, one.status) for one in requests} == {(f"localhost:{front.port}", account, 200)}
+
+
+@pytest.mark.parametrize("exceptions", ["localhost", "far.example,localhost", "*"])
+def test_what_no_proxy_names_is_spoken_to_directly(sticky, server, exceptions):
+    with ConnectProxy() as proxy:
+        sticky("drain", HTTPS_PROXY=proxy.url(), NO_PROXY=exceptions)
+        assert proxy.requests() == []
+    assert len(server.rows()) == 1
+
+
+@pytest.mark.parametrize("settings", [{"account": ACCOUNT}, {"refuses": 403}, {"refuses": 502}])
+def test_a_proxy_that_refuses_is_the_destinations_trouble_and_no_pictures(sticky, server, settings):
+    with ConnectProxy(**settings) as proxy:
+        address = proxy.url(WRONG)
+        said = sticky("drain", "--deadline", "4", status=os.EX_TEMPFAIL, HTTPS_PROXY=address)
+        assert "the proxy on the way doesn't let it pass" in sticky("check", status=1, HTTPS_PROXY=address)
+    assert "the destination is unreachable" in said
+    assert "the proxy on the way doesn't let it pass" in said
+    (picture,) = json.loads(sticky("list", "--json"))
+    assert (picture["state"], picture["attempts"]) == ("pending", 0)
+    assert json.loads(sticky("status", "--json"))["destination"]["state"] == "unreachable"
+    sticky("explain", picture["path"])
+    assert server.requests() == []
+    sticky("drain")
+    assert len(server.rows()) == 1
+
+
+def test_a_proxy_that_never_answers_costs_no_more_than_the_deadline(client, make_trap_picture):
+    with ConnectProxy(is_mute=True) as proxy:
+        outcome = put(client(proxy.url(IN_ADDRESS), connect=0.5, read=0.5, whole=1.0), make_trap_picture())
+    assert outcome.outcome is Outcome.UNSENT
+    assert isinstance(outcome.error, UnreachableError)
+    assert not any(password in str(outcome.error) for password in PASSWORDS)
+
+
+def test_a_server_that_drips_costs_no_more_than_the_deadline_through_a_proxy(client, front, server, make_trap_picture):
+    front.set(rules=(Rule((Fault("drip", "down", at=10, seconds=0.3),), path="/_put_new_images"),))
+    with ConnectProxy() as proxy:
+        begun = time.monotonic()
+        outcome = put(client(proxy.url(), connect=5.0, read=5.0, whole=2.0), make_trap_picture())
+    assert outcome.outcome is Outcome.STORED  # as the server says when it is asked
+    assert time.monotonic() - begun < PATIENCE
+    assert len(server.rows()) == 1
+
+
+def test_closing_breaks_off_an_upload_in_a_tunnel(client, front, make_trap_picture):
+    front.set(rules=(Rule((Fault("silence"),), path="/_put_new_images"),))
+    outcomes = []
+    with ConnectProxy() as proxy:
+        one = client(proxy.url())
+        thread = threading.Thread(target=lambda: outcomes.append(put(one, make_trap_picture())))
+        thread.start()
+        while not front.counts().get("fault_silence"):
+            time.sleep(0.02)
+        one.close()
+        thread.join(PATIENCE)
+    error = outcomes[0].error
+    assert isinstance(error.end if isinstance(error, DoubtfulError) else error, BrokenOffError)
