@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 PARALLEL: Final = 4
 """Pictures sent at a time: enough to fill a link while servers are at work and answers on their way.
 
-With a round trip of 0.2 s, servers that take 0.5 s and 2 MB a picture, they fill 73 % of 8 Mbit/s when sent one at a
-time, 92 % by two, 95 % by four and 97 % by eight (tests/bench/link.py); of 1 Mbit/s, 96 % and from two on all.
+With a round trip of 0.2 s, servers that take 0.5 s and 2 MB a picture, one at a time fills 73 % of 8 Mbit/s, and two,
+four or eight 98 % (tests/bench/link.py); of 1 Mbit/s, 96 % and from two on all. Four are for longer round trips.
 """
 
 LOWEST_RATE: Final = 8000.0
