@@ -73,6 +73,11 @@ _PLACES = ", ".join(f":{name}" for name in _INSERTED)
 _INSERT = f"INSERT INTO images ({', '.join(_INSERTED)}) VALUES ({_PLACES})"  # noqa: S608 - our own names
 
 _CHUNK = 500
+# Written so that each is looked up in the index: `IN` would go through all images.
+_FOUND = """
+    WITH asked (device, datetime) AS (VALUES {})
+    SELECT images.* FROM asked CROSS JOIN images ON images.device = asked.device AND images.datetime = asked.datetime
+"""
 _PAGE = "SELECT * FROM images WHERE device = ? AND datetime > ? AND datetime < ? ORDER BY datetime LIMIT ?"
 # One step in the index of (device, datetime) for each device, instead of one for each image.
 _DEVICES = """
@@ -116,7 +121,7 @@ class ImagesDatabase:
         while chunk := list(islice(wanted, _CHUNK)):
             places = ", ".join(["(?, ?)"] * len(chunk))
             values = [value for device, when in chunk for value in (device, _to_text(when))]
-            rows = self._query(f"SELECT * FROM images WHERE (device, datetime) IN (VALUES {places})", *values)  # noqa: S608
+            rows = self._query(_FOUND.format(places), *values)
             there = {(row["device"].lower(), row["datetime"]): row for row in rows}
             found += [there[key] for key in chunk if key in there]
         return found
