@@ -16,12 +16,15 @@ PATIENCE = 10.0
 
 
 class OwnProcess:
-    """A running `python -m <module> <arguments>`; its first line said on which port it listens."""
+    """A running `python -m <module> <arguments>`; its first line said on which port it listens.
 
-    def __init__(self, module, *arguments):
+    `python` is the command line that Python is started with.
+    """
+
+    def __init__(self, module, *arguments, python=(sys.executable,)):
         self._one_at_a_time = threading.Lock()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *map(str, arguments)],
+            [*python, "-m", module, *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,6 +1,7 @@
 """The server as tests use it: started, steered and looked into."""
 
 import hashlib
+import sys
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -28,8 +29,9 @@ class ApiServer:
 
     host = "127.0.0.1"
 
-    def __init__(self, data, **options):
-        """Keep its folder, which holds rows, objects and the ledger across restarts."""
+    def __init__(self, data, *, python=(sys.executable,), **options):
+        """Keep its folder, which holds rows, objects and the ledger across restarts; `python` starts Python."""
+        self._python = python
         self._options = Options(data=str(data), **options)
         self._process = None
 
@@ -54,7 +56,7 @@ class ApiServer:
 
     def start(self):
         """Start the process; it listens when this returns."""
-        self._process = OwnProcess("api_server", *command_line(self._options))
+        self._process = OwnProcess("api_server", *command_line(self._options), python=self._python)
         self._options = replace(self._options, port=self._process.port)
 
     def stop(self):

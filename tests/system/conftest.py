@@ -1,0 +1,153 @@
+"""Debian machines that boot, with the package installed, for the tests of a trap as a whole."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sticky_pi_uploader
+from api_server import ApiServer
+from containers import RELEASES, Machine, Trap, Workshop, make_root_file_systems, reason_to_skip
+
+PROJECT = Path(__file__).resolve().parents[2]
+SUPPORT = PROJECT / "tests" / "support"
+SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
+SOURCES = ("config", "daemon", "systemd", "LICENSE", "README.md", "pyproject.toml")
+"""What a package is built from"""
+
+PREVIOUS = "0.0.9"
+"""The version of the build that is upgraded from"""
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory):
+    """Where the machines are; without what they need, every test is skipped here."""
+    if reason := reason_to_skip():
+        pytest.skip(reason)
+    with Workshop(tmp_path_factory.mktemp("workshop")) as workshop:
+        yield workshop
+
+
+@pytest.fixture(scope="session")
+def root_file_systems(workshop):
+    return make_root_file_systems()
+
+
+@pytest.fixture(scope="session", params=RELEASES, ids=RELEASES.get)
+def release(request):
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory):
+    """A folder that the machines see under the same name, to share files with them."""
+    return tmp_path_factory.mktemp("packages")
+
+
+@pytest.fixture(scope="session")
+def package(packages):
+    """The Debian package of this source."""
+    return _build(PROJECT, packages)
+
+
+@pytest.fixture(scope="session")
+def previous_package(packages, tmp_path_factory):
+    """The Debian package of the same source under an earlier version."""
+    source = tmp_path_factory.mktemp("previous")
+    for name in SOURCES:
+        copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy
+        copy(PROJECT / name, source / name)
+    about = source / "pyproject.toml"
+    before = about.read_text(encoding="utf-8")
+    lines = [f'version = "{PREVIOUS}"' if line.startswith("version = ") else line for line in before.splitlines()]
+    about.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    return _build(source, packages)
+
+
+def _build(source, folder):
+    build = [sys.executable, source / "systemd" / "build-deb", folder]
+    # The commit's time isn't asked for: a copy has no commits.
+    environment = os.environ | {"SOURCE_DATE_EPOCH": "1600000000"}
+    done = subprocess.run(build, capture_output=True, text=True, check=False, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
+
+
+@pytest.fixture(scope="session")
+def new_machine(workshop, root_file_systems, release, packages):
+    """Make a machine, that is off, with Debian's libraries on its disk, or what another machine has there."""
+    binds = [f"--bind={packages}", f"--bind-ro={SUPPORT}", f"--bind-ro={SOURCE}"]
+    machines = []
+
+    def make(below=None):
+        machines.append(Machine(workshop, release, below or root_file_systems[release], binds))
+        return machines[-1]
+
+    yield make
+    for machine in machines:
+        machine.cut_power()
+
+
+@pytest.fixture
+def bare_machine(new_machine):
+    """A booted machine without the package."""
+    machine = new_machine()
+    machine.boot()
+    yield machine
+    machine.cut_power()
+
+
+@pytest.fixture(scope="session")
+def installed(new_machine, package):
+    """A machine whose disk has the package installed; it is off."""
+    machine = new_machine()
+    machine.boot()
+    machine.run("apt-get", "install", "--no-download", "--yes", package)
+    machine.poweroff()
+    machine.freeze()
+    return machine
+
+
+@pytest.fixture(scope="session")
+def running(new_machine, installed):
+    """A booted machine with the package, for many tests."""
+    machine = new_machine(installed)
+    machine.boot()
+    return machine
+
+
+@pytest.fixture
+def trap(running, make_trap_picture):
+    """A trap with an empty card, where nothing has happened yet; its service is not running."""
+    trap = Trap(running, make_trap_picture)
+    trap.mount_card()
+    yield trap
+    trap.reset()
+
+
+@pytest.fixture
+def own_trap(new_machine, installed, make_trap_picture):
+    """A trap of a test's own, to do anything to; it is off, and its card isn't mounted."""
+    machine = new_machine(installed)
+    yield Trap(machine, make_trap_picture)
+    machine.cut_power()
+
+
+@pytest.fixture
+def start_server(packages, tmp_path):
+    """Start a reference server on a booted machine; the options are those of `ApiServer`."""
+    servers = []
+
+    def start(machine, **options):
+        data = packages / tmp_path.name / str(len(servers))
+        data.mkdir(parents=True)
+        python = machine.command("env", f"PYTHONPATH={SUPPORT}:{SOURCE}", "python3")
+        servers.append(ApiServer(data, python=python, **options))
+        servers[-1].start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
