@@ -36,6 +36,7 @@ class Machine:
         self._folder = workshop.folder / self.name
         self._binds = [f"--bind={self._folder}/card:/srv/card", *binds]
         self._process = self._group = self._leader = None
+        self._is_frozen = False
         self._layers = [*(below.layers if isinstance(below, Machine) else [below])]
         for part in ("written", "work", "disk", "card"):
             workshop.run("mkdir", "-p", self._folder / part)
@@ -46,7 +47,9 @@ class Machine:
 
     def freeze(self):
         """Leave the disk as it is, for other machines to begin with; this one is off for good."""
-        self._workshop.run("umount", self._folder / "card", self._folder / "disk")
+        if not self._is_frozen:
+            self._workshop.run("umount", self._folder / "card", self._folder / "disk")
+        self._is_frozen = True
 
     def discard(self):
         """Switch it off at once, and throw its disk and card away."""
