@@ -104,7 +104,7 @@ def installed(new_machine, package):
     """A machine whose disk has the package installed; it is off."""
     machine = new_machine()
     machine.boot()
-    machine.run("apt-get", "install", "--no-download", "--yes", package)
+    machine.run("apt-get", "install", "--yes", package)
     machine.poweroff()
     machine.freeze()
     return machine

@@ -95,9 +95,10 @@ class _Making:
     def finish(self):
         if self._process.wait(PATIENCE) != 0:
             raise RuntimeError(f"debootstrap has failed; {self._log} ends with:\n{_end_of(self._log)}")
-        # A journal that survives a reboot, and no index files that no one reads.
+        # The journal is to survive a reboot.
         (self._unfinished / "var" / "log" / "journal").mkdir(exist_ok=True)
-        shutil.rmtree(self._unfinished / "var" / "cache" / "apt" / "archives", ignore_errors=True)
+        for installed in (self._unfinished / "var" / "cache" / "apt" / "archives").glob("*.deb"):
+            installed.unlink()
         self._unfinished.rename(self._folder)
 
 
