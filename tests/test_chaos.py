@@ -47,6 +47,9 @@ SPECIAL = 10
 """Pictures of each of the three bad kinds"""
 
 GIVE_UP_AFTER = 2
+MOST_TRIES = 10
+"""Times that a picture may be sent before it is given up, with refusals that weren't charged"""
+
 AWAKE = 5
 """Seconds that the trap is awake at a time"""
 MOST_WAKES = 300
@@ -300,7 +303,7 @@ def test_what_is_wrong_with_the_others_is_said(outcome):
 def test_refusals_are_few(outcome):
     tries = Counter(file.name for file in outcome.sent)
     assert outcome.card.unwelcome.keys() <= tries.keys()
-    assert max(tries[name] for name in outcome.card.unwelcome) <= 10
+    assert max(tries[name] for name in outcome.card.unwelcome) <= MOST_TRIES
     refused = {file.name for entry in outcome.ledger for file in entry.files if entry.status == 500}
     assert refused == outcome.card.unwelcome.keys()
 
@@ -311,7 +314,10 @@ def test_bad_pictures_hold_up_no_healthy_one(generation, tmp_path):
     outcome = happen(generation, tmp_path / "trap", 120, rules=())
     assert outcome.statuses[-1] == 0
     sent = Counter(file.name for file in outcome.sent)
-    assert sent == Counter([*outcome.card.healthy, *[*outcome.card.unwelcome] * GIVE_UP_AFTER])
+    assert sent.keys() == outcome.card.healthy.keys() | outcome.card.unwelcome.keys()
+    assert {sent[name] for name in outcome.card.healthy} == {1}
+    # How often depends on what comes after them: a refusal counts once another picture was taken since.
+    assert all(GIVE_UP_AFTER <= sent[name] <= MOST_TRIES for name in outcome.card.unwelcome)
     all_are_stored = max(outcome.said.index(f"{name}: uploaded") for name in fill(generation, 120).healthy)
     assert "the destination is" not in outcome.said[:all_are_stored]
 
