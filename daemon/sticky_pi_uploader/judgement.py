@@ -8,7 +8,8 @@
     refused, without a reason       charged if another one was taken       refuses everything, once several different
                                     since it was refused before; waits     pictures were refused and none was taken
     doubtful                        asked for again in 30 s or more        in trouble, unless it takes others
-    unsent, the file's fault        read again                             -
+    unsent, the file's fault        read again, and waits if it is the     -
+                                    same file
     unsent, broken off here         as it was                              -
     unsent, anything else           waits for the destination, or alone    in trouble, unless it takes others
                                     where that takes others
@@ -139,7 +140,7 @@ class Judge:
 
     def read_again(self, picture: Picture, why: str) -> None:
         """Have the intake look at a file that isn't what it was when it was taken in."""
-        self._outbox.recheck(picture, why)
+        self._outbox.recheck(picture, why, not_before=self._clock() + delay(picture.misses + 1))
         self._hints.file(picture.path)
         _tell(logging.INFO, picture, State.PENDING, f"read again before it is sent: {why}")
 

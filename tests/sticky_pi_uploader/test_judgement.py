@@ -28,6 +28,7 @@ OTHER = "f" * 32
 REFUSED = (Outcome.REFUSED, RefusedError("status 500"))
 UNREACHABLE = UnreachableError("no route to host")
 DOWN = (Outcome.UNSENT, UNREACHABLE)
+CHANGED = (Outcome.UNSENT, ImageChangedError("x.jpg", "its bytes are no longer those that were parsed"))
 YEAR = 365 * 86400.0
 
 
@@ -540,6 +541,25 @@ def test_a_file_that_is_not_what_it_was_is_read_again_before_it_is_sent(rig, lin
     assert rig.step() is None
     assert rig.destination.state is DestinationState.UNKNOWN
     assert lines() == [(logging.INFO, f"{name(1)}: read again before it is sent: {picture.reason}")]
+
+
+def test_a_card_that_reads_the_same_file_as_other_bytes_each_time_has_it_wait_longer_and_longer(rig):
+    rig.add(1)
+    for tries in range(1, 9):
+        rig.step(CHANGED)
+        rig.read_again(1, 100 + tries)
+        assert (rig.at(1).misses, rig.at(1).attempts) == (tries, 0)
+        assert 0 < rig.own_wait(1) <= 5 * 2 ** (tries - 1)
+        rig.now += rig.own_wait(1)
+    rig.step()
+    assert rig.at(1).state is State.UPLOADED
+
+
+def test_a_file_that_was_replaced_by_another_is_due_at_once(rig):
+    rig.add(1)
+    rig.step(CHANGED)
+    rig.read_again(1, 2, version=2)
+    assert (rig.at(1).misses, rig.at(1).not_before) == (0, None)
 
 
 # --- several outcomes in one batch -------------------------------------------------------------------------------

@@ -162,7 +162,10 @@ VERBS = {
         lambda outbox, picture: outbox.postpone(picture, "doubt", not_before=outbox._clock() + 30),
         {State.UPLOADING: State.PENDING},
     ),
-    "recheck": (lambda outbox, picture: outbox.recheck(picture, "changed"), {State.UPLOADING: State.PENDING}),
+    "recheck": (
+        lambda outbox, picture: outbox.recheck(picture, "changed", not_before=outbox._clock() + 5),
+        {State.UPLOADING: State.PENDING},
+    ),
     "recover": (lambda outbox, _: outbox.recover(), {State.UPLOADING: State.PENDING}),
     "reoffer": (lambda outbox, _: outbox.reoffer(), {REFUSED: State.PENDING}),
     "retry": (
@@ -320,7 +323,7 @@ def test_asked_for_again_the_same_file_is_read_and_then_decided_on(outbox, start
     picture = bring(outbox, start)
     if start is State.PENDING:
         outbox.claim(1)
-        outbox.recheck(picture, "it changed")
+        outbox.recheck(picture, "it changed", not_before=0)
     elif start is not State.CONFLICT:
         outbox.retry(picture)
     assert (outbox.known_at(NAME).fingerprint is None) == (start is not State.CONFLICT)
@@ -519,7 +522,7 @@ def test_what_is_not_due_or_to_be_read_again_is_not_claimed(outbox, clock):
     outbox.record([taken(name(number)) for number in range(3)])
     waiting, reread, _ = outbox.claim(3)
     outbox.postpone(waiting, "later", not_before=clock.now + 30)
-    outbox.recheck(reread, "it changed")
+    outbox.recheck(reread, "it changed", not_before=0)
     assert (claimed(outbox, 3), outbox.next_due()) == ([], 30)
     clock.now += 29.5
     assert (claimed(outbox, 3), outbox.next_due()) == ([], 0.5)
@@ -1147,8 +1150,11 @@ class Modelled:
             self.told.append(state)
 
     def is_read_anew(self, state, md5, reason=None):
-        fresh = {"receipt": None, "present": True, "recheck": False}
-        self.becomes(state, md5=md5, reason=reason, **fresh, **UNTRIED)
+        fresh = {"receipt": None, "present": True, "recheck": False, **UNTRIED}
+        if state is self.state is State.PENDING and self.md5:
+            # Files stay the same here, whatever is read from them.
+            fresh |= {"misses": self.misses, "not_before": self.not_before}
+        self.becomes(state, md5=md5, reason=reason, **fresh)
 
 
 class OutboxMachine(RuleBasedStateMachine):
@@ -1300,15 +1306,23 @@ class OutboxMachine(RuleBasedStateMachine):
         if done:
             self.fails(one, State.PENDING, not_before=until, reason="doubt")
 
-    @rule(number=NUMBERS, verb=st.sampled_from(["clash", "release", "recheck"]))
+    @rule(number=NUMBERS, wait=st.integers(0, 2000))
+    def recheck(self, number, wait):
+        picture, one = self.one_of(number, State.UPLOADING)
+        until = self.clock.now + wait
+        done = self.outbox.recheck(picture, "why", not_before=until)
+        assert done == (one.state is State.UPLOADING)
+        if done:
+            one.becomes(State.PENDING, recheck=True, misses=one.misses + 1, not_before=until, reason="why")
+
+    @rule(number=NUMBERS, verb=st.sampled_from(["clash", "release"]))
     def give_back(self, number, verb):
         picture, one = self.one_of(number, State.UPLOADING)
         why = [] if verb == "release" else ["why"]
         done = getattr(self.outbox, verb)(picture, *why)
         assert done == (one.state is State.UPLOADING)
         if done:
-            state = State.CONFLICT if verb == "clash" else State.PENDING
-            one.becomes(state, told=bool(why), recheck=one.recheck or verb == "recheck")
+            one.becomes(State.CONFLICT if verb == "clash" else State.PENDING, told=bool(why))
 
     @rule()
     def forget_refusals(self):

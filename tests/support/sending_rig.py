@@ -107,13 +107,17 @@ class Rig:
 
     def add(self, *numbers):
         """Have these pictures taken in."""
-        taken = []
-        for number in numbers:
-            self.thumbnails.keep(md5(number), THUMBNAILS)
-            taken_at = (STARTED + timedelta(minutes=20 * number)).isoformat() + "Z"
-            about = ("1b74105a", taken_at, md5(number), {"temp": 20.5})
-            taken.append(Taken(name(number), Fingerprint(1, 1, 1), "disk", *about))
-        self.outbox.record(taken)
+        self.outbox.record([self.taken(number, number) for number in numbers])
+
+    def read_again(self, number, content, version=1):
+        """Have a file read again with other contents; `version` is another one if it was written anew."""
+        self.outbox.record([self.taken(number, content, version)])
+
+    def taken(self, number, content, version=1):
+        self.thumbnails.keep(md5(content), THUMBNAILS)
+        taken_at = (STARTED + timedelta(minutes=20 * number)).isoformat() + "Z"
+        about = ("1b74105a", taken_at, md5(content), {"temp": 20.5})
+        return Taken(name(number), Fingerprint(1, version, 1), "disk", *about)
 
     def answer(self, *answers):
         self.client.answers[:] = answers

@@ -173,6 +173,9 @@ class Recording(OutboxWriter):
 
     def _overwrite(self, known: Picture, taken: Taken, state: State, why: str) -> None:
         reset = {**UNTRIED, "receipt_md5": None, "uploaded_at": None, "present": 1, "recheck": 0}
+        if state is known.state is State.PENDING and known.fingerprint == taken.fingerprint:
+            # The file is the same, so it is the card that gave other bytes; it may do so again.
+            reset |= {"misses": known.misses, "not_before": known.not_before}
         reason = None if state is State.PENDING else why
         self._move(known.id, (known.state,), state, why, {**_columns(taken), **reset, "reason": reason})
 

@@ -136,9 +136,13 @@ class Sending(OutboxWriter):
         values = self._failed(picture) | {"misses": picture.misses + 1, "reason": why, "not_before": not_before}
         return self._move(picture.id, (State.UPLOADING,), State.PENDING, why, values)
 
-    def recheck(self, picture: Picture, why: str) -> bool:
-        """Give a claimed picture back to be read again before it is sent."""
-        return self._move(picture.id, (State.UPLOADING,), State.PENDING, why, {"reason": why, "recheck": 1})
+    def recheck(self, picture: Picture, why: str, *, not_before: float) -> bool:
+        """Give a claimed picture back to be read again before it is sent.
+
+        If that finds the same file, it isn't sent before `not_before`: the card may give other bytes at each read.
+        """
+        values = {"reason": why, "recheck": 1, "misses": picture.misses + 1, "not_before": not_before}
+        return self._move(picture.id, (State.UPLOADING,), State.PENDING, why, values)
 
     def recover(self) -> int:
         """Give back what was being sent when an earlier process, or an earlier write, broke off; tells how many."""
