@@ -17,10 +17,24 @@ class WrongShapeError(ValueError):
 
 def read_rows(body: bytes) -> list[Row]:
     """Return the rows of an answer, their datetimes naive in UTC. Raises WrongShapeError."""
-    answer = _read_json(body)
-    if not isinstance(answer, list):
-        raise WrongShapeError("not with a list")
-    return [_read_row(row) for row in answer]
+    return [_read_row(row) for row in _read_list(body)]
+
+
+def read_annotations(body: bytes) -> list[Row]:
+    """Return the annotations' rows of an answer; `json` is text, if empty. Raises WrongShapeError."""
+    rows = _read_list(body)
+    for row in rows:
+        if not (isinstance(row.get("parent_image_id"), int) and _has_texts(row, "algo_name", "algo_version")):
+            raise WrongShapeError("with annotations that have no parent_image_id, algo_name or algo_version")
+    return [_with_datetime_created({**row, "json": row.get("json") or ""}) for row in rows]
+
+
+def read_users(body: bytes) -> list[Row]:
+    """Return the users' rows of an answer, without what is secret. Raises WrongShapeError."""
+    rows = _read_list(body)
+    if not all(_has_texts(row, "username") for row in rows):
+        raise WrongShapeError("with users that have no username")
+    return [_read_user(row) for row in rows]
 
 
 def read_token(body: bytes) -> str:
@@ -40,15 +54,37 @@ def _read_json(body: bytes) -> Any:
         raise WrongShapeError(f"with {what}: is there a login page or a proxy on the way?") from None
 
 
-def _read_row(row: Any) -> Row:
-    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in ("device", "datetime", "md5")):
+def _read_list(body: bytes) -> list[Row]:
+    answer = _read_json(body)
+    if not isinstance(answer, list) or not all(isinstance(row, dict) for row in answer):
+        raise WrongShapeError("not with a list of rows")
+    return answer
+
+
+def _read_row(row: Row) -> Row:
+    if not _has_texts(row, "device", "datetime", "md5"):
         raise WrongShapeError("with rows that have no device, datetime or md5")
     read = {**row, "md5": row["md5"].lower()}
     try:
         read["datetime"] = string_to_datetime(row["datetime"])
     except ValueError:
         raise WrongShapeError("with a datetime in neither known form") from None
-    # It is for people: what can't be read of it stays text.
+    return _with_datetime_created(read)
+
+
+def _read_user(row: Row) -> Row:
+    read = {name: value for name, value in row.items() if "password" not in name and "token" not in name}
+    for name in read.keys() & {"is_admin", "can_write"}:
+        read[name] = None if read[name] is None else bool(read[name])
+    return _with_datetime_created(read)
+
+
+def _with_datetime_created(row: Row) -> Row:
+    # It is for people: what can't be read of it stays as it is.
     with suppress(ValueError):
-        read["datetime_created"] = string_to_datetime(row.get("datetime_created", ""))
-    return read
+        row["datetime_created"] = string_to_datetime(row.get("datetime_created", ""))
+    return row
+
+
+def _has_texts(row: Row, *names: str) -> bool:
+    return all(isinstance(row.get(name), str) for name in names)

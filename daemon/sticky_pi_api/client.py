@@ -11,6 +11,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from sticky_pi_api import cache
+from sticky_pi_api.annotations import checked_annotation_what, join_annotations
 from sticky_pi_api.batch import Batch
 from sticky_pi_api.blame import blaming_the_store
 from sticky_pi_api.cache import FileCache
@@ -20,7 +21,7 @@ from sticky_pi_api.exceptions import ConflictWarning, PutImagesError
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.remote import LOWEST_RATE, PARALLEL, RemoteAPI
 from sticky_pi_api.specifications import BaseAPISpec, LocalAPI
-from sticky_pi_api.types import FilePath, ImageOutcome, Outcome, Row
+from sticky_pi_api.types import FilePath, ImageOutcome, Info, Outcome, Row
 
 if TYPE_CHECKING:
     from sticky_pi_api.http import Timeouts
@@ -83,6 +84,20 @@ class BaseClient(BaseAPISpec):
                     on_outcome(outcome)
         _report(stored, outcomes)
         return stored
+
+    def get_images_with_uid_annotations_series(
+        self, info: Iterable[Info], what_image: str = "metadata", what_annotation: str = "metadata"
+    ) -> list[Row]:
+        """Return the rows of the images that devices took in a time, each with the fields of its annotations.
+
+        An image with several annotations has several rows, one without has None in their fields. Where a field's name
+        is also one of the images', it ends in `_annot`. Sorted by device and datetime, each image once. `info` and
+        `what_image` as for `get_image_series`, `what_annotation` as for `get_uid_annotations`.
+        """
+        series = list(info)
+        checked_annotation_what(what_annotation)
+        images = self.get_image_series(series, what_image)
+        return join_annotations(images, self.get_uid_annotations_series(series, what_annotation))
 
     @abstractmethod
     def _outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:

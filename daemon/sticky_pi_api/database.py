@@ -1,4 +1,4 @@
-"""The embedded store's database: its tables, and rows as the library's users get them."""
+"""The embedded store's database: its images, as rows that the library's users get, and the way to its other tables."""
 
 from __future__ import annotations
 
@@ -13,64 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 from sticky_pi_api import sqlite
 from sticky_pi_api.durable import sync_folder
+from sticky_pi_api.schema import API_VERSION, MIGRATIONS, to_datetime, to_text
 from sticky_pi_api.types import Row
 from sticky_pi_api.utils import utc_now
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from sqlite_utils import Database
-
 _LAST_SECOND = datetime.max.replace(microsecond=0)  # noqa: DTZ901 - naive datetimes are UTC throughout
-
-API_VERSION = "1"
-"""Which release of the library's behaviour made a row"""
 
 Key = tuple[str, datetime]
 """A picture's device, of which the case doesn't matter, and its datetime (naive, UTC)"""
 
-
-def _images_table(db: Database) -> None:
-    db.execute(
-        """
-        CREATE TABLE images (
-            id INTEGER PRIMARY KEY,
-            device TEXT NOT NULL COLLATE NOCASE CHECK (length(device) = 8),
-            datetime TEXT NOT NULL,
-            md5 TEXT NOT NULL CHECK (length(md5) = 32),
-            device_version TEXT,
-            width INTEGER NOT NULL,
-            height INTEGER NOT NULL,
-            alt REAL,
-            lat REAL,
-            lng REAL,
-            temp REAL,
-            hum REAL,
-            no_flash_shutter_speed REAL,
-            no_flash_exposure_time REAL,
-            no_flash_bv REAL,
-            no_flash_iso INTEGER,
-            lum REAL,
-            bat NUMERIC,
-            but INTEGER CHECK (but IN (0, 1)),
-            datetime_created TEXT NOT NULL,
-            api_version TEXT NOT NULL,
-            api_user TEXT,
-            UNIQUE (device, datetime)
-        )
-        """
-    )
-
-
-_MIGRATIONS: tuple[sqlite.Migration, ...] = (_images_table,)
 
 _INSERTED = (
     *("device", "datetime", "md5", "device_version", "width", "height", "alt", "lat", "lng", "temp", "hum"),
     *("no_flash_shutter_speed", "no_flash_exposure_time", "no_flash_bv", "no_flash_iso", "lum", "bat", "but"),
     *("datetime_created", "api_version"),
 )
-_PLACES = ", ".join(f":{name}" for name in _INSERTED)
-_INSERT = f"INSERT INTO images ({', '.join(_INSERTED)}) VALUES ({_PLACES})"  # noqa: S608 - our own names
 
 _CHUNK = 500
 # Written so that each is looked up in the index: `IN` would go through all images.
@@ -106,7 +66,7 @@ class ImagesDatabase:
         # Also for a store that nobody closes: Python warns of connections that are left open.
         self.close = weakref.finalize(self, self._connection.close)
         try:
-            sqlite.migrate(self._connection, _MIGRATIONS)
+            sqlite.migrate(self._connection, MIGRATIONS)
             if is_new:
                 sync_folder(local_dir)
             self._identity = self._look()
@@ -120,7 +80,7 @@ class ImagesDatabase:
         found: list[Row] = []
         while chunk := list(islice(wanted, _CHUNK)):
             places = ", ".join(["(?, ?)"] * len(chunk))
-            values = [value for device, when in chunk for value in (device, _to_text(when))]
+            values = [value for device, when in chunk for value in (device, to_text(when))]
             rows = self._query(_FOUND.format(places), *values)
             there = {(row["device"].lower(), row["datetime"]): row for row in rows}
             found += [there[key] for key in chunk if key in there]
@@ -131,13 +91,13 @@ class ImagesDatabase:
 
         Rows that others add or remove meanwhile may be among them or not.
         """
-        first, until = (_to_text(next_second(when)) for when in (start, end))
-        for (device,) in self._fetch(_DEVICES, device_pattern):
+        first, until = (to_text(next_second(when)) for when in (start, end))
+        for (device,) in self.read(_DEVICES, device_pattern):
             # What sorts between the last one before and the first.
             after = first.removesuffix("Z")
             while page := self._query(_PAGE, device, after, until, _CHUNK):
                 yield page
-                after = _to_text(page[-1]["datetime"])
+                after = to_text(page[-1]["datetime"])
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -150,21 +110,31 @@ class ImagesDatabase:
         values = {
             **dict.fromkeys(_INSERTED),
             **image,
-            "datetime": _to_text(image["datetime"]),
-            "datetime_created": _to_text(utc_now()),
+            "datetime": to_text(image["datetime"]),
+            "datetime_created": to_text(utc_now()),
             "api_version": API_VERSION,
         }
         # Not RETURNING: it gives whole REALs as integers.
-        return self._query("SELECT * FROM images WHERE id = ?", self._connection.execute(_INSERT, values).lastrowid)[0]
+        return self._query("SELECT * FROM images WHERE id = ?", self.add("images", values))[0]
 
-    def _query(self, sql: str, *parameters: object) -> list[Row]:
-        return [_to_row(found) for found in self._fetch(sql, *parameters)]
-
-    def _fetch(self, sql: str, *parameters: object) -> list[sqlite3.Row]:
+    def read(self, sql: str, *parameters: object) -> list[sqlite3.Row]:
+        """Return all that a SELECT finds, of any table."""
         with self._lock:
             if self._look() != self._identity:
                 raise sqlite.FileReplacedError("it was removed or replaced while it was in use")
             return self._connection.execute(sql, parameters).fetchall()
+
+    def add(self, table: str, row: Mapping[str, Any]) -> int | None:
+        """Add a row to a table, within `writing`, and return its id; the names are our own, the values anybody's.
+
+        Raises sqlite3.IntegrityError.
+        """
+        places = ", ".join(f":{name}" for name in row)
+        sql = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})"  # noqa: S608 - no value is in it
+        return self._connection.execute(sql, row).lastrowid
+
+    def _query(self, sql: str, *parameters: object) -> list[Row]:
+        return [_to_row(found) for found in self.read(sql, *parameters)]
 
     def _look(self) -> tuple[int, int] | None:
         try:
@@ -172,10 +142,6 @@ class ImagesDatabase:
         except FileNotFoundError:
             return None
         return status.st_dev, status.st_ino
-
-
-def _to_text(when: datetime) -> str:
-    return f"{when.isoformat()}Z"
 
 
 def next_second(when: datetime) -> datetime:
@@ -187,6 +153,6 @@ def next_second(when: datetime) -> datetime:
 def _to_row(found: sqlite3.Row) -> Row:
     row = dict(found)
     for name in ("datetime", "datetime_created"):
-        row[name] = datetime.fromisoformat(row[name].removesuffix("Z"))
+        row[name] = to_datetime(row[name])
     row["but"] = None if row["but"] is None else bool(row["but"])
     return row

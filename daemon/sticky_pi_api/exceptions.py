@@ -18,8 +18,8 @@ StickyPiError
 │   ├── NotAnAPIError                         what answers there isn't a Sticky Pi API
 │   │   └── AnswerTooLargeError               it answers with more than is read in one go
 │   ├── AccountError             account      it doesn't accept the user, or not for this
-│   ├── RefusedError             nothing      it refused a picture, and didn't say why
-│   ├── DoubtfulError            destination  a picture went out, and nothing says whether it was stored
+│   ├── RefusedError             nothing      it refused what was sent, and didn't say why
+│   ├── DoubtfulError            destination  something went out, and nothing says whether it was stored
 │   └── BrokenOffError           nothing      the caller broke the request off
 └── PutImagesError               nothing      some pictures of a `put_images` failed
 ConflictWarning (a UserWarning)
@@ -170,13 +170,13 @@ class AccountError(RemoteError):
 
 
 class RefusedError(RemoteError):
-    """The server refused a picture without saying why: its own trouble and the picture's look the same."""
+    """The server refused what was sent without saying why: its own trouble and that of a picture look the same."""
 
     blame = Blame.NOTHING
 
 
 class DoubtfulError(RemoteError):
-    """A picture went out, and nothing says whether it was stored: to be asked for again after `retry_after`.
+    """Something went out, and nothing says whether it was stored: to be asked for again after `retry_after`.
 
     `end` is how the request ended.
     """

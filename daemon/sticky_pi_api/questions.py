@@ -1,41 +1,62 @@
-"""What a request asks for, checked: the images and series that its entries name."""
+"""What a request asks for, checked: the images and series that its entries name, and their texts and datetimes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final, TypeGuard
 
 from sticky_pi_api.database import Key
 from sticky_pi_api.types import Info
 from sticky_pi_api.utils import string_to_datetime
 
+LONGEST_PATTERN: Final = 1000
+"""characters; databases give up at patterns that are much longer"""
+
+Series = tuple[str, datetime, datetime]
+"""A pattern of devices, the start, and the end that is no longer part of it (naive, UTC)"""
+
 
 def image_keys(info: Iterable[Info]) -> list[Key]:
     """Return the keys that a request asks for. Raises ValueError for an entry that makes no sense."""
-    return [(_device(entry), _datetime(entry, "datetime")) for entry in info]
+    return [(text_of(entry, "device"), datetime_of(entry, "datetime")) for entry in info]
 
 
-def series_of(info: Iterable[Info]) -> list[tuple[str, datetime, datetime]]:
+def series_of(info: Iterable[Info]) -> list[Series]:
     """Return the device patterns, starts and ends that a request asks for. Raises ValueError."""
-    return [(_device(entry), _datetime(entry, "start_datetime"), _datetime(entry, "end_datetime")) for entry in info]
+    return [
+        (_pattern_of(entry), datetime_of(entry, "start_datetime"), datetime_of(entry, "end_datetime")) for entry in info
+    ]
 
 
-def _entry(entry: Info, key: str) -> Any:
-    if not isinstance(entry, Mapping) or key not in entry:
-        raise ValueError(f"'{key}' is missing in {entry!r}")
-    return entry[key]
+def text_of(entry: Info, key: str) -> str:
+    """Return a text of an entry, one that every database can hold. Raises ValueError."""
+    if not is_text(value := _value_of(entry, key)):
+        raise ValueError(f"'{key}' isn't text in {entry!r}")
+    return value
 
 
-def _device(entry: Info) -> str:
-    if not isinstance(device := _entry(entry, "device"), str):
-        raise ValueError(f"'device' isn't text in {entry!r}")  # noqa: TRY004 - all that is wrong with a request is one
-    return device
-
-
-def _datetime(entry: Info, key: str) -> datetime:
+def datetime_of(entry: Info, key: str) -> datetime:
+    """Return a datetime of an entry, naive in UTC. Raises ValueError."""
     try:
-        when = string_to_datetime(_entry(entry, key))
+        when = string_to_datetime(_value_of(entry, key))
     except ValueError as error:
         raise ValueError(f"'{key}' of {entry!r}: {error}") from None
     return when if when.tzinfo is None else when.astimezone(UTC).replace(tzinfo=None)
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Tell whether a value is text that has a UTF-8 form, without zero bytes: databases end a pattern at one."""
+    return isinstance(value, str) and "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
+
+
+def _pattern_of(entry: Info) -> str:
+    if len(device := text_of(entry, "device")) > LONGEST_PATTERN:
+        raise ValueError(f"'device' is longer than {LONGEST_PATTERN} characters: '{device[:20]}…'")
+    return device
+
+
+def _value_of(entry: Info, key: str) -> Any:
+    if not isinstance(entry, Mapping) or key not in entry:
+        raise ValueError(f"'{key}' is missing in {entry!r}")
+    return entry[key]

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from sticky_pi_api.annotations import checked_annotation_what, checked_annotations
 from sticky_pi_api.answers import WrongShapeError, read_rows
 from sticky_pi_api.cache import FileCache
 from sticky_pi_api.database import Key, next_second
@@ -21,13 +22,15 @@ from sticky_pi_api.pace import Pace
 from sticky_pi_api.questions import image_keys, series_of
 from sticky_pi_api.rate import RateLimit
 from sticky_pi_api.sending import CHUNK, Doubts, RemoteBatch, StaleAnswerError, UnclearEndError, key_of
-from sticky_pi_api.server import SERIES_TIME, Server
+from sticky_pi_api.server import SERIES_TIME, Server, ServerAnnotations, ServerUsers
+from sticky_pi_api.server.written import chunks, write_keys, write_series
 from sticky_pi_api.specifications import BaseAPISpec
 from sticky_pi_api.storage import checked_what
 from sticky_pi_api.stretches import in_stretches, whole
 from sticky_pi_api.types import FileOrPath, Info, Outcome, Row
 from sticky_pi_api.upload import ReadFailedError, UploadBody, open_picture
-from sticky_pi_api.utils import datetime_to_string, utc_now
+from sticky_pi_api.users import checked_patterns, checked_users, matching
+from sticky_pi_api.utils import utc_now
 
 if TYPE_CHECKING:
     from sticky_pi_api.http import Timeouts
@@ -82,6 +85,8 @@ class RemoteAPI(BaseAPISpec):
             clock=clock,
             wall_clock=wall_clock,
         )
+        self._annotations = ServerAnnotations(self._server, lambda keys: self._find(keys, "/get_images/metadata"))
+        self._users = ServerUsers(self._server)
         self._doubts = Doubts()
         self._pace = Pace(parallel)
 
@@ -114,6 +119,33 @@ class RemoteAPI(BaseAPISpec):
             )
         )
 
+    def put_uid_annotations(self, info: Iterable[Info]) -> list[Row]:
+        """Add annotations to images, as BaseAPISpec says, after asking the server whether it can take all of them.
+
+        They go in requests of 8 MB; the server takes all of one or none. Raises DoubtfulError where a request had no
+        clear end, and the server doesn't hold all of it afterwards.
+        """
+        return self._annotations.put(checked_annotations(info, for_server=True))
+
+    def get_uid_annotations(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
+        """Return the rows of the annotations of images, as BaseAPISpec says."""
+        what = checked_annotation_what(what)
+        return self._annotations.find(image_keys(info), what)
+
+    def get_uid_annotations_series(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
+        """Return the rows of the annotations of series, as BaseAPISpec says."""
+        what = checked_annotation_what(what)
+        return self._annotations.find_series(series_of(info), what)
+
+    def get_users(self, info: Info | Sequence[Info] | None = None) -> list[Row]:
+        """Return the rows of users, as BaseAPISpec says."""
+        patterns = checked_patterns(info)
+        return matching(self._users.all(), patterns)
+
+    def put_users(self, info: Iterable[Info]) -> list[Row]:
+        """Add users, as BaseAPISpec says, after asking the server whether it has none of them."""
+        return self._users.put(checked_users(info))
+
     def _put_new_images(self, files: Iterable[FileOrPath | ImageParser]) -> list[Row]:
         # The server is asked all the same: what it holds is overwritten by an upload that it refuses.
         rows = []
@@ -142,18 +174,14 @@ class RemoteAPI(BaseAPISpec):
 
     def _find(self, keys: Sequence[Key], path: str, scope: Scope | None = None) -> list[Row]:
         """Return the rows of keys, each once, in their order; servers fail at an empty question."""
-        # Servers know whole seconds only.
-        wanted = iter(dict.fromkeys((device.lower(), when) for device, when in keys if not when.microsecond))
         found: dict[Key, Row] = {}
-        while chunk := list(islice(wanted, CHUNK)):
-            asked = [{"device": device, "datetime": datetime_to_string(when)} for device, when in chunk]
-            rows = {key_of(row): row for row in self._server.ask(path, asked, read_rows, scope=scope)}
+        for chunk in chunks(keys, CHUNK):
+            rows = {key_of(row): row for row in self._server.ask(path, write_keys(chunk), read_rows, scope=scope)}
             found |= {key: rows[key] for key in chunk if key in rows}
         return list(found.values())
 
     def _find_series(self, path: str, device: str, start: datetime, end: datetime) -> list[Row]:
-        period = {"start_datetime": datetime_to_string(start), "end_datetime": datetime_to_string(end)}
-        return self._server.ask(path, [{"device": device, **period}], read_rows, seconds=SERIES_TIME)
+        return self._server.ask(path, write_series((device, start, end)), read_rows, seconds=SERIES_TIME)
 
     def _upload(
         self, image: ImageParser, is_fresh: Callable[[], bool], scope: Scope, on_sent: Callable[[], object]

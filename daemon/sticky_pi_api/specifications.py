@@ -1,4 +1,4 @@
-"""What every API of images answers to, and the embedded one: requests checked, answered from database and storage."""
+"""What every API answers to, and the embedded one: requests checked, answered from database and storage."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from itertools import chain, starmap
 from types import TracebackType
 from typing import Any, Self
 
+from sticky_pi_api.annotations import checked_annotation_what, checked_annotations
 from sticky_pi_api.blame import blaming_the_store
 from sticky_pi_api.configuration import BaseAPIConf
 from sticky_pi_api.database import ImagesDatabase, Key
@@ -18,7 +19,9 @@ from sticky_pi_api.durable import make_folders
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.questions import image_keys, series_of
 from sticky_pi_api.storage import BaseStorage, DiskStorage, checked_what
+from sticky_pi_api.tables import AnnotationsTable, UsersTable
 from sticky_pi_api.types import FileOrPath, Info, Row
+from sticky_pi_api.users import checked_patterns, checked_users, matching
 
 
 class BaseAPISpec(ABC):
@@ -46,6 +49,49 @@ class BaseAPISpec(ABC):
 
         The embedded store's are sorted by device and datetime within each entry; a server's come one stretch of time
         after the other, sorted so within each.
+        """
+
+    @abstractmethod
+    def put_uid_annotations(self, info: Iterable[Info]) -> list[Row]:
+        """Add annotations to images, and return their rows, with an empty `json`.
+
+        `info` has in each entry `annotations`, a list with a dict for each object that was found (`contour`, `name`,
+        `fill_colour`, `stroke_colour`, `value`; they are kept as they are), and `metadata`: the `device`, `datetime`
+        and `md5` of the image, the `algo_name` and the `algo_version`. Arrays of numpy are taken as lists. Raises
+        ValueError where it makes no sense, or such an image isn't there, and sqlite3.IntegrityError where the image
+        has annotations of this algorithm and version; nothing is added then.
+        """
+
+    @abstractmethod
+    def get_uid_annotations(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
+        """Return the rows of the annotations of images, each with a `device` and a `datetime` in `info`.
+
+        A row's `parent_image_id` is the `id` of its image's row. `json` is all that was given as text, if `what` is
+        `json` (or `data`), and '' if it is `metadata`. Raises ValueError where either makes no sense.
+        """
+
+    @abstractmethod
+    def get_uid_annotations_series(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
+        """Return the rows of the annotations of images that devices took in a time, as `get_image_series` has them.
+
+        `what` as for `get_uid_annotations`.
+        """
+
+    @abstractmethod
+    def get_users(self, info: Info | Sequence[Info] | None = None) -> list[Row]:
+        """Return the rows of all users, or of those that match a dict of patterns, or one of several.
+
+        A dict has patterns as for SQL's LIKE by columns; a user must be like all of them, whatever the case. There is
+        no password in a row, nor a hash of one. Raises ValueError for what is no column, or no pattern.
+        """
+
+    @abstractmethod
+    def put_users(self, info: Iterable[Info]) -> list[Row]:
+        """Add users, all of them or none, and return their rows.
+
+        `info` has a `username` and a `password` in each entry, and may have `email`, `is_admin`, `can_write` (neither,
+        if it doesn't say so) and `model`, which means nothing. Raises ValueError where it makes no sense, and
+        sqlite3.IntegrityError where a user of that name or address is there.
         """
 
     @abstractmethod
@@ -128,6 +174,38 @@ class LocalAPI(BaseAPI):
         with self._blaming_the_store():
             make_folders(self._folder)
             self._database = ImagesDatabase(self._folder)
+        self._annotations = AnnotationsTable(self._database)
+        self._users = UsersTable(self._database)
+
+    def put_uid_annotations(self, info: Iterable[Info]) -> list[Row]:
+        """Add annotations to images, all of them or none, as BaseAPISpec says."""
+        annotations = checked_annotations(info)
+        with self._blaming_the_store():
+            return self._annotations.add(annotations)
+
+    def get_uid_annotations(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
+        """Return the rows of the annotations of images, as BaseAPISpec says, in the order of `info`, each once."""
+        what, keys = checked_annotation_what(what), image_keys(info)
+        with self._blaming_the_store():
+            return self._annotations.find(keys, what)
+
+    def get_uid_annotations_series(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
+        """Return the rows of the annotations of series, as BaseAPISpec says."""
+        what, series = checked_annotation_what(what), series_of(info)
+        with self._blaming_the_store():
+            return [row for one in series for row in self._annotations.find_series(*one, what)]
+
+    def get_users(self, info: Info | Sequence[Info] | None = None) -> list[Row]:
+        """Return the rows of users, as BaseAPISpec says."""
+        patterns = checked_patterns(info)
+        with self._blaming_the_store():
+            return matching(self._users.all(), patterns)
+
+    def put_users(self, info: Iterable[Info]) -> list[Row]:
+        """Add users, as BaseAPISpec says; no password is kept, but a salted hash that takes long to compute."""
+        users = checked_users(info)
+        with self._blaming_the_store():
+            return self._users.add(users)
 
     def close(self) -> None:
         """Close the database."""

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 Migration = Callable[["Database"], None]
 """One step of a schema: changes the tables through sqlite-utils, inside a transaction that the caller holds."""
 
+IntegrityError = sqlite3.IntegrityError
+"""A row breaks a rule of its table: it is there already, mostly."""
+
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process's transaction before sqlite3.OperationalError."""
 

@@ -1,15 +1,21 @@
 """The API itself, behind the front: who asks, what for, and what the answer is."""
 
 import json
+import sqlite3
 
 from .accounts import read_credentials
+from .annotations import Annotations
 from .generations import GENERATIONS
 from .rows import written
 from .upload import PATH, Uploads
+from .users import Users
 from .wire import REFUSED, UNAUTHORISED, json_answer, page
 
 _SUFFIXES = {"metadata": None, "image": "", "thumbnail": ".thumbnail", "thumbnail-mini": ".thumbnail-mini"}
 """What follows an object's name, by what is asked for; metadata have no object"""
+
+_WITH_WHAT = ("get_images", "get_image_series", "get_uid_annotations", "get_uid_annotations_series")
+_WITHOUT_WHAT = ("get_token", PATH[1:], "put_uid_annotations", "get_users", "put_users")
 
 
 class Api:
@@ -22,12 +28,14 @@ class Api:
         self._store = store
         self._accounts = accounts
         self._uploads = Uploads(options, self._generation, store)
+        self._annotations = Annotations(self._generation, store)
+        self._users = Users(self._generation, store)
 
     def answer(self, request, upload, mode):
         """Return the answer; `upload` is the body of one, taken apart."""
         path = request.path.partition("?")[0]
         _, verb, *what = path.split("/")
-        if path not in ("/get_token", PATH) and (verb not in ("get_images", "get_image_series") or len(what) != 1):
+        if not (verb in _WITHOUT_WHAT and not what) and not (verb in _WITH_WHAT and len(what) == 1):
             return page(404)
         if request.method != "POST":
             return page(405, ("Allow", "POST, OPTIONS"))
@@ -36,25 +44,33 @@ class Api:
             account = self._accounts.by_anything(credentials)
             return json_answer(self._accounts.new_token(account)) if account else UNAUTHORISED
         account = self._accounts.by_token(credentials)
-        if account is None:
-            return UNAUTHORISED
-        if path == PATH:
-            return self._put(upload, account, mode)
-        return self._get(verb, what[0], request.body)
+        return self._work(verb, what, request.body, account, upload=upload, mode=mode) if account else UNAUTHORISED
 
-    def _put(self, upload, account, mode):
-        if not account.may_write:
+    def _work(self, verb, what, body, account, *, upload, mode):
+        if verb in (PATH[1:], "put_uid_annotations", "put_users") and not account.may_write:
             return page(403)
-        return REFUSED if mode.name == "refuse_uploads" else self._uploads.put(upload, account)
-
-    def _get(self, verb, what, body):
-        find = {"get_images": self._images, "get_image_series": self._series}[verb]
+        if verb == PATH[1:]:
+            return REFUSED if mode.name == "refuse_uploads" else self._uploads.put(upload, account)
         try:
-            suffix = _SUFFIXES[what]
-            rows = find(json.loads(body))
-        except (ValueError, KeyError, TypeError):
+            return json_answer(self._rows(verb, json.loads(body), *what, account=account))
+        except (ValueError, KeyError, TypeError, AttributeError, sqlite3.Error):
             return REFUSED
-        return json_answer([written(row, self._generation, self._url(row, suffix)) for row in rows])
+
+    def _rows(self, verb, asked, what="", *, account):
+        match verb:
+            case "get_users":
+                return self._users.find(asked)
+            case "put_users":
+                return self._users.put(asked)
+            case "put_uid_annotations":
+                return self._annotations.put(asked, account)
+            case "get_uid_annotations":
+                return self._annotations.of_images(asked, what)
+            case "get_uid_annotations_series":
+                return self._annotations.of_series(asked, what)
+        suffix = _SUFFIXES[what]
+        rows = self._images(asked) if verb == "get_images" else self._series(asked)
+        return [written(row, self._generation, self._url(row, suffix)) for row in rows]
 
     def _images(self, entries):
         if not entries and not self._generation.takes_empty_lists:

@@ -20,6 +20,8 @@ class Generation:
     checks_md5: bool
     takes_empty_lists: bool
     takes_2022_pictures: bool
+    takes_lists_of_patterns: bool
+    """when asked for users; one dict of patterns otherwise"""
 
     def read_datetime(self, text):
         """Return a request's datetime as the file names have it.
@@ -48,6 +50,7 @@ GENERATIONS = {
         checks_md5=False,
         takes_empty_lists=True,
         takes_2022_pictures=False,
+        takes_lists_of_patterns=False,
     ),
     2023: Generation(
         columns=(*_COMMON, "lum", "bat", "but", "api_user_id"),
@@ -55,5 +58,6 @@ GENERATIONS = {
         checks_md5=True,
         takes_empty_lists=False,
         takes_2022_pictures=True,
+        takes_lists_of_patterns=True,
     ),
 }

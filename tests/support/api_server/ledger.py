@@ -79,7 +79,7 @@ def entry_of(request, status, upload):
 
 
 def _entries(request):
-    if not request.path.startswith("/get_image"):
+    if not request.path.startswith("/get_"):
         return None
     try:
         asked = json.loads(request.body)

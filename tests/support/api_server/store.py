@@ -24,7 +24,21 @@ _SCHEMA = """
         md5 TEXT NOT NULL,
         fields TEXT NOT NULL,
         UNIQUE (device, datetime)
-    )
+    );
+    CREATE TABLE IF NOT EXISTS annotations (
+        id INTEGER PRIMARY KEY,
+        parent_image_id INTEGER NOT NULL,
+        algo_name TEXT NOT NULL,
+        algo_version TEXT NOT NULL,
+        row TEXT NOT NULL,
+        UNIQUE (parent_image_id, algo_name, algo_version)
+    );
+    CREATE TABLE IF NOT EXISTS users (
+        id INTEGER PRIMARY KEY,
+        username TEXT NOT NULL UNIQUE COLLATE NOCASE,
+        email TEXT UNIQUE,
+        row TEXT NOT NULL
+    );
 """
 
 
@@ -72,7 +86,7 @@ class Store:
             Path(folder) / "rows.db", timeout=10, isolation_level=None, check_same_thread=False
         )
         self._database.execute("PRAGMA synchronous=OFF")
-        self._database.execute(_SCHEMA)
+        self._database.executescript(_SCHEMA)
 
     def close(self):
         """Let go of the database."""
@@ -99,6 +113,28 @@ class Store:
         """Return all rows, in the order that they were added in."""
         return self._select("TRUE")
 
+    def insert_annotations(self, rows):
+        """Add annotations, all of them or none, and return them with their ids.
+
+        Raises sqlite3.IntegrityError.
+        """
+        return self._insert("annotations", ("parent_image_id", "algo_name", "algo_version"), rows)
+
+    def annotations_of(self, image_id):
+        """Return the annotations of an image, oldest first."""
+        return self._more("annotations", "parent_image_id = ?", image_id)
+
+    def insert_users(self, rows):
+        """Add users, all of them or none, and return them with their ids.
+
+        Raises sqlite3.IntegrityError.
+        """
+        return self._insert("users", ("username", "email"), rows)
+
+    def users(self):
+        """Return all users that were added, oldest first."""
+        return self._more("users", "TRUE")
+
     def write_object(self, name, blob):
         """Store an object, whether or not there is one of that name."""
         path = self._objects / name
@@ -118,7 +154,8 @@ class Store:
     def clear(self):
         """Hold nothing any more."""
         with self._lock:
-            self._database.execute("DELETE FROM images")
+            for table in ("images", "annotations", "users"):
+                self._database.execute(f"DELETE FROM {table}")
         for folder in self._objects.iterdir():
             shutil.rmtree(folder)
 
@@ -128,3 +165,24 @@ class Store:
                 f"SELECT id, device, datetime, md5, fields FROM images WHERE {where} ORDER BY id", values
             ).fetchall()
         return [Row(number, Key(device, when), md5, json.loads(more)) for number, device, when, md5, more in found]
+
+    def _insert(self, table, columns, rows):
+        names, places = ", ".join((*columns, "row")), ", ".join("?" * (len(columns) + 1))
+        added = []
+        with self._lock:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                for row in rows:
+                    values = (*(row[column] for column in columns), json.dumps(row))
+                    cursor = self._database.execute(f"INSERT INTO {table} ({names}) VALUES ({places})", values)
+                    added.append({"id": cursor.lastrowid, **row})
+                self._database.execute("COMMIT")
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+        return added
+
+    def _more(self, table, where, *values):
+        with self._lock:
+            found = self._database.execute(f"SELECT id, row FROM {table} WHERE {where} ORDER BY id", values).fetchall()
+        return [{"id": number, **json.loads(row)} for number, row in found]

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from sticky_pi_api.answers import WrongShapeError, read_token
 from sticky_pi_api.deadline import Scope
-from sticky_pi_api.exceptions import NotAnAPIError, RefusedError, UnavailableError
-from sticky_pi_api.failures import OK, UNAUTHORISED, Answer, failure_of
+from sticky_pi_api.exceptions import DoubtfulError, NotAnAPIError, RefusedError, RemoteError, UnavailableError
+from sticky_pi_api.failures import OK, UNAUTHORISED, Answer, failure_of, leaves_no_doubt
 from sticky_pi_api.login import Login
+from sticky_pi_api.sending import SECOND_LOOK, UnclearEndError
+from sticky_pi_api.sqlite import IntegrityError
+from sticky_pi_api.types import Row
 
 if TYPE_CHECKING:
     from sticky_pi_api.http import Body, Timeouts
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 JSON: Final = "application/json"
 SERIES_TIME: Final = 600.0
 """seconds that a question about a series may take, over what others may"""
+
+_BLOCK: Final = 65536
 
 _Found = TypeVar("_Found")
 
@@ -74,6 +79,32 @@ class Server:
         with self.reading(answer):
             return read(answer.body)
 
+    def tell(self, path: str, body: bytes, read: Callable[[bytes], _Found]) -> _Found:
+        """Send JSON that changes something, never twice, and return what `read` makes of the answer.
+
+        Raises RemoteError where certainly nothing was changed, and UnclearEndError otherwise.
+        """
+        sent = _Body(body)
+
+        def post(token: str) -> Answer:
+            answer = self.post(path, sent, token, JSON)
+            sent.begun = sent.begun and answer.status != UNAUTHORISED
+            return answer
+
+        try:
+            answer = self.with_token(post)
+        except RemoteError as error:
+            if sent.begun:
+                raise UnclearEndError(error, whole=True) from None
+            raise
+        try:
+            with self.reading(answer, "upload"):
+                return read(answer.body)
+        except RemoteError as error:
+            if leaves_no_doubt(answer):
+                raise
+            raise UnclearEndError(error, whole=True) from None
+
     def post(
         self,
         path: str,
@@ -114,3 +145,39 @@ class Server:
         answer = self._http.post("/get_token", b"", auth=auth, content_type=JSON)
         with self.reading(answer):
             return read_token(answer.body)
+
+
+class _Body:
+    """A body that isn't sent again by itself once it was begun."""
+
+    def __init__(self, content: bytes) -> None:
+        self.begun = False
+        self._content = content
+
+    def __len__(self) -> int:
+        return len(self._content)
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.begun = True
+        for start in range(0, len(self._content), _BLOCK):
+            yield self._content[start : start + _BLOCK]
+
+
+def settle(end: RemoteError, look: Callable[[], list[Row | None]], address: str) -> list[Row]:
+    """Return the rows of what was sent without a clear end, where `look` finds all of it at the server after all.
+
+    Raises sqlite3.IntegrityError where another's is there, `end` where it is a refusal, and DoubtfulError.
+    """
+    try:
+        found = look()
+    except RemoteError:
+        found = [None]
+    rows = [row for row in found if row is not None]
+    if isinstance(end, RefusedError):
+        if rows:
+            raise IntegrityError(f"{address} has some of that already: somebody else was faster")
+        raise end
+    if len(rows) < len(found):
+        message = f"{end}; whether all of it was stored isn't known: see what is there before sending it again"
+        raise DoubtfulError(message, end, retry_after=SECOND_LOOK)
+    return rows

@@ -1,0 +1,152 @@
+"""Annotations, checked as a request has them: what an algorithm found on an image, kept whole as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sticky_pi_api.database import Key
+from sticky_pi_api.questions import image_keys, text_of
+from sticky_pi_api.sending import key_of
+from sticky_pi_api.types import Info, Row
+from sticky_pi_api.utils import datetime_to_string
+
+WHATS: Final = ("metadata", "json")
+"""What can be asked for of annotations; `data` is taken for `json` as well"""
+
+COLUMNS: Final = (
+    *("id", "parent_image_id", "algo_name", "algo_version", "n_objects", "json"),
+    *("datetime_created", "api_version", "api_user"),
+)
+"""Of a row; `parent_image_id` is the `id` of its image's row"""
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """What one version of an algorithm found on one image."""
+
+    place: str
+    """where in the request it is, for messages"""
+    key: Key
+    """of the image"""
+    md5: str
+    """of the image that was analysed, in lower case"""
+    algo_name: str
+    algo_version: str
+    n_objects: int
+    json: str
+    """all that was given, as one JSON object"""
+
+    def check_parent(self, row: Row | None) -> None:
+        """Raise ValueError unless `row`, of the image that is held under the key, is of the image analysed."""
+        device, when = self.key
+        if row is None:
+            raise ValueError(
+                f"{self.place}: there is no image of 'device' {device!r} and 'datetime' {datetime_to_string(when)!r}"
+            )
+        if row["md5"].lower() != self.md5:
+            raise ValueError(
+                f"{self.place}: 'md5' is {self.md5!r}, but that of the image of 'device' {device!r} and 'datetime' "
+                f"{datetime_to_string(when)!r} is {row['md5']!r}"
+            )
+
+    def held_already(self) -> str:
+        """Say that its image has annotations of this algorithm and version."""
+        return (
+            f"{self.place}: there are annotations by 'algo_name' {self.algo_name!r} and 'algo_version' "
+            f"{self.algo_version!r} of its image already"
+        )
+
+
+def checked_annotation_what(what: str) -> str:
+    """Return one of WHATS. Raises ValueError, which lists them, for anything else."""
+    if (known := "json" if what == "data" else what) in WHATS:
+        return known
+    raise ValueError(f"what is {what!r}; it must be one of {', '.join(WHATS)}")
+
+
+def checked_annotations(info: Iterable[Info], *, for_server: bool = False) -> list[Annotations]:
+    """Return the annotations of a request, as `put_uid_annotations` gets them. Raises ValueError.
+
+    For a server, the JSON has the image's datetime in the one form that all of them read.
+    """
+    return [_checked(f"info[{index}]", entry, for_server=for_server) for index, entry in enumerate(info)]
+
+
+def join_annotations(images: Iterable[Row], annotations: Iterable[Row]) -> list[Row]:
+    """Return each image's row with the fields of its annotations, once for each of these, sorted.
+
+    Where names collide, those of the annotations end in `_annot`. Where an image has none, they are None.
+    """
+    by_key = {key_of(row): row for row in images}
+    of_image: dict[int, dict[tuple[str, str], Row]] = defaultdict(dict)
+    for found in annotations:
+        of_image[found["parent_image_id"]][found["algo_name"], found["algo_version"]] = found
+    taken = {name for row in by_key.values() for name in row}
+    names = dict.fromkeys((*COLUMNS, *(name for those in of_image.values() for row in those.values() for name in row)))
+    renamed = {name: f"{name}_annot" if name in taken else name for name in names}
+    nothing: Row = {}
+    return [
+        {**image, **{new: found.get(name) for name, new in renamed.items()}}
+        for _, image in sorted(by_key.items())
+        for found in (of_image[image["id"]].values() if image.get("id") in of_image else [nothing])
+    ]
+
+
+def _checked(place: str, entry: Info, *, for_server: bool) -> Annotations:
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{place} isn't a dict of 'annotations' and 'metadata'")  # noqa: TRY004 - as in `questions`
+    found, metadata = (_part(place, entry, name) for name in ("annotations", "metadata"))
+    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+        raise ValueError(f"{place}: 'annotations' isn't a list of dicts")
+    if not isinstance(metadata, Mapping):
+        raise ValueError(f"{place}: 'metadata' isn't a dict")  # noqa: TRY004
+    try:
+        key = image_keys([metadata])[0]
+        md5, name, version = (text_of(metadata, field) for field in ("md5", "algo_name", "algo_version"))
+    except ValueError as error:
+        raise ValueError(f"{place}, metadata: {error}") from None
+    if for_server:
+        entry = {**entry, "metadata": {**metadata, "datetime": key[1]}}
+    return Annotations(place, key, md5.lower(), name, version, len(found), _json(place, entry))
+
+
+def _part(place: str, entry: Info, name: str) -> Any:
+    if name not in entry:
+        raise ValueError(f"{place}: '{name}' is missing")
+    return entry[name]
+
+
+def _json(place: str, entry: Info) -> str:
+    try:
+        return json.dumps(entry, default=_plain, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{place} has no JSON form: {error}") from None
+
+
+def _plain(value: object) -> object:
+    """Return what JSON has no form for as something that it has: datetimes, mappings, and the arrays of OpenCV."""
+    if isinstance(value, datetime):
+        return datetime_to_string(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if callable(tolist := getattr(value, "tolist", None)):
+        return tolist()
+    raise TypeError(f"a {type(value).__name__} is none of its values")
+
+
+def in_requests(annotations: Sequence[Annotations], most: int) -> list[list[Annotations]]:
+    """Return them in groups of at most `most` bytes of JSON each; what is larger goes alone."""
+    groups: list[list[Annotations]] = []
+    size = most
+    for one in annotations:
+        if size + len(one.json) > most or not groups:
+            groups.append([])
+            size = 0
+        groups[-1].append(one)
+        size += len(one.json)
+    return groups

@@ -1,0 +1,7 @@
+"""A Sticky Pi server: its connection, and its verbs by what they are about."""
+
+from sticky_pi_api.server.annotations import ServerAnnotations
+from sticky_pi_api.server.connection import SERIES_TIME, Server
+from sticky_pi_api.server.users import ServerUsers
+
+__all__ = ["SERIES_TIME", "Server", "ServerAnnotations", "ServerUsers"]

@@ -1,0 +1,111 @@
+"""A server's annotations: asked for in parts, and put only where the server is known to take them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from sticky_pi_api.annotations import Annotations, in_requests
+from sticky_pi_api.answers import WrongShapeError, read_annotations, read_rows
+from sticky_pi_api.database import Key
+from sticky_pi_api.questions import Series
+from sticky_pi_api.sending import CHUNK, UnclearEndError, key_of
+from sticky_pi_api.server.connection import SERIES_TIME, Server, settle
+from sticky_pi_api.server.written import chunks, write_keys, write_series
+from sticky_pi_api.sqlite import IntegrityError
+from sticky_pi_api.types import Row
+
+JSON_CHUNK: Final = 20
+"""Images whose annotations' JSON is asked for at once: thousands of objects each make no answer too large to read"""
+
+LARGEST_REQUEST: Final = 2**23
+"""bytes of annotations sent at once, where there are several; servers take 100 MB"""
+
+_Identity = tuple[int, str, str]
+
+
+class ServerAnnotations:
+    """The verbs of annotations; each raises RemoteError where the server doesn't do it."""
+
+    def __init__(
+        self,
+        server: Server,
+        images: Callable[[Sequence[Key]], list[Row]],
+    ) -> None:
+        """Take the server, and what asks it for images."""
+        self._server = server
+        self._images = images
+
+    def find(self, keys: Iterable[Key], what: str) -> list[Row]:
+        """Return the rows of the images that are there; nothing is asked where `keys` is empty."""
+        most = JSON_CHUNK if what == "json" else CHUNK
+        path = f"/get_uid_annotations/{what}"
+        return [
+            row for chunk in chunks(keys, most) for row in self._server.ask(path, write_keys(chunk), read_annotations)
+        ]
+
+    def find_series(self, series: Sequence[Series], what: str) -> list[Row]:
+        """Return the rows of images of series; JSON only of those that have annotations, in parts."""
+        rows = self._ask_series("/get_uid_annotations_series/metadata", series, read_annotations)
+        if what == "metadata" or not rows:
+            return rows
+        annotated = {row["parent_image_id"] for row in rows}
+        images = self._ask_series("/get_image_series/metadata", series, read_rows)
+        return self.find((key_of(row) for row in images if row.get("id") in annotated), what)
+
+    def put(self, annotations: Sequence[Annotations]) -> list[Row]:
+        """Put all of them or none into each request of LARGEST_REQUEST, and return their rows, `json` empty.
+
+        Nothing is sent before the server says that it has the images and none of the annotations. Raises ValueError
+        for an image that it doesn't have, or not with these bytes, and sqlite3.IntegrityError.
+        """
+        parents = self._parents(annotations)
+        seen = set(self._held(annotations))
+        for one in annotations:
+            if (identity := _identity(one, parents)) in seen:
+                raise IntegrityError(one.held_already())
+            seen.add(identity)
+        return [row for group in in_requests(annotations, LARGEST_REQUEST) for row in self._send(group, parents)]
+
+    def _parents(self, annotations: Iterable[Annotations]) -> dict[Key, int]:
+        """Return the ids of the images; raises ValueError where one is another image, or none."""
+        held = {key_of(row): row for row in self._images([one.key for one in annotations])}
+        for one in annotations:
+            one.check_parent(held.get(_lower(one.key)))
+        return {key: row["id"] for key, row in held.items()}
+
+    def _held(self, annotations: Iterable[Annotations]) -> dict[_Identity, Row]:
+        """Return what annotations the server has of these images."""
+        rows = self.find((one.key for one in annotations), "metadata")
+        return {(row["parent_image_id"], row["algo_name"], row["algo_version"]): row for row in rows}
+
+    def _send(self, group: Sequence[Annotations], parents: Mapping[Key, int]) -> list[Row]:
+        identities = [_identity(one, parents) for one in group]
+
+        def read(body: bytes) -> list[Row]:
+            rows = [{**row, "json": ""} for row in read_annotations(body)]
+            if [(row["parent_image_id"], row["algo_name"], row["algo_version"]) for row in rows] != identities:
+                raise WrongShapeError("not with the rows of the annotations that it got")
+            return rows
+
+        def look() -> list[Row | None]:
+            held = self._held(group)
+            return [held.get(identity) for identity in identities]
+
+        body = f"[{', '.join(one.json for one in group)}]".encode()
+        try:
+            return self._server.tell("/put_uid_annotations", body, read)
+        except UnclearEndError as unclear:
+            end = unclear.end
+        return settle(end, look, self._server.address)
+
+    def _ask_series(self, path: str, series: Iterable[Series], read: Callable[[bytes], list[Row]]) -> list[Row]:
+        return [row for one in series for row in self._server.ask(path, write_series(one), read, seconds=SERIES_TIME)]
+
+
+def _identity(one: Annotations, parents: Mapping[Key, int]) -> _Identity:
+    return parents[_lower(one.key)], one.algo_name, one.algo_version
+
+
+def _lower(key: Key) -> Key:
+    return key[0].lower(), key[1]

@@ -1,0 +1,30 @@
+"""Keys and series as servers are asked for them: in whole seconds, so many at a time, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from sticky_pi_api.database import Key, next_second
+from sticky_pi_api.questions import Series
+from sticky_pi_api.utils import datetime_to_string
+
+
+def chunks(keys: Iterable[Key], most: int) -> Iterator[list[Key]]:
+    """Yield the keys in lists of at most `most`, devices in lower case; what can't be there is left out."""
+    # Servers know whole seconds only.
+    wanted = iter(dict.fromkeys((device.lower(), when) for device, when in keys if not when.microsecond))
+    while chunk := list(islice(wanted, most)):
+        yield chunk
+
+
+def write_keys(keys: Iterable[Key]) -> list[dict[str, str]]:
+    """Return keys as the entries of a request."""
+    return [{"device": device, "datetime": datetime_to_string(when)} for device, when in keys]
+
+
+def write_series(series: Series) -> list[dict[str, str]]:
+    """Return a series as the one entry of a request."""
+    device, start, end = series
+    bounds = {"start_datetime": start, "end_datetime": end}
+    return [{"device": device, **{name: datetime_to_string(next_second(when)) for name, when in bounds.items()}}]

@@ -1,0 +1,80 @@
+"""The embedded store's table of annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final
+
+from sticky_pi_api.annotations import COLUMNS, Annotations
+from sticky_pi_api.database import ImagesDatabase, Key, next_second
+from sticky_pi_api.schema import API_VERSION, to_datetime, to_text
+from sticky_pi_api.sqlite import IntegrityError
+from sticky_pi_api.types import Row
+from sticky_pi_api.utils import utc_now
+
+_OF_IMAGES: Final = "FROM images JOIN uid_annotations AS found ON found.parent_image_id = images.id"
+
+
+class AnnotationsTable:
+    """The annotations of the images in a database. Raises sqlite3.Error as it comes."""
+
+    def __init__(self, database: ImagesDatabase) -> None:
+        """Take the database, which has the table."""
+        self._database = database
+
+    def add(self, annotations: Iterable[Annotations]) -> list[Row]:
+        """Add all of them or none, and return their rows, `json` empty.
+
+        Raises ValueError for an image that isn't held, or not with these bytes, and sqlite3.IntegrityError.
+        """
+        with self._database.writing():
+            return [self._add(one) for one in annotations]
+
+    def find(self, keys: Iterable[Key], what: str) -> list[Row]:
+        """Return the rows of the images that are there, in the order of `keys`, each once."""
+        sql = f"SELECT {_columns(what)} {_OF_IMAGES} WHERE device = ? AND datetime = ? ORDER BY found.id"
+        return [
+            row
+            for device, when in dict.fromkeys((device.lower(), when) for device, when in keys)
+            for row in self._query(sql, device, to_text(when))
+        ]
+
+    def find_series(self, device_pattern: str, start: datetime, end: datetime, what: str) -> list[Row]:
+        """Return the rows of images of a series, sorted by device and datetime."""
+        sql = (
+            f"SELECT {_columns(what)} {_OF_IMAGES} WHERE device LIKE ? AND datetime >= ? AND datetime < ?"
+            " ORDER BY device, datetime, found.id"
+        )
+        return self._query(sql, device_pattern, *(to_text(next_second(when)) for when in (start, end)))
+
+    def _add(self, one: Annotations) -> Row:
+        held = self._database.find([one.key])
+        one.check_parent(held[0] if held else None)
+        row = {
+            "parent_image_id": held[0]["id"],
+            "algo_name": one.algo_name,
+            "algo_version": one.algo_version,
+            "n_objects": one.n_objects,
+            "json": one.json,
+            "datetime_created": to_text(utc_now()),
+            "api_version": API_VERSION,
+        }
+        try:
+            number = self._database.add("uid_annotations", row)
+        except IntegrityError:
+            raise IntegrityError(one.held_already()) from None
+        return _to_row({**dict.fromkeys(COLUMNS), **row, "id": number, "json": ""})
+
+    def _query(self, sql: str, *parameters: object) -> list[Row]:
+        return [_to_row(dict(found)) for found in self._database.read(sql, *parameters)]
+
+
+def _columns(what: str) -> str:
+    """Return the columns as SQL; where the JSON isn't wanted, it isn't read."""
+    names: Sequence[str] = [f"found.{name}" if name != "json" or what == "json" else "'' AS json" for name in COLUMNS]
+    return ", ".join(names)
+
+
+def _to_row(found: Row) -> Row:
+    return {**found, "datetime_created": to_datetime(found["datetime_created"])}

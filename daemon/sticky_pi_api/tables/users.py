@@ -1,0 +1,60 @@
+"""The embedded store's table of users."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from sticky_pi_api.database import ImagesDatabase
+from sticky_pi_api.schema import to_datetime, to_text
+from sticky_pi_api.sqlite import IntegrityError
+from sticky_pi_api.types import Row
+from sticky_pi_api.users import COLUMNS, NewUser, hash_password
+from sticky_pi_api.utils import utc_now
+
+_ALL: Final = f"SELECT {', '.join(COLUMNS)} FROM users"  # noqa: S608 - our own names
+
+
+class UsersTable:
+    """The users in a database. Raises sqlite3.Error as it comes."""
+
+    def __init__(self, database: ImagesDatabase) -> None:
+        """Take the database, which has the table."""
+        self._database = database
+
+    def add(self, users: Iterable[NewUser]) -> list[Row]:
+        """Add all of them or none, and return their rows. Raises sqlite3.IntegrityError."""
+        # Outside the transaction: a hash takes its time.
+        hashed = [(user, hash_password(user.password)) for user in users]
+        with self._database.writing():
+            return [self._add(user, password_hash) for user, password_hash in hashed]
+
+    def all(self) -> list[Row]:
+        """Return the rows of all users, in the order they were added in."""
+        return self._query(f"{_ALL} ORDER BY id")
+
+    def _add(self, user: NewUser, password_hash: str) -> Row:
+        row = {
+            "username": user.username,
+            "email": user.email,
+            "password_hash": password_hash,
+            "is_admin": bool(user.is_admin),
+            "can_write": bool(user.can_write),
+            "datetime_created": to_text(utc_now()),
+        }
+        try:
+            number = self._database.add("users", row)
+        except IntegrityError as error:
+            raise IntegrityError(f"the user {user.username!r} can't be added: {error}") from None
+        return self._query(f"{_ALL} WHERE id = ?", number)[0]
+
+    def _query(self, sql: str, *parameters: object) -> list[Row]:
+        return [
+            {
+                **dict(found),
+                "is_admin": bool(found["is_admin"]),
+                "can_write": bool(found["can_write"]),
+                "datetime_created": to_datetime(found["datetime_created"]),
+            }
+            for found in self._database.read(sql, *parameters)
+        ]
