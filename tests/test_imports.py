@@ -29,7 +29,7 @@ LAYERS = {
     ),
     "sticky_pi_uploader": (
         ("exceptions", "models"),
-        ("breakoff", "hints", "logs", "notify", "observer", "pictures", "retry", "signals", "thumbnails"),
+        ("breakoff", "events", "hints", "logs", "notify", "observer", "pictures", "retry", "signals", "thumbnails"),
         ("folders", "lock", "scan", "worker"),
         ("ingest", "outbox", "watcher"),
         ("intake", "judgement"),

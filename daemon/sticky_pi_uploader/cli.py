@@ -59,7 +59,13 @@ def _call(argv: Sequence[str] | None) -> int:
     except Exception:
         import logging
 
-        logging.getLogger(__name__).exception("stopped by an error of its own; please report it with these lines")
+        from .events import Kind, about
+
+        logging.getLogger(__name__).critical(
+            "stopped by an error of its own; please report it with these lines",
+            exc_info=True,
+            extra=about(Kind.DIED, part="program"),
+        )
         return os.EX_SOFTWARE
 
 

@@ -10,12 +10,13 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
 from sticky_pi_api.exceptions import printable
 
+from .events import Kind, about
 from .folders import file_system_id
 from .hints import Hint, Hints
 from .ingest import Ingest, sync_folders
@@ -223,7 +224,9 @@ class Intake:
         for twin in self._outbox.twins(taken):
             if self._scanner.is_gone(twin.path):
                 if self._outbox.rename(twin, taken.path):
-                    log.info("%s: renamed from %s", printable(taken.path), printable(twin.path))
+                    renamed = replace(twin, path=taken.path)
+                    extra = about(Kind.RENAMED, renamed, renamed_from=twin.path)
+                    log.info("%s: renamed from %s", printable(taken.path), printable(twin.path), extra=extra)
                 return
 
     def _note_returns(self) -> None:
@@ -246,6 +249,7 @@ class Intake:
                 "%d pictures can't be seen, as their disk or folder can't: they are sent when it is back; %s is one",
                 len(away),
                 printable(away[0]),
+                extra=about(Kind.AWAY, count=len(away), path=away[0], image=os.path.basename(away[0])),
             )
 
     def _is_away(self, path: str) -> bool:
@@ -255,9 +259,8 @@ class Intake:
             return False
         if self._scanner.is_gone(path) and self._is_readable(os.path.dirname(path), picture.file_system):
             if self._outbox.lose(picture):
-                log.warning(
-                    "%s: gone from the card before it was sent", printable(path), extra=_fields(path, State.LOST)
-                )
+                extra = about(Kind.LOST, picture, state=State.LOST)
+                log.warning("%s: gone from the card before it was sent", printable(path), extra=extra)
             return False
         if known.present:
             self._outbox.set_present(path, present=False)
@@ -307,14 +310,11 @@ def _tell(was: Picture | None, picture: Picture | None) -> None:
     """Log what became of a file, unless that is no news."""
     if picture is None or (was and (was.state, was.md5, was.reason) == (picture.state, picture.md5, picture.reason)):
         return
-    path, extra = printable(picture.path), _fields(picture.path, picture.state)
+    path = printable(picture.path)
     if picture.state in (State.REJECTED, State.CONFLICT):
-        log.warning("%s: can't be sent: %s", path, picture.reason, extra=extra)
+        kind = Kind.REJECTED if picture.state is State.REJECTED else Kind.CONFLICT
+        log.warning("%s: can't be sent: %s", path, picture.reason, extra=about(kind, picture))
     elif picture.suspect is not None:
-        log.warning("%s: taken in, but suspect: %s", path, picture.suspect, extra=extra)
+        log.warning("%s: taken in, but suspect: %s", path, picture.suspect, extra=about(Kind.SUSPECT, picture))
     else:
-        log.info("%s: taken in", path, extra=extra)
-
-
-def _fields(path: str, state: State) -> dict[str, str]:
-    return {"STICKY_PI_IMAGE": os.path.basename(path), "STICKY_PI_STATE": state.value}
+        log.info("%s: taken in", path, extra=about(Kind.TAKEN_IN, picture))

@@ -24,11 +24,13 @@ Pictures taken, not hours, are the clock of all this: it can't be set, and goes 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from sticky_pi_api.exceptions import printable
+
+from .events import Kind, about
 from .hints import Hints
 from .models import Destination, DestinationState, Picture, State
 from .outbox import Outbox
@@ -44,6 +46,8 @@ DOUBTFUL_WAIT: Final = 30.0
 
 SEVERAL: Final = 3
 """Different pictures that fail, none taken in between, after which the destination is to blame."""
+
+_NO_TROUBLE: Final = (Kind.READ_AGAIN, Kind.UPLOADED, Kind.HELD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,26 +140,33 @@ class Judge:
         wait = delay(failures, trouble.retry_after)
         retry_at = self._clock() + wait
         self._outbox.set_destination(Destination(self._url, trouble.state, trouble.why, retry_at, failures, holds_all))
-        log.warning("the destination is %s, tried again in %.0f s: %s", trouble.state.value, wait, trouble.why)
+        log.warning(
+            "the destination is %s, tried again in %.0f s: %s",
+            trouble.state.value,
+            wait,
+            trouble.why,
+            extra=about(Kind.DESTINATION_TROUBLE, destination=self._url, reason=trouble.why),
+        )
 
     def read_again(self, picture: Picture, why: str) -> None:
         """Have the intake look at a file that isn't what it was when it was taken in."""
         self._outbox.recheck(picture, why, not_before=self._clock() + delay(picture.misses + 1))
         self._hints.file(picture.path)
-        _tell(logging.INFO, picture, State.PENDING, f"read again before it is sent: {why}")
+        self._tell(Kind.READ_AGAIN, picture, State.PENDING, "read again before it is sent", why)
 
     def _confirm(self, picture: Picture, receipt: str, *, stored: bool) -> None:
         why = "stored: its md5 there is the one here" if stored else "held there already, with the md5 that it has here"
         self._outbox.confirm(picture, receipt, why, accepted_by=self._url if stored else None)
         self.sent += 1
         self._answered(took=stored)
-        _tell(logging.INFO, picture, State.UPLOADED, "uploaded" if stored else "was uploaded already")
+        kind, what = (Kind.UPLOADED, "uploaded") if stored else (Kind.HELD, "was uploaded already")
+        self._tell(kind, picture, State.UPLOADED, what)
 
     def _clash(self, picture: Picture, held: str) -> None:
         why = f"the destination holds another picture with this device and time (md5 {held or 'unknown'})"
         self._outbox.clash(picture, why)
         self._answered(took=False)
-        _tell(logging.WARNING, picture, State.CONFLICT, f"not sent: {why}")
+        self._tell(Kind.CONFLICT, picture, State.CONFLICT, "not sent", why)
 
     def _refuse(self, picture: Picture, error: Exception | None) -> None:
         from sticky_pi_api.types import Blame
@@ -175,7 +186,7 @@ class Judge:
         if before is DestinationState.REFUSING or self._outbox.others_refused(picture) + 1 >= SEVERAL:
             self._outbox.refuse(picture, why, not_before=self._clock(), missed=False)
             self._trouble = _Trouble(DestinationState.REFUSING, why, retry_after, holds_all=False)
-            _tell(logging.WARNING, picture, State.PENDING, f"refused, as others are: {why}")
+            self._tell(Kind.REFUSED, picture, State.PENDING, "refused, as others are", why)
         else:
             self._charge(picture, why, retry_after, 0)
 
@@ -186,18 +197,19 @@ class Judge:
         wait = delay(picture.misses + 1, retry_after)
         self._outbox.refuse(picture, why, not_before=self._clock() + wait, charge=charge)
         self._answered(took=False)
-        _tell(logging.WARNING, picture, State.PENDING, f"refused, tried again in {wait:.0f} s: {why}")
+        what = f"refused, tried again in {wait:.0f} s"
+        self._tell(Kind.REFUSED, picture, State.PENDING, what, why)
 
     def _reject(self, picture: Picture, why: str, charge: int) -> None:
         self._outbox.refuse(picture, why, not_before=0.0, charge=charge, last=True)
-        _tell(logging.WARNING, picture, State.REJECTED, f"refused, given up for a week: {why}")
+        self._tell(Kind.REJECTED, picture, State.REJECTED, "refused, given up for a week", why)
 
     def _doubt(self, picture: Picture, receipt: str, error: Exception | None) -> None:
         why = f"the destination says that it got other bytes (md5 {receipt})" if receipt else reason_of(error)
         asked = getattr(error, "retry_after", None) or DOUBTFUL_WAIT
         wait = min(LONGEST_WAIT, max(asked, delay(picture.misses + 1)))
         self._outbox.postpone(picture, why, not_before=self._clock() + wait)
-        _tell(logging.WARNING, picture, State.PENDING, f"asked for again in {wait:.0f} s: {why}")
+        self._tell(Kind.DOUBTFUL, picture, State.PENDING, f"asked for again in {wait:.0f} s", why)
         self._blame(getattr(error, "end", error), why)
 
     def _blame(self, error: Exception | None, why: str | None = None, *, holds_all: bool = False) -> None:
@@ -214,6 +226,11 @@ class Judge:
         self._trouble = None
         if before is not DestinationState.OK:
             self._outbox.set_destination(Destination(self._url, DestinationState.OK))
+
+    def _tell(self, kind: Kind, picture: Picture, state: State, what: str, why: str | None = None) -> None:
+        level = logging.INFO if kind in _NO_TROUBLE else logging.WARNING
+        extra = about(kind, picture, state=state, reason=why, destination=self._url)
+        log.log(level, "%s: %s%s", printable(picture.path), what, "" if why is None else f": {why}", extra=extra)
 
 
 def _broken_off(error: Exception | None) -> bool:
@@ -235,9 +252,3 @@ def reason_of(error: Exception | None) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"can't be read: {error.strerror}"
     return str(getattr(error, "reason", None) or error or "no reason was given")
-
-
-def _tell(level: int, picture: Picture, state: State, message: str) -> None:
-    fields = {"STICKY_PI_IMAGE": os.path.basename(picture.path), "STICKY_PI_STATE": state.value}
-    fields |= {"STICKY_PI_DEVICE": picture.device or "", "STICKY_PI_MD5": picture.md5 or ""}
-    log.log(level, "%s: %s", picture.path, message, extra=fields)

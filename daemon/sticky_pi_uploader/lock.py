@@ -9,6 +9,7 @@ import os
 from contextlib import ExitStack
 from typing import Final, Self
 
+from .events import Kind, about
 from .exceptions import LockedError, StateError
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,11 @@ class Lock:
             os.write(file, b"%d\n" % os.getpid())
             folder = self._open(self._image_dir, os.O_RDONLY | os.O_DIRECTORY, stack)
             if not _take(folder, f"the image folder {self._image_dir}"):
-                log.warning("%s can't be locked there: see that nothing else sends its pictures", self._image_dir)
+                log.warning(
+                    "%s can't be locked there: see that nothing else sends its pictures",
+                    self._image_dir,
+                    extra=about(Kind.UNLOCKED, folder=self._image_dir),
+                )
             self._held = stack.pop_all()
         return self
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from .config import url_not_set
 from .destinations import client_opener
+from .events import Kind, about
 from .exceptions import ConfigError
 from .folders import image_dir_problem, state_dir_problem
 from .notify import ServiceManager
@@ -50,7 +51,7 @@ class Readiness:
                 return config
             if problem != told:
                 told = problem
-                log.warning("%s; waiting for it", problem)
+                log.warning("%s; waiting for it", problem, extra=about(Kind.WAITING, reason=problem))
                 self.manager.say(f"{problem}; waiting for it")
             self.manager.reloaded()
             self.manager.ping()
@@ -73,11 +74,13 @@ class Readiness:
             if self.with_destination:
                 client_opener(changed)
         except ConfigError as error:
+            extra = about(Kind.RELOAD_FAILED)
             for problem in error.problems:
-                log.error("%s", problem)  # noqa: TRY400 - no traceback for people
-            log.error("the configuration was not reloaded: the one from before stays in force")  # noqa: TRY400
+                log.error("%s", problem, extra=extra)  # noqa: TRY400 - no traceback for people
+            log.error("the configuration was not reloaded: the one from before stays in force", extra=extra)  # noqa: TRY400
             return None
-        log.info("the configuration was reloaded%s", "" if changed != config else ": nothing has changed")
+        what = "" if changed != config else ": nothing has changed"
+        log.info("the configuration was reloaded%s", what, extra=about(Kind.RELOADED))
         return changed if changed != config else None
 
 

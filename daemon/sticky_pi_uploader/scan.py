@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 
 from sticky_pi_api.exceptions import printable
 
+from .events import Kind, about
 from .models import Candidate, Fingerprint
 
 log = logging.getLogger(__name__)
@@ -104,7 +105,13 @@ class Scanner:
         if path not in self._complained and not gone and os.path.basename(path) != "lost+found":
             self._complained.add(path)
             where = printable(path or self.image_dir)
-            log.warning("%s can't be read, so no picture there is seen: %s", where, error.strerror)
+            image = os.path.basename(path) if self.is_candidate_name(path) else None
+            log.warning(
+                "%s can't be read, so no picture there is seen: %s",
+                where,
+                error.strerror,
+                extra=about(Kind.UNREADABLE, path=path, image=image, reason=error.strerror),
+            )
 
 
 def _is_visible_folder(entry: os.DirEntry[str]) -> bool:

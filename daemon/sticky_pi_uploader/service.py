@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from .events import Kind, about
 from .exceptions import OutboxDamagedError, StateError
 from .folders import image_dir_problem
 from .models import State
@@ -64,10 +65,14 @@ def run(load: Callable[[], Config]) -> int:
             elif signals.stop:
                 status = os.EX_OK
             else:
-                log.error("nothing came back within %g s: ending, so that systemd starts the service anew", patience)
+                log.error(
+                    "nothing came back within %g s: ending, so that systemd starts the service anew",
+                    patience,
+                    extra=about(Kind.GAVE_UP_WAITING, folder=config.image_dir),
+                )
                 status = os.EX_TEMPFAIL
         manager.stopping()
-    log.info("stopped")
+    log.info("stopped", extra=about(Kind.STOPPED))
     return status
 
 
@@ -78,7 +83,12 @@ def _work(config: Config, readiness: Readiness) -> tuple[Config, int | None]:
     try:
         with session:
             session.start()
-            log.info("watching %s, sending to %s", config.image_dir, config.api.url)
+            log.info(
+                "watching %s, sending to %s",
+                config.image_dir,
+                config.api.url,
+                extra=about(Kind.WATCHING, folder=config.image_dir, destination=config.api.url),
+            )
             readiness.manager.ready()
             config = _attend(session, readiness, config)
             died = session.has_died()
@@ -96,7 +106,7 @@ def _work(config: Config, readiness: Readiness) -> tuple[Config, int | None]:
 
 def _leave(status: int) -> NoReturn:
     """End the process at once: what a hanging worker holds would hold up the interpreter's own end."""
-    log.info("stopped")
+    log.info("stopped", extra=about(Kind.STOPPED))
     logging.shutdown()
     os._exit(status)
 
@@ -113,7 +123,11 @@ def _attend(session: Session, readiness: Readiness, config: Config) -> Config:
         if isinstance(trouble := session.trouble(), OutboxDamagedError):
             raise trouble
         if session.is_displaced():
-            log.warning("%s or the state in it was replaced: starting over with what is there", config.image_dir)
+            log.warning(
+                "%s or the state in it was replaced: starting over with what is there",
+                config.image_dir,
+                extra=about(Kind.DISPLACED, folder=config.image_dir),
+            )
             break
         if signals.take_reload():
             if (changed := readiness.reload(config)) is not None:

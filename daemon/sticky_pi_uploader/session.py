@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from .destinations import client_opener
+from .events import Kind, about
 from .exceptions import OutboxDamagedError
 from .folders import prepare_state_dir
 from .hints import Hints
@@ -91,7 +92,11 @@ class Session:
         stack.callback(self._close_unless_abandoned, self.outbox.close)
         self._identities = {path: _identity(path) for path in (image_dir, outbox_path(config.state_dir))}
         if aside is not None:
-            log.error("the outbox was damaged: it lies in %s now, and a new one is filled from the folder", aside)
+            log.error(
+                "the outbox was damaged: it lies in %s now, and a new one is filled from the folder",
+                aside,
+                extra=about(Kind.DAMAGED, aside=aside),
+            )
         self._resume(image_dir)
         thumbnails = ThumbnailFolder(os.path.join(config.state_dir, "thumbnails"))
         ignored = [os.path.realpath(folder) for folder in (config.state_dir, config.api.store) if folder]
@@ -119,16 +124,26 @@ class Session:
     def _put_aside_if_damaged(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, OutboxDamagedError):
             aside = put_aside(outbox_path(self._config.state_dir))
-            log.error("%s; it lies in %s now, and the next one is filled from the folder", error, aside)
+            extra = about(Kind.DAMAGED, aside=aside, reason=error)
+            log.error("%s; it lies in %s now, and the next one is filled from the folder", error, aside, extra=extra)
 
     def _resume(self, image_dir: str) -> None:
         interrupted = self.outbox.recover()
         if interrupted:
-            log.info("%d pictures were being sent when the last run ended: they are asked for again", interrupted)
+            log.info(
+                "%d pictures were being sent when the last run ended: they are asked for again",
+                interrupted,
+                extra=about(Kind.RESUMED, count=interrupted),
+            )
         url = self._config.api.url
         changed = self.outbox.change_destination(url, lambda path: os.path.lexists(os.path.join(image_dir, path)))
         if changed:
-            log.info("the destination is %s now: %d pictures that are still here are due again", url, changed)
+            log.info(
+                "the destination is %s now: %d pictures that are still here are due again",
+                url,
+                changed,
+                extra=about(Kind.DESTINATION_CHANGED, destination=url, count=changed),
+            )
 
     def start(self) -> None:
         """Start the watcher, then the intake, then the uploader."""
@@ -164,7 +179,10 @@ class Session:
         worker.join(max(0.5, self._end_by - time.monotonic()))
         if worker.is_alive():
             log.warning(
-                "the %s didn't end within %g s: what it was at is begun anew next time", worker.name, STOP_WITHIN
+                "the %s didn't end within %g s: what it was at is begun anew next time",
+                worker.name,
+                STOP_WITHIN,
+                extra=about(Kind.HANGING, part=worker.name),
             )
 
     def _close_unless_abandoned(self, close: Callable[[], None]) -> None:
@@ -198,7 +216,12 @@ class Session:
             self._to_send.set()
         offset = time.time() - time.monotonic()
         if abs(offset - self._clock_offset) > CLOCK_JUMP:
-            log.info("the clock was set by %+.0f s: every wait is looked at anew", offset - self._clock_offset)
+            by = offset - self._clock_offset
+            log.info(
+                "the clock was set by %+.0f s: every wait is looked at anew",
+                by,
+                extra=about(Kind.CLOCK_SET, seconds=by),
+            )
             self._clock_offset = offset
             self.outbox.end_wait()
             self._to_send.set()

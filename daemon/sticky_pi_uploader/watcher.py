@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from .events import Kind, about
 from .folders import network_file_system
 from .hints import Hints
 from .observer import Watch, new_path, queue_limit, watched_inodes
@@ -142,7 +143,12 @@ class Watcher:
             self._poll(f"{error.strerror}: raise fs.inotify.max_user_watches or max_user_instances")
         elif self._told != error.strerror:
             self._told = error.strerror
-            log.warning("%s can't be watched just now: %s", self._scanner.image_dir, error.strerror)
+            log.warning(
+                "%s can't be watched just now: %s",
+                self._scanner.image_dir,
+                error.strerror,
+                extra=about(Kind.UNWATCHED, folder=self._scanner.image_dir, reason=error.strerror),
+            )
 
     def _count_watches(self) -> None:
         """Find out that folders were left out: newer versions of watchdog say nothing when the limit is reached."""
@@ -158,7 +164,8 @@ class Watcher:
 
     def _poll(self, why: str) -> None:
         self.polling = why
-        log.warning("%s is looked at every %g s, as %s", self._scanner.image_dir, self._interval, why)
+        extra = about(Kind.POLLING, folder=self._scanner.image_dir, reason=why)
+        log.warning("%s is looked at every %g s, as %s", self._scanner.image_dir, self._interval, why, extra=extra)
 
 
 class _Handler:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from .events import Kind, about
 from .exceptions import StateError
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Worker(threading.Thread):
                     self._wake.wait(wait)
                     self._wake.clear()
         except BaseException as error:
-            log.critical("the %s died", self.name, exc_info=error)
+            log.critical("the %s died", self.name, exc_info=error, extra=about(Kind.DIED, part=self.name))
         finally:
             self.ended = True
             self._notice()
@@ -64,13 +65,15 @@ class Worker(threading.Thread):
             wait = self._step()
         except (StateError, OSError) as error:
             if str(error) != str(self.trouble):
-                log.error("%s; tried again every %g s", error, TROUBLE_WAIT)  # noqa: TRY400 - no traceback for people
+                extra = about(Kind.TROUBLE, part=self.name, reason=error)
+                # No traceback for people.
+                log.error("%s; tried again every %g s", error, TROUBLE_WAIT, extra=extra)  # noqa: TRY400
             self.trouble = error
             self._after_trouble()
             self._notice()
             self._stop_event.wait(TROUBLE_WAIT)
             return 0.0
         if self.trouble is not None:
-            log.info("that is over: the %s works again", self.name)
+            log.info("that is over: the %s works again", self.name, extra=about(Kind.TROUBLE_OVER, part=self.name))
             self.trouble = None
         return wait

@@ -1,10 +1,10 @@
-import importlib.util
 import os
 import re
 import subprocess
 import sys
 
 import pytest
+import systemd_python
 
 LOG = """if True:
     import logging, os, sys
@@ -70,7 +70,7 @@ JOURNAL = """if True:
     """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("systemd") is None, reason="systemd-python isn't installed")
+@pytest.mark.skipif(not systemd_python.is_installed(), reason="systemd-python isn't installed")
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a /run of its own")
 def test_the_journal_gets_entries_with_their_fields():
     private = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /run && exec "$@"', "sh"]

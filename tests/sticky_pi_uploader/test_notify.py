@@ -1,10 +1,10 @@
-import importlib.util
 import os
 import socket
 import subprocess
 import sys
 
 import pytest
+import systemd_python
 from sticky_pi_uploader.notify import notify
 
 CALL = """if True:
@@ -21,7 +21,7 @@ CALL = """if True:
 @pytest.fixture(params=["with", "without"])
 def call(request):
     """Send messages from a process of its own, with systemd-python and without it."""
-    if request.param == "with" and importlib.util.find_spec("systemd") is None:
+    if request.param == "with" and not systemd_python.is_installed():
         pytest.skip("systemd-python isn't installed")
 
     def call(address, *messages):

@@ -1,0 +1,78 @@
+"""The kinds of event that the log tells of, and the fields that a record has in the journal.
+
+`systemd/sticky-pi-uploader.catalog` has an entry for each kind: what it means, and what is to be done.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+
+from .models import Picture
+
+
+class Kind(Enum):
+    """What happened, with the MESSAGE_ID that it has for ever: people's filters and catalogs know it."""
+
+    # A picture's life
+    TAKEN_IN = "2052858212234b0db4733ba1b6cbd232"
+    SUSPECT = "db17a18c7e234b9095c87fb76fb17e59"
+    RENAMED = "475c83c2a61e4ee6bbd6521e22603395"
+    READ_AGAIN = "1a780553c394465d9961669793669f95"
+    UPLOADED = "f30e944f6e6440ad9c0d053f2b5b448e"
+    HELD = "8e76b084a63c4b2d8cd2f5d3d75c9874"
+    REFUSED = "1240e1d7eee3425f8f4e5a89f32d96de"
+    DOUBTFUL = "81d7f8a459604a9697ac71b5fd8360ee"
+    CONFLICT = "b2c893bfce93436bbe75a007a1106709"
+    REJECTED = "0c16b308a9d24aaa8068cad837ddb99b"
+    LOST = "71a836cc919849c3a5d041d79603946e"
+
+    # The card and the state folder
+    AWAY = "4de0189ea4414c5bab6087325585af8f"
+    UNREADABLE = "3361a6cae07c4e869a5cea00076e9c24"
+    UNWATCHED = "d61c56860cbe4972b73ca60814f15cd7"
+    POLLING = "9427853f2d39460b9dde8357333caf67"
+    UNLOCKED = "3919adc6740e491bbc898d739098ba94"
+    DISPLACED = "9ea991856700449ea6e97730b6da1f68"
+    DAMAGED = "3c90451ba77145c2a3dbc5819eef51bf"
+    TROUBLE = "00c08dbaf377488ca8de4996cf7c7c3f"
+    TROUBLE_OVER = "40f0d8d6b008464489e27800540b39ed"
+
+    # The destination
+    DESTINATION_TROUBLE = "f120bfcbbf954a8f96f2cf539bb2813f"
+    DESTINATION_CHANGED = "bc8eb4a41df84a5a94e1927723b4611c"
+
+    # The service
+    WAITING = "8e56a71796e5430e803ce1f6a48669fb"
+    GAVE_UP_WAITING = "ace8552987424ccb9c8bc8dc88a8f231"
+    WATCHING = "2a7f5d16eb5444b89e9ec0524d459b54"
+    RESUMED = "6550fe0c587b444a85d5c0c4815ed046"
+    RELOADED = "0d2e44f575804becacdf2760d0fdd4d7"
+    RELOAD_FAILED = "5dad9330a85649338f0b5967f0471f65"
+    CLOCK_SET = "61625530cc2b4a44bc708f26c950c8a3"
+    HANGING = "e71a06ea4a9d4fc58ac3963aabb5a521"
+    DIED = "8ffb4803cb9643e2b6e64fd526532e4e"
+    STOPPED = "5fcbaf2aa1fb475bbedbdb49bc5806e0"
+
+
+def about(kind: Kind, picture: Picture | None = None, **more: object) -> dict[str, str]:
+    """Make logging's `extra` for a record of this kind, with the fields of the picture that it is about.
+
+    `more` are further fields, or others than the picture has now: `reason` becomes STICKY_PI_REASON. None is left out.
+    """
+    fields = {"event": kind.name.lower(), **({} if picture is None else _of(picture)), **more}
+    known = {f"STICKY_PI_{name.upper()}": str(value) for name, value in fields.items() if value is not None}
+    return {"MESSAGE_ID": kind.value, **known}
+
+
+def _of(picture: Picture) -> dict[str, object]:
+    return {
+        "image": os.path.basename(picture.path),
+        "path": picture.path,
+        "device": picture.device,
+        "datetime": picture.datetime,
+        "md5": picture.md5,
+        "state": picture.state,
+        "reason": picture.reason,
+        "suspect": picture.suspect,
+    }
