@@ -316,6 +316,7 @@ def test_a_file_in_the_place_of_the_cache_is_no_hindrance_and_deleted_with_it(cl
     assert opened() == []
 
 
+@pytest.mark.parametrize("client", ["local"], indirect=True)
 def test_a_locked_cache_is_not_waited_for(client, local_dir, trap, opened):
     files = trap(CHUNK + 10)
     client.put_images(files[:1])
@@ -348,6 +349,7 @@ def small_disk(local_dir):
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.parametrize("client", ["local"], indirect=True)
 def test_a_full_disk_under_the_cache_costs_only_the_reading(client, small_disk, trap):
     files = trap(CHUNK + 10)
     (small_disk / "filler").write_bytes(bytes(60_000))
@@ -377,6 +379,7 @@ def test_a_deleted_cache_is_made_anew(client, local_dir, trap, opened):
     assert opened() == []
 
 
+@pytest.mark.parametrize("client", ["local"], indirect=True)
 def test_the_cache_may_be_deleted_while_it_is_in_use(client, local_dir, trap, opened):
     files = trap(CHUNK + 20)
     some = set(files[::40])
@@ -403,11 +406,11 @@ def start(local_dir, folder):
 
 
 def test_a_process_killed_at_any_moment_leaves_a_cache_that_is_right(local_dir, trap, opened):
-    files = trap(CHUNK + 100)
+    files = trap(CHUNK + 30)
     changed = files[::7]
     kills = 0
     chance = random.Random(1)
-    for _ in range(6):
+    for _ in range(5):
         process = start(local_dir, os.path.dirname(files[0]))
         time.sleep(chance.uniform(0.05, 1))
         process.send_signal(signal.SIGKILL)
