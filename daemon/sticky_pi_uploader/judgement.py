@@ -24,6 +24,7 @@ Pictures taken, not hours, are the clock of all this: it can't be set, and goes 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -103,7 +104,7 @@ class Judge:
             case Outcome.REFUSED:
                 self._refuse(picture, error)
             case Outcome.UNSENT if isinstance(error, ImageError | OSError):
-                self.read_again(picture, reason_of(error))
+                self.read_again(picture, error)
             case Outcome.UNSENT if isinstance(error, StoreError) and not error.whole_store:
                 self._refuse(picture, error)
             case Outcome.UNSENT:
@@ -148,10 +149,15 @@ class Judge:
             extra=about(Kind.DESTINATION_TROUBLE, destination=self._url, reason=trouble.why),
         )
 
-    def read_again(self, picture: Picture, why: str) -> None:
+    def read_again(self, picture: Picture, error: Exception) -> None:
         """Have the intake look at a file that isn't what it was when it was taken in."""
+        why = _reason_of(error)
         self._outbox.recheck(picture, why, not_before=self._clock() + delay(picture.misses + 1))
-        self._hints.file(picture.path)
+        if isinstance(error, FileNotFoundError):
+            # It may have been renamed, or moved into a folder below.
+            self._hints.folder(os.path.dirname(picture.path))
+        else:
+            self._hints.file(picture.path)
         self._tell(Kind.READ_AGAIN, picture, State.PENDING, "read again before it is sent", why)
 
     def _confirm(self, picture: Picture, receipt: str, *, stored: bool) -> None:
@@ -171,7 +177,7 @@ class Judge:
     def _refuse(self, picture: Picture, error: Exception | None) -> None:
         from sticky_pi_api.types import Blame
 
-        why, retry_after = reason_of(error), getattr(error, "retry_after", None)
+        why, retry_after = _reason_of(error), getattr(error, "retry_after", None)
         if getattr(error, "blame", None) is Blame.PICTURE:
             self._reject(picture, why, charge=1)
             self._answered(took=False)
@@ -205,7 +211,7 @@ class Judge:
         self._tell(Kind.REJECTED, picture, State.REJECTED, "refused, given up for a week", why)
 
     def _doubt(self, picture: Picture, receipt: str, error: Exception | None) -> None:
-        why = f"the destination says that it got other bytes (md5 {receipt})" if receipt else reason_of(error)
+        why = f"the destination says that it got other bytes (md5 {receipt})" if receipt else _reason_of(error)
         asked = getattr(error, "retry_after", None) or DOUBTFUL_WAIT
         wait = min(LONGEST_WAIT, max(asked, delay(picture.misses + 1)))
         self._outbox.postpone(picture, why, not_before=self._clock() + wait)
@@ -216,7 +222,7 @@ class Judge:
         state, retry_after = _state_of(error), getattr(error, "retry_after", None)
         # Who isn't let in, or is asked to come back later, needs no other picture to find that out.
         plain = state is not DestinationState.UNREACHABLE or retry_after is not None
-        self._trouble = _Trouble(state, why or reason_of(error), retry_after, holds_all or plain)
+        self._trouble = _Trouble(state, why or _reason_of(error), retry_after, holds_all or plain)
 
     def _answered(self, *, took: bool) -> None:
         """End the destination's trouble; an answer that took nothing doesn't prove that it would."""
@@ -247,7 +253,7 @@ def _state_of(error: object) -> DestinationState:
     return DestinationState.NOT_AN_API if isinstance(error, NotAnAPIError) else DestinationState.UNREACHABLE
 
 
-def reason_of(error: Exception | None) -> str:
+def _reason_of(error: Exception | None) -> str:
     """Say why, without the file's name where that is known anyway."""
     if isinstance(error, OSError) and error.strerror:
         return f"can't be read: {error.strerror}"

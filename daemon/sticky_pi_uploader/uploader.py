@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .breakoff import breaking_off
 from .hints import Hints
-from .judgement import Judge, reason_of
+from .judgement import Judge
 from .models import Picture
 from .outbox import Outbox
 from .retry import is_due
@@ -164,7 +164,7 @@ class Uploader:
             try:
                 parser = ImageParser(path)
             except (ImageError, OSError) as error:
-                self._judge.read_again(picture, reason_of(error))
+                self._judge.read_again(picture, error)
                 del self._in_hand[path]
                 return None
             thumbnails = Thumbnails(parser.thumbnail_jpeg, parser.thumbnail_mini_jpeg)

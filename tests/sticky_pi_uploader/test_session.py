@@ -82,6 +82,21 @@ def test_started_it_sends_what_is_there_and_what_comes_and_leaves_no_thread(conf
     assert not session.is_abandoned()
 
 
+def test_a_picture_that_is_moved_down_just_before_it_is_sent_is_found_without_a_watcher(
+    config, make_trap_picture, images
+):
+    file = make_trap_picture(images)
+    with opened(config) as session:
+        session.start_intake()
+        session.hints.everything()
+        eventually(lambda: session.outbox.counts()[State.PENDING] == 1 and session.intake.idle)
+        (images / "1b74105a").mkdir()
+        file.rename(images / "1b74105a" / file.name)
+        eventually(lambda: session.uploader.step() is None and uploaded(session))
+        (picture,) = session.outbox.pictures()
+        assert picture.path == f"1b74105a/{file.name}"
+
+
 def test_the_state_and_the_store_inside_the_image_folder_are_no_pictures(config, make_trap_picture, images):
     make_trap_picture(images)
     with opened(config) as session:
