@@ -20,3 +20,14 @@ def test_the_embedded_api_works_without_a_client(tmp_path, make_trap_picture):
 def test_what_is_only_specified_cannot_be_used(kind):
     assert isabstract(kind)
     assert not isabstract(LocalAPI)
+
+
+def test_every_verb_that_is_documented_has_to_be_provided():
+    assert BaseAPISpec.__abstractmethods__ >= {
+        *("get_images", "get_image_series", "get_users", "put_users"),
+        *("get_uid_annotations", "get_uid_annotations_series", "put_uid_annotations"),
+    }
+    with pytest.raises(TypeError, match="abstract"):
+        BaseAPI(LocalAPIConf(LOCAL_DIR="/nowhere"))
+    with pytest.raises(TypeError, match="abstract"):
+        BaseClient("/nowhere")
