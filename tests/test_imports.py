@@ -30,6 +30,7 @@ LAYERS = {
     "sticky_pi_uploader": (
         ("exceptions", "models"),
         ("breakoff", "events", "hints", "logs", "notify", "observer", "pictures", "retry", "signals", "thumbnails"),
+        ("health", "summary"),
         ("folders", "lock", "scan", "worker"),
         ("ingest", "outbox", "watcher"),
         ("intake", "judgement"),

@@ -31,6 +31,7 @@ class Scope:
         self._lock = threading.Lock()
         self._live: set[Guard] = set()
         self._broken = False
+        self._ended_at = time.monotonic()
 
     def add(self, guard: Guard) -> None:
         """Take a request in; where the scope is broken off, so is the request."""
@@ -44,6 +45,14 @@ class Scope:
         """Forget a request that has ended."""
         with self._lock:
             self._live.discard(guard)
+            self._ended_at = time.monotonic()
+
+    def stalled_for(self) -> float:
+        """Tell by how many seconds a request is past its end, or where there is none, for how long there was none."""
+        with self._lock:
+            if self._live:
+                return max(guard.overdue for guard in self._live)
+            return time.monotonic() - self._ended_at
 
     def break_off(self) -> None:
         """End all requests now, and each one to come as it begins."""
@@ -106,6 +115,11 @@ class Guard:
     def left(self) -> float:
         """Seconds until its time is up."""
         return max(0.0, self._ends_at - time.monotonic())
+
+    @property
+    def overdue(self) -> float:
+        """Seconds by which it is past its time: moments, unless the thread that is at it can't be reached."""
+        return max(0.0, time.monotonic() - self._ends_at)
 
     def watch(self, sock: socket.socket) -> None:
         """Break off what happens on this connection, from now on and instead of another."""

@@ -94,6 +94,10 @@ class RemoteAPI(BaseAPISpec):
         """Break off what is under way, and close the connections."""
         self._server.close()
 
+    def stalled_for(self) -> float:
+        """Tell for how long its requests haven't got on, as BaseAPISpec says; within their deadlines they do."""
+        return self._server.stalled_for()
+
     def get_images(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
         """Return the rows of the images that are there, as BaseAPISpec says, in the order of `info`, each once."""
         path = f"/get_images/{_written(what)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -97,6 +98,13 @@ class BaseAPISpec(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of connections and files; nothing can be asked afterwards."""
+
+    def stalled_for(self) -> float:
+        """Tell, from any thread, by how many seconds a request is past its deadline; without one, since the last.
+
+        What is told grows only where nothing gets on. It is infinite for what makes no requests.
+        """
+        return math.inf
 
     @abstractmethod
     def _put_new_images(self, files: Iterable[FileOrPath | ImageParser]) -> list[Row]:

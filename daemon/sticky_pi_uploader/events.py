@@ -51,6 +51,7 @@ class Kind(Enum):
     RELOAD_FAILED = "5dad9330a85649338f0b5967f0471f65"
     CLOCK_SET = "61625530cc2b4a44bc708f26c950c8a3"
     HANGING = "e71a06ea4a9d4fc58ac3963aabb5a521"
+    STUCK = "033054d8ac4044ceb24b59d8d3fc390b"
     DIED = "8ffb4803cb9643e2b6e64fd526532e4e"
     STOPPED = "5fcbaf2aa1fb475bbedbdb49bc5806e0"
 

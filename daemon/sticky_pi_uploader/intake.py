@@ -62,10 +62,13 @@ class Intake:
         *,
         recorded: Callable[[], None],
         stopping: Callable[[], bool],
+        beat: Callable[[], None] = lambda: None,
+        scanned: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take in what `hints` and scans name; `recorded` is called whenever there is something new to be sent.
 
+        `beat` is called with each file and each folder that is dealt with, `scanned` when all was looked through.
         Once `stopping()` no further file is read; what is left over is found by the next scan.
         """
         self._scanner = scanner
@@ -74,6 +77,8 @@ class Intake:
         self._hints = hints
         self._recorded = recorded
         self._stopping = stopping
+        self._beat = beat
+        self._scanned = scanned
         self._monotonic = monotonic
         self._sources: deque[Iterator[Candidate]] = deque()
         self._looks: dict[str, _Look] = {}
@@ -126,9 +131,11 @@ class Intake:
         for folder in sorted(self._outbox.folders_to_check()):
             if not os.path.isdir(os.path.join(self._scanner.image_dir, folder)):
                 self._absent.update(_missed(self._outbox.known_in(folder)))
+        self._scanned()
 
     def _scan_below(self, folder: str) -> Iterator[Candidate]:
         for each in self._scanner.folders(folder):
+            self._beat()
             known = self._outbox.known_in(each)
             candidates = self._scanner.candidates(each)
             if candidates is not None:
@@ -195,6 +202,7 @@ class Intake:
 
     def _settle(self, candidate: Candidate) -> Iterator[Taken]:
         """Yield what a file is, once that can be believed."""
+        self._beat()
         path, file_system = candidate.path, self._file_system(os.path.dirname(candidate.path))
         try:
             ingested = None if file_system is None else self._ingest.take_in(candidate, file_system)

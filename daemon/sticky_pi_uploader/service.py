@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from .events import Kind, about
 from .exceptions import OutboxDamagedError, StateError
 from .folders import image_dir_problem
+from .health import Limits
 from .models import State
 from .notify import ServiceManager
 from .readiness import Readiness
@@ -29,6 +30,9 @@ AWAY: Final = 60.0
 
 DAMAGE_WAIT: Final = 5.0
 """Seconds between an outbox that was put aside and the next one."""
+
+PAUSE: Final = 1.0
+"""Seconds between two times that it is told how things stand."""
 
 GLANCE: Final = 0.5
 """Seconds that `drain` sleeps at most while the intake is at work."""
@@ -48,9 +52,10 @@ class Progress:
     """pictures still to be sent"""
 
 
-def run(load: Callable[[], Config]) -> int:
+def run(load: Callable[[], Config], *, limits: Limits = Limits()) -> int:  # noqa: B008  # they are frozen
     """Work until SIGTERM or SIGINT; on SIGHUP, `load` the configuration again.
 
+    Whoever started the service is told how it is, and gets no more signs of life once a part hangs, by `limits`.
     Returns the exit status: 0 after a clean stop, 70 if a part died, 75 if the folders went away and, under systemd,
     didn't come back. Raises UploaderError where it can't start.
     """
@@ -61,7 +66,7 @@ def run(load: Callable[[], Config]) -> int:
             # From inside a sandbox, a disk that is mounted later may not be seen.
             patience = AWAY if manager.is_ready and manager.listens else math.inf
             if (ready := readiness.wait(config, patience=patience)) is not None:
-                config, status = _work(ready, readiness)
+                config, status = _work(ready, readiness, limits)
             elif signals.stop:
                 status = os.EX_OK
             else:
@@ -76,10 +81,10 @@ def run(load: Callable[[], Config]) -> int:
     return status
 
 
-def _work(config: Config, readiness: Readiness) -> tuple[Config, int | None]:
+def _work(config: Config, readiness: Readiness, limits: Limits) -> tuple[Config, int | None]:
     """Work in one session; returns the configuration for the next, and the exit status if there is to be none."""
     signals, died = readiness.signals, False
-    session = Session(config, wake=signals.wake, stopping=lambda: signals.stop)
+    session = Session(config, wake=signals.wake, stopping=lambda: signals.stop, limits=limits)
     try:
         with session:
             session.start()
@@ -116,10 +121,16 @@ def _attend(session: Session, readiness: Readiness, config: Config) -> Config:
 
     Raises OutboxDamagedError once a worker finds it damaged.
     """
-    signals, manager = readiness.signals, readiness.manager
+    signals, manager, told_at = readiness.signals, readiness.manager, -math.inf
     while not (signals.stop or session.has_died()):
-        manager.ping()
-        signals.wait(min(session.tick(), manager.next_ping))
+        longest = session.tick()
+        if session.health.is_well():
+            manager.ping()
+            longest = min(longest, manager.next_ping)
+        if manager.listens and time.monotonic() - told_at >= PAUSE:
+            manager.say(_summary(session))
+            told_at = time.monotonic()
+        signals.wait(longest)
         if isinstance(trouble := session.trouble(), OutboxDamagedError):
             raise trouble
         if session.is_displaced():
@@ -134,6 +145,15 @@ def _attend(session: Session, readiness: Readiness, config: Config) -> Config:
                 return changed
             manager.reloaded()
     return config
+
+
+def _summary(session: Session) -> str:
+    try:
+        return session.summary()
+    except OutboxDamagedError:
+        raise
+    except StateError as error:
+        return str(error)
 
 
 def drain(config: Config, *, deadline: float | None = None, progress: Callable[[Progress], None] | None = None) -> int:

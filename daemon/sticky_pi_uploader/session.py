@@ -20,6 +20,7 @@ from .destinations import client_opener
 from .events import Kind, about
 from .exceptions import OutboxDamagedError
 from .folders import prepare_state_dir
+from .health import SCANS, Health, Limits, Pulse
 from .hints import Hints
 from .ingest import Ingest
 from .intake import Intake
@@ -27,6 +28,7 @@ from .lock import Lock
 from .outbox import open_or_rebuild, outbox_path, put_aside
 from .retry import LONGEST_WAIT
 from .scan import Scanner
+from .summary import summary
 from .thumbnails import ThumbnailFolder
 from .uploader import Uploader
 from .watcher import Watcher
@@ -50,10 +52,18 @@ CLOCK_JUMP: Final = 2.0
 class Session:
     """The parts, and how they hang together."""
 
-    def __init__(self, config: Config, *, wake: Callable[[], None], stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        wake: Callable[[], None],
+        stopping: Callable[[], bool],
+        limits: Limits = Limits(),  # noqa: B008  # it is frozen
+    ) -> None:
         """Build what needs no disk; `wake` is called when there is something to send, or when a worker died.
 
-        Once `stopping()`, no further picture is begun. Raises ConfigError for a server without an account.
+        Once `stopping()`, no further picture is begun; by `limits`, parts are believed to hang. Raises ConfigError for
+        a server without an account.
         """
         self._config = config
         self._open_client = client_opener(config)
@@ -66,6 +76,9 @@ class Session:
         self._watcher: Watcher | None = None
         self._clock_offset = time.time() - time.monotonic()
         self._to_send = threading.Event()
+        self._limits = limits
+        self._intake_pulse, self._uploader_pulse, self._scans = Pulse(), Pulse(), Pulse()
+        self.health = Health()
         self.hints = Hints()
 
     def __enter__(self) -> Self:
@@ -108,6 +121,8 @@ class Session:
             self.hints,
             recorded=self._something_to_send,
             stopping=self.is_stopping,
+            beat=self._intake_pulse.beat,
+            scanned=self._scans.beat,
         )
         self.uploader = Uploader(
             self.outbox,
@@ -118,6 +133,7 @@ class Session:
             open_client=self._open_client,
             give_up_after=config.api.give_up_after,
             stopping=self.is_stopping,
+            beat=self._uploader_pulse.beat,
         )
         stack.callback(self._close_unless_abandoned, self.uploader.close)
 
@@ -151,11 +167,24 @@ class Session:
         self._exit.callback(self._watcher.stop)
         self._watcher.start()
         self.start_intake()
-        self._start("uploader", self.uploader.step, self._to_send, after_trouble=self._to_send.set)
+        self._start(
+            "uploader",
+            self.uploader.step,
+            self._to_send,
+            after_trouble=self._to_send.set,
+            pulse=self._uploader_pulse,
+        )
+        self._examine(self._watcher)
 
     def start_intake(self) -> None:
         """Start the intake alone, for a run that ends by itself."""
-        self._start("intake", self._take_in, self.hints.waiting, after_trouble=self.hints.everything)
+        self._start(
+            "intake",
+            self._take_in,
+            self.hints.waiting,
+            after_trouble=self._look_anew,
+            pulse=self._intake_pulse,
+        )
 
     def _start(
         self,
@@ -164,11 +193,28 @@ class Session:
         wake: threading.Event,
         *,
         after_trouble: Callable[[], None],
+        pulse: Pulse,
     ) -> None:
-        worker = Worker(name, step, wake=wake, stop=self._stop, after_trouble=after_trouble, notice=self._wake)
+        worker = Worker(
+            name, step, wake=wake, stop=self._stop, after_trouble=after_trouble, notice=self._wake, pulse=pulse
+        )
         self._workers.append(worker)
         self._exit.callback(self._end, worker, wake)
         worker.start()
+
+    def _examine(self, watcher: Watcher) -> None:
+        """Have the health of all that runs judged."""
+        limits, config, add = self._limits, self._config, self.health.add
+        self._scans.beat()
+        add("the intake hangs", self._intake_pulse.silence, limits.intake)
+        add("the uploader hangs", self._uploader_silence, limits.server if config.api.store is None else limits.store)
+        add(f"{config.image_dir} can't be watched", watcher.unwatched_for, limits.watch)
+        scan = max(limits.scan, SCANS * config.scan_interval)
+        add(f"{config.image_dir} wasn't looked through", self._scans.silence, scan)
+
+    def _uploader_silence(self) -> float:
+        # A request within its deadline gets on, however slow the link is.
+        return min(self._uploader_pulse.silence(), self.uploader.stalled_for())
 
     def _end(self, worker: Worker, wake: threading.Event) -> None:
         if not self._stop.is_set():
@@ -205,6 +251,12 @@ class Session:
         """Tell what keeps a worker from its work just now: the state folder can't be written, say."""
         return next((worker.trouble for worker in self._workers if worker.trouble), None)
 
+    def summary(self) -> str:
+        """Say in one line how things stand."""
+        trouble = self.trouble()
+        problem = self.health.problem or (None if trouble is None else str(trouble))
+        return summary(self.outbox.counts(), self.outbox.destination(self._config.api.url), problem)
+
     def is_displaced(self) -> bool:
         """Tell whether the image folder or the outbox isn't the one any more that this session began with."""
         return any(_identity(path) != identity for path, identity in self._identities.items())
@@ -233,7 +285,13 @@ class Session:
             self._wake()
         return wait
 
+    def _look_anew(self) -> None:
+        # What keeps it from its work is known and said: a new start would change nothing.
+        self._scans.beat()
+        self.hints.everything()
+
     def _something_to_send(self) -> None:
+        self._scans.beat()
         self._to_send.set()
         self._wake()
 

@@ -7,6 +7,7 @@ for `judgement` to say.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +39,9 @@ class Client(Protocol):
     def close(self) -> None:
         """Give up what it holds open."""
 
+    def stalled_for(self) -> float:
+        """Tell for how many seconds none of its requests got on; infinite for what makes none."""
+
 
 class _Stopped(Exception):  # noqa: N818 - it is no error
     """Breaks off a batch between two outcomes."""
@@ -57,12 +61,13 @@ class Uploader:
         open_client: Callable[[], Client],
         give_up_after: int,
         stopping: Callable[[], bool],
+        beat: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Send to the destination at `url`; its client is opened by `open_client` when it is first needed.
 
         A picture refused `give_up_after` times while others are taken is rejected. Once `stopping()`, the batch in
-        hand ends with the picture being sent.
+        hand ends with the picture being sent. `beat` is called with each picture that is dealt with.
         """
         self._outbox = outbox
         self._thumbnails = thumbnails
@@ -70,6 +75,7 @@ class Uploader:
         self._url = url
         self._open_client = open_client
         self._stopping = stopping
+        self._beat = beat
         self._clock = clock
         self._client: Client | None = None
         self._in_hand: dict[str, Picture] = {}
@@ -98,6 +104,11 @@ class Uploader:
         in_trouble = self._outbox.destination(self._url).failures > 0
         self._send(self._outbox.claim_canary() if in_trouble else self._outbox.claim(BATCH))
         return 0.0
+
+    def stalled_for(self) -> float:
+        """Tell for how many seconds no request to the destination got on; infinite where none is made."""
+        client = self._client
+        return math.inf if client is None else client.stalled_for()
 
     def close(self) -> None:
         """Close the client."""
@@ -158,6 +169,7 @@ class Uploader:
         from sticky_pi_api.exceptions import ImageError
         from sticky_pi_api.image_parser import ImageParser
 
+        self._beat()
         path = self._full(picture)
         thumbnails = self._thumbnails.find(str(picture.md5))
         if thumbnails is None:
@@ -179,6 +191,7 @@ class Uploader:
         return ImageParser.restore(path, fields, thumbnails.large, thumbnails.mini)
 
     def _record(self, result: ImageOutcome) -> None:
+        self._beat()
         self._judge.judge(self._in_hand[result.file], result)
         del self._in_hand[result.file]
         if self._stopping() or self._judge.refuses_all:

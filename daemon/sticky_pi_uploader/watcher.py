@@ -59,6 +59,7 @@ class Watcher:
         self._scanned_at = monotonic()
         self._shortages = 0
         self._told: str | None = None
+        self._watched_at = monotonic()
         self.polling: str | None = None
         """why events can't be had, where they can't"""
 
@@ -77,6 +78,10 @@ class Watcher:
         if watch is not None:
             watch.end()
 
+    def unwatched_for(self) -> float:
+        """Tell for how many seconds no tick has found a watch in order, where events can be had at all."""
+        return self._monotonic() - self._watched_at
+
     def tick(self) -> float:
         """Lay the watch anew where it is in doubt, and ask for a scan where that is due.
 
@@ -85,6 +90,8 @@ class Watcher:
         now = self._monotonic()
         doubt = self._doubt() if self.polling is None else None
         settled = self._handler.has_settled()
+        if self.polling is not None or (self._watch is not None and self._watch.doubt() is None):
+            self._watched_at = now
         if doubt is not None:
             log.debug("watching %s anew: %s", self._scanner.image_dir, doubt)
             self._lay()

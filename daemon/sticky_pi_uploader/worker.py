@@ -9,6 +9,7 @@ from typing import Final
 
 from .events import Kind, about
 from .exceptions import StateError
+from .health import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +29,9 @@ class Worker(threading.Thread):
         stop: threading.Event,
         after_trouble: Callable[[], None],
         notice: Callable[[], None],
+        pulse: Pulse,
     ) -> None:
-        """Wait on `wake` between steps, and end with `stop`.
+        """Wait on `wake` between steps, and end with `stop`; `pulse` beats as each begins, and rests between them.
 
         `after_trouble` is called before the next step when one failed as the state folder couldn't be written;
         `notice` tells the main thread of that, and of the worker's end.
@@ -41,6 +43,7 @@ class Worker(threading.Thread):
         self._stop_event = stop
         self._after_trouble = after_trouble
         self._notice = notice
+        self._pulse = pulse
         self.ended = False
         """whether it has ended, or is about to; by itself it never does"""
         self.trouble: Exception | None = None
@@ -62,7 +65,7 @@ class Worker(threading.Thread):
 
     def _one_step(self) -> float | None:
         try:
-            wait = self._step()
+            wait = self._timed_step()
         except (StateError, OSError) as error:
             if str(error) != str(self.trouble):
                 extra = about(Kind.TROUBLE, part=self.name, reason=error)
@@ -77,3 +80,10 @@ class Worker(threading.Thread):
             log.info("that is over: the %s works again", self.name, extra=about(Kind.TROUBLE_OVER, part=self.name))
             self.trouble = None
         return wait
+
+    def _timed_step(self) -> float | None:
+        self._pulse.beat()
+        try:
+            return self._step()
+        finally:
+            self._pulse.rest()

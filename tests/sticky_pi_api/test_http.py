@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import socket
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -424,3 +425,66 @@ def test_nothing_of_a_failed_request_is_kept_with_its_error(http, proxy):
         ask(http(f"http://127.0.0.1:{proxy.port}"))
     assert raised.value.__context__ is None
     assert raised.value.__cause__ is None or isinstance(raised.value.__cause__, OSError)
+
+
+class StuckBody:
+    """Hangs as it is read, where nothing can reach it, until it is let go."""
+
+    begun = False
+
+    def __init__(self):
+        self.let_go = threading.Event()
+
+    def __len__(self):
+        return 2
+
+    def __iter__(self):
+        self.let_go.wait(60)
+        yield b"[]"
+
+
+def test_a_request_that_can_not_be_reached_is_told_once_its_time_is_up(http, server):
+    one, body, failures = http(server.url), StuckBody(), []
+
+    def send():
+        try:
+            ask(one, body)
+        except RemoteError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=send)
+    begun = time.monotonic()
+    thread.start()
+    try:
+        while one.stalled_for() < 0.3:
+            assert time.monotonic() - begun < 30
+        assert time.monotonic() - begun >= QUICK.whole + 0.3
+    finally:
+        body.let_go.set()
+        thread.join()
+    assert [type(error) for error in failures] == [UnreachableError]
+
+
+def test_within_its_time_a_request_gets_on_and_without_one_it_is_told_since_when(http, answering):
+    asked, answer, idle = threading.Event(), threading.Event(), 0.2
+
+    def slow(connection):
+        asked.set()
+        answer.wait(60)
+        says(b"{}")(connection)
+
+    port, _ = answering(slow)
+    one = http(f"http://127.0.0.1:{port}", timeouts=Timeouts(whole=60.0))
+    time.sleep(idle)
+    assert one.stalled_for() >= idle
+    thread = threading.Thread(target=ask, args=(one,))
+    thread.start()
+    try:
+        assert asked.wait(60)
+        time.sleep(idle)
+        assert one.stalled_for() == 0
+    finally:
+        answer.set()
+        thread.join()
+    time.sleep(idle)
+    assert one.stalled_for() >= idle

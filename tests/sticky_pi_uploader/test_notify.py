@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import systemd_python
-from sticky_pi_uploader.notify import notify
+from sticky_pi_uploader.notify import ServiceManager, notify
 
 CALL = """if True:
     import sys
@@ -85,3 +85,70 @@ def test_without_anybody_to_tell_nothing_is_imported_for_it():
     )
     done = subprocess.run([sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.fixture
+def listening(monkeypatch, listener, tmp_path):
+    """Listen to what this process tells; return what reads all that came so far."""
+    listener.bind(str(tmp_path / "socket"))
+    listener.setblocking(False)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "socket"))
+
+    def read():
+        heard = []
+        while True:
+            try:
+                heard.append(listener.recv(1000).decode())
+            except BlockingIOError:
+                return heard
+
+    return read
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"WATCHDOG_USEC": "0"},
+        {"WATCHDOG_USEC": "-1"},
+        {"WATCHDOG_USEC": "soon"},
+        {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"},
+    ],
+)
+def test_a_sign_of_life_is_given_only_where_this_process_is_asked_for_it(listening, more):
+    manager = ServiceManager({**os.environ, **more})
+    manager.ping()
+    assert manager.next_ping == float("inf")
+    assert listening() == []
+
+
+def test_signs_of_life_come_at_least_twice_in_the_time_after_which_one_is_missed(listening):
+    now = [100.0]
+    asked = {"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": str(os.getpid())}
+    manager = ServiceManager(os.environ | asked, monotonic=lambda: now[0])
+    manager.ping()
+    assert 0 < manager.next_ping <= 30
+    manager.ping()
+    assert listening() == ["WATCHDOG=1"]
+    now[0] += manager.next_ping
+    manager.ping()
+    assert listening() == ["WATCHDOG=1"]
+
+
+def test_each_thing_is_told_when_it_changes(listening):
+    manager = ServiceManager()
+    manager.reloading()
+    manager.reloaded()
+    for status in ("one", "one", "two\nREADY=1", "one"):
+        manager.say(status)
+    assert listening() == ["STATUS=one", "STATUS=two\\nREADY=1", "STATUS=one"]
+    manager.ready()
+    manager.ready()
+    assert listening() == ["READY=1"]
+    manager.reloading()
+    manager.reloaded()
+    manager.reloaded()
+    assert [one.split("\n")[0] for one in listening()] == ["RELOADING=1", "READY=1"]
+    manager.stopping()
+    manager.stopping()
+    assert listening() == ["STOPPING=1"]

@@ -505,3 +505,26 @@ def test_a_folder_that_cannot_be_read_is_left_out_and_the_others_are_watched(tmp
             trap.wait_for(f"1b74105a/{NAME}")
     finally:
         os.seteuid(0)
+
+
+def test_for_how_long_a_folder_could_not_be_watched_is_told(image_dir):
+    with Trap(image_dir) as trap:
+        trap.now += 50
+        trap.watcher.tick()
+        assert trap.watcher.unwatched_for() == 0
+        image_dir.rename(image_dir.parent / "away")
+        for _ in range(3):
+            trap.now += 10
+            trap.watcher.tick()
+        assert trap.watcher.unwatched_for() == 30
+        (image_dir.parent / "away").rename(image_dir)
+        trap.watcher.tick()  # lays the watch
+        trap.watcher.tick()
+        assert trap.watcher.unwatched_for() == 0
+
+
+def test_a_folder_that_is_looked_at_often_instead_counts_as_watched(image_dir):
+    with Trap(image_dir, network_file_system=lambda _: "nfs") as trap:
+        trap.now += 1000
+        trap.watcher.tick()
+        assert trap.watcher.unwatched_for() == 0

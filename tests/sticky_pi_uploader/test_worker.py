@@ -1,9 +1,11 @@
 import logging
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
 from sticky_pi_uploader.exceptions import StateError
+from sticky_pi_uploader.health import Pulse
 from sticky_pi_uploader.worker import Worker
 
 PATIENCE = 20.0
@@ -37,7 +39,7 @@ class Steps:
 
 
 @contextmanager
-def working(steps, stop=None):
+def working(steps, stop=None, pulse=None):
     """Run a worker on `steps` until the end of the block; it counts what it tells others."""
     wake, stop = threading.Event(), stop or threading.Event()
     counts = {"trouble": 0, "notice": 0}
@@ -52,6 +54,7 @@ def working(steps, stop=None):
         stop=stop,
         after_trouble=lambda: count("trouble"),
         notice=lambda: count("notice"),
+        pulse=pulse or Pulse(),
     )
     worker.wake, worker.stop, worker.counts = wake, stop, counts
     worker.start()
@@ -75,6 +78,23 @@ def test_after_a_wait_the_next_step_comes_by_itself():
     steps = Steps(0.01, 0.01)
     with working(steps):
         assert steps.finished.wait(PATIENCE)
+
+
+def test_a_step_that_does_not_end_is_heard_of_and_a_wait_between_two_is_none():
+    begun, end, pulse = threading.Event(), threading.Event(), Pulse()
+
+    def step():
+        begun.set()
+        assert end.wait(PATIENCE)
+
+    with working(step, pulse=pulse):
+        assert begun.wait(PATIENCE)
+        deadline = time.monotonic() + PATIENCE
+        while pulse.silence() < 0.2:
+            assert time.monotonic() < deadline
+        end.set()
+        while pulse.silence() > 0:
+            assert time.monotonic() < deadline
 
 
 @pytest.mark.parametrize("wait", [None, 3600.0])
@@ -109,12 +129,19 @@ def test_while_there_is_trouble_it_can_be_asked_for():
     steps = Steps(error)
     noticed = threading.Event()
     stop = threading.Event()
+    pulse = Pulse()
     worker = Worker(
-        "uploader", steps, wake=threading.Event(), stop=stop, after_trouble=lambda: None, notice=noticed.set
+        "uploader",
+        steps,
+        wake=threading.Event(),
+        stop=stop,
+        after_trouble=lambda: None,
+        notice=noticed.set,
+        pulse=pulse,
     )
     worker.start()
     assert noticed.wait(PATIENCE)
-    assert (worker.trouble, worker.ended) == (error, False)
+    assert (worker.trouble, worker.ended, pulse.silence()) == (error, False, 0)
     stop.set()
     worker.join(PATIENCE)
     assert (steps.count, worker.ended) == (1, True)

@@ -73,6 +73,10 @@ class Http:
         self._all.break_off()
         self._adapter.close()
 
+    def stalled_for(self) -> float:
+        """Tell by how many seconds a request is past its end, or where there is none, for how long there was none."""
+        return self._all.stalled_for()
+
     def post(
         self,
         path: str,

@@ -61,6 +61,10 @@ class Server:
         """Break off what is under way, and close the connections."""
         self._http.close()
 
+    def stalled_for(self) -> float:
+        """Tell by how many seconds a request is past its deadline; without one, since the last."""
+        return self._http.stalled_for()
+
     def ask(
         self,
         path: str,

@@ -9,16 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..models import DestinationState, Picture, State
+from ..summary import SAYINGS, TO_LOOK_AT
 
 FULL = 50_000_000
 """Bytes: with less free space the camera program writes to /tmp, and its pictures are gone at power-off."""
 
-_TROUBLE = {
-    DestinationState.UNAUTHORIZED: "doesn't accept the account",
-    DestinationState.NOT_AN_API: "isn't a Sticky Pi API",
-    DestinationState.REFUSING: "takes no pictures",
-}
-_TO_LOOK_AT = (State.CONFLICT, State.REJECTED, State.LOST)
+_TROUBLE = (DestinationState.UNAUTHORIZED, DestinationState.NOT_AN_API, DestinationState.REFUSING)
 _SPANS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
@@ -130,7 +126,7 @@ def pictures(count: int) -> str:
 
 def _verdict(status: Mapping[str, Any]) -> Iterator[str]:
     yield _trouble(status) or _progress(status)
-    if look := [state for state in _TO_LOOK_AT if status["counts"][state]]:
+    if look := [state for state in TO_LOOK_AT if status["counts"][state]]:
         flags = " ".join(f"--state {state}" for state in look)
         yield f"`sticky-pi-uploader list {flags}` says which and why."
 
@@ -144,8 +140,8 @@ def _trouble(status: Mapping[str, Any]) -> str | None:
     if free is not None and free < FULL:
         return f"Attention: only {size(free)} are free. Below {size(FULL)} the camera keeps no pictures."
     if destination in _TROUBLE:
-        return f"Attention: the destination {_TROUBLE[destination]}; {to_send}."
-    if look := {state: status["counts"][state] for state in _TO_LOOK_AT if status["counts"][state]}:
+        return f"Attention: the destination {SAYINGS[destination]}; {to_send}."
+    if look := {state: status["counts"][state] for state in TO_LOOK_AT if status["counts"][state]}:
         kinds = ", ".join(f"{count:,} {state}" for state, count in look.items())
         rest = to_send if _waiting(status) else "nothing else is left to send"
         return f"Attention: {_need_a_look(sum(look.values()))} ({kinds}); {rest}."

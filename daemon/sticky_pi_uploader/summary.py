@@ -1,0 +1,35 @@
+"""Says in one line how things stand: what waits to be sent, and how the destination is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from .models import Destination, DestinationState, State
+
+SAYINGS: Final = {
+    DestinationState.OK: "takes pictures",
+    DestinationState.UNREACHABLE: "is unreachable",
+    DestinationState.UNAUTHORIZED: "doesn't accept the account",
+    DestinationState.NOT_AN_API: "isn't a Sticky Pi API",
+    DestinationState.REFUSING: "takes no pictures",
+    DestinationState.UNKNOWN: "wasn't asked yet",
+}
+"""What is to be said of a destination."""
+
+TO_LOOK_AT: Final = (State.CONFLICT, State.REJECTED, State.LOST)
+"""What somebody should see to."""
+
+
+def summary(counts: Mapping[State, int], destination: Destination, problem: str | None = None) -> str:
+    """Tell of the pictures in each state and of the destination; of a `problem` with the service's own work first."""
+    waiting = counts[State.PENDING] + counts[State.UPLOADING]
+    parts = [problem] if problem else []
+    parts.append(f"{waiting or 'no'} picture{'' if waiting == 1 else 's'} waiting")
+    if to_look_at := sum(counts[state] for state in TO_LOOK_AT):
+        parts.append(f"{to_look_at} to be looked at")
+    parts.append(f"{destination.url} {SAYINGS[destination.state]}")
+    if destination.retry_at is not None:
+        parts[-1] += f", tried again at {time.strftime('%H:%M', time.gmtime(destination.retry_at))} UTC"
+    return "; ".join(parts)

@@ -1,0 +1,383 @@
+"""What the real service tells systemd: this test is its service manager."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+from api_server import ApiServer
+from fault_proxy import FaultProxy
+from padding import padded
+from sticky_pi_uploader.models import State
+
+PATIENCE = 30.0
+WATCHDOG = 0.6
+"""Seconds after which a sign of life would be missed; one comes after every third of it."""
+
+SERVICE = """if True:
+    import json, os, sys
+    from sticky_pi_uploader import config, logs, service
+    from sticky_pi_uploader.health import Limits
+    logs.set_up()
+    flags, limits = map(json.loads, sys.argv[1:])
+    load = lambda: config.load(flags, os.environ, default_file="/nonexistent")
+    sys.exit(service.run(load, limits=Limits(**limits)))
+    """
+
+
+class Manager:
+    """What systemd is to the service: hears what it tells, and sends signals."""
+
+    def __init__(self, folder):
+        self.address = str(folder / "notify")
+        self.heard = []
+        self._log = folder / "log"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.address)
+        self._socket.setblocking(False)
+        self.process = None
+
+    def start(self, *arguments, watchdog=None, env=()):
+        """Start Python with these arguments as the service."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SPI_")}
+        environment |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "NOTIFY_SOCKET": self.address}
+        if watchdog is not None:
+            environment["WATCHDOG_USEC"] = str(int(watchdog * 1e6))
+        with self._log.open("ab") as stderr:
+            command = [sys.executable, "-W", "error", *arguments]
+            self.process = subprocess.Popen(command, stderr=stderr, env=environment | dict(env))
+
+    def listen(self):
+        """Return all that was told so far, the oldest first."""
+        while True:
+            try:
+                self.heard.append(self._socket.recv(10_000).decode())
+            except BlockingIOError:
+                return self.heard
+
+    def hear(self, *messages):
+        """Wait until these were told, in this order and with anything between them; forget them and what was before."""
+        for message in messages:
+            eventually(lambda message=message: message in self.listen())
+            del self.heard[: self.heard.index(message) + 1]
+
+    @property
+    def statuses(self):
+        return [one.removeprefix("STATUS=") for one in self.listen() if one.startswith("STATUS=")]
+
+    @property
+    def said(self):
+        return self._log.read_text(encoding="utf-8")
+
+    def signs_of_life(self):
+        return self.listen().count("WATCHDOG=1")
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+    def close(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+        self._socket.close()
+
+
+def eventually(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not (result := condition()):
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.02)
+    return result
+
+
+@pytest.fixture
+def manager(tmp_path):
+    manager = Manager(tmp_path)
+    yield manager
+    manager.close()
+
+
+@pytest.fixture
+def configured(trap, manager):
+    """Run the command with a configuration file; return what writes it anew."""
+    file = trap.folder / "config.toml"
+
+    def write(api):
+        file.write_text(f'image_dir = "{trap.images}"\nstate_dir = "{trap.state}"\n[api]\n{api}\n')
+
+    def configured(api):
+        write(api)
+        manager.start("-m", "sticky_pi_uploader", "run", "--config", str(file))
+        return write
+
+    return configured
+
+
+@pytest.fixture
+def work(trap, manager):
+    """Start the service with limits, and with a watchdog."""
+
+    def work(url=None, env=(), scan_interval=None, **limits):
+        flags = {"image_dir": str(trap.images), "state_dir": str(trap.state), "api.url": url or trap.url}
+        flags |= {"api.username": "trap"} if url else {}
+        manager.start("-c", SERVICE, json.dumps(flags), json.dumps(limits), watchdog=WATCHDOG, env=env)
+        manager.hear("READY=1")
+
+    return work
+
+
+def uploaded(trap):
+    return trap.json("status")["counts"][State.UPLOADED]
+
+
+# --- from start to end -------------------------------------------------------------------------------------------
+
+
+def test_it_is_ready_once_it_watches_and_the_outbox_is_open_and_tells_when_it_stops(trap, manager, configured):
+    configured(f'url = "{trap.url}"')
+    manager.hear("READY=1", f"STATUS=no pictures waiting; {trap.url} wasn't asked yet")
+    assert trap.outbox.exists()
+    assert manager.stop() == 0
+    manager.hear("STOPPING=1")
+    assert manager.heard == []
+
+
+def test_the_status_is_one_line_that_is_told_when_it_changes(trap, manager, configured, make_trap_picture):
+    make_trap_picture(trap.images)
+    (trap.images / "notes.jpg").write_text("no picture")
+    trap.store.write_text("in the way")
+    configured(f'url = "{trap.url}"')
+    waiting = f"1 picture waiting; 1 to be looked at; {trap.url} is unreachable, tried again at "
+    status = eventually(lambda: next((one for one in manager.statuses if one.startswith(waiting)), None))
+    assert status.endswith(" UTC")
+    trap.store.unlink()
+    eventually(lambda: f"no pictures waiting; 1 to be looked at; {trap.url} takes pictures" in manager.statuses)
+    before = len(manager.statuses)
+    manager.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "nothing has changed" in manager.said)
+    assert manager.stop() == 0
+    assert len(manager.statuses) == before
+
+
+def test_without_a_destination_or_a_folder_it_is_not_ready_and_tells_what_it_waits_for(trap, manager, configured):
+    trap.images.rmdir()
+    write = configured('url = ""')
+    status = eventually(lambda: manager.statuses)[0]
+    assert "[api] url: not set: expected where the pictures go" in status
+    assert status.endswith("; waiting for it")
+    write(f'url = "{trap.url}"')
+    manager.process.send_signal(signal.SIGHUP)
+    manager.hear(f"STATUS=the image folder {trap.images} isn't there; waiting for it")
+    assert "READY=1" not in manager.heard
+    trap.images.mkdir()
+    manager.hear("READY=1")
+    assert manager.stop() == 0
+
+
+def test_a_card_that_is_read_only_is_waited_for(trap, manager, configured):
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a disk")
+    trap.state.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", trap.state], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"nothing can be mounted here: {mounted.stderr.strip()}")
+    try:
+        configured(f'url = "{trap.url}"')
+        why = f"the state folder {trap.state} can't be written: its file system is read-only"
+        manager.hear(f"STATUS={why}; waiting for it")
+        assert manager.said.count(why) == 1
+        subprocess.run(["mount", "-o", "remount,rw", trap.state], check=True)
+        manager.hear("READY=1")
+        assert manager.stop() == 0
+    finally:
+        subprocess.run(["umount", "-l", trap.state], check=True)
+
+
+# --- reload ------------------------------------------------------------------------------------------------------
+
+
+def hear_reload(manager):
+    """Wait for the start of a reload; its time is the kernel's."""
+    before = time.monotonic()
+    manager.process.send_signal(signal.SIGHUP)
+    message = eventually(lambda: next((one for one in manager.listen() if one.startswith("RELOADING=1\n")), None))
+    name, value = message.splitlines()[1].split("=")
+    assert name == "MONOTONIC_USEC"
+    assert before <= int(value) / 1e6 <= time.monotonic()
+    manager.hear(message)
+
+
+def test_a_reload_is_over_when_the_new_configuration_is_in_force(trap, manager, configured):
+    other = trap.folder / "other"
+    write = configured(f'url = "{trap.url}"')
+    manager.hear("READY=1")
+    write(f'url = "{other.as_uri()}"')
+    hear_reload(manager)
+    manager.hear("READY=1", f"STATUS=no pictures waiting; {other.as_uri()} wasn't asked yet")
+    assert manager.said.count("watching") == 2
+    assert manager.stop() == 0
+
+
+@pytest.mark.parametrize("api", ["scan_interval = 'often'", 'url = ""'], ids=["wrong", "no destination"])
+def test_a_reload_that_fails_is_over_too_and_the_service_goes_on(trap, manager, configured, api, make_trap_picture):
+    write = configured(f'url = "{trap.url}"')
+    manager.hear("READY=1")
+    write(api)
+    hear_reload(manager)
+    manager.hear("READY=1")
+    assert "the configuration was not reloaded" in manager.said
+    make_trap_picture(trap.images)
+    eventually(lambda: uploaded(trap) == 1)
+    assert manager.stop() == 0
+
+
+def test_a_reload_to_a_folder_that_is_not_there_is_over_while_that_is_waited_for(trap, manager, configured):
+    write = configured(f'url = "{trap.url}"')
+    manager.hear("READY=1")
+    trap.images.rename(trap.folder / "away")
+    write(f'url = "{(trap.folder / "other").as_uri()}"')
+    manager.process.send_signal(signal.SIGHUP)
+    manager.hear(f"STATUS=the image folder {trap.images} isn't there; waiting for it")
+    assert manager.process.poll() is None
+    assert manager.stop() == 0
+
+
+def test_a_store_that_hangs_at_a_reload_ends_the_service_with_a_status_that_starts_it_anew(
+    trap, manager, configured, make_trap_picture
+):
+    write = configured(f'url = "{trap.url}"')
+    make_trap_picture(trap.images)
+    eventually(lambda: uploaded(trap) == 1)
+    with closed_store(trap):
+        make_trap_picture(trap.images)
+        eventually(lambda: trap.json("status")["counts"][State.UPLOADING])
+        write(f'url = "{(trap.folder / "other").as_uri()}"')
+        manager.process.send_signal(signal.SIGHUP)
+        assert manager.process.wait(PATIENCE) == os.EX_SOFTWARE
+
+
+# --- signs of life -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def closed_store(trap):
+    """Keep the store to ourselves, so that whoever else wants to write there waits."""
+    store = sqlite3.connect(trap.store / "database.db", isolation_level=None)
+    store.execute("BEGIN EXCLUSIVE")
+    try:
+        yield
+    finally:
+        store.close()
+
+
+def assert_given_up(manager, what):
+    """Wait until a part is said to hang; from then on, nothing must be heard but that."""
+    eventually(lambda: f"CRITICAL {what}" in manager.said)
+    assert eventually(lambda: [one for one in manager.statuses if one.startswith(what)])
+    manager.listen()
+    manager.heard.clear()
+    time.sleep(3 * WATCHDOG)
+    assert manager.signs_of_life() == 0
+    assert manager.process.poll() is None
+    assert manager.said.count("has to be started anew") == 1
+
+
+def test_signs_of_life_go_on_while_it_waits_for_work_and_while_it_takes_in_and_sends(
+    trap, manager, work, make_trap_picture
+):
+    work(intake=10, store=10, watch=10, scan=10)
+    for _ in range(5):
+        manager.hear("WATCHDOG=1")
+    for _ in range(100):
+        make_trap_picture(trap.images)
+    while uploaded(trap) < 100:
+        manager.hear("WATCHDOG=1", "WATCHDOG=1")
+    manager.hear("WATCHDOG=1")
+    assert "started anew" not in manager.said
+    assert manager.stop() == 0
+
+
+def test_signs_of_life_go_on_while_it_waits_for_a_folder_that_went_away(trap, manager, work):
+    work()
+    trap.images.rename(trap.folder / "away")
+    manager.process.send_signal(signal.SIGHUP)
+    manager.hear(f"STATUS=the image folder {trap.images} isn't there; waiting for it")
+    for _ in range(5):
+        manager.hear("WATCHDOG=1")
+    (trap.folder / "away").rename(trap.images)
+    manager.hear(f"STATUS=no pictures waiting; {trap.url} wasn't asked yet", "WATCHDOG=1")
+    assert manager.stop() == 0
+
+
+def test_an_uploader_that_hangs_in_its_store_ends_the_signs_of_life(trap, manager, work, make_trap_picture):
+    make_trap_picture(trap.images)
+    work(store=1)
+    eventually(lambda: uploaded(trap) == 1)
+    with closed_store(trap):
+        make_trap_picture(trap.images)
+        assert_given_up(manager, "the uploader hangs for ")
+
+
+def test_an_upload_over_a_slow_link_is_no_hanging_one(trap, manager, work, make_trap_picture, tmp_path):
+    path = make_trap_picture(trap.folder)
+    path.write_bytes(padded(path.read_bytes(), 400_000, 1))
+    with ApiServer(tmp_path / "api") as server, FaultProxy(server.port, rate_up=40_000) as proxy:
+        work(url=f"http://127.0.0.1:{proxy.port}", env={"SPI_API_PASSWORD": "pollen"}, server=4, intake=20)
+        path.rename(trap.images / path.name)
+        began = time.monotonic()
+        eventually(lambda: trap.json("status")["counts"][State.UPLOADING])
+        while not uploaded(trap):
+            manager.hear("WATCHDOG=1", "WATCHDOG=1")
+        assert time.monotonic() - began > 8
+        manager.hear("WATCHDOG=1")
+        assert "started anew" not in manager.said
+        assert manager.stop() == 0
+
+
+@contextmanager
+def tampering(process, calls, how, *more):
+    """Tamper with system calls of all threads of a process, as strace's `inject` has it."""
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("needs strace, to tamper with system calls")
+    command = [strace, "-f", "-o", os.devnull, "-p", str(process.pid), *more, "-e", f"trace={calls}"]
+    with subprocess.Popen([*command, "-e", f"inject={calls}:{how}"], stderr=subprocess.PIPE, text=True) as tracer:
+        try:
+            line = tracer.stderr.readline()
+            if "attached" not in line:
+                pytest.skip(f"strace doesn't work here: {line}")
+            yield
+        finally:
+            tracer.terminate()
+            tracer.stderr.read()
+
+
+def test_a_watch_that_can_not_be_laid_anew_ends_the_signs_of_life(trap, manager, work):
+    work(watch=1)
+    manager.hear("WATCHDOG=1")
+    with tampering(manager.process, "/^inotify_init", "error=EPERM"):
+        # So many events at once that some may have been missed.
+        for number in range(6000):
+            (trap.images / f"{number}.tmp").touch()
+        assert_given_up(manager, f"{trap.images} can't be watched for ")
+    assert "can't be watched just now: Operation not permitted" in manager.said
+
+
+def test_an_intake_that_hangs_ends_the_signs_of_life(trap, manager, work, make_trap_picture):
+    work(intake=1)
+    manager.hear("WATCHDOG=1")
+    picture = make_trap_picture(trap.folder)
+    arrived = trap.images / picture.name
+    with tampering(manager.process, "openat", "delay_enter=60000000", "-P", str(arrived)):
+        picture.rename(arrived)
+        assert_given_up(manager, "the intake hangs for ")
