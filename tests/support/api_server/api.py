@@ -5,6 +5,7 @@ import sqlite3
 
 from .accounts import read_credentials
 from .annotations import Annotations
+from .bundles import LINKS, LIST
 from .generations import GENERATIONS
 from .rows import written
 from .upload import PATH, Uploads
@@ -14,18 +15,19 @@ from .wire import REFUSED, UNAUTHORISED, json_answer, page
 _SUFFIXES = {"metadata": None, "image": "", "thumbnail": ".thumbnail", "thumbnail-mini": ".thumbnail-mini"}
 """What follows an object's name, by what is asked for; metadata have no object"""
 
-_WITH_WHAT = ("get_images", "get_image_series", "get_uid_annotations", "get_uid_annotations_series")
-_WITHOUT_WHAT = ("get_token", PATH[1:], "put_uid_annotations", "get_users", "put_users")
+_WITH_WHAT = ("get_images", "get_image_series", "get_uid_annotations", "get_uid_annotations_series", LIST)
+_WITHOUT_WHAT = ("get_token", PATH[1:], "put_uid_annotations", "get_users", "put_users", LINKS)
 
 
 class Api:
     """Answers requests whose body is whole."""
 
-    def __init__(self, options, store, accounts, object_url):
+    def __init__(self, options, store, bundles, accounts, object_url):
         """Keep what is needed; the rows' urls begin with `object_url`."""
         self._generation = GENERATIONS[options.generation]
         self._object_url = object_url
         self._store = store
+        self._bundles = bundles
         self._accounts = accounts
         self._uploads = Uploads(options, self._generation, store)
         self._annotations = Annotations(self._generation, store)
@@ -47,7 +49,7 @@ class Api:
         return self._work(verb, what, request.body, account, upload=upload, mode=mode) if account else UNAUTHORISED
 
     def _work(self, verb, what, body, account, *, upload, mode):
-        if verb in (PATH[1:], "put_uid_annotations", "put_users") and not account.may_write:
+        if verb in (PATH[1:], "put_uid_annotations", "put_users", LINKS) and not account.may_write:
             return page(403)
         if verb == PATH[1:]:
             return REFUSED if mode.name == "refuse_uploads" else self._uploads.put(upload, account)
@@ -68,6 +70,8 @@ class Api:
                 return self._annotations.of_images(asked, what)
             case "get_uid_annotations_series":
                 return self._annotations.of_series(asked, what)
+        if verb in (LIST, LINKS):
+            return self._bundles.answer(verb, what, asked, self._object_url)
         suffix = _SUFFIXES[what]
         rows = self._images(asked) if verb == "get_images" else self._series(asked)
         return [written(row, self._generation, self._url(row, suffix)) for row in rows]

@@ -8,6 +8,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler
 
+from .bundles import PREFIX as BUCKET
 from .objects import PREFIX, object_answer
 from .upload import PATH, Upload, read_upload
 from .wire import JSON, REFUSED, Request, page
@@ -68,6 +69,10 @@ class Handler(BaseHTTPRequestHandler):
             self._send(request, answer)
         elif request.path.startswith(PREFIX):
             answer = object_answer(request, site.store)
+            site.ledger.add(request, answer.status)
+            self._send(request, answer)
+        elif request.path.startswith(BUCKET):
+            answer = site.bundles.answer_storage(request)
             site.ledger.add(request, answer.status)
             self._send(request, answer)
         else:

@@ -9,6 +9,7 @@ from pathlib import Path
 from own_process import OwnProcess
 
 from .accounts import Account
+from .bundles import Bundles
 from .examine import examine
 from .ledger import read_ledger
 from .modes import Mode
@@ -91,6 +92,14 @@ class ApiServer:
         with closing(Store(self._options.data)) as store:
             store.insert(new_row(key, md5, examine(blob).fields or _UNKNOWN, _SOMEBODY))
             store.write_object(key.object_name, blob)
+
+    def hold_bundle_file(self, bundle, key, blob, mtime):
+        """Let it hold a file of a machine-learning bundle, whatever its key."""
+        Bundles(self._options.data).hold(bundle, key, blob, mtime)
+
+    def bundle_files(self, bundle):
+        """Return the bytes and mtimes of a bundle's files by key."""
+        return Bundles(self._options.data).files(bundle)
 
     def rows(self):
         """Return the database's rows, oldest first."""

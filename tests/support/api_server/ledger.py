@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .accounts import read_credentials
+from .bundles import LINKS
 from .examine import Kind
 from .upload import Upload
 
@@ -49,7 +50,7 @@ class Entry:
     whole: bool
     """whether all of the body came"""
     entries: int | None
-    """how long the list was that a `get_…` asked for"""
+    """how long the list was that was asked for"""
     files: tuple[SentFile, ...]
     status: int | None
     """None when nothing was answered"""
@@ -79,7 +80,7 @@ def entry_of(request, status, upload):
 
 
 def _entries(request):
-    if not request.path.startswith("/get_"):
+    if not request.path.startswith(("/get_", f"/{LINKS}")):
         return None
     try:
         asked = json.loads(request.body)

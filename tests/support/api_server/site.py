@@ -5,6 +5,7 @@ from pathlib import Path
 
 from .accounts import Accounts
 from .api import Api
+from .bundles import Bundles
 from .front import Front
 from .ledger import Ledger
 from .modes import Mode
@@ -24,12 +25,15 @@ class Site:
         self.connection_numbers = itertools.count(1)
         self.mode = Mode()
         self.store = Store(options.data)
+        self.bundles = Bundles(options.data)
         self.ledger = Ledger(Path(options.data) / LEDGER)
         self.workers = Workers(options.workers, options.gateway_timeout, options.respawn)
         self._front = Front(self, options.port)
         self.port = self._front.server_address[1]
         self._accounts = Accounts(options)
-        self.api = Api(options, self.store, self._accounts, options.object_url or f"http://127.0.0.1:{self.port}")
+        self.api = Api(
+            options, self.store, self.bundles, self._accounts, options.object_url or f"http://127.0.0.1:{self.port}"
+        )
         self._front.start()
 
     def obey(self, command):
@@ -45,6 +49,7 @@ class Site:
         self._enter(Mode())
         self._accounts.expire_tokens()
         self.store.clear()
+        self.bundles.clear()
         self.ledger.clear()
 
     def _enter(self, mode):
