@@ -12,19 +12,22 @@ SOURCE = Path(__file__).parents[1] / "daemon"
 
 LAYERS = {
     "sticky_pi_api": (
-        ("types",),
+        ("etag", "types"),
         ("exceptions",),
+        ("bundle_keys", "files", "links"),
+        ("bundle_files",),
         ("configuration", "deadline", "durable", "failures", "filename", "login", "pace", "rate", "sqlite", "utils"),
         ("exif", "jpeg"),
         ("answers", "blame", "cache", "decode", "http", "metadata", "schema"),
-        ("image_parser",),
-        ("batch", "storage", "stretches", "upload"),
+        ("image_parser", "incoming"),
+        ("bundle_storage", "bundle_transfer", "form"),
+        ("batch", "bundle_form", "storage", "stretches", "upload"),
         ("database", "sending"),
         ("questions",),
         ("annotations", "users"),
         ("server", "tables"),
         ("specifications",),
-        ("remote",),
+        ("bundles", "remote"),
         ("client",),
     ),
     "sticky_pi_uploader": (

@@ -17,12 +17,12 @@ class WrongShapeError(ValueError):
 
 def read_rows(body: bytes) -> list[Row]:
     """Return the rows of an answer, their datetimes naive in UTC. Raises WrongShapeError."""
-    return [_read_row(row) for row in _read_list(body)]
+    return [_read_row(row) for row in read_list(body)]
 
 
 def read_annotations(body: bytes) -> list[Row]:
     """Return the annotations' rows of an answer; `json` is text, if empty. Raises WrongShapeError."""
-    rows = _read_list(body)
+    rows = read_list(body)
     for row in rows:
         if not (isinstance(row.get("parent_image_id"), int) and _has_texts(row, "algo_name", "algo_version")):
             raise WrongShapeError("with annotations that have no parent_image_id, algo_name or algo_version")
@@ -31,10 +31,18 @@ def read_annotations(body: bytes) -> list[Row]:
 
 def read_users(body: bytes) -> list[Row]:
     """Return the users' rows of an answer, without what is secret. Raises WrongShapeError."""
-    rows = _read_list(body)
+    rows = read_list(body)
     if not all(_has_texts(row, "username") for row in rows):
         raise WrongShapeError("with users that have no username")
     return [_read_user(row) for row in rows]
+
+
+def read_list(body: bytes) -> list[Row]:
+    """Return the rows of an answer as they are. Raises WrongShapeError."""
+    answer = _read_json(body)
+    if not isinstance(answer, list) or not all(isinstance(row, dict) for row in answer):
+        raise WrongShapeError("not with a list of rows")
+    return answer
 
 
 def read_token(body: bytes) -> str:
@@ -52,13 +60,6 @@ def _read_json(body: bytes) -> Any:
     except (ValueError, RecursionError):
         what = "a web page" if body.lstrip()[:1] == b"<" else "something that isn't JSON"
         raise WrongShapeError(f"with {what}: is there a login page or a proxy on the way?") from None
-
-
-def _read_list(body: bytes) -> list[Row]:
-    answer = _read_json(body)
-    if not isinstance(answer, list) or not all(isinstance(row, dict) for row in answer):
-        raise WrongShapeError("not with a list of rows")
-    return answer
 
 
 def _read_row(row: Row) -> Row:

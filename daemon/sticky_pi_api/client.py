@@ -14,20 +14,21 @@ from sticky_pi_api import cache
 from sticky_pi_api.annotations import checked_annotation_what, join_annotations
 from sticky_pi_api.batch import Batch
 from sticky_pi_api.blame import blaming_the_store
+from sticky_pi_api.bundles import BundleClient
 from sticky_pi_api.cache import FileCache
 from sticky_pi_api.configuration import LocalAPIConf
 from sticky_pi_api.durable import make_folders
 from sticky_pi_api.exceptions import ConflictWarning, PutImagesError
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.remote import LOWEST_RATE, PARALLEL, RemoteAPI
-from sticky_pi_api.specifications import BaseAPISpec, LocalAPI
+from sticky_pi_api.specifications import LocalAPI
 from sticky_pi_api.types import FilePath, ImageOutcome, Info, Outcome, Row
 
 if TYPE_CHECKING:
     from sticky_pi_api.http import Timeouts
 
 
-class BaseClient(BaseAPISpec):
+class BaseClient(BundleClient):
     """What all clients do alike, each with a folder of its own on this machine."""
 
     def __init__(self, local_dir: FilePath, n_threads: int = 8, *_args: Any, **_kwargs: Any) -> None:

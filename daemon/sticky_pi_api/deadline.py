@@ -92,9 +92,8 @@ class Guard:
         self._lock = threading.Lock()
         self._handle: socket.socket | None = None
         self._wake: Callable[[], None] | None = None
-        self._timer = threading.Timer(seconds, self._expire)
-        self._timer.name = "deadline"
-        self._timer.daemon = True
+        self._ended = False
+        self._timer = self._timer_of(seconds)
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -105,10 +104,11 @@ class Guard:
 
     def __exit__(self, *_: object) -> None:
         """End: from here on nothing is broken off."""
-        self._timer.cancel()
         for scope in self._scopes:
             scope.remove(self)
         with self._lock:
+            self._ended = True
+            self._timer.cancel()
             self._let_go()
 
     @property
@@ -120,6 +120,11 @@ class Guard:
     def overdue(self) -> float:
         """Seconds by which it is past its time: moments, unless the thread that is at it can't be reached."""
         return max(0.0, time.monotonic() - self._ends_at)
+
+    def extend(self, seconds: float) -> None:
+        """Let the request take so many seconds more."""
+        self.seconds += seconds
+        self._ends_at += seconds
 
     def watch(self, sock: socket.socket) -> None:
         """Break off what happens on this connection, from now on and instead of another."""
@@ -175,9 +180,22 @@ class Guard:
             return answer
         raise socket.gaierror(socket.EAI_AGAIN, "no name server answers") if answer is None else answer
 
+    def _timer_of(self, seconds: float) -> threading.Timer:
+        timer = threading.Timer(seconds, self._expire)
+        timer.name = "deadline"
+        timer.daemon = True
+        return timer
+
     def _expire(self) -> None:
-        self.expired = True
-        self.break_off()
+        with self._lock:
+            # It was given more time since the timer was set.
+            is_early = self.left > 0 and not self._ended
+            if is_early:
+                self._timer = self._timer_of(self.left)
+                self._timer.start()
+        if not (is_early or self._ended):
+            self.expired = True
+            self.break_off()
 
     def _let_go(self) -> None:
         if self._handle is not None:

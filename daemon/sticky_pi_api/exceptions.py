@@ -21,8 +21,10 @@ StickyPiError
 │   ├── RefusedError             nothing      it refused what was sent, and didn't say why
 │   ├── DoubtfulError            destination  something went out, and nothing says whether it was stored
 │   └── BrokenOffError           nothing      the caller broke the request off
+├── BundleError (a ValueError)   nothing      a bundle, or a file of one, can't be used: its name, its key, its bytes
 └── PutImagesError               nothing      some pictures of a `put_images` failed
 ConflictWarning (a UserWarning)
+NoBundleWarning (a UserWarning)
 
 Every StickyPiError has `blame`, and `retry_after`: the seconds after which to try again, None where nobody can say.
 """
@@ -193,6 +195,10 @@ class BrokenOffError(RemoteError):
     blame = Blame.NOTHING
 
 
+class BundleError(StickyPiError, ValueError):
+    """A machine-learning bundle, or a file of one, can't be used; the message names it and says why."""
+
+
 class PutImagesError(StickyPiError):
     """Some pictures failed: `stored` has the rows of those stored, `failures` the others."""
 
@@ -213,3 +219,7 @@ class PutImagesError(StickyPiError):
 
 class ConflictWarning(UserWarning):
     """A picture wasn't stored because another one is held under its device and datetime."""
+
+
+class NoBundleWarning(UserWarning):
+    """There is no machine-learning bundle of a name, or nothing in it of what was asked for."""

@@ -1,7 +1,8 @@
-"""The one table from what a server answers to what that means: whose fault it is, and when to try again."""
+"""The tables from what a server, or a storage, answers to what that means: whose fault it is, when to try again."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from sticky_pi_api.exceptions import (
 )
 
 OK = 200
+STORED = frozenset({200, 201, 204})
+"""how a storage may say that it has a file"""
 UNAUTHORISED = 401
 TOO_LARGE = 413
 
@@ -54,6 +57,18 @@ _BY_STATUS: Mapping[int, tuple[type[RemoteError], str]] = {
     **dict.fromkeys(range(520, 528), _BUSY),
 }
 
+_BY_LINK_STATUS: Mapping[int, tuple[type[RemoteError], str]] = {
+    400: (RefusedError, "it refused that"),
+    403: (UnavailableError, "it doesn't take the link, which may have expired"),
+    404: (UnavailableError, "there is nothing where the link leads"),
+    407: _BY_STATUS[407],
+    TOO_LARGE: (RefusedError, "it takes no file of this size"),
+    429: _BY_STATUS[429],
+    **dict.fromkeys((408, 500, 502, 503, 504), _BUSY),
+    507: _BY_STATUS[507],
+    511: _BY_STATUS[511],
+}
+
 UNTOUCHED = frozenset({UNAUTHORISED, 403, 404, 405, 407, 410, TOO_LARGE, 429, 511})
 """statuses that come before anything is stored, so that they leave no doubt about an upload; redirects as well"""
 
@@ -66,6 +81,18 @@ def failure_of(answer: Answer, address: str, user: str, clock: Callable[[], floa
     elif answer.status == TOO_LARGE:
         kind, meaning = UnavailableError, "it takes no request of this size"
     meaning = meaning.format(user=printable(user)) if kind is AccountError else meaning
+    retry_after = read_retry_after(answer.headers, clock)
+    return kind(f"{address} answers with status {answer.status}: {meaning}", retry_after=retry_after)
+
+
+def link_failure_of(answer: Answer, address: str, clock: Callable[[], float]) -> RemoteError:
+    """Return what it means that a link leads to an answer that isn't what it is for; `clock` as of `failure_of`."""
+    kind, meaning = _BY_LINK_STATUS.get(answer.status, (UnavailableError, "it doesn't do what the link is for"))
+    if answer.status < 400:  # noqa: PLR2004 - as above
+        kind, meaning = NotAnAPIError, f"not as a storage does{_redirection(answer)}"
+    # S3 says in one word what was wrong.
+    if match := re.search(rb"<Code>(\w{1,50})</Code>", answer.body):
+        meaning += f" ({match[1].decode()})"
     retry_after = read_retry_after(answer.headers, clock)
     return kind(f"{address} answers with status {answer.status}: {meaning}", retry_after=retry_after)
 

@@ -10,8 +10,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from sticky_pi_api.exceptions import DamagedImageError, FilenameError, ImageChangedError, ImageError, MetadataError
 from sticky_pi_api.filename import format_filename, parse_filename
+from sticky_pi_api.files import open_regular
 from sticky_pi_api.types import FileOrPath, FilePath
-from sticky_pi_api.utils import open_regular, string_to_datetime
+from sticky_pi_api.utils import string_to_datetime
 
 if TYPE_CHECKING:
     from PIL.Image import Image

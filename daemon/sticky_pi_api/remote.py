@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sticky_pi_api.annotations import checked_annotation_what, checked_annotations
 from sticky_pi_api.answers import WrongShapeError, read_rows
+from sticky_pi_api.bundle_files import FileInfo
+from sticky_pi_api.bundle_transfer import Receive
 from sticky_pi_api.cache import FileCache
 from sticky_pi_api.database import Key, next_second
 from sticky_pi_api.deadline import Scope
 from sticky_pi_api.exceptions import RemoteError, TooLargeError, UnavailableError
 from sticky_pi_api.failures import TOO_LARGE, UNAUTHORISED, Answer, leaves_no_doubt
+from sticky_pi_api.files import FileFailedError
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.pace import Pace
 from sticky_pi_api.questions import image_keys, series_of
 from sticky_pi_api.rate import RateLimit
 from sticky_pi_api.sending import CHUNK, Doubts, RemoteBatch, StaleAnswerError, UnclearEndError, key_of
-from sticky_pi_api.server import SERIES_TIME, Server, ServerAnnotations, ServerUsers
+from sticky_pi_api.server import SERIES_TIME, Server, ServerAnnotations, ServerBundles, ServerUsers
 from sticky_pi_api.server.written import chunks, write_keys, write_series
 from sticky_pi_api.specifications import BaseAPISpec
 from sticky_pi_api.storage import checked_what
 from sticky_pi_api.stretches import in_stretches, whole
 from sticky_pi_api.types import FileOrPath, Info, Outcome, Row
-from sticky_pi_api.upload import ReadFailedError, UploadBody, open_picture
+from sticky_pi_api.upload import UploadBody, open_picture
 from sticky_pi_api.users import checked_patterns, checked_users, matching
 from sticky_pi_api.utils import utc_now
 
@@ -86,6 +89,7 @@ class RemoteAPI(BaseAPISpec):
             wall_clock=wall_clock,
         )
         self._annotations = ServerAnnotations(self._server, lambda keys: self._find(keys, "/get_images/metadata"))
+        self._bundles = ServerBundles(self._server, self._limit)
         self._users = ServerUsers(self._server)
         self._doubts = Doubts()
         self._pace = Pace(parallel)
@@ -164,6 +168,18 @@ class RemoteAPI(BaseAPISpec):
                 rows += [outcome.row] if outcome.row is not None else []
         return rows
 
+    def _get_ml_bundle_file_list(self, bundle_name: str, what: str = "all") -> list[Row]:
+        return self._bundles.files(bundle_name, what)
+
+    def _get_ml_bundle_upload_links(self, bundle_name: str, info: Iterable[Info]) -> list[Row]:
+        return self._bundles.wanted(bundle_name, info)
+
+    def _send_bundle_file(self, file: FileInfo, url: Mapping[str, Any]) -> None:
+        self._bundles.send(file, url)
+
+    def _fetch_bundle_file(self, row: Row, into: Receive) -> None:
+        self._bundles.fetch(row, into)
+
     def _new_batch(self, n_threads: int, cache: FileCache) -> RemoteBatch:
         return RemoteBatch(
             lambda keys, scope: self._find(keys, "/get_images/metadata", scope),
@@ -204,7 +220,7 @@ class RemoteAPI(BaseAPISpec):
 
             try:
                 answer = self._server.with_token(post)
-            except ReadFailedError as failure:
+            except FileFailedError as failure:
                 raise failure.error from None
             except RemoteError as error:
                 if body.begun:

@@ -6,7 +6,7 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
 from itertools import chain, starmap
 from types import TracebackType
@@ -14,9 +14,12 @@ from typing import Any, Self
 
 from sticky_pi_api.annotations import checked_annotation_what, checked_annotations
 from sticky_pi_api.blame import blaming_the_store
+from sticky_pi_api.bundle_files import FileInfo, blocks_of, open_file
+from sticky_pi_api.bundle_transfer import Receive, receive
 from sticky_pi_api.configuration import BaseAPIConf
 from sticky_pi_api.database import ImagesDatabase, Key
 from sticky_pi_api.durable import make_folders
+from sticky_pi_api.files import FileFailedError, unwrapped
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.questions import image_keys, series_of
 from sticky_pi_api.storage import BaseStorage, DiskStorage, checked_what
@@ -113,6 +116,28 @@ class BaseAPISpec(ABC):
         Raises sqlite3.IntegrityError at the first whose device and datetime are held, and what else is wrong with one;
         those before it are stored.
         """
+
+    @abstractmethod
+    def _get_ml_bundle_file_list(self, bundle_name: str, what: str = "all") -> list[Row]:
+        """Return `key`, `url`, `md5` (as of `multipart_etag`) and `mtime` of each file of a bundle; [] of none.
+
+        `what` is `all`, `data` or `model`. Raises ValueError where either makes no sense.
+        """
+
+    @abstractmethod
+    def _get_ml_bundle_upload_links(self, bundle_name: str, info: Iterable[Info]) -> list[Row]:
+        """Return the entries of `info` (`key`, `md5` and `mtime`) that are wanted, with the `url` to send each to.
+
+        Not wanted is what is there with the same md5, or as new. Raises ValueError for what makes no sense.
+        """
+
+    @abstractmethod
+    def _send_bundle_file(self, file: FileInfo, url: Any) -> None:
+        """Send a file to the `url` that it was given. Raises BundleError if it has changed since."""
+
+    @abstractmethod
+    def _fetch_bundle_file(self, row: Row, into: Receive) -> None:
+        """Give a listed file to `into`, once more from its start where the connection broke."""
 
     def __enter__(self) -> Self:
         """Return it as it is."""
@@ -262,6 +287,29 @@ class LocalAPI(BaseAPI):
             finally:
                 self._storage.discard(staged)
         return self._with_urls(rows, "metadata")[0], not held
+
+    def _get_ml_bundle_file_list(self, bundle_name: str, what: str = "all") -> list[Row]:
+        with self._blaming_the_store():
+            return self._storage.get_ml_bundle_file_list(bundle_name, what)
+
+    def _get_ml_bundle_upload_links(self, bundle_name: str, info: Iterable[Info]) -> list[Row]:
+        with self._blaming_the_store():
+            return self._storage.get_ml_bundle_upload_links(bundle_name, info)
+
+    def _send_bundle_file(self, file: FileInfo, url: str) -> None:
+        # What is wrong with the file that is sent is not the store's fault.
+        with unwrapped(), open_file(file["path"]) as stream, self._blaming_the_store():
+            receive(blocks_of(stream, file["path"]), url, file["key"], file["md5"], file["mtime"])
+
+    def _fetch_bundle_file(self, row: Row, into: Receive) -> None:
+        with ExitStack() as stack:
+            with self._blaming_the_store():
+                stream = stack.enter_context(open_file(row["url"]))
+            try:
+                into(blocks_of(stream, row["url"]))
+            except FileFailedError as failure:
+                with self._blaming_the_store():
+                    raise failure.error from None
 
     def _blaming_the_store(self) -> AbstractContextManager[None]:
         return blaming_the_store(self._folder)

@@ -1,19 +1,21 @@
-"""Where pictures' files are kept: beside the database, in one folder for each device."""
+"""Where pictures' files are kept: beside the database, in one folder for each device; and where bundles' are."""
 
 from __future__ import annotations
 
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from sticky_pi_api import durable
+from sticky_pi_api.bundle_storage import BundleFolders
 from sticky_pi_api.configuration import BaseAPIConf
 from sticky_pi_api.filename import format_filename
 from sticky_pi_api.image_parser import ImageParser
+from sticky_pi_api.types import Info, Row
 
 WHATS = ("metadata", "image", "thumbnail", "thumbnail_mini")
 """What can be asked for of an image; `thumbnail-mini` is taken as well"""
@@ -39,7 +41,7 @@ class Staged:
 
 
 class BaseStorage(ABC):
-    """Keeps the files of images, and says where they are."""
+    """Keeps the files of images and of machine-learning bundles, and says where they are."""
 
     def __init__(self, api_conf: BaseAPIConf, *_args: Any, **_kwargs: Any) -> None:
         """Keep the configuration."""
@@ -53,9 +55,23 @@ class BaseStorage(ABC):
     def get_url_for_image(self, image: Mapping[str, Any], what: str = "metadata") -> str:
         """Return where the file of an image (its `device` and `datetime`) is, or '' for `metadata`."""
 
+    @abstractmethod
+    def get_ml_bundle_file_list(self, bundle_name: str, what: str = "all") -> list[Row]:
+        """Return `key`, `url`, `md5` (as of `multipart_etag`) and `mtime` of each file of a bundle; [] of none.
+
+        `what` is `all`, `data` or `model`. Raises ValueError where either makes no sense.
+        """
+
+    @abstractmethod
+    def get_ml_bundle_upload_links(self, bundle_name: str, info: Iterable[Info]) -> list[Row]:
+        """Return the entries of `info` (`key`, `md5` and `mtime`) that are wanted, with the `url` to put each at.
+
+        Not wanted is what is there with the same md5, or as new. Raises ValueError for what makes no sense.
+        """
+
 
 class DiskStorage(BaseStorage):
-    """Keeps them in `<LOCAL_DIR>/raw_images/<device>/`.
+    """Keeps them in `<LOCAL_DIR>/raw_images/<device>/` and `<LOCAL_DIR>/ml/<bundle name>/`.
 
     A file is written and made durable elsewhere, in `raw_images/.incoming`, and then renamed: what has its final name
     is whole. `stage` and `place` are the two halves of that, for a caller who makes a row in between.
@@ -65,6 +81,7 @@ class DiskStorage(BaseStorage):
         """Take the store's folder from the configuration; nothing is made yet."""
         super().__init__(api_conf)
         self._images = os.path.join(os.path.abspath(api_conf["LOCAL_DIR"]), "raw_images")
+        self._bundles = BundleFolders(os.path.join(os.path.abspath(api_conf["LOCAL_DIR"]), "ml"))
         self._incoming = os.path.join(self._images, ".incoming")
         self._swept_at: float | None = None
 
@@ -82,6 +99,14 @@ class DiskStorage(BaseStorage):
             return ""
         name = format_filename(image["device"], image["datetime"])
         return os.path.join(self._images, image["device"], name if what == "image" else f"{name}.{what}")
+
+    def get_ml_bundle_file_list(self, bundle_name: str, what: str = "all") -> list[Row]:
+        """Return the files of a bundle, as BaseStorage says; `url` is a path."""
+        return self._bundles.files(bundle_name, what)
+
+    def get_ml_bundle_upload_links(self, bundle_name: str, info: Iterable[Info]) -> list[Row]:
+        """Return which files are wanted, as BaseStorage says; `url` is the path where each belongs."""
+        return self._bundles.wanted(bundle_name, info)
 
     def stage(self, image: ImageParser, blob: bytes) -> Staged:
         """Write an image's three files, of which `blob` is the JPEG, where nobody looks for them yet."""

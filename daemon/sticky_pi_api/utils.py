@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO
 
-from sticky_pi_api.exceptions import ImageError
+from sticky_pi_api import bundle_files
+from sticky_pi_api.etag import PART, Etag
+from sticky_pi_api.files import open_regular
 from sticky_pi_api.types import DatetimeLike, FileOrPath, FilePath
 
 _DATETIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)(?:_(\d\d)-(\d\d)-(\d\d)|T(\d\d):(\d\d):(\d\d)Z)",
     re.ASCII,
 )
+_BLOCK = 2**20
 
 
 def md5(file: FileOrPath, chunk_size: int = 32768) -> str:
@@ -38,12 +40,36 @@ def multipart_etag(file: FileOrPath, chunk_size: int) -> str:
     The md5 of the parts' md5s, a dash and their number; of one part its plain md5; of an empty file ''. A file-like
     object is left at position 0.
     """
+    etag = Etag(chunk_size)
     with _from_start(file) as stream:
-        parts = [hashlib.md5(part, usedforsecurity=False) for part in iter(lambda: stream.read(chunk_size), b"")]
-    if len(parts) <= 1:
-        return parts[0].hexdigest() if parts else ""
-    whole = hashlib.md5(b"".join(part.digest() for part in parts), usedforsecurity=False)
-    return f"{whole.hexdigest()}-{len(parts)}"
+        for block in iter(lambda: stream.read(min(chunk_size, _BLOCK)), b""):
+            etag.update(block)
+    return str(etag)
+
+
+def local_bundle_files_info(  # noqa: PLR0917 - the published order
+    bundle_dir: FilePath,
+    what: str = "all",
+    allowed_ml_bundle_suffixes: Sequence[str] = (".yaml", ".yml", "model_final.pth", ".svg", ".jpeg", ".jpg"),
+    ml_bundle_ml_data_subdir: Sequence[str] = ("data", "config"),
+    ml_bundle_ml_model_subdir: Sequence[str] = ("output", "config"),
+    multipart_chunk_size: int = PART,
+    *,
+    n_threads: int = 4,
+) -> list[bundle_files.FileInfo]:
+    """Return what is to be known of each file of a machine-learning bundle, sorted by key.
+
+    That is its `key` (its path in the bundle, with slashes), `path`, `md5` (as of `multipart_etag`) and `mtime` (Unix
+    seconds). With `what` as `data` or `model`, only files that lie directly in folders of the names given for these,
+    wherever in the bundle; `.cache` folders are no part of it. Files are read on at most `n_threads` threads.
+
+    Raises ValueError for another `what`, OSError for what can't be read, BundleError (a ValueError) for what is no
+    file, changes while it is read, or lies behind a link to a folder outside.
+    """
+    parents = {"all": None, "data": ml_bundle_ml_data_subdir, "model": ml_bundle_ml_model_subdir}
+    of_what = parents[bundle_files.checked_what(what)]
+    files = bundle_files.find(os.fspath(bundle_dir), allowed_ml_bundle_suffixes, of_what)
+    return bundle_files.describe(files, multipart_chunk_size, n_threads)
 
 
 def datetime_to_string(dt: DatetimeLike) -> str:
@@ -72,25 +98,6 @@ def string_to_datetime(string: DatetimeLike) -> datetime:
 def utc_now() -> datetime:
     """Return the naive UTC datetime of this moment, to the second."""
     return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
-
-
-def open_regular(path: FilePath) -> IO[bytes]:
-    """Open a regular file for reading; what else may be there neither blocks nor is touched.
-
-    Raises ImageError where it is something else, OSError where it can't be opened.
-    """
-    if "\0" in os.fspath(path):
-        raise ImageError(os.fspath(path), "no file has such a path: it holds a zero byte")
-    # Without O_NONBLOCK a FIFO would hold the caller until somebody writes to it.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
-    if kind == stat.S_IFREG:
-        return os.fdopen(descriptor, "rb")
-    os.close(descriptor)
-    raise ImageError(os.fspath(path), f"it is {_KINDS.get(kind, 'not a regular file')}, not a picture")
-
-
-_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
 @contextmanager

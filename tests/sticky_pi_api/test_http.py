@@ -140,6 +140,10 @@ class Form:
     begun = False
     taken = 0
 
+    @property
+    def may_repeat(self):
+        return not self.begun
+
     def __len__(self):
         return 300 * 65536
 

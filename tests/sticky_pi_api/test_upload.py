@@ -5,9 +5,10 @@ import io
 import pytest
 from api_server.multipart import Part, read_parts, read_parts_so_far
 from sticky_pi_api.exceptions import FilenameError, ImageChangedError, ImageError
+from sticky_pi_api.files import FileFailedError
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.rate import LARGEST_BLOCK, RateLimit
-from sticky_pi_api.upload import ReadFailedError, UploadBody, open_picture
+from sticky_pi_api.upload import UploadBody, open_picture
 
 NAME = "1b74105a.2020-07-05_10-07-16.jpg"
 NO_LIMIT = RateLimit(None)
@@ -85,7 +86,7 @@ def test_a_file_that_can_not_be_read_on_is_no_network_error(parser):
         def read(self, _size=-1):
             raise OSError(5, "Input/output error")
 
-    with pytest.raises(ReadFailedError) as raised:
+    with pytest.raises(FileFailedError) as raised:
         list(UploadBody(parser, Failing(b"x" * 10), NO_LIMIT))
     assert raised.value.error.errno == 5
     assert not isinstance(raised.value, OSError)

@@ -1,5 +1,5 @@
-"""Speaks HTTP with one server, and knows of `requests` and `urllib3`: nothing of theirs gets out of here."""
+"""Speaks HTTP with a server and where its links lead, and knows of `requests` and `urllib3`: they don't get out."""
 
-from sticky_pi_api.http.session import Body, Http, Timeouts
+from sticky_pi_api.http.session import Body, Http, Receive, Timeouts
 
-__all__ = ["Body", "Http", "Timeouts"]
+__all__ = ["Body", "Http", "Receive", "Timeouts"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,12 +13,20 @@ from requests.utils import get_environ_proxies, select_proxy
 
 from sticky_pi_api.deadline import Guard, Scope
 from sticky_pi_api.exceptions import AnswerTooLargeError, RemoteError
-from sticky_pi_api.failures import Answer
+from sticky_pi_api.failures import OK, Answer
+from sticky_pi_api.files import FileFailedError
 from sticky_pi_api.http.connections import Adapter, current, tls_context
 from sticky_pi_api.http.reasons import LIBRARIES, TIMEOUTS, explain, find
+from sticky_pi_api.links import Link
 
 LARGEST_ANSWER: Final = 2**26
 """bytes, unpacked; no API answers with more"""
+
+Receive = Callable[[Iterator[bytes]], object]
+"""Takes the blocks of what is answered, from its start"""
+
+_BLOCK: Final = 65536
+_HEADERS: Final = {"User-Agent": "sticky-pi-uploader"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +44,9 @@ class Timeouts:
 class Body(Protocol):
     """A request's body that is made as it is sent."""
 
-    begun: bool
-    """whether any of it was handed to the network"""
+    @property
+    def may_repeat(self) -> bool:
+        """Whether sending it from its start, on another connection, can do no harm."""
 
     def __len__(self) -> int:
         """Return how many bytes there will be."""
@@ -45,8 +55,36 @@ class Body(Protocol):
         """Yield them."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request."""
+
+    method: str
+    address: str
+    url: str
+    headers: dict[str, str]
+    body: bytes | Body = b""
+    auth: tuple[str, str] | None = None
+    receive: Receive | None = None
+    """takes what is answered with status 200"""
+    rate: float = math.inf
+    """bytes a second that it must receive at least"""
+
+    @property
+    def may_repeat(self) -> bool:
+        return isinstance(self.body, bytes) or self.body.may_repeat
+
+
+class _BrokenOffBodyError(Exception):
+    """The rest of an answer doesn't come; not an OSError, which might be that of who receives it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 class Http:
-    """Sends POST requests to one server; any number of threads may."""
+    """Sends requests to one server, and to those that its links lead to; any number of threads may."""
 
     def __init__(
         self,
@@ -87,12 +125,34 @@ class Http:
         seconds: float = 0.0,
         scope: Scope | None = None,
     ) -> Answer:
-        """Send a request, and return whatever is answered to it.
+        """Send the server a request, and return whatever is answered to it.
 
         `seconds` is what its body needs. One that finds its kept connection closed is sent again on a new one, if that
-        can do no harm: bytes always, another body unless it was begun. Raises UnreachableError, NotAnAPIError and
+        can do no harm: bytes always, another body if it may be repeated. Raises UnreachableError, NotAnAPIError and
         BrokenOffError, and what `body` raises.
         """
+        headers = {**_HEADERS, "Accept": "application/json", "Accept-Encoding": "gzip"}
+        if len(body):
+            headers["Content-Type"] = content_type
+        call = _Call("POST", self.address, self.address + path, headers, body, auth)
+        return self._send(call, seconds, scope)
+
+    def post_form(self, link: Link, body: Body, *, content_type: str, seconds: float) -> Answer:
+        """Send a form to where a link leads, with nothing of the account; otherwise as `post`."""
+        headers = {**_HEADERS, "Accept-Encoding": "identity", "Content-Type": content_type}
+        return self._send(_Call("POST", link.address, link.url, headers, body), seconds)
+
+    def get(self, link: Link, receive: Receive, *, rate: float) -> Answer:
+        """Get what a link leads to, with nothing of the account; `receive` takes it block by block as it comes.
+
+        What comes slower than `rate` bytes a second is given up. What is answered with another status than 200 is
+        returned instead, and where a connection breaks, `receive` may be called again, from the start. Errors as of
+        `post`; FileFailedError for an OSError of `receive`.
+        """
+        headers = {**_HEADERS, "Accept-Encoding": "identity"}
+        return self._send(_Call("GET", link.address, link.url, headers, receive=receive, rate=rate))
+
+    def _send(self, call: _Call, seconds: float = 0.0, scope: Scope | None = None) -> Answer:
         scopes = (self._all,) if scope is None else (self._all, scope)
         for is_last in (False, True):
             guard = Guard(self._timeouts.whole + seconds, scopes, fresh=is_last, silence=self._timeouts.read)
@@ -100,11 +160,12 @@ class Http:
             try:
                 with guard:
                     current.guard = guard
-                    return self._exchange(path, body, auth, content_type)
-            except LIBRARIES as error:
+                    return self._exchange(call)
+            except (*LIBRARIES, _BrokenOffBodyError) as raised:
+                error = raised.error if isinstance(raised, _BrokenOffBodyError) else raised
                 was_closed = guard.reused and not (guard.broken or find(error, TIMEOUTS))
-                if is_last or not was_closed or not (isinstance(body, bytes) or not body.begun):
-                    failure = explain(error, guard, self.address, self._wall_clock)
+                if is_last or not was_closed or not call.may_repeat:
+                    failure = explain(error, guard, call.address, self._wall_clock)
             finally:
                 current.guard = None
             if failure is not None:
@@ -112,30 +173,49 @@ class Http:
                 raise failure from guard.cause
         raise AssertionError
 
-    def _exchange(self, path: str, body: bytes | Body, auth: tuple[str, str], content_type: str) -> Answer:
-        user, password = (text.encode() for text in auth)
-        headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "sticky-pi-uploader"}
-        if len(body):
-            headers["Content-Type"] = content_type
-        url = self.address + path
-        request = requests.Request("POST", url, data=body, headers=headers, auth=(user, password)).prepare()
+    def _exchange(self, call: _Call) -> Answer:
+        auth = None if call.auth is None else (call.auth[0].encode(), call.auth[1].encode())
+        request = requests.Request(call.method, call.url, data=call.body, headers=call.headers, auth=auth).prepare()
         timeout = (self._timeouts.connect, self._timeouts.read)
-        proxies = get_environ_proxies(url)
-        if (select_proxy(url, proxies) or "").lower().startswith("socks"):
+        proxies = get_environ_proxies(call.url)
+        if (select_proxy(call.url, proxies) or "").lower().startswith("socks"):
             raise requests.exceptions.InvalidProxyURL("SOCKS proxies aren't supported")
         with self._adapter.send(request, stream=True, timeout=timeout, proxies=proxies) as response:
-            content = self._read(response)
-        # What was read may end where it was cut off.
-        current.guard.check()
+            if call.receive is None or response.status_code != OK:
+                content = self._read(call, response)
+            else:
+                content = b""
+                _hand_on(_blocks(response, call.rate), call.receive)
         return Answer(response.status_code, response.headers, content)
 
-    def _read(self, response: requests.Response) -> bytes:
+    @staticmethod
+    def _read(call: _Call, response: requests.Response) -> bytes:
         content = bytearray()
-        for block in response.iter_content(65536):
+        for block in _blocks(response):
             content += block
             if len(content) > LARGEST_ANSWER:
-                raise AnswerTooLargeError(f"{self.address} answers with more than any Sticky Pi API has to say")
+                raise AnswerTooLargeError(f"{call.address} answers with more than any Sticky Pi API has to say")
+        return bytes(content)
+
+
+def _blocks(response: requests.Response, rate: float = math.inf) -> Iterator[bytes]:
+    """Yield an answer's body, unpacked; it has more time for what has come at `rate`."""
+    guard = current.guard
+    try:
+        for block in response.iter_content(_BLOCK):
+            guard.extend(len(block) / rate)
+            yield block
         expected = response.headers.get("Content-Length", "")
         if expected.isdigit() and response.raw.tell() < int(expected):
             raise ConnectionAbortedError
-        return bytes(content)
+        # What was read may end where it was cut off.
+        guard.check()
+    except LIBRARIES as error:
+        raise _BrokenOffBodyError(error) from error
+
+
+def _hand_on(blocks: Iterator[bytes], receive: Receive) -> None:
+    try:
+        receive(blocks)
+    except OSError as error:
+        raise FileFailedError(error) from error

@@ -1,7 +1,8 @@
 """A Sticky Pi server: its connection, and its verbs by what they are about."""
 
 from sticky_pi_api.server.annotations import ServerAnnotations
+from sticky_pi_api.server.bundles import ServerBundles
 from sticky_pi_api.server.connection import SERIES_TIME, Server
 from sticky_pi_api.server.users import ServerUsers
 
-__all__ = ["SERIES_TIME", "Server", "ServerAnnotations", "ServerUsers"]
+__all__ = ["SERIES_TIME", "Server", "ServerAnnotations", "ServerBundles", "ServerUsers"]

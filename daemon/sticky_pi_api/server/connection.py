@@ -11,20 +11,23 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from sticky_pi_api.answers import WrongShapeError, read_token
 from sticky_pi_api.deadline import Scope
 from sticky_pi_api.exceptions import DoubtfulError, NotAnAPIError, RefusedError, RemoteError, UnavailableError
-from sticky_pi_api.failures import OK, UNAUTHORISED, Answer, failure_of, leaves_no_doubt
+from sticky_pi_api.failures import OK, STORED, UNAUTHORISED, Answer, failure_of, leaves_no_doubt, link_failure_of
+from sticky_pi_api.links import Link
 from sticky_pi_api.login import Login
 from sticky_pi_api.sending import SECOND_LOOK, UnclearEndError
 from sticky_pi_api.sqlite import IntegrityError
 from sticky_pi_api.types import Row
 
 if TYPE_CHECKING:
-    from sticky_pi_api.http import Body, Timeouts
+    from sticky_pi_api.http import Body, Receive, Timeouts
 
 JSON: Final = "application/json"
 SERIES_TIME: Final = 600.0
 """seconds that a question about a series may take, over what others may"""
 
 _BLOCK: Final = 65536
+_PAGES: Final = (b"<html", b"<!doc")
+"""how a login page of the network begins"""
 
 _Found = TypeVar("_Found")
 
@@ -123,6 +126,19 @@ class Server:
         seconds += len(body) / self._lowest_rate
         return self._http.post(path, body, auth=(token, ""), content_type=content_type, seconds=seconds, scope=scope)
 
+    def fetch(self, link: Link, receive: Receive) -> None:
+        """Get what a link leads to, as `Http.get` says; without the token, which is for this server only."""
+        answer = self._http.get(link, receive, rate=self._lowest_rate)
+        if answer.status != OK:
+            raise link_failure_of(answer, link.address, self._wall_clock)
+
+    def send_form(self, link: Link, body: Body, content_type: str) -> None:
+        """Send a form to where a link leads; without the token, which is for this server only."""
+        seconds = len(body) / self._lowest_rate
+        answer = self._http.post_form(link, body, content_type=content_type, seconds=seconds)
+        if answer.status not in STORED or answer.body.lstrip()[:5].lower() in _PAGES:
+            raise link_failure_of(answer, link.address, self._wall_clock)
+
     def with_token(self, post: Callable[[str], Answer]) -> Answer:
         """Send a request with a token; once more, with a new one, if it isn't taken."""
         token = self._login.token()
@@ -157,6 +173,10 @@ class _Body:
     def __init__(self, content: bytes) -> None:
         self.begun = False
         self._content = content
+
+    @property
+    def may_repeat(self) -> bool:
+        return not self.begun
 
     def __len__(self) -> int:
         return len(self._content)

@@ -54,7 +54,10 @@ class Api:
         if verb == PATH[1:]:
             return REFUSED if mode.name == "refuse_uploads" else self._uploads.put(upload, account)
         try:
-            return json_answer(self._rows(verb, json.loads(body), *what, account=account))
+            asked = json.loads(body)
+            if verb in (LIST, LINKS):
+                return json_answer(self._bundles.answer(verb, "".join(what), asked, self._object_url))
+            return json_answer(self._rows(verb, asked, *what, account=account))
         except (ValueError, KeyError, TypeError, AttributeError, sqlite3.Error):
             return REFUSED
 
@@ -70,8 +73,6 @@ class Api:
                 return self._annotations.of_images(asked, what)
             case "get_uid_annotations_series":
                 return self._annotations.of_series(asked, what)
-        if verb in (LIST, LINKS):
-            return self._bundles.answer(verb, what, asked, self._object_url)
         suffix = _SUFFIXES[what]
         rows = self._images(asked) if verb == "get_images" else self._series(asked)
         return [written(row, self._generation, self._url(row, suffix)) for row in rows]

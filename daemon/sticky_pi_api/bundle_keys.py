@@ -1,0 +1,87 @@
+"""The names of bundles and the keys of their files: where each lies, and that none of them leads elsewhere."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sticky_pi_api.exceptions import BundleError, printable
+from sticky_pi_api.types import Info
+
+_LARGEST_MTIME = 1e11
+
+
+def checked_name(bundle_name: str) -> str:
+    """Return the name of a bundle. Raises BundleError for one that can't be a folder's of its own."""
+    if reason := _wrong_with(bundle_name):
+        raise BundleError(f"the bundle's name {_shown(bundle_name)} can't be used: {reason}")
+    if "/" in bundle_name or bundle_name.startswith("."):
+        raise BundleError(
+            f"the bundle's name {_shown(bundle_name)} can't be used: it must have no slash, and no dot at its start"
+        )
+    return bundle_name
+
+
+def checked_key(key: str) -> str:
+    """Return the key of a file, its path in the bundle. Raises BundleError for one that may lead out of it."""
+    reason = _wrong_with(key)
+    if not reason and any(part in ("", ".", "..") for part in key.split("/")):
+        reason = "it must be a relative path, without '.' and '..'"
+    if reason:
+        raise BundleError(f"the bundle's file {_shown(key)} can't be used: {reason}")
+    return key
+
+
+def place(folder: str, key: str) -> str:
+    """Return where the file of a key lies below a bundle's folder.
+
+    Raises BundleError for a key, and for a link to a folder on the way, that leads out of it.
+    """
+    path = os.path.join(folder, *checked_key(key).split("/"))
+    root, parent = os.path.realpath(folder), os.path.realpath(os.path.dirname(path))
+    if parent != root and not parent.startswith(os.path.join(root, "")):
+        raise BundleError(f"{printable(path)}: a link on the way leads out of the bundle's folder, to {parent}")
+    return path
+
+
+def checked_entries(info: Iterable[Info]) -> list[dict[str, Any]]:
+    """Return what a request says of files, `key`, `md5` and `mtime` of each. Raises BundleError."""
+    return [_checked_entry(entry) for entry in info]
+
+
+def is_mtime(value: object) -> bool:
+    """Tell whether something is a time that a file can have, in Unix seconds."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and abs(value) < _LARGEST_MTIME  # type: ignore[arg-type]
+
+
+def _checked_entry(entry: Info) -> dict[str, Any]:
+    for name in ("key", "md5", "mtime"):
+        if not isinstance(entry, Mapping) or name not in entry:
+            raise BundleError(f"'{name}' is missing in {entry!r}")
+    checked_key(entry["key"])
+    if not isinstance(entry["md5"], str):
+        raise BundleError(f"'md5' isn't text in {entry!r}")
+    if not is_mtime(entry["mtime"]):
+        raise BundleError(f"'mtime' isn't a time in Unix seconds in {entry!r}")
+    return dict(entry)
+
+
+def _wrong_with(text: object) -> str:
+    if not isinstance(text, str):
+        return "it must be text"
+    if not text:
+        return "it must not be empty"
+    if "\0" in text or "\\" in text:
+        return "it must have no backslash, and no zero byte"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "it isn't UTF-8"
+    return ""
+
+
+def _shown(text: object) -> str:
+    return f"'{printable(text)}'" if isinstance(text, str) else repr(text)

@@ -1,0 +1,103 @@
+"""The body of a form with one file, streamed from it and checked on the way."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import IO, Protocol
+
+from sticky_pi_api.files import FileFailedError
+from sticky_pi_api.rate import RateLimit
+
+
+class Digest(Protocol):
+    """What is made of a file's bytes."""
+
+    def update(self, block: bytes, /) -> object:
+        """Take the next bytes."""
+
+
+class FormBody(ABC):
+    """A form whose file has the bytes that were announced, or that doesn't come to its end."""
+
+    def __init__(self, stream: IO[bytes], limit: RateLimit, on_sent: Callable[[], object] = lambda: None) -> None:
+        """Read the file from `stream`, and send no faster than `limit` lets it.
+
+        `on_sent` is called when its last block goes.
+        """
+        self.boundary = secrets.token_hex(16)
+        self.content_type = f"multipart/form-data; boundary={self.boundary}"
+        self.begun = False
+        """whether any of it was handed to the network"""
+        self.whole = False
+        """whether its last bytes were handed to the network"""
+        self._stream = stream
+        self._limit = limit
+        self._on_sent = on_sent
+        self._size = stream.seek(0, os.SEEK_END)
+        self._head = self._before().encode()
+        self._tail = self._after().encode()
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether sending it from its start, on another connection, can do no harm."""
+        return not self.begun
+
+    def __len__(self) -> int:
+        """Return how many bytes there will be."""
+        return len(self._head) + self._size + len(self._tail)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the bytes. Raises FileFailedError, and what `_check` does, before the file's last ones."""
+        self.begun = True
+        # What comes before the file may be longer than what may go at once.
+        for start in range(0, len(self._head), self._limit.block):
+            piece = self._head[start : start + self._limit.block]
+            self._limit.wait(len(piece))
+            yield piece
+        last = b""
+        for block in self._blocks():
+            if last:
+                self._limit.wait(len(last))
+                yield last
+            last = block
+        last += self._tail
+        self._limit.wait(len(last))
+        self._on_sent()
+        self.whole = True
+        yield last
+
+    @abstractmethod
+    def _before(self) -> str:
+        """Return the form up to the file's first byte."""
+
+    @abstractmethod
+    def _after(self) -> str:
+        """Return the form from behind the file's last byte."""
+
+    @abstractmethod
+    def _digest(self) -> Digest:
+        """Begin what the file's bytes are checked with."""
+
+    @abstractmethod
+    def _check(self, digest: Digest, *, is_whole: bool) -> None:
+        """Raise an error unless the bytes are those that were announced; `is_whole` if they were as many."""
+
+    def _blocks(self) -> Iterator[bytes]:
+        """Yield the file's blocks, and fail at its end unless they are the ones that were announced."""
+        digest = self._digest()
+        left = self._size
+        self._stream.seek(0)
+        while block := self._read(min(self._limit.block, left)):
+            digest.update(block)
+            left -= len(block)
+            yield block
+        self._check(digest, is_whole=not (left or self._read(1)))
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return self._stream.read(size)
+        except OSError as error:
+            raise FileFailedError(error) from error

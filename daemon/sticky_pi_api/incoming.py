@@ -1,0 +1,51 @@
+"""Files on their way to their place: whole and durable before they have their name, and swept away otherwise."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Final
+
+from sticky_pi_api import durable
+
+PREFIX: Final = ".incoming-"
+"""What the names of files begin with that haven't come whole yet"""
+
+_LEFTOVER_AGE = 3600.0
+
+
+@contextmanager
+def placed(path: str, mtime: float) -> Iterator[IO[bytes]]:
+    """Write a file that replaces what lies at `path` once the block ends without an error; durable then.
+
+    Its folder is made if need be; `mtime` is in Unix seconds. Raises OSError.
+    """
+    folder = os.path.dirname(path)
+    durable.make_folders(folder)
+    sweep(folder, time.time())
+    temporary = os.path.join(folder, f"{PREFIX}{os.getpid()}.{os.urandom(6).hex()}")
+    try:
+        with open(temporary, "xb") as stream:
+            yield stream
+            stream.flush()
+            os.utime(stream.fileno(), (mtime, mtime))
+            durable.flush(stream.fileno())
+        os.rename(temporary, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+    durable.sync_folder(folder)
+
+
+def sweep(folder: str, now: float) -> None:
+    """Remove what was left in a folder by processes that were killed an hour ago or more; `now` is in Unix seconds."""
+    then = now - _LEFTOVER_AGE
+    with os.scandir(folder) as entries:
+        leftovers = [entry for entry in entries if entry.name.startswith(PREFIX)]
+    for entry in leftovers:
+        with suppress(FileNotFoundError):
+            # Not the mtime: that is the one of the file that it was to become.
+            if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_ctime < then:
+                os.unlink(entry.path)

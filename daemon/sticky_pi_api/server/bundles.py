@@ -1,0 +1,102 @@
+"""Machine-learning bundles on a Sticky Pi server, whose files lie in a storage on another host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from sticky_pi_api.answers import WrongShapeError, read_list
+from sticky_pi_api.bundle_files import FileInfo, checked_what, open_file
+from sticky_pi_api.bundle_form import BundleForm
+from sticky_pi_api.bundle_keys import checked_entries, checked_key, checked_name, is_mtime
+from sticky_pi_api.bundle_transfer import OtherBytesError, Receive
+from sticky_pi_api.exceptions import UnavailableError
+from sticky_pi_api.files import unwrapped
+from sticky_pi_api.links import Link
+from sticky_pi_api.rate import RateLimit
+from sticky_pi_api.server.connection import Server
+from sticky_pi_api.types import Info, Row
+
+_PATIENCE: Final = 600.0
+"""seconds that a server may take over a bundle of many files, over what it gets for other questions"""
+
+
+class ServerBundles:
+    """A server's bundles. Raises RemoteError where the server, or its storage, doesn't do it.
+
+    The links that it gives lead to a storage; neither the token nor anything else of the account goes there.
+    """
+
+    def __init__(self, server: Server, limit: RateLimit) -> None:
+        """Ask the server; all that is sent together is no faster than `limit` lets it."""
+        self._server = server
+        self._limit = limit
+
+    def files(self, bundle_name: str, what: str) -> list[Row]:
+        """Return a bundle's files, as BaseAPISpec says; `url` is a link. Raises BundleError for a key out of place."""
+        path = f"/_get_ml_bundle_file_list/{checked_what(what)}"
+        rows = self._server.ask(path, checked_name(bundle_name), self._read_files, seconds=_PATIENCE)
+        for row in rows:
+            checked_key(row["key"])
+        return rows
+
+    def wanted(self, bundle_name: str, info: Iterable[Info]) -> list[Row]:
+        """Return which files are wanted, as BaseAPISpec says; `url` has the link, and the fields of its form."""
+        checked_name(bundle_name)
+        asked = {
+            entry["key"]: {"bundle_name": bundle_name, **{name: entry[name] for name in ("key", "md5", "mtime")}}
+            for entry in checked_entries(info)
+        }
+        if not asked:
+            return []  # servers fail at an empty question
+
+        def read(body: bytes) -> list[Row]:
+            return [{**asked[link["key"]], "url": link["url"]} for link in self._read_links(body, asked)]
+
+        return self._server.ask("/_get_ml_bundle_upload_links", list(asked.values()), read, seconds=_PATIENCE)
+
+    def send(self, file: FileInfo, url: Mapping[str, Any]) -> None:
+        """Send a file to a link with its fields. Raises BundleError and OSError for the file as well."""
+        link = Link.of(url["url"], self._server.address)
+        with unwrapped(), open_file(file["path"]) as stream:
+            form = BundleForm(file, url["fields"], stream, self._limit)
+            self._server.send_form(link, form, form.content_type)
+
+    def fetch(self, row: Row, into: Receive) -> None:
+        """Give `into` what a listed file's link leads to. Raises OSError where it does."""
+        link = Link.of(row["url"], self._server.address)
+        try:
+            with unwrapped():
+                self._server.fetch(link, into)
+        except OtherBytesError as error:
+            raise UnavailableError(f"{link.address} gives other bytes than announced. {error}") from None
+
+    def _read_files(self, body: bytes) -> list[Row]:
+        rows = read_list(body)
+        for row in rows:
+            if not all(isinstance(row.get(name), str) for name in ("key", "url", "md5")):
+                raise WrongShapeError("with files that have no key, url or md5")
+            if not is_mtime(row.get("mtime")):
+                raise WrongShapeError("with a file that has no mtime")
+            self._check_link(row["url"])
+        return rows
+
+    def _read_links(self, body: bytes, asked: Mapping[str, object]) -> Sequence[Row]:
+        links = {}
+        for row in read_list(body):
+            if not isinstance(row.get("key"), str) or row["key"] not in asked:
+                raise WrongShapeError("with links for files that it wasn't asked about")
+            url = row.get("url")
+            if not isinstance(url, dict) or not isinstance(url.get("fields"), dict):
+                raise WrongShapeError("with links that have no fields")
+            if not all(isinstance(value, str) for value in url["fields"].values()):
+                raise WrongShapeError("with links whose fields aren't text")
+            self._check_link(url.get("url"))
+            links[row["key"]] = row
+        return list(links.values())
+
+    def _check_link(self, url: object) -> None:
+        try:
+            Link.of(url, self._server.address)
+        except ValueError as error:
+            raise WrongShapeError(f"with {error}") from None
