@@ -33,7 +33,7 @@ LAYERS = {
     "sticky_pi_uploader": (
         ("exceptions", "models"),
         ("breakoff", "events", "hints", "logs", "notify", "observer", "pictures", "retry", "signals", "thumbnails"),
-        ("health", "summary"),
+        ("health", "repeats", "summary"),
         ("folders", "lock", "scan", "worker"),
         ("ingest", "outbox", "watcher"),
         ("intake", "judgement"),

@@ -29,8 +29,11 @@ class Kind(Enum):
 
     # The card and the state folder
     AWAY = "4de0189ea4414c5bab6087325585af8f"
+    BACK = "492cfd526b874682913bd80ffdff6dd9"
     UNREADABLE = "3361a6cae07c4e869a5cea00076e9c24"
+    READABLE = "3d090278cee141d1aab6fb25f51f1c94"
     UNWATCHED = "d61c56860cbe4972b73ca60814f15cd7"
+    WATCHED = "cc5fd6f12e764f6b92071b57226fc698"
     POLLING = "9427853f2d39460b9dde8357333caf67"
     UNLOCKED = "3919adc6740e491bbc898d739098ba94"
     DISPLACED = "9ea991856700449ea6e97730b6da1f68"
@@ -40,6 +43,7 @@ class Kind(Enum):
 
     # The destination
     DESTINATION_TROUBLE = "f120bfcbbf954a8f96f2cf539bb2813f"
+    DESTINATION_WORKS = "bc06ddbe45884f0e99283ea4215745dc"
     DESTINATION_CHANGED = "bc8eb4a41df84a5a94e1927723b4611c"
 
     # The service

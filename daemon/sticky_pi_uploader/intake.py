@@ -84,6 +84,8 @@ class Intake:
         self._looks: dict[str, _Look] = {}
         self._absent: set[str] = set()
         self._back: list[str] = []
+        self._came_back: list[str] = []
+        self._went_away: list[str] = []
         self.idle = False
         """whether nothing is left to look at; files that go on changing don't count, and hints to come neither"""
         self.unsettled = 0
@@ -106,6 +108,7 @@ class Intake:
         if not self._sources:
             # Not sooner: until everything is looked at, what isn't here any more may turn up elsewhere.
             self._note_absences()
+            self._tell_of_returns()
         return self._pause()
 
     def _follow(self, hint: Hint) -> None:
@@ -244,20 +247,30 @@ class Intake:
         with self._outbox.together():
             for path in self._back:
                 self._outbox.set_present(path, present=True)
+        self._came_back += self._back
         self._back.clear()
         self._recorded()
+
+    def _tell_of_returns(self) -> None:
+        if self._came_back:
+            count, one = len(self._came_back), self._came_back[0]
+            self._came_back.clear()
+            extra = about(Kind.BACK, count=count, path=one, image=os.path.basename(one))
+            log.info("%d pictures can be seen again; %s is one", count, printable(one), extra=extra)
 
     def _note_absences(self) -> None:
         if not self._absent:
             return
         with self._outbox.together():
-            away = [path for path in _pop_some(self._absent, ABSENCES) if self._is_away(path)]
-        if away:
+            self._went_away += [path for path in _pop_some(self._absent, ABSENCES) if self._is_away(path)]
+        if self._went_away and not self._absent:
+            count, one = len(self._went_away), self._went_away[0]
+            self._went_away.clear()
             log.warning(
                 "%d pictures can't be seen, as their disk or folder can't: they are sent when it is back; %s is one",
-                len(away),
-                printable(away[0]),
-                extra=about(Kind.AWAY, count=len(away), path=away[0], image=os.path.basename(away[0])),
+                count,
+                printable(one),
+                extra=about(Kind.AWAY, count=count, path=one, image=os.path.basename(one)),
             )
 
     def _is_away(self, path: str) -> bool:

@@ -35,6 +35,7 @@ from .events import Kind, about
 from .hints import Hints
 from .models import Destination, DestinationState, Picture, State
 from .outbox import Outbox
+from .repeats import Repeats, span
 from .retry import LONGEST_WAIT, delay
 
 if TYPE_CHECKING:
@@ -67,9 +68,18 @@ class Judge:
     """Turns outcomes into transitions of the outbox, and a batch's outcomes into the destination's state."""
 
     def __init__(
-        self, outbox: Outbox, hints: Hints, *, url: str, give_up_after: int, clock: Callable[[], float]
+        self,
+        outbox: Outbox,
+        hints: Hints,
+        *,
+        url: str,
+        give_up_after: int,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
         """Judge for the destination at `url`; a picture is rejected when `give_up_after` refusals are charged to it."""
+        self._down = Repeats(monotonic)
+        self._waiting = Repeats(monotonic)
         self._outbox = outbox
         self._hints = hints
         self._url = url
@@ -141,13 +151,32 @@ class Judge:
         wait = delay(failures, trouble.retry_after)
         retry_at = self._clock() + wait
         self._outbox.set_destination(Destination(self._url, trouble.state, trouble.why, retry_at, failures, holds_all))
-        log.warning(
-            "the destination is %s, tried again in %.0f s: %s",
-            trouble.state.value,
-            wait,
-            trouble.why,
-            extra=about(Kind.DESTINATION_TROUBLE, destination=self._url, reason=trouble.why),
-        )
+        self._tell_trouble(trouble, wait)
+
+    def _tell_trouble(self, trouble: _Trouble, wait: float) -> None:
+        spell = self._down.again(self._url, f"{trouble.state}: {trouble.why}")
+        if spell is not None:
+            log.warning(
+                "the destination is %s, tried again in %.0f s: %s%s",
+                trouble.state.value,
+                wait,
+                trouble.why,
+                spell,
+                extra=about(Kind.DESTINATION_TROUBLE, destination=self._url, reason=trouble.why, count=spell.count),
+            )
+
+    def _tell_end_of_trouble(self, failures: int) -> None:
+        is_known = self._url in self._down
+        spell = self._down.over(self._url)
+        # An earlier process may have told of it; that is no news only where this one kept it to itself.
+        if spell is not None or not is_known:
+            lasted = "" if spell is None else f" in {span(spell.seconds)}"
+            log.info(
+                "the destination works again, after %d failures%s",
+                failures,
+                lasted,
+                extra=about(Kind.DESTINATION_WORKS, destination=self._url, count=failures),
+            )
 
     def read_again(self, picture: Picture, error: Exception) -> None:
         """Have the intake look at a file that isn't what it was when it was taken in."""
@@ -226,17 +255,26 @@ class Judge:
 
     def _answered(self, *, took: bool) -> None:
         """End the destination's trouble; an answer that took nothing doesn't prove that it would."""
-        before = self._outbox.destination(self._url).state
-        if not took and (self._trouble is not None or before is DestinationState.REFUSING):
+        before = self._outbox.destination(self._url)
+        if not took and (self._trouble is not None or before.state is DestinationState.REFUSING):
             return
         self._trouble = None
-        if before is not DestinationState.OK:
+        if before.state is not DestinationState.OK:
             self._outbox.set_destination(Destination(self._url, DestinationState.OK))
+        if before.failures:
+            self._tell_end_of_trouble(before.failures)
 
     def _tell(self, kind: Kind, picture: Picture, state: State, what: str, why: str | None = None) -> None:
+        """Say what became of a picture; that it goes on waiting for the same reason is no news."""
+        spell = None
+        if state is not State.PENDING:
+            self._waiting.over(picture.path)
+        elif (spell := self._waiting.again(picture.path, f"{kind.name}: {why}")) is None:
+            return
         level = logging.INFO if kind in _NO_TROUBLE else logging.WARNING
+        text = "".join([what, "" if why is None else f": {why}", "" if spell is None else str(spell)])
         extra = about(kind, picture, state=state, reason=why, destination=self._url)
-        log.log(level, "%s: %s%s", printable(picture.path), what, "" if why is None else f": {why}", extra=extra)
+        log.log(level, "%s: %s", printable(picture.path), text, extra=extra)
 
 
 def _broken_off(error: Exception | None) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 
 from sticky_pi_api.exceptions import printable
 
 from .events import Kind, about
 from .models import Candidate, Fingerprint
+from .repeats import Repeats, span
 
 log = logging.getLogger(__name__)
 
@@ -20,11 +22,13 @@ _LARGEST_INODE = 2**63 - 1
 class Scanner:
     """Walks one image dir. Symbolic links, hidden names and the folders in `ignored` are never followed or entered."""
 
-    def __init__(self, image_dir: str, ignored: Collection[str] = ()) -> None:
+    def __init__(
+        self, image_dir: str, ignored: Collection[str] = (), *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         """Walk `image_dir`; `ignored` are absolute folders: the daemon's state, and the embedded store."""
         self.image_dir = image_dir
         self._ignored = {os.path.relpath(folder, image_dir) for folder in ignored}
-        self._complained: set[str] = set()
+        self._unreadable = Repeats(monotonic)
 
     def is_candidate_name(self, path: str) -> bool:
         """Tell whether a path relative to the image dir is one that a picture can have."""
@@ -74,6 +78,7 @@ class Scanner:
         except OSError as error:
             self._complain(folder, error)
             return None
+        self._note_readable(folder)
         return sorted(found, key=_time_in_name, reverse=True)
 
     def _candidate_of(self, entry: os.DirEntry[str], folder: str) -> Iterator[Candidate]:
@@ -87,6 +92,7 @@ class Scanner:
         except OSError as error:
             self._complain(path, error)
             return
+        self._note_readable(path)
         if candidate is not None:
             yield candidate
 
@@ -100,18 +106,35 @@ class Scanner:
         return [path for path in paths if path not in self._ignored]
 
     def _complain(self, path: str, error: OSError) -> None:
-        """Say once, and not at every scan, what can't be read; what is gone is no news."""
-        gone = isinstance(error, FileNotFoundError | NotADirectoryError)
-        if path not in self._complained and not gone and os.path.basename(path) != "lost+found":
-            self._complained.add(path)
-            where = printable(path or self.image_dir)
-            image = os.path.basename(path) if self.is_candidate_name(path) else None
+        """Say what can't be read, but not at every scan; what is gone is no news."""
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            self._unreadable.over(path)
+            return
+        if os.path.basename(path) == "lost+found":
+            return
+        spell = self._unreadable.again(path, str(error.strerror))
+        if spell is not None:
             log.warning(
-                "%s can't be read, so no picture there is seen: %s",
-                where,
+                "%s can't be read, so no picture there is seen: %s%s",
+                self._called(path),
                 error.strerror,
-                extra=about(Kind.UNREADABLE, path=path, image=image, reason=error.strerror),
+                spell,
+                extra=about(
+                    Kind.UNREADABLE, path=path, image=self._image(path), reason=error.strerror, count=spell.count
+                ),
             )
+
+    def _note_readable(self, path: str) -> None:
+        spell = self._unreadable.over(path)
+        if spell is not None:
+            extra = about(Kind.READABLE, path=path, image=self._image(path))
+            log.info("%s can be read again, after %s", self._called(path), span(spell.seconds), extra=extra)
+
+    def _called(self, path: str) -> str:
+        return printable(path or self.image_dir)
+
+    def _image(self, path: str) -> str | None:
+        return os.path.basename(path) if self.is_candidate_name(path) else None
 
 
 def _is_visible_folder(entry: os.DirEntry[str]) -> bool:

@@ -63,6 +63,7 @@ class Uploader:
         stopping: Callable[[], bool],
         beat: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Send to the destination at `url`; its client is opened by `open_client` when it is first needed.
 
@@ -81,7 +82,7 @@ class Uploader:
         self._in_hand: dict[str, Picture] = {}
         self._unsettled = False
         self._is_store = url.startswith("file:")
-        self._judge = Judge(outbox, hints, url=url, give_up_after=give_up_after, clock=clock)
+        self._judge = Judge(outbox, hints, url=url, give_up_after=give_up_after, clock=clock, monotonic=monotonic)
 
     @property
     def sent(self) -> int:

@@ -18,6 +18,7 @@ from .events import Kind, about
 from .folders import network_file_system
 from .hints import Hints
 from .observer import Watch, new_path, queue_limit, watched_inodes
+from .repeats import Repeats, span
 from .scan import Scanner
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class Watcher:
         self._handler = _Handler(scanner, hints, monotonic)
         self._scanned_at = monotonic()
         self._shortages = 0
-        self._told: str | None = None
         self._watched_at = monotonic()
+        self._unwatched = Repeats(monotonic)
         self.polling: str | None = None
         """why events can't be had, where they can't"""
 
@@ -142,20 +143,26 @@ class Watcher:
         if before is not None:
             before.end()
         if self._watch is not None:
-            self._told = None
+            self._note_watched()
             self._count_watches()
 
     def _say_unwatched(self, error: OSError) -> None:
         if error.errno in (errno.ENOSPC, errno.EMFILE):
             self._poll(f"{error.strerror}: raise fs.inotify.max_user_watches or max_user_instances")
-        elif self._told != error.strerror:
-            self._told = error.strerror
+        elif (spell := self._unwatched.again(self._scanner.image_dir, str(error.strerror))) is not None:
             log.warning(
-                "%s can't be watched just now: %s",
+                "%s can't be watched just now: %s%s",
                 self._scanner.image_dir,
                 error.strerror,
+                spell,
                 extra=about(Kind.UNWATCHED, folder=self._scanner.image_dir, reason=error.strerror),
             )
+
+    def _note_watched(self) -> None:
+        spell = self._unwatched.over(self._scanner.image_dir)
+        if spell is not None:
+            extra = about(Kind.WATCHED, folder=self._scanner.image_dir)
+            log.info("%s is watched again, after %s", self._scanner.image_dir, span(spell.seconds), extra=extra)
 
     def _count_watches(self) -> None:
         """Find out that folders were left out: newer versions of watchdog say nothing when the limit is reached."""

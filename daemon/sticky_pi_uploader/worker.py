@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
 from .events import Kind, about
 from .exceptions import StateError
 from .health import Pulse
+from .repeats import Repeats, span
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,7 @@ class Worker(threading.Thread):
         after_trouble: Callable[[], None],
         notice: Callable[[], None],
         pulse: Pulse,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Wait on `wake` between steps, and end with `stop`; `pulse` beats as each begins, and rests between them.
 
@@ -44,6 +47,7 @@ class Worker(threading.Thread):
         self._after_trouble = after_trouble
         self._notice = notice
         self._pulse = pulse
+        self._repeats = Repeats(monotonic)
         self.ended = False
         """whether it has ended, or is about to; by itself it never does"""
         self.trouble: Exception | None = None
@@ -67,17 +71,14 @@ class Worker(threading.Thread):
         try:
             wait = self._timed_step()
         except (StateError, OSError) as error:
-            if str(error) != str(self.trouble):
-                extra = about(Kind.TROUBLE, part=self.name, reason=error)
-                # No traceback for people.
-                log.error("%s; tried again every %g s", error, TROUBLE_WAIT, extra=extra)  # noqa: TRY400
+            self._tell_trouble(error)
             self.trouble = error
             self._after_trouble()
             self._notice()
             self._stop_event.wait(TROUBLE_WAIT)
             return 0.0
         if self.trouble is not None:
-            log.info("that is over: the %s works again", self.name, extra=about(Kind.TROUBLE_OVER, part=self.name))
+            self._tell_end_of_trouble()
             self.trouble = None
         return wait
 
@@ -87,3 +88,15 @@ class Worker(threading.Thread):
             return self._step()
         finally:
             self._pulse.rest()
+
+    def _tell_trouble(self, error: Exception) -> None:
+        spell = self._repeats.again(self.name, str(error))
+        if spell is not None:
+            extra = about(Kind.TROUBLE, part=self.name, reason=error, count=spell.count)
+            log.error("%s; tried again every %g s%s", error, TROUBLE_WAIT, spell, extra=extra)
+
+    def _tell_end_of_trouble(self) -> None:
+        spell = self._repeats.over(self.name)
+        if spell is not None:
+            extra = about(Kind.TROUBLE_OVER, part=self.name, count=spell.count)
+            log.info("that is over: the %s works again, after %s", self.name, span(spell.seconds), extra=extra)

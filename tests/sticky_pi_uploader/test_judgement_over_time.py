@@ -4,8 +4,10 @@ Only the client is a stand-in: a server in a few lines, which takes its time. `-
 """
 
 import heapq
+import logging
 import os
 import random
+import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +16,7 @@ import pytest
 from sending_rig import STARTED, THUMBNAILS, Rig, md5, name
 from sticky_pi_api.exceptions import RefusedError, UnreachableError
 from sticky_pi_api.types import ImageOutcome, Outcome
+from sticky_pi_uploader.events import Kind
 from sticky_pi_uploader.hints import Hints
 from sticky_pi_uploader.models import DestinationState, Fingerprint, State, Taken
 from sticky_pi_uploader.outbox import Outbox
@@ -73,20 +76,20 @@ class Trap(Rig):
         super().__init__(folder, Server(), url=URL)
         self.server = self.client
         self.server.rig = self
-        self.taken = {}
+        self.taken_at = {}
         self.next_picture = self.now + EVERY
         self.uploader = self.make(give_up_after=5)
 
     def add(self, *numbers):
         super().add(*numbers)
-        self.taken |= {name(number): self.now for number in numbers}
+        self.taken_at |= {name(number): self.now for number in numbers}
 
     def run(self, seconds):
         """Let time pass: the camera takes its pictures, the uploader sends."""
         end = self.now + seconds
         while self.now < end:
             if self.now >= self.next_picture:
-                self.add(1000 + len(self.taken))
+                self.add(1000 + len(self.taken_at))
                 self.next_picture += EVERY
             wait = self.uploader.step()
             if wait != 0:
@@ -135,7 +138,7 @@ def test_a_server_that_refuses_every_upload_for_a_day_is_asked_seldom_and_then_g
     start = trap.now
     trap.run(DAY)
     hours = trap.tries_in_each_hour(start)
-    assert (trap.left(), trap.outbox.counts()[State.UPLOADED]) == (len(trap.taken) - took_before, took_before)
+    assert (trap.left(), trap.outbox.counts()[State.UPLOADED]) == (len(trap.taken_at) - took_before, took_before)
     assert {picture.attempts for picture in trap.outbox.pictures()} == {0}
     assert (trap.destination.state, trap.destination.holds_all) == (DestinationState.REFUSING, True)
     assert hours[0] <= 16
@@ -147,7 +150,7 @@ def test_a_server_that_refuses_every_upload_for_a_day_is_asked_seldom_and_then_g
     assert trap.left() == 0
     assert {picture.attempts for picture in trap.outbox.pictures()} == {0}
     first = min(at for at in trap.server.stored_at.values() if at > end) - end
-    last = max(trap.server.stored_at[file] for file, at in trap.taken.items() if at < end) - end
+    last = max(trap.server.stored_at[file] for file, at in trap.taken_at.items() if at < end) - end
     assert first <= LONGEST_WAIT + 10
     assert last - first <= 272 * 3
     print(
@@ -177,7 +180,7 @@ def test_a_destination_that_is_down_for_a_month_costs_a_handful_of_probes_an_hou
     trap.run(3 * HOUR)
     assert trap.left() <= 1
     first = min(trap.server.stored_at.values()) - end
-    last = max(trap.server.stored_at[file] for file, at in trap.taken.items() if at < end) - end
+    last = max(trap.server.stored_at[file] for file, at in trap.taken_at.items() if at < end) - end
     assert first <= LONGEST_WAIT + 10
     assert last - first <= count * (trap.server.UPLOADING + trap.server.ASKING / 10)
     print(
@@ -211,14 +214,14 @@ def send_mixed(folder, n_bad):
     trap.add(*[number for number in range(510) if n_bad or name(number) not in bad])
     trap.run(DAY)
     assert trap.left() <= 1
-    waits = {file: at - trap.taken[file] for file, at in trap.server.stored_at.items()}
-    healthy = [file for file, at in trap.taken.items() if at == start and file not in trap.server.bad]
+    waits = {file: at - trap.taken_at[file] for file, at in trap.server.stored_at.items()}
+    healthy = [file for file, at in trap.taken_at.items() if at == start and file not in trap.server.bad]
     assert all(trap.outbox.at(file).state is State.UPLOADED for file in healthy)
     rows = [trap.outbox.at(file) for file in sorted(trap.server.bad)]
     history = [trap.outbox.history(row) for row in rows]
     rejected = max((events[-1].at - start for events in history), default=0.0)
     backlog = max(waits[file] for file in healthy)
-    newest = max(wait for file, wait in waits.items() if trap.taken[file] > start)
+    newest = max(wait for file, wait in waits.items() if trap.taken_at[file] > start)
     trap.close()
     return Sent(newest, backlog, rows, history, len(trap.server.tries), rejected)
 
@@ -238,6 +241,70 @@ def test_pictures_that_are_always_refused_delay_no_other_and_end_rejected(tmp_pa
     # What the refused uploads themselves took is all that the others waited longer.
     assert mixed.backlog <= alone.backlog + mixed.refused * (Server.UPLOADING + Server.ASKING) + 5
     assert mixed.newest <= alone.newest + 10 * (Server.UPLOADING + Server.ASKING) + 5
+
+
+# --- what the log says of it ---------------------------------------------------------------------------------------
+
+
+def lines_in_each_hour(caplog, trap, seconds):
+    """Let time pass, and count what was logged in each hour, as text on a real handler and by its level."""
+    hours = []
+    for _ in range(int(seconds // HOUR)):
+        before = len(caplog.text.splitlines())
+        trap.run(HOUR)
+        hours.append(len(caplog.text.splitlines()) - before)
+    return hours
+
+
+@pytest.mark.parametrize("waiting", [1, 1000])
+def test_a_day_without_network_is_a_line_an_hour_however_many_pictures_wait(trap, chance, caplog, waiting):
+    caplog.set_level(logging.INFO)
+    trap.add(*range(waiting))
+    trap.server.is_down = True
+    hours = lines_in_each_hour(caplog, trap, DAY)
+    print(f"\n{waiting} pictures without network: {sum(hours)} lines in a day, at most {max(hours)} in an hour")
+    assert 12 <= sum(hours) <= 25
+    assert max(hours) <= 2
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+    said = caplog.messages[-1]
+    assert said.startswith("the destination is unreachable, tried again in ")
+    assert re.search(r": no route \(\d+ times in 2\d\.\d h\)$", said)
+    caplog.clear()
+    trap.server.is_down = False
+    trap.run(2 * HOUR)
+    works = [record for record in caplog.records if Kind.DESTINATION_WORKS.value == record.MESSAGE_ID]
+    assert [record.levelno for record in works] == [logging.INFO]
+    assert re.fullmatch(r"the destination works again, after \d+ failures in 1\.0 days", works[0].getMessage())
+    assert len(caplog.records) == 1 + len(trap.server.stored_at)
+
+
+def test_a_day_in_which_every_upload_is_refused_is_a_few_lines_an_hour(trap, chance, caplog):
+    caplog.set_level(logging.INFO)
+    trap.add(*range(1000))
+    trap.server.is_full = True
+    hours = lines_in_each_hour(caplog, trap, DAY)
+    print(f"\nrefusing for a day: {sum(hours)} lines, at most {max(hours)} in an hour")
+    assert max(hours) <= 8
+
+
+def test_an_ordinary_day_is_one_line_a_picture_that_is_sent(trap, caplog):
+    caplog.set_level(logging.INFO)
+    trap.run(DAY)
+    assert len(trap.server.stored_at) >= 70
+    assert len(caplog.text.splitlines()) == len(trap.server.stored_at)
+
+
+def test_a_network_that_comes_and_goes_all_day_is_a_few_lines_an_hour_besides_the_pictures(trap, chance, caplog):
+    caplog.set_level(logging.INFO)
+    trap.add(*range(100))
+    hours = Counter()
+    for minute in range(24 * 60):
+        trap.server.is_down = minute % 2 == 0
+        before = len(caplog.records)
+        trap.run(60)
+        about_pictures = {Kind.UPLOADED.value}
+        hours[minute // 60] += sum(record.MESSAGE_ID not in about_pictures for record in caplog.records[before:])
+    assert max(hours.values()) <= 8
 
 
 # --- a fleet -----------------------------------------------------------------------------------------------------

@@ -304,3 +304,24 @@ def test_a_file_whose_entry_cannot_be_read_is_named_once_and_hides_no_other(tmp_
             assert [each.path for each in scanner.candidates(below)] == [f"{below}/{NAME}"]
     assert [record.args[0] for record in caplog.records] == [f"{below}/{unreadable}"]
     assert not scanner.is_gone(f"{below}/{unreadable}")
+
+
+def test_a_folder_that_stays_unreadable_is_told_once_an_hour_and_its_end_with_how_long_it_lasted(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    now = 0.0
+    scanner = Scanner(os.fspath(tmp_path), monotonic=lambda: now)
+    (tmp_path / "a").symlink_to("a")
+    for _ in range(13):
+        assert scanner.candidates("a") is None
+        now += 600
+    (tmp_path / "a").unlink()
+    (tmp_path / "a").mkdir()
+    for _ in range(2):
+        assert scanner.candidates("a") == []
+    why = "a can't be read, so no picture there is seen: Too many levels of symbolic links"
+    assert caplog.messages == [
+        why,
+        f"{why} (7 times in 1.0 h)",
+        f"{why} (13 times in 2.0 h)",
+        "a can be read again, after 2.2 h",
+    ]

@@ -119,7 +119,7 @@ def test_trouble_with_the_state_folder_is_said_once_waited_for_and_over_when_a_s
     with working(steps, stop) as worker:
         assert steps.finished.wait(PATIENCE)
         assert worker.trouble is None
-    assert caplog.messages == [f"{error}; tried again every 10 s", "that is over: the intake works again"]
+    assert caplog.messages == [f"{error}; tried again every 10 s", "that is over: the intake works again, after 0 s"]
     assert [record.exc_info for record in caplog.records] == [None, None]
     assert (stop.waited, worker.counts) == (10, {"trouble": 2, "notice": 3})
 

@@ -92,6 +92,7 @@ class Rig:
             give_up_after=give_up_after,
             stopping=stopping or (lambda: self.stopping),
             clock=lambda: self.now,
+            monotonic=lambda: self.now,
         )
 
     def reboot(self, **more):

@@ -1,0 +1,97 @@
+"""Says which of repeated trouble is news: its beginning, another reason, once an hour as long as it lasts, its end.
+
+However much of one kind there is, and however often it is met with, that is a handful of lines an hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+REMIND_AFTER: Final = 3600.0
+"""Seconds after which trouble that goes on is told again."""
+
+MOST: Final = 4
+"""Times that trouble of one kind is told in so many seconds, whatever it is about."""
+
+FORGET_AFTER: Final = 86400.0
+"""Seconds after which trouble that wasn't met with again is forgotten, though nobody said that it is over."""
+
+_UNITS: Final = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"))
+
+
+@dataclass(frozen=True, slots=True)
+class Spell:
+    """How long some trouble has lasted, in words that follow what is said of it."""
+
+    count: int
+    """times that it was met with"""
+    seconds: float
+    """since the first of them"""
+    others: int = 0
+    """how many there are besides with trouble of the same kind"""
+
+    def __str__(self) -> str:
+        """Give nothing the first time, else as in " (7 times in 1.5 h; as 3 others)"."""
+        told = [f"{self.count} times in {span(self.seconds)}"] if self.count > 1 else []
+        told += [f"as {self.others} other{'s' if self.others > 1 else ''}"] if self.others else []
+        return f" ({'; '.join(told)})" if told else ""
+
+
+def span(seconds: float) -> str:
+    """Give a time in the unit that suits it, as in "1.5 h"."""
+    length, unit = next(((length, unit) for length, unit in _UNITS if seconds >= length), (1.0, "s"))
+    return f"{seconds / length:.{0 if unit == 's' else 1}f} {unit}"
+
+
+@dataclass(slots=True)
+class _Trouble:
+    since: float
+    met_at: float
+    count: int = 0
+    told: dict[str, float] = field(default_factory=dict)
+    """when each reason was told last"""
+
+
+class Repeats:
+    """Trouble of one kind; what it is about, a folder or a picture, is its subject."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        """Measure time with a clock that nobody sets."""
+        self._monotonic = monotonic
+        self._troubles: dict[str, _Trouble] = {}
+        self._told: list[float] = []
+
+    def again(self, subject: str, reason: str) -> Spell | None:
+        """Take note of trouble; returns what to add when it is told now, or None when it is no news."""
+        now = self._monotonic()
+        trouble = self._meet(subject, now)
+        self._told = [at for at in self._told if now - at < REMIND_AFTER]
+        if now - trouble.told.get(reason, now - REMIND_AFTER) < REMIND_AFTER or len(self._told) >= MOST:
+            return None
+        trouble.told = {why: at for why, at in trouble.told.items() if now - at < REMIND_AFTER} | {reason: now}
+        self._told.append(now)
+        return Spell(trouble.count, now - trouble.since, len(self._troubles) - 1)
+
+    def over(self, subject: str) -> Spell | None:
+        """Take note that trouble is over, if there was any; returns how long it lasted where it was told."""
+        trouble = self._troubles.pop(subject, None)
+        if trouble is None or not trouble.told:
+            return None
+        return Spell(trouble.count, self._monotonic() - trouble.since, len(self._troubles))
+
+    def __contains__(self, subject: str) -> bool:
+        """Say whether there is trouble with it, told or not."""
+        return subject in self._troubles
+
+    def _meet(self, subject: str, now: float) -> _Trouble:
+        if subject not in self._troubles:
+            old = [each for each, trouble in self._troubles.items() if now - trouble.met_at >= FORGET_AFTER]
+            for each in old:
+                del self._troubles[each]
+            self._troubles[subject] = _Trouble(now, now)
+        trouble = self._troubles[subject]
+        trouble.met_at = now
+        trouble.count += 1
+        return trouble
