@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from sticky_pi_uploader.commands.arguments import COMMANDS
 from sticky_pi_uploader.config.schema import SCHEMA
-from sticky_pi_uploader.models import State
+from sticky_pi_uploader.events import Kind, about
+from sticky_pi_uploader.models import Picture, State
+from sticky_pi_uploader.repeats import Spell
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -62,6 +64,19 @@ def test_what_it_is_said_to_say_it_can_say(row):
     said = text_of_the_program()
     for message in row[0].split("; "):
         assert message in said
+
+
+def test_what_is_said_of_the_journal_is_what_it_gets():
+    section = README.split("\n## Reading the journal\n")[1].split("\n## ")[0]
+    key = ("5c173ff2", "2020-06-20T21:33:24Z", "0" * 32)
+    told = {"reason": "why", "suspect": "why", "metadata": None, "fingerprint": None, "file_system": "disk"}
+    unset = dict.fromkeys(("failed_since", "refused_after", "not_before", "receipt_md5", "uploaded_at", "removed_at"))
+    picture = Picture(1, "a.jpg", *key, State.REJECTED, attempts=0, misses=0, **told, **unset)
+    fields = set(re.findall(r"STICKY_PI_[A-Z0-9]+", section))
+    assert fields == set(about(Kind.REJECTED, picture)) - {"MESSAGE_ID"}
+    assert set(re.findall(r"STICKY_PI_EVENT=(\w+)", section)) <= {kind.name.lower() for kind in Kind}
+    assert f"`{str(Spell(7, 5400.0)).strip()}`" in section
+    assert "the destination works again" in text_of_the_program()
 
 
 def test_the_example_of_the_client_library_runs_on_the_demo(tmp_path):
