@@ -6,7 +6,7 @@ Fills a store in FOLDER (the system's temporary one unless it is given; 2 GB are
 pictures, each a small one with its thumbnails, and asks it for them at each size, every time in a process of its own.
 Prints the time of an image, the processor's and the clock's, what that is of its time in the smallest store, and the
 most memory that was in use beyond the answer. Then it puts 10,000 files twice, and compares the second time with one
-os.stat of each. Ratios are to be compared, times are not. Takes half an hour on a disk, most of it for flushing
+os.stat of each. Ratios are to be compared, times are not. Takes a quarter of an hour on a disk, most of it for flushing
 to it, and 4 minutes in memory (/dev/shm).
 """
 
