@@ -38,11 +38,11 @@ def test_both_services_work_in_the_same_sandbox():
     assert [line.rstrip() for line in lines if line] == [line.rstrip() for line in sandbox(DRAIN) if line]
 
 
-def test_the_service_has_no_capability_and_writes_to_the_state_folder_only():
+def test_the_service_has_no_capability_and_writes_to_the_image_folder_only():
     found = settings(SERVICE, "Service")
     assert ("CapabilityBoundingSet", "") in found
     assert "AmbientCapabilities" not in dict(found)
-    assert [value for key, value in found if key == "ReadWritePaths"] == ["-/sticky_pi_data/.sticky-pi-uploader"]
+    assert [value for key, value in found if key == "ReadWritePaths"] == ["-/sticky_pi_data"]
     assert "StateDirectory" not in dict(found)
 
 
