@@ -50,7 +50,7 @@ def _call(argv: Sequence[str] | None) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     except UploaderError as error:
-        _complain(str(error))
+        _give_up(error)
         return error.exit_status
     except KeyboardInterrupt:
         return 130
@@ -67,6 +67,22 @@ def _call(argv: Sequence[str] | None) -> int:
             extra=about(Kind.DIED, part="program"),
         )
         return os.EX_SOFTWARE
+
+
+def _give_up(error: UploaderError) -> None:
+    """Say why a command ends; what goes to the journal needs its priority."""
+    from . import logs
+
+    if not logs.stderr_is_journal():
+        _complain(str(error))
+        return
+    import logging
+
+    from .events import Kind, about
+
+    logs.set_up()
+    for line in str(error).splitlines():
+        logging.getLogger(__name__).error("%s", line, extra=about(Kind.CANNOT_GO_ON, reason=line))
 
 
 def _run(arguments: argparse.Namespace) -> int:

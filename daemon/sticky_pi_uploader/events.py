@@ -57,6 +57,7 @@ class Kind(Enum):
     HANGING = "e71a06ea4a9d4fc58ac3963aabb5a521"
     STUCK = "033054d8ac4044ceb24b59d8d3fc390b"
     DIED = "8ffb4803cb9643e2b6e64fd526532e4e"
+    CANNOT_GO_ON = "9265c42c811c4606bffe2d80e150d8d1"
     STOPPED = "5fcbaf2aa1fb475bbedbdb49bc5806e0"
 
 

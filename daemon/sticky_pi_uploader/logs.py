@@ -32,7 +32,7 @@ def set_up(level: int = logging.INFO) -> None:
 
 
 def _handler() -> logging.Handler:
-    if not _stderr_is_journal():
+    if not stderr_is_journal():
         return _stderr_handler(_TimedFormatter("%(asctime)s %(levelname)s %(message)s"))
     try:
         from systemd import journal
@@ -41,7 +41,7 @@ def _handler() -> logging.Handler:
 
     def send(message: str, /, **fields: Any) -> None:
         # A file's name may hold bytes that are no text; the journal would refuse the whole entry.
-        journal.send(_plain(message), **{name: _plain(value) for name, value in fields.items()})
+        journal.send(_plain(message), **{name: _plain(value) for name, value in fields.items() if name.isupper()})
 
     handler: logging.Handler = journal.JournalHandler(sender_function=send, SYSLOG_IDENTIFIER=IDENTIFIER)
     return handler
@@ -57,7 +57,7 @@ def _stderr_handler(formatter: logging.Formatter) -> logging.Handler:
     return handler
 
 
-def _stderr_is_journal() -> bool:
+def stderr_is_journal() -> bool:
     """Say whether stderr goes to the journal, by the device and inode that systemd.exec(5) promises."""
     try:
         status = os.fstat(sys.stderr.fileno())

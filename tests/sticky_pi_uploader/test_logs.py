@@ -1,3 +1,4 @@
+import ast
 import os
 import re
 import subprocess
@@ -5,6 +6,7 @@ import sys
 
 import pytest
 import systemd_python
+from sticky_pi_uploader.events import Kind
 
 LOG = """if True:
     import logging, os, sys
@@ -69,6 +71,14 @@ JOURNAL = """if True:
             print(ascii(journal.recv(100000)))
     """
 
+DRAIN = """if True:
+    import os, sys
+    status = os.fstat(2)
+    os.environ["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
+    from sticky_pi_uploader.cli import main
+    main(["drain", "--image-dir", os.environ["IMAGES"]])
+    """
+
 
 @pytest.mark.skipif(not systemd_python.is_installed(), reason="systemd-python isn't installed")
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a /run of its own")
@@ -87,6 +97,47 @@ def test_the_journal_gets_entries_with_their_fields():
     assert r"\nPRIORITY=4\n" in second
     assert "ZeroDivisionError" in error
     assert "MESSAGE=the end" in last
+    # What the library knows besides is no field: journald would only drop it.
+    assert not re.search(r"\\n[a-z]+=", first)
+
+
+@pytest.mark.skipif(not systemd_python.is_installed(), reason="systemd-python isn't installed")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a /run of its own")
+def test_the_journal_gets_the_kind_of_event_and_the_pictures_fields(tmp_path):
+    for number in range(5):
+        (tmp_path / f"holiday{number}.jpg").write_text("wish you were here")
+    private = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /run && exec "$@"', "sh"]
+    command = [*private, sys.executable, "-c", JOURNAL, DRAIN]
+    environment = os.environ | {"IMAGES": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("this machine gives nobody a /run of its own")
+    assert done.stderr == ""
+    entries = [ast.literal_eval(line).decode().splitlines() for line in done.stdout.splitlines()]
+    names = set()
+    for entry in entries:
+        assert f"MESSAGE_ID={Kind.REJECTED.value}" in entry
+        assert {"STICKY_PI_EVENT=rejected", "STICKY_PI_STATE=rejected", "PRIORITY=4"} <= set(entry)
+        names |= {line for line in entry if line.startswith("STICKY_PI_IMAGE=")}
+    assert names == {f"STICKY_PI_IMAGE=holiday{number}.jpg" for number in range(5)}
+
+
+def test_what_ends_a_command_has_its_priority_in_the_journal(tmp_path):
+    code = """if True:
+        import os, sys
+        sys.modules["systemd"] = None
+        status = os.fstat(2)
+        os.environ["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
+        from sticky_pi_uploader.cli import main
+        sys.exit(main(["run", "--config", sys.argv[1]]))
+        """
+    (tmp_path / "config.toml").write_text("scan_interval = 'often'\nimage_dri = 3\n")
+    command = [sys.executable, "-c", code, tmp_path / "config.toml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 78
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("<3>") for line in lines)
 
 
 def test_a_closed_stderr_is_no_error():
