@@ -33,6 +33,8 @@ class Limits:
     """in which a watch couldn't be laid"""
     scan: float = 1800.0
     """without a scan's end or a new picture, or `SCANS` intervals if these are longer"""
+    away: float = 60.0
+    """for which folders that were there may be away, where systemd can start the service anew"""
 
 
 class Pulse:

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AWAY: Final = 60.0
-"""Seconds for which folders that were there may be away, where systemd can start the service anew."""
-
 DAMAGE_WAIT: Final = 5.0
 """Seconds between an outbox that was put aside and the next one."""
 
@@ -64,7 +61,7 @@ def run(load: Callable[[], Config], *, limits: Limits = Limits()) -> int:  # noq
         readiness = Readiness(load, signals, manager)
         while status is None:
             # From inside a sandbox, a disk that is mounted later may not be seen.
-            patience = AWAY if manager.is_ready and manager.listens else math.inf
+            patience = limits.away if manager.is_ready and manager.listens else math.inf
             if (ready := readiness.wait(config, patience=patience)) is not None:
                 config, status = _work(ready, readiness, limits)
             elif signals.stop:

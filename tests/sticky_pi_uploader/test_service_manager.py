@@ -203,6 +203,16 @@ def test_a_card_that_is_read_only_is_waited_for(trap, manager, configured):
         subprocess.run(["umount", "-l", trap.state], check=True)
 
 
+def test_a_folder_that_does_not_come_back_ends_the_service_with_a_status_that_starts_it_anew(trap, manager, work):
+    work(away=2)
+    trap.images.rename(trap.folder / "away")
+    manager.process.send_signal(signal.SIGHUP)
+    manager.hear(f"STATUS=the image folder {trap.images} isn't there; waiting for it", "STOPPING=1")
+    assert manager.process.wait(PATIENCE) == os.EX_TEMPFAIL
+    assert "ERROR nothing came back within 2 s" in manager.said
+    assert not trap.images.exists()
+
+
 # --- reload ------------------------------------------------------------------------------------------------------
 
 
