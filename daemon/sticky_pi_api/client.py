@@ -6,7 +6,7 @@ import os
 import time
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,13 @@ from sticky_pi_api.cache import FileCache
 from sticky_pi_api.configuration import LocalAPIConf
 from sticky_pi_api.durable import make_folders
 from sticky_pi_api.exceptions import ConflictWarning, PutImagesError
+from sticky_pi_api.holdings import Claim, Holding, StoredObject, holdings
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.remote import LOWEST_RATE, PARALLEL, RemoteAPI
+from sticky_pi_api.server.objects import look_at
 from sticky_pi_api.specifications import LocalAPI
 from sticky_pi_api.types import FilePath, ImageOutcome, Info, Outcome, Row
+from sticky_pi_api.utils import md5
 
 if TYPE_CHECKING:
     from sticky_pi_api.http import Timeouts
@@ -100,6 +103,17 @@ class BaseClient(BundleClient):
         images = self.get_image_series(series, what_image)
         return join_annotations(images, self.get_uid_annotations_series(series, what_annotation))
 
+    def holdings(self, claims: Sequence[Claim]) -> list[Holding]:
+        """Tell of pictures that are said to be held what is really there, in their order, by one question.
+
+        Besides the row, the stored object is looked at, where it can be; nothing is changed.
+        """
+        return holdings(self.get_images, self._look_at, claims)
+
+    @abstractmethod
+    def _look_at(self, url: str) -> StoredObject | None:
+        """Look at the object behind a row's url, as `holdings.Look` says."""
+
     @abstractmethod
     def _outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:
         """Yield what becomes of each picture as soon as it is known; closed, it stops."""
@@ -115,6 +129,12 @@ class LocalClient(BaseClient, LocalAPI):
         """Open the store in `local_dir`, made if it isn't there. Raises StoreError where that can't be."""
         BaseClient.__init__(self, local_dir, n_threads)
         LocalAPI.__init__(self, LocalAPIConf(LOCAL_DIR=self.local_dir), *args, **kwargs)
+
+    def _look_at(self, url: str) -> StoredObject:
+        with blaming_the_store(self._local_dir):
+            if os.path.isfile(url):
+                return StoredObject(os.path.getsize(url), md5(url))
+        raise FileNotFoundError(url)
 
     def _outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:
         with FileCache(self._cache_dir) as known:
@@ -171,6 +191,9 @@ class RemoteClient(BaseClient, RemoteAPI):
             wall_clock=wall_clock,
             sleep=sleep,
         )
+
+    def _look_at(self, url: str) -> StoredObject | None:
+        return look_at(self._server, url)
 
     def _outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:
         with FileCache(self._cache_dir) as known:

@@ -152,6 +152,14 @@ class Http:
         headers = {**_HEADERS, "Accept-Encoding": "identity"}
         return self._send(_Call("GET", link.address, link.url, headers, receive=receive, rate=rate))
 
+    def peek(self, link: Link) -> Answer:
+        """Ask for the first byte of what a link leads to, with nothing of the account: the answer's head tells of it.
+
+        Links are signed for GET alone, so HEAD isn't to be had. Errors as of `post`.
+        """
+        headers = {**_HEADERS, "Accept-Encoding": "identity", "Range": "bytes=0-0"}
+        return self._send(_Call("GET", link.address, link.url, headers, receive=lambda blocks: next(iter(blocks), b"")))
+
     def _send(self, call: _Call, seconds: float = 0.0, scope: Scope | None = None) -> Answer:
         scopes = (self._all,) if scope is None else (self._all, scope)
         for is_last in (False, True):

@@ -132,6 +132,10 @@ class Server:
         if answer.status != OK:
             raise link_failure_of(answer, link.address, self._wall_clock)
 
+    def peek(self, link: Link) -> Answer:
+        """Ask for the head of what a link leads to, as `Http.peek` says; without the token."""
+        return self._http.peek(link)
+
     def send_form(self, link: Link, body: Body, content_type: str) -> None:
         """Send a form to where a link leads; without the token, which is for this server only."""
         seconds = len(body) / self._lowest_rate

@@ -101,6 +101,11 @@ class ApiServer:
         """Return the bytes and mtimes of a bundle's files by key."""
         return Bundles(self._options.data).files(bundle)
 
+    def overwrite(self, name, blob):
+        """Store another object under a picture's file name, as a refused duplicate does; None removes it."""
+        with closing(Store(self._options.data)) as store:
+            store.write_object(Key.of_name(name).object_name, blob)
+
     def rows(self):
         """Return the database's rows, oldest first."""
         with closing(Store(self._options.data)) as store:

@@ -14,7 +14,7 @@ from .upload import Upload
 
 _SHOWN_HEADERS = (
     *("host", "user-agent", "accept", "accept-encoding", "connection", "expect"),
-    *("content-type", "content-length", "content-encoding", "transfer-encoding"),
+    *("content-type", "content-length", "content-encoding", "transfer-encoding", "range"),
 )
 
 

@@ -136,8 +136,11 @@ class Store:
         return self._more("users", "TRUE")
 
     def write_object(self, name, blob):
-        """Store an object, whether or not there is one of that name."""
+        """Store an object, whether or not there is one of that name; None removes it."""
         path = self._objects / name
+        if blob is None:
+            path.unlink()
+            return
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(blob)
 

@@ -1,0 +1,89 @@
+"""Whether a destination still has what its receipts say: the database's md5, and the stored object if it can be read.
+
+The object in a server's storage can have been overwritten since by another client's refused duplicate, while the
+database keeps the first one's md5: only the object itself shows that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sticky_pi_api.types import Info, Row
+
+
+class Holding(StrEnum):
+    """What a destination has under a picture's key."""
+
+    CONFIRMED = "confirmed"
+    """the row has the md5, and the stored object's bytes are that picture's"""
+    ROW_ONLY = "row only"
+    """the row has the md5; the stored object can't be looked at from here"""
+    OVERWRITTEN = "overwritten"
+    """the row has the md5, but the stored object is another one, or is missing"""
+    OTHER = "other"
+    """the row has another md5"""
+    ABSENT = "absent"
+    """there is no row"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A picture that a destination is said to have."""
+
+    device: str
+    datetime: datetime
+    """naive, UTC"""
+    md5: str
+    size: int
+    """bytes"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What is to be known of a stored object without fetching it whole."""
+
+    size: int | None
+    """bytes"""
+    md5: str | None
+    """None where the storage doesn't tell"""
+
+    def is_of(self, claim: Claim) -> bool | None:
+        """Tell whether it is the claimed picture; None where what is known of it doesn't say."""
+        if self.size not in (None, claim.size) or self.md5 not in (None, claim.md5):
+            return False
+        return None if self.md5 is None else True
+
+
+Ask = Callable[[Iterable[Info], str], list[Row]]
+"""A client's get_images"""
+
+Look = Callable[[str], StoredObject | None]
+"""Looks at the object behind a row's url; None where that can't be done. Raises FileNotFoundError where it is gone."""
+
+
+def holdings(ask: Ask, look: Look, claims: Sequence[Claim]) -> list[Holding]:
+    """Return what is held of each claimed picture, asked for in one question. Raises what `ask` does."""
+    info = [{"device": claim.device, "datetime": claim.datetime} for claim in claims]
+    rows = {(row["device"].lower(), row["datetime"]): row for row in (ask(info, "image") if info else [])}
+    return [_holding(claim, rows.get((claim.device.lower(), claim.datetime)), look) for claim in claims]
+
+
+def _holding(claim: Claim, row: Mapping[str, object] | None, look: Look) -> Holding:
+    if row is None:
+        return Holding.ABSENT
+    if row["md5"] != claim.md5:
+        return Holding.OTHER
+    try:
+        stored = look(str(row.get("url") or ""))
+    except FileNotFoundError:
+        return Holding.OVERWRITTEN
+    match None if stored is None else stored.is_of(claim):
+        case None:
+            return Holding.ROW_ONLY
+        case True:
+            return Holding.CONFIRMED
+        case _:
+            return Holding.OVERWRITTEN

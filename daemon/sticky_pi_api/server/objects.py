@@ -1,0 +1,46 @@
+"""The stored objects behind a server's rows: what is to be known of one without fetching it."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from sticky_pi_api.exceptions import UnavailableError
+from sticky_pi_api.failures import OK, Answer
+from sticky_pi_api.holdings import StoredObject
+from sticky_pi_api.links import Link
+from sticky_pi_api.server.connection import Server
+
+_PARTIAL: Final = 206
+_NOT_FOUND: Final = (404, 410)
+_NOT_ALLOWED: Final = (401, 403)
+_MD5: Final = re.compile(r'"([0-9a-f]{32})"', re.IGNORECASE)
+_RANGE: Final = re.compile(r"bytes 0-0/([0-9]+)")
+
+
+def look_at(server: Server, url: str) -> StoredObject | None:
+    """Look at the object behind a row's url; None where that can't be done from here, now or ever.
+
+    Raises FileNotFoundError where it is gone, and RemoteError where the storage doesn't answer just now.
+    """
+    try:
+        link = Link.of(url, server.address)
+    except ValueError:
+        return None
+    answer = server.peek(link)
+    if answer.status in _NOT_FOUND:
+        raise FileNotFoundError(f"{link.address} doesn't have it")
+    if answer.status in _NOT_ALLOWED:
+        return None
+    if answer.status not in (OK, _PARTIAL):
+        raise UnavailableError(f"{link.address} doesn't let the stored picture be looked at (status {answer.status})")
+    tag = _MD5.fullmatch(answer.headers.get("ETag", ""))
+    return StoredObject(_size(answer), tag and tag[1].lower())
+
+
+def _size(answer: Answer) -> int | None:
+    if answer.status == _PARTIAL:
+        found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+        return int(found[1]) if found else None
+    length = answer.headers.get("Content-Length", "")
+    return int(length) if length.isdigit() else None
