@@ -39,6 +39,15 @@ def file_system_id(path: str) -> str:
     return f"{identity:x}" if identity else f"device {os.stat(path).st_dev:x}"
 
 
+def disk_space(folder: str) -> tuple[int | None, int | None]:
+    """Give the bytes that are free, and that there are, on the file system of `folder`; None where it isn't there."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None, None
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+
 def image_dir_problem(image_dir: str, *, fstab: str = _FSTAB, mountinfo: str = _MOUNTINFO) -> str | None:
     """Say why there are no pictures to be had from the image folder; None if nothing is in the way."""
     if (missing := _missing_mount(image_dir, fstab, mountinfo)) is not None:

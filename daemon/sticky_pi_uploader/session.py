@@ -3,6 +3,8 @@
 watcher ──→ hints ──→ intake ──→ outbox ──→ uploader ──→ the destination
 (events)              (scan,     (one row   (claim,
                        ingest)    each)      put_images, receipt)
+                                    └─────→ retention
+                                            (asks the destination again, removes from the card)
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from .ingest import Ingest
 from .intake import Intake
 from .lock import Lock
 from .outbox import open_or_rebuild, outbox_path, put_aside
+from .removal import Removal
+from .retention import Policy, Retention
 from .retry import LONGEST_WAIT
 from .scan import Scanner
 from .summary import summary
@@ -136,6 +140,21 @@ class Session:
             beat=self._uploader_pulse.beat,
         )
         stack.callback(self._close_unless_abandoned, self.uploader.close)
+        self.retention = self._make_retention(image_dir, thumbnails)
+
+    def _make_retention(self, image_dir: str, thumbnails: ThumbnailFolder) -> Retention:
+        wanted, store = self._config.retention, self._config.api.store
+        removal = Removal(
+            self.outbox,
+            self.hints,
+            image_dir=image_dir,
+            open_client=self._open_client,
+            is_store=store is not None,
+            stopping=self.is_stopping,
+            to_send=self._something_to_send,
+        )
+        policy = Policy(wanted.keep_days, wanted.min_free.of, wanted.keep_record_days, wanted.also_remove)
+        return Retention(self.outbox, thumbnails, removal, policy, image_dir=image_dir, store=store)
 
     def _put_aside_if_damaged(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, OutboxDamagedError):
@@ -162,7 +181,7 @@ class Session:
             )
 
     def start(self) -> None:
-        """Start the watcher, then the intake, then the uploader."""
+        """Start the watcher, the intake, the uploader and retention, in this order."""
         self._watcher = Watcher(self._scanner, self.hints, scan_interval=self._config.scan_interval)
         self._exit.callback(self._watcher.stop)
         self._watcher.start()
@@ -173,6 +192,13 @@ class Session:
             self._to_send,
             after_trouble=self._to_send.set,
             pulse=self._uploader_pulse,
+        )
+        self._start(
+            "retention",
+            self.retention.step,
+            threading.Event(),
+            after_trouble=lambda: None,
+            pulse=Pulse(),
         )
         self._examine(self._watcher)
 

@@ -7,6 +7,7 @@ unfinished is noticed when it is read.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 
 
@@ -42,6 +43,13 @@ class ThumbnailFolder:
         except OSError:
             return None
         return found if _is_whole(found.large) and _is_whole(found.mini) else None
+
+    def remove(self, md5: str) -> None:
+        """Remove both; where they can't be removed, or are gone, that is no matter."""
+        path = self._path(md5)
+        for suffix in (".thumbnail", ".thumbnail_mini"):
+            with suppress(OSError):
+                os.unlink(path + suffix)
 
     def _path(self, md5: str) -> str:
         return os.path.join(self._folder, md5[:2], md5)

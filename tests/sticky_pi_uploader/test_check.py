@@ -209,14 +209,14 @@ def test_an_outbox_that_cannot_be_opened_is_a_problem(trap, look):
     assert look()["outbox"].level == "problem"
 
 
-def test_retention_is_said_to_be_of_later_releases(trap, look):
+def test_retention_is_told_of_where_it_removes_pictures(trap, look):
     config = trap.folder / "config.toml"
     config.write_text("[retention]\nkeep_days = 30\n")
-    found = look(config_file=str(config))["configuration"]
-    assert found.level == "warning"
-    assert "removes no pictures" in found.what
-    config.write_text('[retention]\nmin_free = "15 %"\n')
-    assert look(config_file=str(config))["configuration"].level == "ok"
+    # To a store on the same disk nothing is removed, and that is said of the destination.
+    assert "retention" not in look(config_file=str(config))
+    found = look({"api.url": "http://127.0.0.1:9"}, config_file=str(config))["retention"]
+    assert (found.level, found.what) == ("ok", "what was sent goes after 30 days, or sooner with less than 15 % free")
+    assert "retention" not in look({"api.url": "http://127.0.0.1:9"})
 
 
 def test_folders_are_counted_against_what_the_kernel_watches(trap, look):

@@ -58,6 +58,7 @@ def test_without_any_configuration_the_defaults_hold():
     assert config.retention.keep_days is None
     assert config.retention.min_free == Space(percent=15.0)
     assert config.retention.keep_record_days == 400
+    assert config.retention.also_remove == ()
     assert config.file is None
 
 
@@ -225,6 +226,7 @@ WRONG = [
     *(("api.parallel", value) for value in ("0", "33")),
     ("api.give_up_after", "0"),
     ("retention.keep_record_days", "0"),
+    *(("retention.also_remove", value) for value in ("1", "true", '"suspect"', '["suspicious"]', "[1]", '["pending"]')),
     *(("api.allow_http", value) for value in ('"true"', "1", "0", "[]", "{}", "1.0", '"yes"')),
     *(("api.username", value) for value in [*NOT_TEXT, '""', '"a:b"', '"a\\nb"']),
     *(("api.max_rate", value) for value in ("0", "999", "true", "1e6", "inf", "nan", '"50 %"', '"fast"', "[]", "{}")),

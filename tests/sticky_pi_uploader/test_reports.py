@@ -386,3 +386,13 @@ def test_the_outbox_lies_in_the_state_folder():
 def test_last_changed_takes_the_story_with_the_latest_event():
     old, new, empty = ({"history": [{"at": at}] if at else []} for at in ("2020", "2021", None))
     assert explain.last_changed([old, new, empty]) is new
+
+
+def test_a_disk_that_fills_is_an_alarm_where_room_is_to_be_made(trap, taken):
+    trap.record(taken("a.jpg", 1))
+    config = trap.folder / "config.toml"
+    config.write_text('[retention]\nkeep_days = 30\nmin_free = "99.9 %"\n', encoding="ascii")
+    line = trap.run("status", "--config", str(config)).stdout.decode().splitlines()[0]
+    assert re.fullmatch(r"Attention: only .* are free, less than min_free; 1 picture to be sent\.", line)
+    config.write_text('[retention]\nmin_free = "99.9 %"\n', encoding="ascii")
+    assert trap.run("status", "--config", str(config)).stdout.startswith(b"Waiting: ")

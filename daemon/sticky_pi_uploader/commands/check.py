@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from ..config import Config, load, understand
+from ..config import Config, understand
 from ..exceptions import ConfigError, OutboxDamagedError, StateError
-from ..folders import file_system_type, image_dir_problem, is_within
+from ..folders import disk_space, file_system_type, image_dir_problem, is_within
 from .findings import Finding, Level, ok, problem, warning
-from .reports import disk_space, open_state
+from .reports import open_state
 from .tables import FULL, pictures, size
 
 PLATFORM_START: Final = 1_572_566_400
@@ -48,12 +48,12 @@ def exit_status(findings: Sequence[Finding]) -> int:
 
 
 def _retention(config: Config) -> Iterator[Finding]:
-    if config.retention != load({}, {}, os.devnull).retention:
-        yield warning(
-            _CONFIGURATION,
-            "[retention] is set, but this release removes no pictures",
-            "make room by hand, with pictures that `list` shows as uploaded",
-        )
+    wanted, store = config.retention, config.api.store
+    on_same_disk = store is not None and _device(_nearest(store)) == _device(config.image_dir)
+    if wanted.keep_days is None or on_same_disk:  # the latter is said of the destination
+        return
+    what = f"what was sent goes after {wanted.keep_days} days, or sooner with less than {wanted.min_free} free"
+    yield ok("retention", what)
 
 
 def _image_folder(config: Config) -> Iterator[Finding]:

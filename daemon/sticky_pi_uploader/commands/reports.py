@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from ..exceptions import OutboxDamagedError, StateError
-from ..folders import image_dir_problem
+from ..folders import disk_space, image_dir_problem
 from ..lock import is_held
 from ..models import Destination, Picture, State
 from ..outbox import OutboxReader, outbox_path
@@ -44,8 +44,12 @@ def status(
     state_dir: str,
     url: str,
     config_file: str | None,
+    least_free: Callable[[int], int] | None = None,
 ) -> dict[str, Any]:
-    """Tell how things stand; what can't be read is null."""
+    """Tell how things stand; what can't be read is null.
+
+    `least_free` says how many bytes are to be free on a disk of so many, where anybody cares for that.
+    """
     free, total = disk_space(image_dir)
     return {
         "config_file": config_file,
@@ -57,7 +61,11 @@ def status(
         "oldest_pending": ask(reader, OutboxReader.oldest_pending, warn, None),
         "last_upload": utc(ask(reader, OutboxReader.last_upload, warn, None)),
         "destination": _destination(reader, url, warn),
-        "disk": {"free_bytes": free, "total_bytes": total},
+        "disk": {
+            "free_bytes": free,
+            "total_bytes": total,
+            "least_free_bytes": None if least_free is None or total is None else least_free(total),
+        },
     }
 
 
@@ -109,15 +117,6 @@ def utc(seconds: float | None) -> str | None:
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
     except (OverflowError, TypeError, ValueError, OSError):
         return None
-
-
-def disk_space(folder: str) -> tuple[int | None, int | None]:
-    """Give the bytes that are free, and that there are, on the file system of `folder`; None where it isn't there."""
-    try:
-        found = os.statvfs(folder)
-    except OSError:
-        return None, None
-    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
 
 
 def ask(reader: OutboxReader | None, question: Callable[[OutboxReader], T], warn: Warn, unknown: T) -> T:

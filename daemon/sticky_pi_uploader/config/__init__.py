@@ -69,7 +69,10 @@ class RetentionConfig:
     """How long pictures and their records stay on the trap."""
 
     keep_days: int | None
+    """days after its upload for which a picture stays; None: nothing is ever removed"""
     min_free: Space
+    also_remove: tuple[str, ...]
+    """of `suspect`, `conflict` and `rejected`, those that may go as well"""
     keep_record_days: int
 
 
@@ -81,6 +84,8 @@ class Config:
     state_dir: str
     scan_interval: int
     """seconds"""
+    picture_interval: int | None
+    """seconds between two pictures of the camera; None: learnt from them"""
     api: ApiConfig
     retention: RetentionConfig
     file: str | None
@@ -186,9 +191,10 @@ def _build(values: Mapping[str, Any], environ: Mapping[str, str], file: str | No
     retention = RetentionConfig(
         keep_days=values["retention.keep_days"],
         min_free=values["retention.min_free"],
+        also_remove=values["retention.also_remove"] or (),
         keep_record_days=values["retention.keep_record_days"],
     )
-    return Config(image_dir, state_dir, values["scan_interval"], api, retention, file)
+    return Config(image_dir, state_dir, values["scan_interval"], values["picture_interval"], api, retention, file)
 
 
 def _contradictions(config: Config) -> Iterator[tuple[set[str], str]]:
@@ -254,10 +260,12 @@ def as_toml(config: Config) -> str:
 
 
 def _line(name: str, value: object, unset: str) -> str:
-    if value is None:
+    if value in (None, ()):
         return f"# {name}: {unset}"
     if isinstance(value, bool | int):
         return f"{name} = {value}".lower()
+    if isinstance(value, tuple):
+        return f"{name} = [{', '.join(map(_quoted, value))}]"
     if isinstance(value, Space) and value.bytes is not None:
         return f"{name} = {value}"
     text = str(value)

@@ -65,6 +65,12 @@ SCHEMA: Final = (
         default=600,
     ),
     Key(
+        name="picture_interval",
+        take=values.whole_number(1, 86400 * 366),
+        help="seconds between two pictures of the camera, for `audit` to find gaps",
+        default_means="learnt",
+    ),
+    Key(
         name="api.url",
         take=values.address,
         help="where the pictures go: https://host, https://host:port, or file:///folder for a store on this machine",
@@ -130,8 +136,14 @@ SCHEMA: Final = (
     Key(
         name="retention.min_free",
         take=values.disk_space,
-        help="free space below which the oldest uploaded pictures are removed, as a share of the disk or in bytes",
+        help="free space below which the oldest uploaded pictures go sooner, as a share of the disk or in bytes",
         default="15 %",
+    ),
+    Key(
+        name="retention.also_remove",
+        take=values.some_of("suspect", "conflict", "rejected"),
+        help="pictures that may be removed as well: some of suspect, conflict and rejected",
+        default_means="none",
     ),
     Key(
         name="retention.keep_record_days",

@@ -89,6 +89,18 @@ def whole_number(low: int, high: int) -> Callable[[object], int]:
     return take
 
 
+def some_of(*names: str) -> Callable[[object], tuple[str, ...]]:
+    """Make a function that takes a list of some of these names."""
+
+    def take(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple) or not all(isinstance(name, str) and name in names for name in value):
+            listed = ", ".join(f'"{name}"' for name in names)
+            raise ValueError(f"expected a list of some of {listed}, in square brackets")
+        return tuple(dict.fromkeys(value))
+
+    return take
+
+
 def transfer_rate(value: object) -> int:
     """Take a number of bytes a second, as a number or as text with a unit."""
     rate = _space(value)

@@ -16,6 +16,10 @@
     recover
     reoffer             rejected after refusals, a week     pending
     change_destination  uploaded, conflict, refused         pending
+    unconfirm           uploaded                            pending, as the destination doesn't have it any more
+    contradict          uploaded                            conflict
+    mark_removed        uploaded, and what is allowed       the same, gone from the card
+    forget              removed long ago                    (unknown)
     retry               pending, conflict                   pending, due now
     retry               rejected, lost                      the same, to be read again: then record decides
 
@@ -29,6 +33,7 @@ import os
 import time
 
 from ..exceptions import OutboxDamagedError
+from .keeping import Keeping
 from .reader import OutboxReader
 from .recording import Known, Recording
 from .sending import REOFFER_AFTER, Sending
@@ -36,8 +41,8 @@ from .sending import REOFFER_AFTER, Sending
 __all__ = ["REOFFER_AFTER", "Known", "Outbox", "OutboxReader", "open_or_rebuild", "outbox_path", "put_aside"]
 
 
-class Outbox(Recording, Sending):
-    """The outbox file, open for writing: the verbs of both halves."""
+class Outbox(Recording, Sending, Keeping):
+    """The outbox file, open for writing: the verbs of all who work with it."""
 
 
 def outbox_path(state_dir: str) -> str:

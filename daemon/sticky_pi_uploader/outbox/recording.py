@@ -44,7 +44,10 @@ class Recording(OutboxWriter):
 
     def folders_to_check(self) -> set[str]:
         """Name the folders of pictures that would be lost if their file were gone."""
-        rows = self._rows("SELECT DISTINCT folder FROM pictures WHERE state IN ('pending', 'conflict', 'rejected')")
+        rows = self._rows(
+            "SELECT DISTINCT folder FROM pictures"
+            " WHERE state IN ('pending', 'conflict', 'rejected') AND removed_at IS NULL"
+        )
         return {os.fsdecode(row[0]) for row in rows}
 
     def twins(self, taken: Taken) -> list[Picture]:
@@ -172,7 +175,7 @@ class Recording(OutboxWriter):
             self._clear_the_way(known)
 
     def _overwrite(self, known: Picture, taken: Taken, state: State, why: str) -> None:
-        reset = {**UNTRIED, "receipt_md5": None, "uploaded_at": None, "present": 1, "recheck": 0}
+        reset = {**UNTRIED, "receipt_md5": None, "uploaded_at": None, "removed_at": None, "present": 1, "recheck": 0}
         if state is known.state is State.PENDING and known.fingerprint == taken.fingerprint:
             # The file is the same, so it is the card that gave other bytes; it may do so again.
             reset |= {"misses": known.misses, "not_before": known.not_before}
@@ -181,14 +184,14 @@ class Recording(OutboxWriter):
 
     def _touch(self, known: Picture, taken: Taken) -> None:
         values = {**_fingerprint_columns(taken.fingerprint), "file_system": taken.file_system}
-        values |= {"present": 1, "recheck": 0}
+        values |= {"present": 1, "recheck": 0, "removed_at": None}
         self._move(known.id, (known.state,), known.state, None, values)
 
 
 def _known(row: sqlite3.Row) -> tuple[str, Known]:
     picture = to_picture(row)
     unread = row["recheck"] or picture.state is State.LOST
-    missed = picture.state in (State.PENDING, State.CONFLICT, State.REJECTED)
+    missed = picture.removed_at is None and picture.state in (State.PENDING, State.CONFLICT, State.REJECTED)
     return picture.path, Known(None if unread else picture.fingerprint, bool(row["present"]), missed)
 
 

@@ -1,0 +1,71 @@
+"""The outbox as retention sees it: which pictures may be gone from the card, and for how long it remembers those."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ..models import Picture, State
+from .reader import to_picture
+from .schema import UNTRIED
+from .writer import OutboxWriter
+
+
+class Keeping(OutboxWriter):
+    """The verbs of retention."""
+
+    def removable(
+        self,
+        *,
+        states: Collection[State],
+        suspect: bool,
+        before: float | None,
+        after: tuple[str, int] | None,
+        most: int,
+    ) -> list[Picture]:
+        """List up to `most` pictures that are on the card and may go from it, the oldest first.
+
+        Only those in one of `states`; `suspect` ones only if that is True; with `before` (Unix time) only those that
+        were uploaded, or else came into their state, before then; with `after`, what follows this datetime and id.
+        """
+        names = [state.value for state in states]
+        marks = ", ".join("?" * len(names))
+        taken, last = after or ("", 0)
+        rows = self._rows(
+            "SELECT * FROM pictures WHERE removed_at IS NULL AND present = 1 AND recheck = 0 AND size IS NOT NULL"
+            f" AND state IN ({marks}) AND (state != 'uploaded' OR receipt_md5 = md5) AND (suspect IS NULL OR ?)"
+            " AND (? IS NULL OR coalesce(uploaded_at,"
+            " (SELECT max(at) FROM history WHERE picture_id = pictures.id AND history.state = pictures.state)) < ?)"
+            " AND (coalesce(datetime, ''), id) > (?, ?) ORDER BY coalesce(datetime, ''), id LIMIT ?",
+            [*names, suspect, before, before, taken, last, most],
+        )
+        return list(map(to_picture, rows))
+
+    def mark_removed(self, picture: Picture, why: str) -> bool:
+        """Record that a picture's file is gone from the card, as it may be; its state stays."""
+        values = {"removed_at": self._clock()}
+        return self._move(picture.id, (picture.state,), picture.state, why, values)
+
+    def unconfirm(self, picture: Picture, why: str) -> bool:
+        """Take a receipt back that the destination no longer stands by: the picture is to be sent again."""
+        values = {**UNTRIED, "receipt_md5": None, "uploaded_at": None, "reason": why}
+        return self._move(picture.id, (State.UPLOADED,), State.PENDING, why, values)
+
+    def contradict(self, picture: Picture, why: str) -> bool:
+        """Record that the destination holds another picture than its receipt said."""
+        values = {"receipt_md5": None, "uploaded_at": None, "reason": why}
+        return self._move(picture.id, (State.UPLOADED,), State.CONFLICT, why, values)
+
+    def forget(self, before: float, most: int) -> list[str]:
+        """Forget up to `most` pictures that were removed from the card before a Unix time.
+
+        Returns the md5s of which no picture is remembered any more.
+        """
+        with self._writing() as connection:
+            query = "SELECT id, md5 FROM pictures WHERE removed_at < ? ORDER BY removed_at LIMIT ?"
+            rows = list(self._rows(query, (before, most)))
+            for row in rows:
+                connection.execute("DELETE FROM pictures WHERE id = ?", (row["id"],))
+            md5s = {row["md5"] for row in rows} - {None}
+            marks = ", ".join("?" * len(md5s))
+            known = self._rows(f"SELECT DISTINCT md5 FROM pictures WHERE md5 IN ({marks})", list(md5s))
+            return sorted(md5s - {row["md5"] for row in known})

@@ -1,0 +1,165 @@
+"""Makes room on the card: which pictures may go, and when. How one goes is for `removal`.
+
+Pictures that the destination has go `keep_days` after their upload, or as soon as less than `min_free` of the disk is
+free, the oldest first; never one without a receipt, in conflict, rejected or suspect, unless the owner names those.
+What was removed is remembered for `keep_record_days`, thumbnails included.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Final
+
+from .events import Kind, about
+from .folders import disk_space, file_system_id
+from .models import Picture, State
+from .outbox import Outbox
+from .removal import Removal
+from .repeats import Repeats
+from .thumbnails import ThumbnailFolder
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 100
+"""Pictures that the destination is asked for at once"""
+
+INTERVAL: Final = 3600.0
+"""Seconds between two passes through all that may go"""
+
+PRESSED_INTERVAL: Final = 300.0
+"""Seconds between two looks while there is too little space and nothing more may go"""
+
+DAY: Final = 86400.0
+
+_FILLING: Final = "the disk"
+_NOT_REMOVED: Final = "removal"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What may go, and when."""
+
+    keep_days: int | None
+    """days after its upload for which a picture stays; None: nothing is ever removed"""
+    min_free: Callable[[int], int]
+    """says how many bytes are to be free on a disk of so many"""
+    keep_record_days: int
+    """days for which a removed picture is remembered"""
+    also_remove: Collection[str] = ()
+    """of `suspect`, `conflict` and `rejected`, those that may go as well"""
+
+    @property
+    def states(self) -> list[State]:
+        """The states in which a picture may go."""
+        return [State.UPLOADED, *(state for state in (State.CONFLICT, State.REJECTED) if state in self.also_remove)]
+
+
+class Retention:
+    """Keeps one image dir's disk from filling; `step` does a little of it."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        thumbnails: ThumbnailFolder,
+        removal: Removal,
+        policy: Policy,
+        *,
+        image_dir: str,
+        store: str | None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Look after the disk of `image_dir`; `store` is the destination's folder, where that is an embedded store."""
+        self._outbox = outbox
+        self._thumbnails = thumbnails
+        self._removal = removal
+        self._policy = policy
+        self._image_dir = image_dir
+        self._store = store
+        self._clock = clock
+        self._after: tuple[str, int] | None = None
+        self._repeats = Repeats(monotonic)
+
+    def step(self) -> float:
+        """Remove what may go of the next few pictures; returns the seconds until the next step is worth it."""
+        self._forget()
+        obstacle = self._why_not()
+        if obstacle is None and (batch := self._next()):
+            obstacle = self._remove(batch)
+            if obstacle is None:
+                return 0.0
+        self._after = None
+        pressed = self.is_pressed()
+        self._tell(obstacle, pressed=pressed)
+        return PRESSED_INTERVAL if pressed else INTERVAL
+
+    def is_pressed(self) -> bool:
+        """Tell whether less is free than should be; False where the disk can't be asked."""
+        free, total = disk_space(self._image_dir)
+        return free is not None and total is not None and free < self._policy.min_free(total)
+
+    def _why_not(self) -> str | None:
+        """Say why nothing may be removed at all."""
+        if self._policy.keep_days is None:
+            return "[retention] keep_days isn't set, so nothing is removed"
+        if self._store is not None:
+            try:
+                same = file_system_id(self._store) == file_system_id(self._image_dir)
+            except OSError as error:
+                return f"the store in {self._store} can't be reached: {error.strerror}"
+            if same:
+                return "the destination is a store on the same disk, so nothing is removed"
+        return None
+
+    def _next(self) -> list[Picture]:
+        """Return the next few pictures that may go, unless the destination or the file says otherwise."""
+        batch = self._outbox.removable(
+            states=self._policy.states,
+            suspect="suspect" in self._policy.also_remove,
+            before=None if self.is_pressed() else self._clock() - float(self._policy.keep_days or 0) * DAY,
+            after=self._after,
+            most=BATCH,
+        )
+        if batch:
+            self._after = (batch[-1].datetime or "", batch[-1].id)
+        return batch
+
+    def _remove(self, batch: list[Picture]) -> str | None:
+        """Remove pictures; says what keeps it from that."""
+        from sticky_pi_api.exceptions import StickyPiError
+
+        pressed = self.is_pressed()
+        try:
+            # Pressed, only as many as it takes: the others may stay for their time.
+            self._removal.remove(batch, enough=lambda: pressed and not self.is_pressed())
+        except PermissionError as error:
+            return f"{error.filename} can't be removed: permission denied; see the README on retention"
+        except OSError as error:
+            return f"{error.filename} can't be removed: {error.strerror}"
+        except StickyPiError as error:
+            return f"the destination can't be asked whether it has them: {error}"
+        return None
+
+    def _tell(self, obstacle: str | None, *, pressed: bool) -> None:
+        """Say what keeps pictures from being removed, and whether that fills the disk; now and then while it does."""
+        if pressed:
+            least = self._policy.min_free(disk_space(self._image_dir)[1] or 0)
+            why = obstacle or "no picture on it may be removed"
+            if (spell := self._repeats.again(_FILLING, why)) is not None:
+                extra = about(Kind.FILLING, folder=self._image_dir, reason=why)
+                what = "the disk of %s fills: less than %d bytes are free, and %s%s"
+                log.error(what, self._image_dir, least, why, spell, extra=extra)
+            return
+        self._repeats.over(_FILLING)
+        if obstacle is None or self._policy.keep_days is None:
+            self._repeats.over(_NOT_REMOVED)
+        elif (spell := self._repeats.again(_NOT_REMOVED, obstacle)) is not None:
+            extra = about(Kind.NOT_REMOVED, folder=self._image_dir, reason=obstacle)
+            log.warning("no picture is removed: %s%s", obstacle, spell, extra=extra)
+
+    def _forget(self) -> None:
+        for md5 in self._outbox.forget(self._clock() - self._policy.keep_record_days * DAY, BATCH):
+            self._thumbnails.remove(md5)

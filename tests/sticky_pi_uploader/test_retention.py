@@ -1,0 +1,384 @@
+"""Retention on a real image folder, with a real outbox and a real store on another file system."""
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sticky_pi_api.client import LocalClient
+from sticky_pi_api.exceptions import UnreachableError
+from sticky_pi_uploader.folders import file_system_id
+from sticky_pi_uploader.hints import Hints
+from sticky_pi_uploader.ingest import Ingest
+from sticky_pi_uploader.models import State
+from sticky_pi_uploader.outbox import Outbox, outbox_path
+from sticky_pi_uploader.removal import Removal
+from sticky_pi_uploader.retention import DAY, INTERVAL, PRESSED_INTERVAL, Policy, Retention
+from sticky_pi_uploader.scan import Scanner
+from sticky_pi_uploader.thumbnails import ThumbnailFolder
+from sticky_pi_uploader.uploader import Uploader
+
+TAKEN = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC
+NOW = 1_700_000_000.0
+EVERYTHING = lambda size: size  # noqa: E731
+NOTHING = lambda _: 0  # noqa: E731
+
+
+class Card:
+    """A trap whose pictures were sent to a store elsewhere, as the daemon does it."""
+
+    def __init__(self, folder, store, make_picture):
+        self.images, self.now, self.make_picture = folder / "pictures", NOW, make_picture
+        self.images.mkdir()
+        self.store = str(store)
+        self.hints, self.thumbnails = Hints(), ThumbnailFolder(str(folder / "thumbnails"))
+        self.scanner = Scanner(str(self.images))
+        self.outbox = Outbox(outbox_path(str(folder)), longest_wait=1800, clock=lambda: self.now)
+        self.outbox.change_destination("file:///elsewhere", lambda _: True)
+        self.open_client = lambda: LocalClient(self.store)
+        self.stop = False
+
+    def add(self, *numbers, **more):
+        """Take a picture each, a day apart, as the camera writes them."""
+        for number in numbers:
+            when = TAKEN + timedelta(days=number)
+            folder = self.images / "1b74105a" / f"{when:%Y-%m-%d}"
+            folder.mkdir(parents=True, exist_ok=True)
+            self.make_picture(folder, when=when, **more)
+        return self
+
+    def take_in(self):
+        ingest = Ingest(str(self.images), self.thumbnails, lambda: self.now)
+        for folder in self.scanner.folders():
+            for candidate in self.scanner.candidates(folder):
+                self.outbox.record([ingest.take_in(candidate, file_system_id(str(self.images))).taken])
+        return self
+
+    def send(self):
+        self.take_in()
+        uploader = Uploader(
+            self.outbox,
+            self.thumbnails,
+            self.hints,
+            image_dir=str(self.images),
+            url="file:///elsewhere",
+            open_client=lambda: LocalClient(self.store),
+            give_up_after=5,
+            stopping=lambda: False,
+            clock=lambda: self.now,
+        )
+        while uploader.step() == 0:
+            pass
+        uploader.close()
+        return self
+
+    def retention(self, keep_days=30, min_free=NOTHING, also_remove=(), store=None):
+        removal = Removal(
+            self.outbox,
+            self.hints,
+            image_dir=str(self.images),
+            open_client=self.open_client,
+            is_store=True,
+            stopping=lambda: self.stop,
+            to_send=lambda: None,
+        )
+        policy = Policy(keep_days, min_free, 400, also_remove)
+        return Retention(
+            self.outbox,
+            self.thumbnails,
+            removal,
+            policy,
+            image_dir=str(self.images),
+            store=store or self.store,
+            clock=lambda: self.now,
+        )
+
+    def path(self, number):
+        when = TAKEN + timedelta(days=number)
+        return self.images / "1b74105a" / f"{when:%Y-%m-%d}" / f"1b74105a.{when:%Y-%m-%d_%H-%M-%S}.jpg"
+
+    def picture(self, number):
+        return self.outbox.at(str(self.path(number).relative_to(self.images)))
+
+    def left(self):
+        return [number for number in range(20) if self.path(number).exists()]
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A folder on another file system than tmp_path."""
+    for parent in ("/dev/shm", "/run"):
+        if os.access(parent, os.W_OK) and file_system_id(parent) != file_system_id(str(tmp_path)):
+            folder = Path(tempfile.mkdtemp(dir=parent))
+            yield folder
+            shutil.rmtree(folder)
+            return
+    pytest.skip("there is no second file system to write to here")
+
+
+@pytest.fixture
+def card(tmp_path, elsewhere, make_trap_picture):
+    (elsewhere / "store").mkdir()
+    card = Card(tmp_path, elsewhere / "store", make_trap_picture)
+    yield card
+    card.outbox.close()
+
+
+def run(retention):
+    """Let it do all that it can do now; returns when it wants to be called again."""
+    while (wait := retention.step()) == 0:
+        pass
+    return wait
+
+
+def test_a_picture_goes_when_it_was_kept_for_its_days_after_the_upload_and_no_sooner(card):
+    card.add(0, 1).send()
+    card.now += 29 * DAY
+    assert run(card.retention()) == INTERVAL
+    assert card.left() == [0, 1]
+    card.now += 2 * DAY
+    run(card.retention())
+    assert card.left() == []
+    picture = card.picture(0)
+    assert (picture.state, picture.removed_at, picture.receipt_md5) == (State.UPLOADED, card.now, picture.md5)
+    assert [event.why for event in card.outbox.history(picture)][-1] == "removed from the card"
+
+
+def test_nothing_goes_unless_days_are_set_however_full_the_disk_is(card):
+    card.add(0).send()
+    card.now += 1000 * DAY
+    assert run(card.retention(keep_days=None, min_free=EVERYTHING)) == PRESSED_INTERVAL
+    assert card.left() == [0]
+
+
+def test_too_little_space_lets_pictures_go_before_their_days_the_oldest_first_and_only_as_many_as_it_takes(card):
+    card.add(*range(50)).send()
+    free = os.statvfs(card.images)
+    there = free.f_bavail * free.f_frsize
+    answers = iter([True] * 3)
+    # As if the first twenty made room enough.
+    retention = card.retention(min_free=lambda _: there * 2 if next(answers, False) else 0)
+    run(retention)
+    assert [number for number in range(50) if card.path(number).exists()] == list(range(20, 50))
+
+
+@pytest.mark.parametrize("kind", ["pending", "suspect", "rejected", "conflict"])
+def test_what_has_no_receipt_or_is_odd_never_goes(card, kind):
+    odd(card, kind)
+    card.now += 1000 * DAY
+    run(card.retention(min_free=EVERYTHING))
+    assert card.left() == [0]
+
+
+@pytest.mark.parametrize("kind", ["suspect", "rejected", "conflict"])
+def test_what_the_owner_names_may_go(card, kind):
+    odd(card, kind)
+    card.now += 31 * DAY
+    run(card.retention(also_remove=(kind,)))
+    assert card.left() == []
+    # It isn't called lost.
+    assert (card.picture(0).state, card.picture(0).removed_at) == (
+        State.UPLOADED if kind == "suspect" else State(kind),
+        card.now,
+    )
+    assert card.outbox.folders_to_check() == set()
+
+
+def odd(card, kind):
+    """Make picture 0 one of this kind."""
+    if kind == "conflict":
+        other = card.make_picture(card.images, when=TAKEN, size=(200, 100))
+        with LocalClient(card.store) as client:
+            client.put_images([other])
+        other.unlink()
+    card.add(0)
+    if kind == "pending":
+        card.take_in()
+        return
+    if kind == "rejected":
+        card.path(0).write_bytes(card.path(0).read_bytes()[:-100])
+    elif kind == "suspect":
+        card.now = (TAKEN - timedelta(days=10)).timestamp()
+    card.send()
+    picture = card.picture(0)
+    assert kind in (picture.state.value, "suspect" if picture.suspect else "")
+    assert kind != "suspect" or picture.state is State.UPLOADED
+
+
+def test_a_picture_that_the_destination_lost_is_sent_again_and_stays(card):
+    card.add(0, 1).send()
+    with sqlite3.connect(f"{card.store}/database.db") as database:
+        database.execute("DELETE FROM images WHERE datetime LIKE '2020-07-05%'")
+    database.close()
+    card.now += 31 * DAY
+    run(card.retention())
+    assert (card.left(), card.picture(0).state, card.picture(0).receipt_md5) == ([0], State.PENDING, None)
+
+
+def test_a_picture_whose_stored_file_was_overwritten_stays(card):
+    card.add(0, 1).send()
+    (stored,) = Path(card.store, "raw_images").rglob("1b74105a.2020-07-05*.jpg")
+    stored.write_bytes(stored.read_bytes()[:-1] + b"!")
+    card.now += 31 * DAY
+    run(card.retention())
+    assert (card.left(), card.picture(0).state) == ([0], State.UPLOADED)
+
+
+def test_a_picture_whose_stored_file_is_missing_stays(card):
+    card.add(0).send()
+    (stored,) = Path(card.store, "raw_images").rglob("1b74105a.2020-07-05*.jpg")
+    stored.unlink()
+    card.now += 31 * DAY
+    run(card.retention())
+    assert card.left() == [0]
+
+
+def test_a_picture_is_in_conflict_where_the_destination_has_another_one_by_now(card):
+    card.add(0).send()
+    with sqlite3.connect(f"{card.store}/database.db") as database:
+        database.execute("UPDATE images SET md5 = ?", ("0" * 32,))
+    database.close()
+    card.now += 31 * DAY
+    run(card.retention())
+    assert (card.left(), card.picture(0).state) == ([0], State.CONFLICT)
+
+
+def test_a_file_that_is_no_longer_the_one_sent_stays_and_is_read_again(card):
+    card.add(0, 1).send()
+    card.make_picture(card.path(0).parent, when=TAKEN, size=(300, 200))
+    card.now += 31 * DAY
+    run(card.retention())
+    assert card.left() == [0]
+    hint = card.hints.take()
+    assert [str(card.path(0).relative_to(card.images))] == list(hint.files)
+
+
+def test_a_file_that_was_only_touched_goes(card):
+    card.add(0).send()
+    os.utime(card.path(0))
+    card.now += 31 * DAY
+    run(card.retention())
+    assert card.left() == []
+
+
+def test_a_store_on_the_same_disk_lets_nothing_go(card):
+    card.add(0).send()
+    card.now += 1000 * DAY
+    assert run(card.retention(store=str(card.images.parent), min_free=EVERYTHING)) == PRESSED_INTERVAL
+    assert card.left() == [0]
+
+
+def test_a_destination_that_cant_be_asked_lets_nothing_go(card):
+    card.add(0).send()
+    card.now += 1000 * DAY
+
+    def down():
+        raise UnreachableError("no route")
+
+    card.open_client = down
+    run(card.retention())
+    assert (card.left(), card.picture(0).state) == ([0], State.UPLOADED)
+
+
+def test_once_it_is_to_stop_nothing_more_goes(card):
+    card.add(0).send()
+    card.now += 1000 * DAY
+    card.stop = True
+    run(card.retention())
+    assert card.left() == [0]
+
+
+def test_a_file_that_was_removed_before_it_could_be_recorded_is_recorded_later(card):
+    card.add(0, 1).send()
+    card.path(0).unlink()
+    card.now += 31 * DAY
+    run(card.retention())
+    assert card.picture(0).removed_at == card.now
+    assert [event.why for event in card.outbox.history(card.picture(0))][-1] == "gone from the card"
+
+
+def test_a_folder_that_isnt_there_says_nothing_of_its_pictures(card):
+    card.add(0, 1).send()
+    os.rename(card.images / "1b74105a", card.images / "away")
+    card.now += 31 * DAY
+    run(card.retention())
+    assert (card.picture(0).removed_at, card.picture(1).removed_at) == (None, None)
+
+
+def test_more_pictures_than_are_asked_for_at_once_all_go(card):
+    card.add(*range(130)).send()
+    card.now += 31 * DAY
+    run(card.retention())
+    assert not any(card.images.rglob("*.jpg"))
+
+
+def test_what_cant_go_holds_up_nothing(card):
+    card.add(*range(110)).send()
+    for stored in Path(card.store, "raw_images").rglob("*.jpg"):
+        if stored.name < "1b74105a.2020-10-13":
+            stored.unlink()
+    card.now += 31 * DAY
+    run(card.retention())
+    assert 0 < sum(card.path(number).exists() for number in range(110)) < 105
+    assert not card.path(109).exists()
+
+
+def test_a_removed_picture_that_comes_back_is_known_and_goes_again(card):
+    card.add(0).send()
+    content = card.path(0).read_bytes()
+    card.now += 31 * DAY
+    run(card.retention())
+    card.path(0).parent.mkdir(exist_ok=True)
+    card.path(0).write_bytes(content)
+    card.take_in()
+    assert (card.picture(0).state, card.picture(0).removed_at) == (State.UPLOADED, None)
+    run(card.retention())
+    assert card.left() == []
+
+
+def test_a_removed_picture_is_remembered_for_its_days_and_then_forgotten_with_its_thumbnails(card):
+    card.add(0).send()
+    md5 = card.picture(0).md5
+    card.now += 31 * DAY
+    run(card.retention())
+    card.now += 399 * DAY
+    run(card.retention())
+    assert card.picture(0) is not None
+    assert card.thumbnails.find(md5) is not None
+    card.now += 2 * DAY
+    run(card.retention())
+    assert card.picture(0) is None
+    assert card.thumbnails.find(md5) is None
+
+
+def test_a_card_that_cant_be_written_to_is_said_once_and_left(card, caplog):
+    if os.geteuid() == 0:
+        pytest.skip("root may remove any file")
+    card.add(0).send()
+    card.now += 31 * DAY
+    card.path(0).parent.chmod(0o555)
+    try:
+        for _ in range(3):
+            run(card.retention())
+    finally:
+        card.path(0).parent.chmod(0o755)
+    assert card.left() == [0]
+    assert caplog.text.count("permission denied") == 1
+
+
+def test_a_full_disk_on_which_nothing_may_go_is_an_alarm_said_once(card, caplog):
+    card.add(0).take_in()
+    retention = card.retention(min_free=EVERYTHING)
+    for _ in range(3):
+        run(retention)
+    assert [record.levelname for record in caplog.records if "less than" in record.getMessage()] == ["ERROR"]
+
+
+def test_the_policy_lists_the_states_that_may_go():
+    policy = Policy(30, NOTHING, 400)
+    assert policy.states == [State.UPLOADED]
+    assert replace(policy, also_remove=("rejected", "suspect")).states == [State.UPLOADED, State.REJECTED]
