@@ -109,6 +109,7 @@ def _status(arguments: argparse.Namespace) -> int:
             state_dir=config.state_dir,
             url=config.api.url,
             config_file=config.file,
+            least_free=None if config.retention.keep_days is None else config.retention.min_free.of,
         )
     _print([tables.to_json(status)] if arguments.json else tables.status_screen(status, time.time()))
     return 0
@@ -161,6 +162,30 @@ def _retry(arguments: argparse.Namespace) -> int:
     for file in unknown:
         _complain(f"{file}: {explain.why_unknown(config.image_dir, file, _own_folders(config))}")
     return 1 if unknown else 0
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from .commands import audit, reports, tables
+    from .destinations import client_opener
+    from .scan import Scanner
+
+    config = _config(arguments)
+    warn = _Complaints()
+    questions = audit.Questions(
+        Scanner(config.image_dir, _own_folders(config)),
+        client_opener(config) if arguments.verify else None,
+        deep=arguments.deep,
+        interval=config.picture_interval,
+    )
+    with reports.open_state(config.state_dir, warn) as reader:
+        if reader is None:
+            _print([tables.to_json(None)] if arguments.json else [])
+            return 0
+        report, missing = audit.audit(reader, questions, warn)
+    with reports.sudo_named():
+        audit.send_again(config.state_dir, missing)
+    _print([tables.to_json(report)] if arguments.json else tables.audit_screen(report))
+    return 0 if report["adds_up"] else 1
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -316,6 +341,7 @@ _FUNCTIONS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "list": _list,
     "explain": _explain,
     "retry": _retry,
+    "audit": _audit,
     "check": _check,
     "config": _show_config,
     "prepare": _prepare,

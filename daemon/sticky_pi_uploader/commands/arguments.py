@@ -19,7 +19,7 @@ WRONG_USAGE: Final = 2
 EXIT_STATUSES: Final = """\
 exit status:
   0    all went well
-  1    explain, retry: unknown picture; check: something is wrong
+  1    explain, retry: unknown picture; check: something is wrong; audit: something doesn't add up
   2    wrong usage
   70   run: a part of the service died
   73   another process is at work on the same folders
@@ -68,6 +68,14 @@ def _explain_arguments(parser: argparse.ArgumentParser) -> None:
 def _retry_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="*", metavar="FILE", help="a picture: any path of it, or its name")
     parser.add_argument("--all", action="store_true", help="all that aren't uploaded")
+
+
+def _audit_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--verify", action="store_true", help="ask the destination for every picture that it should have"
+    )
+    parser.add_argument("--deep", action="store_true", help="read every file on the card, and compare its md5")
+    _json_argument(parser)
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,6 +147,7 @@ COMMANDS: Final = (
         _explain_arguments,
     ),
     Command("retry", "looks at pictures again now", "retry --all", _retry_arguments),
+    Command("audit", "accounts for every picture, and for gaps in the sequence", "audit --verify", _audit_arguments),
     Command("check", "finds what is wrong and says how to mend it", "check", _json_argument),
     Command("config", "the effective configuration, secrets masked", "config"),
     Command(

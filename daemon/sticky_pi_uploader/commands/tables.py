@@ -114,6 +114,51 @@ def _story_screen(story: Mapping[str, Any]) -> Iterator[str]:
         yield safe(f"    {_day_and_time(event['at']) or 'at no known time'}  {event['state']:<9}  {event['why']}")
 
 
+def audit_screen(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of `audit`: the first says whether all adds up."""
+    counts, problems = report["counts"], report["problems"]
+    total = pictures(sum(counts[state.value] for state in State))
+    if report["adds_up"]:
+        yield f"All adds up: {total} accounted for."
+    else:
+        what = "1 thing doesn't" if len(problems) == 1 else f"{len(problems):,} things don't"
+        yield f"Attention: {what} add up; {total} recorded."
+    yield ""
+    verified = report["verified"]
+    yield from _rows(
+        [
+            ("On the card", f"{counts['on_card']:,}"),
+            ("Uploaded", f"{counts[State.UPLOADED]:,}"),
+            ("  gone from here", f"{counts['removed']:,} removed, {counts['gone_after_upload']:,} by others"),
+            ("To be sent", f"{_waiting(report):,}"),
+            ("In conflict", f"{counts[State.CONFLICT]:,}"),
+            ("Rejected", f"{counts[State.REJECTED]:,}"),
+            ("Lost", f"{counts[State.LOST]:,}"),
+            (
+                "Asked for",
+                None if verified is None else ", ".join(f"{n:,} {kind}" for kind, n in verified.items()) or "none",
+            ),
+            ("Read again", None if report["read"] is None else f"{report['read']:,}"),
+        ]
+    )
+    if problems:
+        yield ""
+        yield "  What doesn't add up"
+        yield from (safe(f"    {each['path']}: {each['what']}") for each in problems)
+    for camera in report["cameras"]:
+        yield from _camera(camera)
+
+
+def _camera(camera: Mapping[str, Any]) -> Iterator[str]:
+    every = f", one every {round(camera['interval'] / 60, 1):g} minutes" if camera["interval"] else ""
+    yield ""
+    last = _day_and_time(camera["last"])
+    yield f"  Camera {camera['device']}: {pictures(camera['pictures'])}{every}, the last {last}"
+    for gap in camera["gaps"]:
+        until = f"to {_day_and_time(gap['to'])}" if gap["to"] else "until now"
+        yield f"    none from {_day_and_time(gap['from'])} {until}: about {gap['missing']:,} missing"
+
+
 def size(count: int) -> str:
     """Write a number of bytes for people: 50 MB, 12.1 GB."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"  # noqa: PLR2004 - a GB
@@ -141,6 +186,9 @@ def _trouble(status: Mapping[str, Any]) -> str | None:
         return f"Attention: only {size(free)} are free. Below {size(FULL)} the camera keeps no pictures."
     if destination in _TROUBLE:
         return f"Attention: the destination {SAYINGS[destination]}; {to_send}."
+    least = status["disk"]["least_free_bytes"]
+    if free is not None and least is not None and free < least:
+        return f"Attention: only {size(free)} are free, less than min_free; {to_send}."
     if look := {state: status["counts"][state] for state in TO_LOOK_AT if status["counts"][state]}:
         kinds = ", ".join(f"{count:,} {state}" for state, count in look.items())
         rest = to_send if _waiting(status) else "nothing else is left to send"

@@ -1,0 +1,217 @@
+"""Accounts for every picture, as plain data: what is recorded against what is on the card and at the destination."""
+
+from __future__ import annotations
+
+import calendar
+import os
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from sticky_pi_api.exceptions import ImageError, StickyPiError
+
+from ..folders import image_dir_problem
+from ..models import Candidate, Picture, State
+from ..outbox import Outbox, OutboxReader, outbox_path
+from ..removal import claim_of
+from ..retry import LONGEST_WAIT
+from ..scan import Scanner
+from ..sequence import gaps, learn_interval
+from .reports import Warn, pictures, utc
+
+if TYPE_CHECKING:
+    from sticky_pi_api.holdings import Holding
+
+    from ..removal import Client
+
+STOPPED: Final = 3
+"""Pictures that the trap's camera owes from which on it is taken to have stopped"""
+
+ON_CARD: Final = "on_card"
+GONE: Final = "gone_after_upload"
+REMOVED: Final = "removed"
+
+_BATCH: Final = 100
+_TO_BE_HERE: Final = (State.PENDING, State.UPLOADING, State.CONFLICT, State.REJECTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What an audit is to find out."""
+
+    scanner: Scanner
+    open_client: Callable[[], Client] | None = None
+    """opens a client of the destination where receipts are to be checked there"""
+    deep: bool = False
+    """whether the files on the card are to be read and hashed"""
+    interval: float | None = None
+    """seconds between two pictures of a camera; None: learnt from them"""
+
+
+def audit(reader: OutboxReader, questions: Questions, warn: Warn) -> tuple[dict[str, Any], list[Picture]]:
+    """Compare what is recorded with what is there; `adds_up` says whether every picture is accounted for.
+
+    Returns the report, and the pictures that the destination should have and doesn't.
+    """
+    one = _Audit(questions)
+    return one.report(reader, warn), one.missing
+
+
+def send_again(state_dir: str, missing: Sequence[Picture]) -> None:
+    """Have pictures sent again that the destination turned out not to have. Raises StateError."""
+    if missing:
+        with Outbox(outbox_path(state_dir), longest_wait=LONGEST_WAIT) as outbox, outbox.together():
+            for picture in missing:
+                outbox.unconfirm(picture, "an audit found that the destination doesn't have it: it is sent again")
+
+
+class _Audit:
+    def __init__(self, questions: Questions) -> None:
+        self._questions = questions
+        self._image_dir = questions.scanner.image_dir
+        self._counts = dict.fromkeys((*(state.value for state in State), ON_CARD, GONE, REMOVED), 0)
+        self._problems: list[dict[str, str]] = []
+        self._times: dict[str, set[float]] = defaultdict(set)
+        self._read = 0
+        self.missing: list[Picture] = []
+        """those on the card that the destination should have and doesn't"""
+
+    def report(self, reader: OutboxReader, warn: Warn) -> dict[str, Any]:
+        said: list[str] = []
+        files = self._files()
+        uploaded = list(self._account(pictures(reader, (), said.append), files))
+        for path in sorted(files):
+            self._problem(path, "on the card, and not taken in: the next scan takes it in")
+        for line in said:
+            warn(line)
+            self._problem("", line)
+        verified = self._verify(uploaded)
+        cameras = list(self._cameras())
+        return {
+            "image_dir": self._image_dir,
+            "counts": self._counts,
+            "verified": verified,
+            "read": self._read if self._questions.deep else None,
+            "cameras": cameras,
+            "problems": self._problems,
+            "adds_up": not self._problems,
+        }
+
+    def _problem(self, path: str, what: str) -> None:
+        self._problems.append({"path": os.path.join(self._image_dir, path), "what": what})
+
+    def _files(self) -> dict[str, Candidate]:
+        """Find what is on the card, by path."""
+        if (wrong := image_dir_problem(self._image_dir)) is not None:
+            self._problem("", wrong)
+            return {}
+        found = {}
+        for folder in self._questions.scanner.folders():
+            candidates = self._questions.scanner.candidates(folder)
+            if candidates is None:
+                self._problem(folder, "the folder can't be read, so nothing is known of what is in it")
+            found.update({candidate.path: candidate for candidate in candidates or ()})
+        return found
+
+    def _account(self, recorded: Iterator[Picture], files: dict[str, Candidate]) -> Iterator[Picture]:
+        """Account for what is recorded, and take its files out of `files`; yields the pictures with a receipt."""
+        for picture in recorded:
+            self._counts[picture.state.value] += 1
+            if picture.device and picture.datetime and (taken_at := _unix(picture.datetime)) is not None:
+                self._times[picture.device.lower()].add(taken_at)
+            candidate = files.pop(picture.path, None)
+            if candidate is not None:
+                self._counts[ON_CARD] += 1
+                self._look_at(picture, candidate)
+            elif picture.removed_at is not None:
+                self._counts[REMOVED] += 1
+            elif picture.state is State.UPLOADED:
+                self._counts[GONE] += 1
+            elif picture.state in _TO_BE_HERE:
+                self._problem(picture.path, f"{picture.state}, and its file isn't to be found on the card")
+            if picture.state is State.UPLOADED:
+                yield picture
+
+    def _look_at(self, picture: Picture, candidate: Candidate) -> None:
+        if picture.state is State.LOST:
+            self._problem(picture.path, "lost, and its file is back: the next scan takes it in")
+        elif self._questions.deep and picture.md5 is not None:
+            self._read += 1
+            if (wrong := self._compare(picture)) is not None:
+                self._problem(picture.path, wrong)
+        elif picture.fingerprint not in (None, candidate.fingerprint):
+            self._problem(picture.path, "its file changed since it was taken in: the next scan reads it")
+
+    def _compare(self, picture: Picture) -> str | None:
+        from sticky_pi_api.utils import md5
+
+        try:
+            found = md5(os.path.join(self._image_dir, picture.path))
+        except OSError as error:
+            return f"its file can't be read: {error.strerror}"
+        except ImageError as error:
+            return error.reason
+        return (
+            None if found == picture.md5 else f"its bytes are no longer those taken in (md5 {found}, not {picture.md5})"
+        )
+
+    def _verify(self, uploaded: list[Picture]) -> dict[str, int] | None:
+        """Ask the destination for all that it is said to have; returns how many answers of each kind came."""
+        if self._questions.open_client is None:
+            return None
+        counts = Counter[str]()
+        try:
+            client = self._questions.open_client()
+            try:
+                remaining = iter(uploaded)
+                while batch := list(islice(remaining, _BATCH)):
+                    for picture, holding in zip(batch, client.holdings([claim_of(one) for one in batch]), strict=True):
+                        counts[holding.value] += 1
+                        self._judge(picture, holding)
+            finally:
+                client.close()
+        except StickyPiError as error:
+            self._problem("", f"the destination can't be asked what it has: {error}")
+        return dict(counts)
+
+    def _judge(self, picture: Picture, holding: Holding) -> None:
+        from sticky_pi_api.holdings import Holding
+
+        wrong = {
+            Holding.ABSENT: "uploaded, but the destination doesn't have it",
+            Holding.OTHER: "uploaded, but the destination has another picture in its place",
+            Holding.OVERWRITTEN: "uploaded and listed there, but the stored file is another one, or missing",
+        }
+        if holding in wrong:
+            self._problem(picture.path, wrong[holding])
+        if holding is Holding.ABSENT and os.path.lexists(os.path.join(self._image_dir, picture.path)):
+            self.missing.append(picture)
+
+    def _cameras(self) -> Iterator[dict[str, Any]]:
+        """Tell of each camera how often it takes a picture, and when it didn't."""
+        now = time.time()
+        newest = max(self._times, key=lambda device: max(self._times[device]), default=None)
+        for device, found in sorted(self._times.items()):
+            times = sorted(found)
+            interval = self._questions.interval or learn_interval(times)
+            missed = gaps(times, interval, now) if interval else []
+            yield {
+                "device": device,
+                "pictures": len(times),
+                "last": utc(times[-1]),
+                "interval": interval,
+                "gaps": [{"from": utc(gap.begins), "to": utc(gap.ends), "missing": gap.missing} for gap in missed],
+            }
+            if device == newest and missed and missed[-1].ends is None and missed[-1].missing >= STOPPED:
+                owed = missed[-1].missing
+                self._problem("", f"the camera {device} has taken no picture since {utc(times[-1])}: it owes {owed}")
+
+
+def _unix(stamp: str) -> float | None:
+    try:
+        return float(calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ")))
+    except ValueError:
+        return None

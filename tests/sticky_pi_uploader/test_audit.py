@@ -1,0 +1,155 @@
+"""`audit` on traps whose pictures the real `drain` took in and sent to a real store."""
+
+import os
+import shutil
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+RECENTLY = (datetime.now(UTC) - timedelta(hours=1, minutes=5)).replace(tzinfo=None, microsecond=0)
+
+
+@pytest.fixture
+def sent(trap, make_trap_picture):
+    """A trap with four pictures, twenty minutes apart, the last one just taken: all uploaded."""
+    for number in range(4):
+        make_trap_picture(trap.images, when=RECENTLY + timedelta(minutes=20 * number))
+    assert trap.run("drain").returncode == 0
+    return trap
+
+
+def files(trap):
+    return sorted(trap.images.glob("*.jpg"))
+
+
+def problems(report):
+    return [(Path(each["path"]).name, each["what"]) for each in report["problems"]]
+
+
+def test_all_adds_up_where_every_picture_is_on_the_card_and_at_the_destination(sent):
+    report = sent.json("audit", "--verify", "--deep")
+    assert (report["adds_up"], report["problems"]) == (True, [])
+    assert (report["counts"]["uploaded"], report["counts"]["on_card"], report["read"]) == (4, 4, 4)
+    assert report["verified"] == {"confirmed": 4}
+    (camera,) = report["cameras"]
+    assert (camera["pictures"], camera["interval"], camera["gaps"]) == (4, 1200.0, [])
+
+
+def test_it_says_so_in_its_first_line_for_people(sent):
+    done = sent.run("audit")
+    assert (done.returncode, done.stdout.decode().splitlines()[0]) == (0, "All adds up: 4 pictures accounted for.")
+    files(sent)[0].write_bytes(b"!")
+    done = sent.run("audit")
+    assert (done.returncode, done.stdout.decode().splitlines()[0]) == (
+        1,
+        "Attention: 1 thing doesn't add up; 4 pictures recorded.",
+    )
+    assert f"{files(sent)[0]}: its file changed since it was taken in: the next scan reads it" in done.stdout.decode()
+
+
+def test_with_no_state_yet_it_shows_nothing(trap):
+    done = trap.run("audit")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert trap.json("audit") is None
+
+
+def test_a_picture_on_the_card_that_isnt_recorded_doesnt_add_up(sent, make_trap_picture):
+    path = make_trap_picture(sent.images, when=RECENTLY + timedelta(minutes=60, seconds=30))
+    assert problems(sent.json("audit", status=1)) == [
+        (path.name, "on the card, and not taken in: the next scan takes it in")
+    ]
+
+
+def test_an_uploaded_picture_may_be_gone_from_the_card_but_not_one_that_is_to_be_sent(sent, make_trap_picture):
+    files(sent)[0].unlink()
+    report = sent.json("audit")
+    assert (report["counts"]["on_card"], report["counts"]["gone_after_upload"]) == (3, 1)
+    shutil.move(sent.store, sent.folder / "away")
+    sent.store.write_text("in the way", encoding="ascii")
+    path = make_trap_picture(sent.images, when=RECENTLY + timedelta(minutes=60, seconds=30))
+    assert sent.run("drain", "--deadline", "2").returncode == 75
+    path.unlink()
+    assert problems(sent.json("audit", status=1)) == [
+        (path.name, "pending, and its file isn't to be found on the card")
+    ]
+
+
+def test_bytes_that_changed_behind_an_unchanged_date_are_found_by_reading_them(sent):
+    path = files(sent)[1]
+    status = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    with path.open("r+b") as file:
+        file.write(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert sent.json("audit")["adds_up"]
+    ((name, what),) = problems(sent.json("audit", "--deep", status=1))
+    assert (name, what.partition(" (")[0]) == (path.name, "its bytes are no longer those taken in")
+
+
+def test_a_picture_that_the_destination_lost_is_named_and_sent_again(sent):
+    with sqlite3.connect(sent.store / "database.db") as database:
+        database.execute("DELETE FROM images WHERE id = 1")
+    database.close()
+    assert sent.json("audit")["adds_up"]
+    report = sent.json("audit", "--verify", status=1)
+    assert report["verified"] == {"absent": 1, "confirmed": 3}
+    assert [what for _, what in problems(report)] == ["uploaded, but the destination doesn't have it"]
+    assert sent.json("status")["counts"]["pending"] == 1
+    assert sent.run("drain").returncode == 0
+    assert sent.json("audit", "--verify")["verified"] == {"confirmed": 4}
+
+
+def test_a_stored_file_that_was_overwritten_is_found(sent):
+    stored = next((sent.store / "raw_images").rglob("*.jpg"))
+    stored.write_bytes(stored.read_bytes()[:-1] + b"!")
+    report = sent.json("audit", "--verify", status=1)
+    assert [what for _, what in problems(report)] == [
+        "uploaded and listed there, but the stored file is another one, or missing"
+    ]
+
+
+def test_a_destination_that_cant_be_asked_doesnt_add_up(sent):
+    shutil.move(sent.store, sent.folder / "away")
+    sent.store.write_text("in the way", encoding="ascii")
+    assert "the destination can't be asked" in problems(sent.json("audit", "--verify", status=1))[0][1]
+
+
+def test_a_camera_that_stopped_is_noticed_and_gaps_are_shown(trap, make_trap_picture):
+    begins = RECENTLY - timedelta(days=2)
+    for minutes in (0, 20, 40, 60, 180, 200):
+        make_trap_picture(trap.images, when=begins + timedelta(minutes=minutes))
+    trap.run("drain")
+    report = trap.json("audit", status=1)
+    ((_, what),) = problems(report)
+    assert what.startswith("the camera 1b74105a has taken no picture since ")
+    assert report["cameras"][0]["gaps"][0]["missing"] == 5
+    assert report["cameras"][0]["gaps"][-1]["to"] is None
+    text = trap.run("audit").stdout.decode()
+    assert "Camera 1b74105a: 6 pictures, one every 20 minutes" in text
+    assert "about 5 missing" in text
+
+
+def test_the_configured_interval_counts_more_than_the_one_learnt(sent):
+    config = sent.folder / "config.toml"
+    config.write_text("picture_interval = 300\n", encoding="ascii")
+    (camera,) = sent.json("audit", "--config", str(config))["cameras"]
+    assert (camera["interval"], len(camera["gaps"])) == (300, 3)
+
+
+def test_a_damaged_outbox_is_said_and_doesnt_add_up(sent):
+    with open(sent.outbox, "r+b") as file:
+        file.seek(4096)
+        file.write(b"\0" * 8192)
+    for more in ("-wal", "-shm"):
+        Path(f"{sent.outbox}{more}").unlink(missing_ok=True)
+    done = sent.run("audit")
+    assert done.returncode == 1
+    assert b"damaged" in done.stderr
+
+
+def test_an_image_folder_that_isnt_there_doesnt_add_up(sent):
+    shutil.move(sent.images, sent.folder / "elsewhere")
+    assert "isn't there" in problems(sent.json("audit", status=1))[0][1]
