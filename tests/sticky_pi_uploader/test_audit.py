@@ -8,14 +8,18 @@ from pathlib import Path
 
 import pytest
 
-RECENTLY = (datetime.now(UTC) - timedelta(hours=1, minutes=5)).replace(tzinfo=None, microsecond=0)
+
+@pytest.fixture
+def recently():
+    """A time an hour and five minutes ago."""
+    return (datetime.now(UTC) - timedelta(hours=1, minutes=5)).replace(tzinfo=None, microsecond=0)
 
 
 @pytest.fixture
-def sent(trap, make_trap_picture):
+def sent(trap, recently, make_trap_picture):
     """A trap with four pictures, twenty minutes apart, the last one just taken: all uploaded."""
     for number in range(4):
-        make_trap_picture(trap.images, when=RECENTLY + timedelta(minutes=20 * number))
+        make_trap_picture(trap.images, when=recently + timedelta(minutes=20 * number))
     assert trap.run("drain").returncode == 0
     return trap
 
@@ -55,20 +59,22 @@ def test_with_no_state_yet_it_shows_nothing(trap):
     assert trap.json("audit") is None
 
 
-def test_a_picture_on_the_card_that_isnt_recorded_doesnt_add_up(sent, make_trap_picture):
-    path = make_trap_picture(sent.images, when=RECENTLY + timedelta(minutes=60, seconds=30))
+def test_a_picture_on_the_card_that_isnt_recorded_doesnt_add_up(sent, make_trap_picture, recently):
+    path = make_trap_picture(sent.images, when=recently + timedelta(minutes=60, seconds=30))
     assert problems(sent.json("audit", status=1)) == [
         (path.name, "on the card, and not taken in: the next scan takes it in")
     ]
 
 
-def test_an_uploaded_picture_may_be_gone_from_the_card_but_not_one_that_is_to_be_sent(sent, make_trap_picture):
+def test_an_uploaded_picture_may_be_gone_from_the_card_but_not_one_that_is_to_be_sent(
+    sent, make_trap_picture, recently
+):
     files(sent)[0].unlink()
     report = sent.json("audit")
     assert (report["counts"]["on_card"], report["counts"]["gone_after_upload"]) == (3, 1)
     shutil.move(sent.store, sent.folder / "away")
     sent.store.write_text("in the way", encoding="ascii")
-    path = make_trap_picture(sent.images, when=RECENTLY + timedelta(minutes=60, seconds=30))
+    path = make_trap_picture(sent.images, when=recently + timedelta(minutes=60, seconds=30))
     assert sent.run("drain", "--deadline", "2").returncode == 75
     path.unlink()
     assert problems(sent.json("audit", status=1)) == [
@@ -117,8 +123,8 @@ def test_a_destination_that_cant_be_asked_doesnt_add_up(sent):
     assert "the destination can't be asked" in problems(sent.json("audit", "--verify", status=1))[0][1]
 
 
-def test_a_camera_that_stopped_is_noticed_and_gaps_are_shown(trap, make_trap_picture):
-    begins = RECENTLY - timedelta(days=2)
+def test_a_camera_that_stopped_is_noticed_and_gaps_are_shown(trap, make_trap_picture, recently):
+    begins = recently - timedelta(days=2)
     for minutes in (0, 20, 40, 60, 180, 200):
         make_trap_picture(trap.images, when=begins + timedelta(minutes=minutes))
     trap.run("drain")
@@ -136,7 +142,8 @@ def test_the_configured_interval_counts_more_than_the_one_learnt(sent):
     config = sent.folder / "config.toml"
     config.write_text("picture_interval = 300\n", encoding="ascii")
     (camera,) = sent.json("audit", "--config", str(config))["cameras"]
-    assert (camera["interval"], len(camera["gaps"])) == (300, 3)
+    assert camera["interval"] == 300
+    assert len([gap for gap in camera["gaps"] if gap["to"]]) == 3
 
 
 def test_a_damaged_outbox_is_said_and_doesnt_add_up(sent):

@@ -30,7 +30,7 @@ UNPACKING = "force-unsafe-io\npath-exclude=/usr/share/doc/*\npath-exclude=/usr/s
 MIRROR = "http://deb.debian.org/debian"
 """Debian's own address, for a machine whose apt knows no other"""
 
-PATIENCE = 900
+PATIENCE = 240
 """Seconds that a slow mirror gets"""
 
 
