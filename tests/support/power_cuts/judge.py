@@ -1,0 +1,163 @@
+"""Judges what a cut left, in a mount namespace of its own: `python -m power_cuts.judge CASE`, a JSON file.
+
+The copies of the disk and the destination are mounted where the true ones are, so that the program finds all where it
+was. Prints what is wrong, a list of [kind, what]; empty where the promise was kept.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from api_server.store import Store
+
+from .disk import mount
+
+PATIENCE = 120.0
+
+
+class Judge:
+    """What was so before the cut, and what is wrong after it."""
+
+    def __init__(self, case):
+        """Take the case as the attack wrote it."""
+        self._card, self._flags, self._sent = Path(case["card"]), case["flags"], case["sent"]
+        self._said = {what: set(names) for what, names in case["said"].items()}
+        self._store, self._server = Path(case["store"]), case["server"]
+        self.wrong = []
+
+    def judge(self):
+        """Look at what is left, let the program go on with it, and look again."""
+        left, held = self._pictures(), self._held()
+        self._look_at_rows(rows := self._rows())
+        recorded = self._said["taken_in"] | {name for name, row in rows.items() if row["state"] != "rejected"}
+        self._look_at_files(recorded, left, held)
+        self._drain(first=True)
+        after, stored = self._rows(), self._held()
+        for name in recorded:
+            if name in after and after[name]["state"] != "uploaded":
+                self._blame("not sent", f"{name} is {after[name]['state']}: {after[name]['reason']}")
+        self._look_at_held(recorded, left, held, stored)
+        self._drain(first=False)
+        if (self._rows(), self._held()) != (after, stored):
+            self._blame("not at rest", "the second drain changed something")
+        self._audit()
+
+    def _blame(self, kind, what):
+        self.wrong.append([kind, what])
+
+    def _pictures(self):
+        return {path.name: _md5(path) for path in self._card.rglob("*.jpg")}
+
+    def _rows(self):
+        """Read the outbox beside the program, from a copy: looking at it must not mend it."""
+        state, copy = self._card / ".sticky-pi-uploader", Path("outbox")
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir()
+        for name in ("outbox.db", "outbox.db-wal"):
+            if (state / name).exists():
+                shutil.copyfile(state / name, copy / name)
+        try:
+            with closing(sqlite3.connect(copy / "outbox.db")) as database:
+                database.row_factory = sqlite3.Row
+                return {row["name"]: dict(row) for row in database.execute("SELECT * FROM pictures")}
+        except sqlite3.Error:  # cut off while it was made, or worse: then rows are missed
+            return {}
+
+    def _held(self):
+        """Return the md5 in the destination's list and that of the bytes it has, by name."""
+        if self._server:
+            with closing(Store(self._server)) as store:
+                objects = store.objects()
+                listed = [(row.key.object_name, row.md5) for row in store.rows()]
+            return {Path(one).name: (md5, hashlib.md5(objects[one]).hexdigest()) for one, md5 in listed}
+        if not (self._store / "database.db").exists():
+            return {}
+        held = {}
+        with closing(sqlite3.connect(self._store / "database.db")) as database:
+            try:
+                rows = database.execute("SELECT device, datetime, md5 FROM images").fetchall()
+            except sqlite3.OperationalError:  # its tables are still to be made
+                rows = []
+        for device, when, md5 in rows:
+            name = f"{device}.{when[:10]}_{when[11:19].replace(':', '-')}.jpg"
+            path = self._store / "raw_images" / device / name
+            held[name] = (md5, _md5(path) if path.exists() else None)
+        return held
+
+    def _look_at_rows(self, rows):
+        """See that what the program said it had recorded is recorded."""
+        for name in self._said["taken_in"] - rows.keys():
+            self._blame("row gone", name)
+        for name in self._said["uploaded"] & rows.keys():
+            if rows[name]["receipt_md5"] != self._sent[name]:
+                self._blame("receipt gone", name)
+        for name in self._said["removed"] & rows.keys():
+            if rows[name]["removed_at"] is None:
+                self._blame("removal forgotten", name)
+
+    def _look_at_files(self, recorded, left, held):
+        """See that what is recorded is whole on the card, or else held."""
+        for name in recorded:
+            md5 = self._sent[name]
+            if left.get(name, md5) != md5:
+                self._blame("bytes gone", f"{name} is damaged on the card")
+            elif name not in left and held.get(name) != (md5, md5):
+                self._blame("picture gone", f"{name} is neither on the card nor held")
+
+    def _look_at_held(self, recorded, left, held, stored):
+        """See that nothing held is gone or another, and that what came is what was taken or else lay there."""
+        for name in held.keys() - stored.keys():
+            self._blame("held and gone", name)
+        for name, (listed, md5) in stored.items():
+            allowed = {self._sent[name]} if name in recorded or name in held else {self._sent[name], left.get(name)}
+            if listed != md5 or md5 not in allowed:
+                self._blame("stored is another", f"{name}: {md5}, listed as {listed}")
+
+    def _drain(self, *, first):
+        done = self._call("drain", "--deadline", "60")
+        if done.returncode or re.search("Traceback|ERROR|CRITICAL", done.stderr):
+            self._blame("drain", f"exit status {done.returncode}: {done.stderr[-1500:]}")
+        if not first and done.stderr:
+            self._blame("not at rest", f"the second drain said: {done.stderr[:500]}")
+
+    def _audit(self):
+        done = self._call("audit", "--verify", "--deep", "--json")
+        if done.returncode or not json.loads(done.stdout)["adds_up"]:
+            self._blame("audit", (done.stdout + done.stderr)[-1500:])
+
+    def _call(self, *command):
+        return subprocess.run(
+            [sys.executable, "-m", "sticky_pi_uploader", *self._flags, *command],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+
+def _md5(path):
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def main():
+    """Judge the case that the command line names, from within its folder."""
+    case_file = Path(sys.argv[1])
+    case = json.loads(case_file.read_text("ascii"))
+    os.chdir(case_file.parent)
+    mount("disk", case["card"])
+    if not case["server"]:
+        subprocess.run(["mount", "--bind", "store", case["store"]], check=True)
+    judge = Judge(case)
+    judge.judge()
+    print(json.dumps(judge.wrong))
+
+
+if __name__ == "__main__":
+    main()
