@@ -10,6 +10,7 @@ import pytest
 import sticky_pi_uploader
 from api_server import ApiServer
 from containers import RELEASES, Machine, Trap, Workshop, make_root_file_systems, reason_to_skip
+from containers.trap import SERVICE
 
 PROJECT = Path(__file__).resolve().parents[2]
 SUPPORT = PROJECT / "tests" / "support"
@@ -35,7 +36,7 @@ def root_file_systems(workshop):
     for _ in range(2):
         try:
             return make_root_file_systems()
-        except RuntimeError as error:
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
             why = error
     pytest.skip(f"Debian's mirror gave no root file systems: {why}")
 
@@ -101,7 +102,7 @@ def bare_machine(new_machine):
     machine = new_machine()
     machine.boot()
     yield machine
-    machine.cut_power()
+    machine.discard()
 
 
 @pytest.fixture(scope="session")
@@ -117,9 +118,10 @@ def installed(new_machine, package):
 
 @pytest.fixture(scope="session")
 def running(new_machine, installed):
-    """A booted machine with the package, for many tests."""
+    """A booted machine with the package, for many tests; its service is stopped."""
     machine = new_machine(installed)
     machine.boot()
+    machine.run("systemctl", "stop", SERVICE)
     return machine
 
 
@@ -128,6 +130,7 @@ def trap(running, make_trap_picture):
     """A trap with an empty card, where nothing has happened yet; its service is not running."""
     trap = Trap(running, make_trap_picture)
     trap.mount_card()
+    trap.forget_messages()
     yield trap
     trap.reset()
 
@@ -137,7 +140,7 @@ def own_trap(new_machine, installed, make_trap_picture):
     """A trap of a test's own, to do anything to; it is off, and its card isn't mounted."""
     machine = new_machine(installed)
     yield Trap(machine, make_trap_picture)
-    machine.cut_power()
+    machine.discard()
 
 
 @pytest.fixture

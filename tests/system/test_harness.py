@@ -16,7 +16,7 @@ def machine(new_machine):
 
 def test_a_machine_boots_with_everything_in_order(machine):
     machine.boot()
-    assert machine.run("systemctl", "is-system-running").out == "running\n"
+    assert machine.run("systemctl", "is-system-running", "--wait").out == "running\n"
     assert machine.show("init.scope", "ActiveState", "SubState") == ("active", "running")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
@@ -43,7 +44,8 @@ class Machine:
         lower = ":".join(map(str, self._layers))
         options = f"lowerdir={lower},upperdir={self._folder}/written,workdir={self._folder}/work"
         workshop.mount("overlay", options, self._folder / "disk")
-        workshop.mount("tmpfs", "size=64m", self._folder / "card")
+        # Root's, as on a trap.
+        workshop.mount("tmpfs", "size=64m,mode=755", self._folder / "card")
 
     def freeze(self):
         """Leave the disk as it is, for other machines to begin with; this one is off for good."""
@@ -97,7 +99,7 @@ class Machine:
         self.wait_until_booted()
 
     def wait_until_booted(self):
-        """Wait until the first process says that all units have been started, or have failed."""
+        """Wait until what the boot waits for has been started, or has failed."""
         self.wait_until(self._has_booted, "boot")
 
     def _has_booted(self):
@@ -106,8 +108,8 @@ class Machine:
         self._leader = next((leader for nspawn in children(self._process.pid) for leader in children(nspawn)), None)
         if self._leader is None:
             return False
-        said = self.run("systemctl", "is-system-running", check=False)
-        return said.out.strip() in ("running", "degraded")
+        # A service may wait for longer: then the system as a whole is "starting" all the time.
+        return self.run("systemctl", "is-active", "multi-user.target", check=False).status == 0
 
     def console(self):
         """Return the end of what it wrote on its console."""
@@ -159,6 +161,14 @@ class Machine:
         except (OSError, subprocess.TimeoutExpired):
             return self.console()
 
+    def _is_off(self):
+        # Shutting down, systemd stops every process before it kills them, and nsenter stops with the one that it runs:
+        # gone on with, it ends as that one has.
+        for pid in children(os.getpid()):
+            if f"--target={self._leader}" in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
+                os.kill(pid, signal.SIGCONT)
+        return self._process.poll() is not None
+
     def poweroff(self):
         """Shut it down in order."""
         self.run("systemctl", "poweroff", check=False)
@@ -176,6 +186,6 @@ class Machine:
             self._wait_until_off()
 
     def _wait_until_off(self):
-        self._process.wait(PATIENCE)
+        self.wait_until(self._is_off, "switch itself off", 2 * PATIENCE)
         self._group.remove()
         self._process = self._group = self._leader = None

@@ -22,6 +22,7 @@ class Trap:
         self._make_picture = make_picture
         self._configuration = (machine.disk / CONFIGURATION[1:]).read_text(encoding="utf-8")
         self._dropped_in = []
+        self._since = ()
 
     # --- The disk and the card.
 
@@ -118,7 +119,10 @@ class Trap:
 
     # --- For a test after this one.
 
-    _since = ()
+    def forget_messages(self):
+        """Look at no record any more that is in the journal by now."""
+        said = self.machine.run("journalctl", "--lines=0", "--show-cursor", "--no-pager").out
+        self._since = (f"--after-cursor={said.strip().rpartition('-- cursor: ')[2]}",)
 
     def reset(self):
         """Make it as it was before the test."""
