@@ -946,7 +946,7 @@ def test_a_claim_that_cannot_be_read_back_is_undone(outbox, path):
     outbox.record([taken()])
     outbox._connection.execute("UPDATE pictures SET metadata = '{'")
     before = everything(path)
-    with pytest.raises(ValueError, match="Expecting property name"):
+    with pytest.raises(OutboxDamagedError, match="Expecting property name"):
         outbox.claim(1)
     assert (synchronous(outbox), everything(path)) == (FULL, before)
 

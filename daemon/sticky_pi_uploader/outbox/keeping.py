@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ..models import Picture, State
-from .reader import to_picture
 from .schema import UNTRIED
 from .writer import OutboxWriter
 
@@ -38,7 +37,7 @@ class Keeping(OutboxWriter):
             " AND (coalesce(datetime, ''), id) > (?, ?) ORDER BY coalesce(datetime, ''), id LIMIT ?",
             [*names, suspect, before, before, taken, last, most],
         )
-        return list(map(to_picture, rows))
+        return list(map(self._picture, rows))
 
     def mark_removed(self, picture: Picture, why: str) -> bool:
         """Record that a picture's file is gone from the card, as it may be; its state stays."""

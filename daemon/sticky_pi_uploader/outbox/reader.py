@@ -3,81 +3,18 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
-from ..exceptions import OutboxDamagedError, StateError
-from ..models import Destination, DestinationState, Event, Fingerprint, Picture, State
+from ..exceptions import StateError
+from ..models import Destination, Event, Picture, State
+from .errors import damaged, plain_errors
+from .rows import column, split_path, to_destination, to_event, to_picture
 
-_DAMAGE = ("malformed", "not a database", "encrypted", "no such table", "no such column", "disk image", "decode")
 _HOPELESS = 20_000  # rows in a row that can't be read; one damaged inner page holds fewer
-
-
-@contextmanager
-def plain_errors(path: str) -> Iterator[None]:
-    """Turn what SQLite raises about the file at `path` into a StateError that says what to do.
-
-    A broken constraint and a misused connection pass: they are bugs, which waiting and trying again would only hide.
-    """
-    try:
-        yield
-    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-        raise
-    except sqlite3.Error as error:
-        text = str(error)
-        if any(sign in text for sign in _DAMAGE):
-            raise OutboxDamagedError(f"the outbox {path} is damaged: {text}") from error
-        if "full" in text:
-            raise StateError(f"no space left for the outbox {path}: free some on that disk") from error
-        raise StateError(f"the outbox {path} can't be used: {text}") from error
-
-
-def split_path(path: str) -> tuple[str | bytes, str | bytes]:
-    """Split a path into its folder and name as the columns hold them: text, or bytes where it isn't UTF-8."""
-    folder, name = os.path.split(path)
-    return _column(folder), _column(name)
-
-
-def _column(text: str) -> str | bytes:
-    return text if text.isascii() or _is_unicode(text) else os.fsencode(text)
-
-
-def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _text(column: str | bytes) -> str:
-    return column if isinstance(column, str) else os.fsdecode(column)
-
-
-def to_picture(row: sqlite3.Row) -> Picture:
-    """Make a Picture of a whole row of `pictures`."""
-    fingerprint = None if row["size"] is None else Fingerprint(row["size"], row["mtime_ns"], row["inode"])
-    return Picture(
-        id=row["id"],
-        path=os.path.join(_text(row["folder"]), _text(row["name"])),
-        device=row["device"],
-        datetime=row["datetime"],
-        md5=row["md5"],
-        state=State(row["state"]),
-        attempts=row["attempts"],
-        misses=row["misses"],
-        failed_since=row["failed_since"],
-        refused_after=row["refused_after"],
-        not_before=row["not_before"],
-        reason=row["reason"],
-        receipt_md5=row["receipt_md5"],
-        uploaded_at=row["uploaded_at"],
-        removed_at=row["removed_at"],
-        suspect=row["suspect"],
-        metadata=None if row["metadata"] is None else json.loads(row["metadata"]),
-        fingerprint=fingerprint,
-        file_system=row["file_system"],
-    )
 
 
 def _connect(path: str) -> sqlite3.Connection:
@@ -146,7 +83,8 @@ class OutboxReader:
         """Count the pictures in each state, zeros included."""
         rows = self._rows("SELECT state, count(*) FROM pictures GROUP BY state")
         found = {row[0]: int(row[1]) for row in rows}
-        return {state: found.get(state.value, 0) for state in State}
+        with self._sound():
+            return dict.fromkeys(State, 0) | {State(state): count for state, count in found.items()}
 
     def pictures(self, states: Iterable[State] = ()) -> Iterator[Picture]:
         """Yield the pictures in these states (none named: in any), by datetime, then path."""
@@ -178,14 +116,14 @@ class OutboxReader:
 
     def named(self, name: str) -> list[Picture]:
         """Find the pictures with this file name, whatever folder they are in."""
-        rows = self._rows("SELECT * FROM pictures WHERE name = ?", (_column(name),))
+        rows = self._rows("SELECT * FROM pictures WHERE name = ?", (column(name),))
         return list(map(self._picture, rows))
 
     def history(self, picture: Picture) -> list[Event]:
         """Tell what happened to a picture, oldest first."""
         rows = self._rows("SELECT at, state, why FROM history WHERE picture_id = ? ORDER BY id", (picture.id,))
         with self._sound():
-            return [Event(float(row["at"]), State(row["state"]), row["why"]) for row in rows]
+            return list(map(to_event, rows))
 
     def oldest_pending(self) -> str | None:
         """Give the datetime of the oldest picture still to be sent."""
@@ -194,16 +132,19 @@ class OutboxReader:
 
     def last_upload(self) -> float | None:
         """Give the Unix time of the newest receipt."""
-        newest: float | None = self._value("SELECT max(uploaded_at) FROM pictures")
-        return newest
+        return self._number("SELECT max(uploaded_at) FROM pictures")
 
     def destination(self, url: str) -> Destination:
         """Tell how the destination at `url` answered when it was last asked."""
         for row in self._rows("SELECT * FROM destinations WHERE url = ?", (url,)):
             with self._sound():
-                state = DestinationState(row["state"])
-                return Destination(url, state, row["reason"], row["retry_at"], row["failures"], bool(row["holds_all"]))
+                return to_destination(row)
         return Destination(url)
+
+    def fault(self) -> str | None:
+        """Look at the whole file, rules of its tables and indices included; say what is wrong with it, if anything."""
+        found = str(self._value("PRAGMA integrity_check(1)"))
+        return None if found == "ok" else found
 
     def _picture(self, row: sqlite3.Row) -> Picture:
         with self._sound():
@@ -213,8 +154,8 @@ class OutboxReader:
     def _sound(self) -> Iterator[None]:
         try:
             yield
-        except (TypeError, ValueError) as error:
-            raise OutboxDamagedError(f"the outbox {self._path} is damaged: {error}") from error
+        except (TypeError, ValueError, RecursionError) as error:
+            raise damaged(self._path, error) from error
 
     def _rows(self, query: str, values: Any = ()) -> Iterator[sqlite3.Row]:
         with plain_errors(self._path):
@@ -224,3 +165,8 @@ class OutboxReader:
 
     def _value(self, query: str, values: Any = ()) -> Any:
         return next(self._rows(query, values))[0]
+
+    def _number(self, query: str, values: Any = ()) -> float | None:
+        value = self._value(query, values)
+        with self._sound():
+            return None if value is None else float(value)

@@ -12,7 +12,7 @@ from typing import Any
 from sticky_pi_api.exceptions import printable
 
 from ..models import Fingerprint, Picture, State, Taken
-from .reader import split_path, to_picture
+from .rows import split_path
 from .schema import UNTRIED
 from .writer import OutboxWriter
 
@@ -35,12 +35,12 @@ class Recording(OutboxWriter):
     def known_in(self, folder: str) -> dict[str, Known]:
         """Map the paths recorded in one folder, relative to the image dir, to what is known of them."""
         column = split_path(os.path.join(folder, "name"))[0]
-        return dict(map(_known, self._rows("SELECT * FROM pictures WHERE folder = ?", (column,))))
+        return dict(map(self._known, self._rows("SELECT * FROM pictures WHERE folder = ?", (column,))))
 
     def known_at(self, path: str) -> Known | None:
         """Tell what is known of one path."""
         rows = self._rows("SELECT * FROM pictures WHERE folder = ? AND name = ?", split_path(path))
-        return next((known for _, known in map(_known, rows)), None)
+        return next((known for _, known in map(self._known, rows)), None)
 
     def folders_to_check(self) -> set[str]:
         """Name the folders of pictures that would be lost if their file were gone."""
@@ -56,7 +56,7 @@ class Recording(OutboxWriter):
             "SELECT * FROM pictures WHERE device = ? AND datetime = ? AND md5 = ? AND NOT (folder = ? AND name = ?)",
             (taken.device, taken.datetime, taken.md5, *split_path(taken.path)),
         )
-        return list(map(to_picture, rows))
+        return list(map(self._picture, rows))
 
     def rename(self, picture: Picture, path: str) -> bool:
         """Record that the file was renamed; False where something is recorded under the new path already."""
@@ -95,12 +95,18 @@ class Recording(OutboxWriter):
                 self._clear_the_way(picture)
             return lost
 
+    def _known(self, row: sqlite3.Row) -> tuple[str, Known]:
+        picture = self._picture(row)
+        unread = row["recheck"] or picture.state is State.LOST
+        missed = picture.removed_at is None and picture.state in (State.PENDING, State.CONFLICT, State.REJECTED)
+        return picture.path, Known(None if unread else picture.fingerprint, bool(row["present"]), missed)
+
     def _record_one(self, taken: Taken) -> bool:
         row = next(self._rows("SELECT * FROM pictures WHERE folder = ? AND name = ?", split_path(taken.path)), None)
         if row is None:
             self._insert(taken)
             return True
-        known = to_picture(row)
+        known = self._picture(row)
         if known.state is State.UPLOADING:
             return False
         if taken.rejected is not None:
@@ -138,7 +144,7 @@ class Recording(OutboxWriter):
             " AND state IN ('pending', 'uploading', 'uploaded')",
             (taken.device, taken.datetime, taken.md5, *split_path(taken.path)),
         )
-        for rival in map(to_picture, rivals):
+        for rival in map(self._picture, rivals):
             path = printable(rival.path)
             return f"{path} has the same device and time but other contents: both are kept, only that one is sent"
         return None
@@ -186,13 +192,6 @@ class Recording(OutboxWriter):
         values = {**_fingerprint_columns(taken.fingerprint), "file_system": taken.file_system}
         values |= {"present": 1, "recheck": 0, "removed_at": None}
         self._move(known.id, (known.state,), known.state, None, values)
-
-
-def _known(row: sqlite3.Row) -> tuple[str, Known]:
-    picture = to_picture(row)
-    unread = row["recheck"] or picture.state is State.LOST
-    missed = picture.removed_at is None and picture.state in (State.PENDING, State.CONFLICT, State.REJECTED)
-    return picture.path, Known(None if unread else picture.fingerprint, bool(row["present"]), missed)
 
 
 def _columns(taken: Taken) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from ..models import Destination, Picture, State
-from .reader import to_picture
 from .schema import UNTRIED
 from .writer import OutboxWriter
 
@@ -51,7 +50,7 @@ class Sending(OutboxWriter):
             "SELECT min(CASE WHEN not_before IS NULL OR not_before > :now + :longest THEN :now ELSE not_before END)"
             f" FROM pictures WHERE {_SENDABLE}{' AND failed_since IS NULL' if untried else ''}"
         )
-        due = self._value(query, {"now": now, "longest": self._longest_wait})
+        due = self._number(query, {"now": now, "longest": self._longest_wait})
         return None if due is None else max(0.0, due - now)
 
     def confirm(self, picture: Picture, receipt_md5: str, why: str, *, accepted_by: str | None = None) -> bool:
@@ -83,7 +82,7 @@ class Sending(OutboxWriter):
 
     def accepted(self) -> int:
         """Tell how many pictures the configured destination took, ever: a clock that nobody can set."""
-        return int(self._value(f"SELECT coalesce({_ACCEPTED}, 0)"))
+        return int(self._number(f"SELECT {_ACCEPTED}") or 0)
 
     def others_refused(self, picture: Picture) -> int:
         """Count the different pictures to be sent, but this one, that were refused since the destination took one."""
@@ -243,7 +242,7 @@ class Sending(OutboxWriter):
             f" ORDER BY {order}, id LIMIT :most",
             {"now": now, "longest": self._longest_wait, "most": most},
         )
-        return list(map(to_picture, rows))
+        return list(map(self._picture, rows))
 
     def _forget_answers(self, why: str, is_here: Callable[[str], bool]) -> int:
         values = {**UNTRIED, "receipt_md5": None, "uploaded_at": None, "reason": None}
@@ -253,6 +252,6 @@ class Sending(OutboxWriter):
         )
         return sum(
             self._move(picture.id, (picture.state,), State.PENDING, why, values)
-            for picture in map(to_picture, answered)
+            for picture in map(self._picture, answered)
             if is_here(picture.path)
         )

@@ -13,7 +13,8 @@ from sticky_pi_api import sqlite
 
 from ..exceptions import StateError
 from ..models import State
-from .reader import OutboxReader, plain_errors
+from .errors import damaged, plain_errors
+from .reader import OutboxReader
 from .schema import MIGRATIONS
 
 
@@ -51,11 +52,22 @@ class OutboxWriter(OutboxReader):
             if not durable:
                 self._connection.execute("PRAGMA synchronous = NORMAL")
             try:
-                with sqlite.transaction(self._connection):
+                with self._rules_kept(), sqlite.transaction(self._connection):
                     yield self._connection
             finally:
                 if not durable:
                     self._connection.execute("PRAGMA synchronous = FULL")
+
+    @contextmanager
+    def _rules_kept(self) -> Iterator[None]:
+        """Tell damage from a bug where a row breaks its table's rules: damage is there before the step, too."""
+        try:
+            yield
+        except sqlite3.IntegrityError as error:
+            fault = self.fault()
+            if fault is None:
+                raise
+            raise damaged(self._path, fault) from error
 
     def _move(
         self,

@@ -1,0 +1,98 @@
+"""What the columns hold: paths that may be no text, and rows that make a `Picture`, or are damage."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Mapping
+from types import NoneType
+from typing import Final
+
+from ..models import Destination, DestinationState, Event, Fingerprint, Picture, State
+
+_Kinds = tuple[type, ...]
+
+_TEXT: Final[_Kinds] = (str, NoneType)
+_PATH: Final[_Kinds] = (str, bytes)
+_TIME: Final[_Kinds] = (int, float, NoneType)
+_COUNT: Final[_Kinds] = (int, NoneType)
+
+_PICTURE: Final[Mapping[str, _Kinds]] = {
+    **dict.fromkeys(("folder", "name"), _PATH),
+    **dict.fromkeys(("state", "file_system"), (str,)),
+    **dict.fromkeys(("device", "datetime", "md5", "reason", "receipt_md5", "suspect", "metadata"), _TEXT),
+    **dict.fromkeys(("not_before", "uploaded_at", "removed_at"), _TIME),
+    **dict.fromkeys(("failed_since", "refused_after", "size", "mtime_ns", "inode"), _COUNT),
+    **dict.fromkeys(("attempts", "misses"), (int,)),
+}
+"""What a sound value is in each column of `pictures`; SQLite itself takes any in any"""
+
+_EVENT: Final[Mapping[str, _Kinds]] = {"at": (int, float), "state": (str,), "why": (str,)}
+_DESTINATION: Final[Mapping[str, _Kinds]] = {
+    **dict.fromkeys(("url", "state"), (str,)),
+    "reason": _TEXT,
+    "retry_at": _TIME,
+    "failures": (int,),
+}
+
+
+def split_path(path: str) -> tuple[str | bytes, str | bytes]:
+    """Split a path into its folder and name as the columns hold them: text, or bytes where it isn't UTF-8."""
+    folder, name = os.path.split(path)
+    return column(folder), column(name)
+
+
+def column(text: str) -> str | bytes:
+    """Give a path's part as a column holds it."""
+    return text if text.isascii() or _is_unicode(text) else os.fsencode(text)
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def to_picture(row: sqlite3.Row) -> Picture:
+    """Make a Picture of a whole row of `pictures`. Raises ValueError or TypeError where that can't be one."""
+    _check(row, _PICTURE)
+    fingerprint = None if row["size"] is None else Fingerprint(row["size"], row["mtime_ns"], row["inode"])
+    return Picture(
+        id=row["id"],
+        path=os.path.join(os.fsdecode(row["folder"]), os.fsdecode(row["name"])),
+        device=row["device"],
+        datetime=row["datetime"],
+        md5=row["md5"],
+        state=State(row["state"]),
+        attempts=row["attempts"],
+        misses=row["misses"],
+        failed_since=row["failed_since"],
+        refused_after=row["refused_after"],
+        not_before=row["not_before"],
+        reason=row["reason"],
+        receipt_md5=row["receipt_md5"],
+        uploaded_at=row["uploaded_at"],
+        removed_at=row["removed_at"],
+        suspect=row["suspect"],
+        metadata=None if row["metadata"] is None else json.loads(row["metadata"]),
+        fingerprint=fingerprint,
+        file_system=row["file_system"],
+    )
+
+
+def to_event(row: sqlite3.Row) -> Event:
+    """Make an Event of a row of `history`. Raises ValueError or TypeError where that can't be one."""
+    _check(row, _EVENT)
+    return Event(float(row["at"]), State(row["state"]), row["why"])
+
+
+def to_destination(row: sqlite3.Row) -> Destination:
+    """Make a Destination of a row of `destinations`. Raises ValueError or TypeError where that can't be one."""
+    _check(row, _DESTINATION)
+    state = DestinationState(row["state"])
+    return Destination(row["url"], state, row["reason"], row["retry_at"], row["failures"], bool(row["holds_all"]))
+
+
+def _check(row: sqlite3.Row, kinds: Mapping[str, _Kinds]) -> None:
+    for name, kind in kinds.items():
+        if not isinstance(row[name], kind):
+            raise TypeError(f"{name} can't be {row[name]!r:.40}")

@@ -1,0 +1,199 @@
+"""What is damage of the outbox, wherever it is met; what is mended by a new one is in `test_outbox_rebuilt`."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from sticky_pi_uploader.exceptions import OutboxDamagedError, StateError
+from sticky_pi_uploader.models import Destination, DestinationState, Fingerprint, State, Taken
+from sticky_pi_uploader.outbox import Outbox
+
+LONGEST_WAIT = 1800.0
+HERE = "file:///here"
+NAME = "1b74105a.2020-07-05_10-07-16.jpg"
+OTHER = "1b74105a.2020-07-05_10-27-16.jpg"
+
+IMPOSSIBLE = [
+    "pictures SET state = 'sent'",
+    "pictures SET state = x'00'",
+    "pictures SET metadata = '{'",
+    "pictures SET metadata = x'ff'",
+    f"pictures SET metadata = '{'[' * 100_000}'",
+    "pictures SET md5 = x'ff', receipt_md5 = x'ff'",
+    "pictures SET md5 = replace(md5, 'a', 'b')",
+    "pictures SET receipt_md5 = 'b' WHERE state = 'uploaded'",
+    "pictures SET device = NULL",
+    "pictures SET datetime = 20",
+    "pictures SET not_before = 'soon'",
+    "pictures SET attempts = 'often'",
+    "pictures SET misses = NULL",
+    "pictures SET failed_since = 'x'",
+    "pictures SET refused_after = 'x'",
+    "pictures SET uploaded_at = 'x'",
+    "pictures SET removed_at = 'x'",
+    "pictures SET size = 'x'",
+    "pictures SET mtime_ns = 0.5",
+    "pictures SET file_system = NULL",
+    "pictures SET present = 2",
+    "pictures SET recheck = 'x'",
+    "pictures SET name = 7",
+    "pictures SET reason = 1.5",
+    "history SET state = 'sent'",
+    "history SET at = 'x'",
+    "history SET why = NULL",
+    "destinations SET state = 'away'",
+    "destinations SET retry_at = 'x'",
+    "destinations SET failures = 'x'",
+    "destinations SET accepted = 'x'",
+    "destinations SET url = x'00'",
+    "destinations SET configured = 2",
+]
+"""Each as a flipped bit or two may leave it, or worse"""
+
+
+def taken(path=NAME, md5="a" * 32):
+    device, time, _ = os.path.basename(path).split(".")
+    stamp = f"{time[:10]}T{time[11:].replace('-', ':')}Z"
+    return Taken(path, Fingerprint(1000, 1, 7), "disk", device, stamp, md5, metadata={"temp": 20.5})
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "outbox.db")
+
+
+@pytest.fixture
+def outbox(path):
+    """Hold an outbox with one picture that was sent, one that waits, and one that is in conflict with the first."""
+    with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
+        outbox.change_destination(HERE, lambda _: True)
+        outbox.record([taken(), taken(OTHER), taken(f"copy/{NAME}", "c" * 32)])
+        sent = next(each for each in outbox.claim(2) if each.path == NAME)
+        assert outbox.confirm(sent, sent.md5, "stored")
+        outbox.recover()
+        yield outbox
+
+
+def damage(outbox, change):
+    outbox._connection.execute("PRAGMA ignore_check_constraints = ON")
+    outbox._connection.execute(f"UPDATE OR IGNORE {change}")
+    outbox._connection.execute("PRAGMA ignore_check_constraints = OFF")
+
+
+def every_use(outbox):
+    """Yield what the parts of the daemon ask the outbox and tell it, in turn."""
+    yield outbox.recover
+    yield lambda: outbox.change_destination(HERE, lambda _: True)
+    yield lambda: outbox.change_destination("file:///there", lambda _: True)
+    for name in (NAME, OTHER, f"copy/{NAME}"):
+        folder = os.path.dirname(name)
+        yield lambda folder=folder: outbox.known_in(folder)
+        yield lambda name=name: outbox.known_at(name)
+        yield lambda name=name: outbox.twins(taken(name))
+        yield lambda name=name: outbox.record([taken(name, "d" * 32)])
+        yield lambda name=name: outbox.set_present(name, present=False)
+        yield lambda name=name: outbox.set_present(name, present=True)
+        yield lambda name=name: outbox.lose(outbox.at(name))
+        yield lambda name=name: outbox.retry(outbox.at(name))
+        yield lambda name=name: outbox.history(outbox.at(name))
+    yield outbox.folders_to_check
+    yield outbox.end_impossible_waits
+    yield outbox.next_due
+    yield outbox.reoffer
+    yield lambda: [outbox.refuse(each, "no", not_before=0.0) for each in outbox.claim(4)]
+    yield lambda: [outbox.release(each) for each in outbox.claim_canary()]
+    yield lambda: [outbox.confirm(each, each.md5, "stored", accepted_by=HERE) for each in outbox.claim(4)]
+    yield outbox.forget_refusals
+    yield outbox.lately_failed
+    yield lambda: outbox.destination("file:///there")
+    yield lambda: outbox.set_destination(Destination("file:///there", DestinationState.OK))
+    yield lambda: outbox.removable(states=[State.UPLOADED], suspect=True, before=None, after=None, most=9)
+    yield lambda: outbox.forget(2e10, 9)
+    yield outbox.counts
+    yield outbox.oldest_pending
+    yield outbox.last_upload
+    yield lambda: list(outbox.pictures())
+
+
+@pytest.mark.parametrize("change", IMPOSSIBLE, ids=lambda change: change[:60])
+def test_whatever_is_impossible_in_a_row_is_damage_to_all_who_meet_it_and_nothing_else(outbox, change):
+    damage(outbox, change)
+    for use in every_use(outbox):
+        try:
+            use()
+        except OutboxDamagedError as error:
+            assert "is damaged: " in str(error)  # noqa: PT017 - that it may be raised is the point
+            return
+        except AttributeError:
+            # Nothing was found at the path, and the test itself asked for its state.
+            assert outbox.at(NAME) is None or outbox.at(OTHER) is None or outbox.at(f"copy/{NAME}") is None
+
+
+def test_a_row_that_broke_the_rules_before_a_step_is_damage(outbox):
+    damage(outbox, "pictures SET receipt_md5 = 'b' WHERE state = 'uploaded'")
+    with pytest.raises(OutboxDamagedError, match="CHECK constraint failed in pictures"):
+        outbox.mark_removed(outbox.at(NAME), "removed from the card")
+
+
+def test_a_step_that_breaks_the_rules_of_a_sound_outbox_is_a_bug(outbox):
+    (waiting,) = outbox.claim(1)
+    with pytest.raises(sqlite3.IntegrityError):
+        outbox.confirm(waiting, "b" * 32, "stored")
+    assert outbox.fault() is None
+
+
+def test_an_index_that_misses_a_picture_is_a_fault_that_a_look_at_the_whole_file_finds(outbox):
+    assert outbox.fault() is None
+    connection = outbox._connection
+    (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'pictures_by_state'").fetchone()
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with open(outbox._path, "r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(b"\x0a" + bytes(4) + b"\x10\x00\x00")  # an index page without entries
+    outbox.close()
+    with Outbox(outbox._path, longest_wait=LONGEST_WAIT) as again:
+        assert len(list(again.pictures())) == 3
+        assert again.recover() == sum(again.counts().values()) == 0  # as if there were none
+        assert "pictures_by_state" in again.fault()
+
+
+READ = """
+import sys
+from sticky_pi_uploader.outbox import Outbox
+with Outbox(sys.argv[1], longest_wait=1800.0) as outbox:
+    list(outbox.pictures())
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/usr/bin/strace"), reason="strace isn't installed")
+@pytest.mark.parametrize(
+    ("failing", "found"),
+    [
+        ("pread64,read:error=EIO", "is damaged: the disk can't read it"),
+        ("pread64:error=EIO:when=2", "can't be used: disk I/O error"),
+    ],
+)
+def test_what_the_disk_cannot_read_is_damage_unless_it_can_after_all(path, failing, found):
+    with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
+        outbox.record([taken(f"{number}/{NAME}", f"{number:032}") for number in range(300)])
+    fails = ["-e", f"inject={failing}", "-P", path, "-o", "/dev/null"]
+    command = [sys.executable, "-c", READ, path]
+    done = subprocess.run(["strace", "-f", *fails, *command], capture_output=True, text=True, check=False, timeout=60)
+    assert found in done.stderr, done
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY])
+def test_other_trouble_with_the_file_is_no_damage(outbox, code):
+    class Failing:
+        def execute(self, *_):
+            error = sqlite3.OperationalError("something")
+            error.sqlite_errorcode = code
+            raise error
+
+    outbox._connection, sound = Failing(), outbox._connection
+    with pytest.raises(StateError, match="no space left" if code == sqlite3.SQLITE_FULL else "can't be used") as caught:
+        outbox.counts()
+    assert not isinstance(caught.value, OutboxDamagedError)
+    outbox._connection = sound
