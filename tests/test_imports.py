@@ -32,12 +32,15 @@ LAYERS = {
     ),
     "sticky_pi_uploader": (
         ("exceptions", "models"),
-        ("breakoff", "events", "hints", "logs", "notify", "observer", "pictures", "retry", "sequence", "signals"),
+        (
+            *("breakoff", "events", "hints", "logs", "notify", "observer", "pictures"),
+            *("reserve", "retry", "sequence", "signals"),
+        ),
         ("health", "repeats", "summary", "thumbnails"),
         ("folders", "lock", "scan", "worker"),
         ("ingest", "outbox", "watcher"),
         ("intake", "judgement"),
-        ("removal", "uploader"),
+        ("removal", "upkeep", "uploader"),
         ("retention",),
         # From here on the configuration is known; what stands above gets plain values.
         ("config",),

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "main"]
 
+_CLEAR: Final = "\r\x1b[K"
+"""Empties the line of a terminal"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit status; what goes wrong is one message on stderr."""
@@ -245,10 +248,9 @@ def _drain_to_end(config: Config, deadline: float | None = None, *, quiet: int |
     if not sys.stderr.isatty():
         logs.set_up()
         return service.drain(config, deadline=deadline)
-    logs.set_up(quiet or logging.WARNING)
+    # In one write with the record: another thread may write the progress at any time.
+    logs.set_up(quiet or logging.WARNING, before=_CLEAR)
     line = _ProgressLine()
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(line.make_way)
     try:
         return service.drain(config, deadline=deadline, progress=line)
     finally:
@@ -265,11 +267,6 @@ class _ProgressLine:
         self._last = progress
         self._write(f"{progress.recorded} taken in, {progress.sent} sent, {progress.left} to go")
 
-    def make_way(self, _: object) -> bool:
-        """Clear the line for one of the log's; as a filter, let every record pass."""
-        self._write("")
-        return True
-
     def finish(self) -> None:
         """Put the sum in the place of the line."""
         self._write("")
@@ -278,7 +275,7 @@ class _ProgressLine:
             print(f"{self._last.sent} sent, {left}", file=sys.stderr)
 
     def _write(self, text: str) -> None:
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        print(_CLEAR + text, end="", file=sys.stderr, flush=True)
 
 
 class _Complaints:

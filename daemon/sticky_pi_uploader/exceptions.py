@@ -3,7 +3,8 @@
 UploaderError
 ├── ConfigError        78  the configuration can't be used: every problem at once
 ├── StateError         74  the state folder can't be made, read or written
-│   └── OutboxDamagedError   the outbox isn't a database that this release can read
+│   └── OutboxDamagedError   the outbox isn't a database that this release can use: it is put aside
+│       └── OutboxNewerError   it was written by a newer release
 └── LockedError        73  another process is at work on the same folders
 """
 
@@ -37,7 +38,11 @@ class StateError(UploaderError):
 
 
 class OutboxDamagedError(StateError):
-    """The outbox isn't a database that this release can read."""
+    """The outbox isn't a database that this release can use: it is put aside, and a new one made."""
+
+
+class OutboxNewerError(OutboxDamagedError):
+    """The outbox was written by a newer release."""
 
 
 class LockedError(UploaderError):

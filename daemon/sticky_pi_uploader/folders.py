@@ -10,6 +10,7 @@ from typing import Final
 from sticky_pi_api.durable import sync_folder
 
 from .exceptions import StateError
+from .reserve import Reserve
 
 _FSTAB: Final = "/etc/fstab"
 _MOUNTINFO: Final = "/proc/self/mountinfo"
@@ -136,6 +137,8 @@ def state_dir_problem(state_dir: str) -> str | None:
         there = os.path.dirname(there)
     if os.statvfs(there).f_flag & os.ST_RDONLY:
         return f"the state folder {state_dir} can't be written: its file system is read-only"
+    if not Reserve(there).is_enough():
+        return f"the state folder {state_dir} can't be written: no space left on its disk"
     return None
 
 

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import logging
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Final, Self
 
 from .events import Kind, about
@@ -37,8 +37,10 @@ class Lock:
                 raise StateError(
                     f"the state folder {self._state_dir} lies on a file system without locks: move state_dir"
                 )
-            os.ftruncate(file, 0)
-            os.write(file, b"%d\n" % os.getpid())
+            # For people only: on a full disk it may stay out.
+            with suppress(OSError):
+                os.ftruncate(file, 0)
+                os.write(file, b"%d\n" % os.getpid())
             folder = self._open(self._image_dir, os.O_RDONLY | os.O_DIRECTORY, stack)
             if not _take(folder, f"the image folder {self._image_dir}"):
                 log.warning(

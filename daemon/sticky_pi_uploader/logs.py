@@ -14,16 +14,17 @@ _PRIORITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNIN
 _DEBUG_PRIORITY: Final = 7
 
 
-def set_up(level: int = logging.INFO) -> None:
+def set_up(level: int = logging.INFO, *, before: str = "") -> None:
     """Log everything from `level` on; what an earlier call has set up is replaced.
 
-    Fields given with `extra` become fields of the journal's entry, where systemd-python is installed.
+    Fields given with `extra` become fields of the journal's entry, where systemd-python is installed. Where stderr
+    isn't the journal, `before` stands before each line.
     """
     root = logging.getLogger()
     for old in [handler for handler in root.handlers if handler.name == IDENTIFIER]:
         root.removeHandler(old)
         old.close()
-    handler = _handler()
+    handler = _handler(before)
     handler.name = IDENTIFIER
     root.addHandler(handler)
     root.setLevel(level)
@@ -31,9 +32,9 @@ def set_up(level: int = logging.INFO) -> None:
     logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
-def _handler() -> logging.Handler:
+def _handler(before: str) -> logging.Handler:
     if not stderr_is_journal():
-        return _stderr_handler(_TimedFormatter("%(asctime)s %(levelname)s %(message)s"))
+        return _stderr_handler(_TimedFormatter(f"{before}%(asctime)s %(levelname)s %(message)s"))
     try:
         from systemd import journal
     except ImportError:

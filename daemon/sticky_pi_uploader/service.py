@@ -180,8 +180,9 @@ def _drain(config: Config, signals: Signals, ends_at: float, progress: Callable[
         complete = _send_until_done(session, signals, ends_at, progress)
         if session.has_died():
             return os.EX_SOFTWARE
-        while not session.is_stopping() and session.retention.step() == 0:
-            pass
+        for step in (session.retention.step, session.upkeep.step):
+            while not session.is_stopping() and step() == 0:
+                pass
         left = _progress(session).left + session.intake.unsettled
     return os.EX_OK if complete and left == 0 else os.EX_TEMPFAIL
 

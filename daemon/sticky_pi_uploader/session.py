@@ -3,8 +3,10 @@
 watcher ──→ hints ──→ intake ──→ outbox ──→ uploader ──→ the destination
 (events)              (scan,     (one row   (claim,
                        ingest)    each)      put_images, receipt)
-                                    └─────→ retention
-                                            (asks the destination again, removes from the card)
+                                    ├─────→ retention
+                                    │       (asks the destination again, removes from the card)
+                                    └─────→ upkeep
+                                            (inspects the outbox, carries over what earlier ones knew)
 """
 
 from __future__ import annotations
@@ -27,13 +29,15 @@ from .hints import Hints
 from .ingest import Ingest
 from .intake import Intake
 from .lock import Lock
-from .outbox import open_or_rebuild, outbox_path, put_aside
+from .outbox import Aside, open_or_rebuild, outbox_path, put_aside
 from .removal import Removal
+from .reserve import Reserve
 from .retention import Policy, Retention
 from .retry import LONGEST_WAIT
 from .scan import Scanner
 from .summary import summary
 from .thumbnails import ThumbnailFolder
+from .upkeep import Upkeep
 from .uploader import Uploader
 from .watcher import Watcher
 from .worker import Worker
@@ -101,6 +105,7 @@ class Session:
     def _open(self, stack: ExitStack) -> None:
         config = self._config
         prepare_state_dir(config.state_dir, config.image_dir)
+        Reserve(config.state_dir).use_if_needed()
         stack.enter_context(Lock(config.image_dir, config.state_dir))
         stack.push(self._put_aside_if_damaged)
         # Every path that is kept is relative to this one; a link may point elsewhere next time.
@@ -109,11 +114,7 @@ class Session:
         stack.callback(self._close_unless_abandoned, self.outbox.close)
         self._identities = {path: _identity(path) for path in (image_dir, outbox_path(config.state_dir))}
         if aside is not None:
-            log.error(
-                "the outbox was damaged: it lies in %s now, and a new one is filled from the folder",
-                aside,
-                extra=about(Kind.DAMAGED, aside=aside),
-            )
+            _tell_of_damage(aside)
         self._resume(image_dir)
         thumbnails = ThumbnailFolder(os.path.join(config.state_dir, "thumbnails"))
         ignored = [os.path.realpath(folder) for folder in (config.state_dir, config.api.store) if folder]
@@ -141,6 +142,13 @@ class Session:
         )
         stack.callback(self._close_unless_abandoned, self.uploader.close)
         self.retention = self._make_retention(image_dir, thumbnails)
+        self.upkeep = Upkeep(
+            self.outbox,
+            thumbnails,
+            image_dir=image_dir,
+            state_dir=config.state_dir,
+            keep_record_days=config.retention.keep_record_days,
+        )
 
     def _make_retention(self, image_dir: str, thumbnails: ThumbnailFolder) -> Retention:
         wanted, store = self._config.retention, self._config.api.store
@@ -158,9 +166,7 @@ class Session:
 
     def _put_aside_if_damaged(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, OutboxDamagedError):
-            aside = put_aside(outbox_path(self._config.state_dir))
-            extra = about(Kind.DAMAGED, aside=aside, reason=error)
-            log.error("%s; it lies in %s now, and the next one is filled from the folder", error, aside, extra=extra)
+            _tell_of_damage(put_aside(outbox_path(self._config.state_dir), error))
 
     def _resume(self, image_dir: str) -> None:
         interrupted = self.outbox.recover()
@@ -181,7 +187,7 @@ class Session:
             )
 
     def start(self) -> None:
-        """Start the watcher, the intake, the uploader and retention, in this order."""
+        """Start the watcher, the intake, the uploader, retention and upkeep, in this order."""
         self._watcher = Watcher(self._scanner, self.hints, scan_interval=self._config.scan_interval)
         self._exit.callback(self._watcher.stop)
         self._watcher.start()
@@ -193,13 +199,8 @@ class Session:
             after_trouble=self._to_send.set,
             pulse=self._uploader_pulse,
         )
-        self._start(
-            "retention",
-            self.retention.step,
-            threading.Event(),
-            after_trouble=lambda: None,
-            pulse=Pulse(),
-        )
+        for name, step in (("retention", self.retention.step), ("upkeep", self.upkeep.step)):
+            self._start(name, step, threading.Event(), after_trouble=lambda: None, pulse=Pulse())
         self._examine(self._watcher)
 
     def start_intake(self) -> None:
@@ -320,6 +321,15 @@ class Session:
         self._scans.beat()
         self._to_send.set()
         self._wake()
+
+
+def _tell_of_damage(aside: Aside) -> None:
+    log.error(
+        "%s; it lies in %s now, and a new one is filled from the folder and the destination",
+        aside.why,
+        aside.path,
+        extra=about(Kind.DAMAGED, aside=aside.path, reason=aside.why),
+    )
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -7,8 +7,13 @@ unfinished is noticed when it is read.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
+
+_LARGE: Final = ".thumbnail"
+_MINI: Final = ".thumbnail_mini"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +37,14 @@ class ThumbnailFolder:
         """Write both thumbnails of the picture with this md5. Raises OSError."""
         path = self._path(md5)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        _write(path + ".thumbnail", thumbnails.large)
-        _write(path + ".thumbnail_mini", thumbnails.mini)
+        _write(path + _LARGE, thumbnails.large)
+        _write(path + _MINI, thumbnails.mini)
 
     def find(self, md5: str) -> Thumbnails | None:
         """Read both; None where one is missing, unfinished or can't be read."""
         path = self._path(md5)
         try:
-            found = Thumbnails(_read(path + ".thumbnail"), _read(path + ".thumbnail_mini"))
+            found = Thumbnails(_read(path + _LARGE), _read(path + _MINI))
         except OSError:
             return None
         return found if _is_whole(found.large) and _is_whole(found.mini) else None
@@ -47,9 +52,17 @@ class ThumbnailFolder:
     def remove(self, md5: str) -> None:
         """Remove both; where they can't be removed, or are gone, that is no matter."""
         path = self._path(md5)
-        for suffix in (".thumbnail", ".thumbnail_mini"):
+        for suffix in (_LARGE, _MINI):
             with suppress(OSError):
                 os.unlink(path + suffix)
+
+    def older_than(self, time: float) -> Iterator[str]:
+        """Yield the md5s of pictures whose larger thumbnail was written before a Unix time."""
+        with suppress(FileNotFoundError):
+            for name in sorted(os.listdir(self._folder)):
+                with os.scandir(os.path.join(self._folder, name)) as entries:
+                    found = [each.name for each in entries if each.stat(follow_symlinks=False).st_mtime < time]
+                yield from (each.removesuffix(_LARGE) for each in found if each.endswith(_LARGE))
 
     def _path(self, md5: str) -> str:
         return os.path.join(self._folder, md5[:2], md5)

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sticky_pi_api import sqlite
-from sticky_pi_uploader.exceptions import OutboxDamagedError, StateError
+from sticky_pi_uploader.exceptions import OutboxDamagedError, OutboxNewerError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, Fingerprint, State, Taken
 from sticky_pi_uploader.outbox import REOFFER_AFTER, Outbox, OutboxReader, open_or_rebuild, outbox_path
 from sticky_pi_uploader.outbox.schema import MIGRATIONS
@@ -1009,13 +1009,17 @@ def test_a_step_of_the_schema_that_fails_leaves_the_one_before(outbox):
     outbox.record([taken()])
 
 
-def test_the_outbox_of_a_newer_release_is_left_alone(path, tmp_path):
+def test_the_outbox_of_a_newer_release_is_put_aside_and_kept(path):
     with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
+        outbox.record([taken()])
         outbox._connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StateError, match=r"outbox\.db was written by a newer release") as caught:
-        open_or_rebuild(path, longest_wait=LONGEST_WAIT)
-    assert not isinstance(caught.value, OutboxDamagedError)
-    assert [file.name for file in tmp_path.iterdir()] == ["outbox.db"]
+    with pytest.raises(OutboxNewerError, match=r"outbox\.db was written by a newer release"):
+        Outbox(path, longest_wait=LONGEST_WAIT)
+    outbox, aside = open_or_rebuild(path, longest_wait=LONGEST_WAIT)
+    with outbox:
+        assert outbox.counts()[State.PENDING] == 0
+    assert aside.path.startswith(path + ".newer-")
+    assert len(everything(aside.path)[0]) == 1
 
 
 @pytest.mark.parametrize(
@@ -1029,8 +1033,8 @@ def test_a_file_that_is_no_database_is_put_aside_and_kept(path, content):
     outbox, aside = open_or_rebuild(path, longest_wait=LONGEST_WAIT)
     with outbox:
         assert outbox.record([taken()]) == []
-    assert aside.startswith(path + ".damaged-")
-    with open(aside, "rb") as file:
+    assert aside.path.startswith(path + ".damaged-")
+    with open(aside.path, "rb") as file:
         assert file.read() == content
 
 
@@ -1051,8 +1055,8 @@ def test_what_was_put_aside_first_is_not_replaced_by_what_is_put_aside_next(path
             file.write(content)
         outbox, aside = open_or_rebuild(path, longest_wait=LONGEST_WAIT)
         outbox.close()
-        kept.add(aside)
-        with open(aside, "rb") as file:
+        kept.add(aside.path)
+        with open(aside.path, "rb") as file:
             assert file.read() == content
     assert len(kept) == 2
 

@@ -171,7 +171,7 @@ with Outbox(sys.argv[1], longest_wait=1800.0) as outbox:
 @pytest.mark.parametrize(
     ("failing", "found"),
     [
-        ("pread64,read:error=EIO", "is damaged: the disk can't read it"),
+        ("pread64:error=EIO", "is damaged: the disk can't read it"),
         ("pread64:error=EIO:when=2", "can't be used: disk I/O error"),
     ],
 )

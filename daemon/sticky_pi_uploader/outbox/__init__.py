@@ -19,6 +19,7 @@
     unconfirm           uploaded                            pending, as the destination doesn't have it any more
     contradict          uploaded                            conflict
     mark_removed        uploaded, and what is allowed       the same, gone from the card
+    adopt               (unknown)                           as an earlier outbox had it; uploading is pending
     forget              removed long ago                    (unknown)
     retry               pending, conflict                   pending, due now
     retry               rejected, lost                      the same, to be read again: then record decides
@@ -29,47 +30,41 @@ it found the picture in a state that it may leave.
 
 from __future__ import annotations
 
-import os
-import time
-
 from ..exceptions import OutboxDamagedError
+from .files import Aside, earlier_ones, outbox_path, put_aside
 from .keeping import Keeping
 from .reader import OutboxReader
 from .recording import Known, Recording
+from .salvage import Salvage, ruins
 from .sending import REOFFER_AFTER, Sending
+from .tasks import Tasks
 
-__all__ = ["REOFFER_AFTER", "Known", "Outbox", "OutboxReader", "open_or_rebuild", "outbox_path", "put_aside"]
+__all__ = [
+    "REOFFER_AFTER",
+    "Aside",
+    "Known",
+    "Outbox",
+    "OutboxReader",
+    "earlier_ones",
+    "open_or_rebuild",
+    "outbox_path",
+    "put_aside",
+    "ruins",
+]
 
 
-class Outbox(Recording, Sending, Keeping):
+class Outbox(Recording, Sending, Keeping, Salvage, Tasks):
     """The outbox file, open for writing: the verbs of all who work with it."""
 
 
-def outbox_path(state_dir: str) -> str:
-    """Say where the outbox of a state folder lies."""
-    return os.path.join(state_dir, "outbox.db")
+def open_or_rebuild(path: str, *, longest_wait: float) -> tuple[Outbox, Aside | None]:
+    """Open the outbox; a damaged or newer one is put aside for a new one.
 
-
-def open_or_rebuild(path: str, *, longest_wait: float) -> tuple[Outbox, str | None]:
-    """Open the outbox; a damaged one is put aside for a new one, which the folder and the destination fill again.
-
-    Returns the outbox, and where the damaged one lies now. Raises StateError where it can't be opened.
+    The folder and the destination fill that again, and `Upkeep` with what only the earlier one knew. Returns the
+    outbox, and what was put aside for it. Raises StateError where it can't be opened.
     """
     try:
         return Outbox(path, longest_wait=longest_wait), None
-    except OutboxDamagedError:
-        aside = put_aside(path)
+    except OutboxDamagedError as error:
+        aside = put_aside(path, error)
         return Outbox(path, longest_wait=longest_wait), aside
-
-
-def put_aside(path: str) -> str:
-    """Rename a damaged outbox, which is kept for whoever wants to know; returns its new path."""
-    aside = stamped = f"{path}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
-    others = 1
-    while os.path.lexists(aside):
-        others += 1
-        aside = f"{stamped}-{others}"
-    for suffix in ("", "-wal", "-shm"):
-        if os.path.exists(path + suffix):
-            os.replace(path + suffix, aside + suffix)
-    return aside

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Final
 
 from ..exceptions import OutboxDamagedError, StateError
-
-ENOUGH: Final = 1 << 17
-"""Bytes that have to be free for SQLite to open the outbox: its WAL index and a few pages"""
+from ..reserve import LEAST
 
 _DAMAGE: Final = ("malformed", "not a database", "encrypted", "no such table", "no such column", "disk image", "decode")
 _MISSING_SPACE: Final = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
@@ -40,8 +38,7 @@ def _told_apart(error: sqlite3.Error, path: str) -> StateError:
     text = str(error)
     if any(sign in text for sign in _DAMAGE):
         return damaged(path, text)
-    # The kind of error; errors of Python's own have none.
-    kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    kind = _kind(error)
     if kind == sqlite3.SQLITE_FULL or (kind in _MISSING_SPACE and _is_full(path)):
         return StateError(f"no space left for the outbox {path}: free some on that disk")
     if kind == sqlite3.SQLITE_IOERR and not _is_readable(path):
@@ -55,19 +52,19 @@ def _is_full(path: str) -> bool:
         disk = os.statvfs(os.path.dirname(path))
     except OSError:
         return False
-    return disk.f_bavail * disk.f_frsize < ENOUGH
+    return disk.f_bavail * disk.f_frsize < LEAST
 
 
 def _is_readable(path: str) -> bool:
-    """Tell whether every byte can be read; True as well where the file can't be opened: that is another matter."""
+    """Tell whether SQLite can read every page: not another way, as that would end the locks that it holds."""
     try:
-        file = open(path, "rb", buffering=0)  # noqa: SIM115
-    except OSError:
-        return True
-    with file:
-        try:
-            while file.read(1 << 20):
-                pass
-        except OSError:
-            return False
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA quick_check(1)").fetchall()
+    except sqlite3.Error as error:
+        return _kind(error) != sqlite3.SQLITE_IOERR
     return True
+
+
+def _kind(error: sqlite3.Error) -> int:
+    """Give the kind of an error; those of Python's own have none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

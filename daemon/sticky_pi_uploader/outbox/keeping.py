@@ -65,6 +65,9 @@ class Keeping(OutboxWriter):
             for row in rows:
                 connection.execute("DELETE FROM pictures WHERE id = ?", (row["id"],))
             md5s = {row["md5"] for row in rows} - {None}
-            marks = ", ".join("?" * len(md5s))
-            known = self._rows(f"SELECT DISTINCT md5 FROM pictures WHERE md5 IN ({marks})", list(md5s))
-            return sorted(md5s - {row["md5"] for row in known})
+            return sorted(md5s - self.known_md5s(md5s))
+
+    def known_md5s(self, md5s: Collection[str]) -> set[str]:
+        """Return those of some md5s that a picture has which is remembered."""
+        marks = ", ".join("?" * len(md5s))
+        return {row["md5"] for row in self._rows(f"SELECT md5 FROM pictures WHERE md5 IN ({marks})", list(md5s))}

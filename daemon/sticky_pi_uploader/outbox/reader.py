@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -12,18 +13,24 @@ from typing import Any, Self
 from ..exceptions import StateError
 from ..models import Destination, Event, Picture, State
 from .errors import damaged, plain_errors
-from .rows import column, split_path, to_destination, to_event, to_picture
+from .rows import column, mended, split_path, to_destination, to_event, to_picture
 
 _HOPELESS = 20_000  # rows in a row that can't be read; one damaged inner page holds fewer
+_PATIENCE = (
+    60.0  # seconds from one row that can be read to the next; a failing disk may take its time for each that can't
+)
 
 
-def _connect(path: str) -> sqlite3.Connection:
+def _connect(path: str, mode: str) -> sqlite3.Connection:
     quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-    # Without a writer there is no WAL index, and only the owner could make one: read the file as it lies.
-    mode = "mode=ro" if os.path.exists(path + "-wal") else "immutable=1"
     connection = sqlite3.connect(f"file:{quoted}?{mode}", uri=True, timeout=10)
     connection.row_factory = sqlite3.Row
     return connection
+
+
+def _mode(path: str) -> str:
+    # Without a writer there is no WAL index, and only the owner could make one: read the file as it lies.
+    return "mode=ro" if os.path.exists(path + "-wal") else "immutable=1"
 
 
 def _require_tables(connection: sqlite3.Connection, path: str) -> None:
@@ -50,7 +57,7 @@ class OutboxReader:
         with open(path, "rb"):  # SQLite's own message doesn't tell these two from the rest
             pass
         with plain_errors(path):
-            connection = _connect(path)
+            connection = _connect(path, _mode(path))
             try:
                 _require_tables(connection, path)
             except BaseException:
@@ -59,10 +66,23 @@ class OutboxReader:
         return cls(connection, path)
 
     @classmethod
+    def open_beside(cls, path: str) -> OutboxReader:
+        """Open the file at `path` in the process that writes to it, where the other ways would do harm.
+
+        They may open the file outside SQLite: closing it then ends the locks that SQLite holds on it, and another
+        process takes the log away. Raises StateError.
+        """
+        with plain_errors(path):
+            # Read-only, SQLite wouldn't look at the rules of the tables.
+            connection = _connect(path, "mode=rw")
+            connection.execute("PRAGMA query_only = ON")
+        return cls(connection, path)
+
+    @classmethod
     def open_damaged(cls, path: str) -> OutboxReader:
         """Open what `open_readonly` found damaged: a file that was cut short can then be read up to there."""
         with plain_errors(path):
-            connection = _connect(path)
+            connection = _connect(path, _mode(path))
             # Nothing is written: it also makes SQLite believe the file's length rather than its header.
             connection.execute("PRAGMA writable_schema = ON")
         return cls(connection, path)
@@ -96,10 +116,11 @@ class OutboxReader:
     def salvage(self) -> Iterator[Picture]:
         """Yield the pictures of a damaged outbox that can still be read, in the order in which they were recorded."""
         after = failures = 0
-        while failures < _HOPELESS:
+        ends = time.monotonic() + _PATIENCE
+        while failures < _HOPELESS and time.monotonic() < ends:
             try:
                 rows = self._rows("SELECT * FROM pictures WHERE id > ? ORDER BY id LIMIT 1", (after,))
-                picture = next(map(self._picture, rows), None)
+                picture = next(map(self._picture, map(mended, rows)), None)
             except StateError:
                 after += 1
                 failures += 1
@@ -108,6 +129,7 @@ class OutboxReader:
                 return
             after, failures = picture.id, 0
             yield picture
+            ends = time.monotonic() + _PATIENCE
 
     def at(self, path: str) -> Picture | None:
         """Find the picture recorded at this path, relative to the image dir."""
@@ -146,7 +168,16 @@ class OutboxReader:
         found = str(self._value("PRAGMA integrity_check(1)"))
         return None if found == "ok" else found
 
-    def _picture(self, row: sqlite3.Row) -> Picture:
+    def inspect(self) -> None:
+        """Look at the whole file and at every value in it. Raises OutboxDamagedError where something is wrong."""
+        if (fault := self.fault()) is not None:
+            raise damaged(self._path, fault)
+        for table, read in (("pictures", to_picture), ("history", to_event), ("destinations", to_destination)):
+            for row in self._rows(f"SELECT * FROM {table}"):
+                with self._sound():
+                    read(row)
+
+    def _picture(self, row: sqlite3.Row | dict[str, Any]) -> Picture:
         with self._sound():
             return to_picture(row)
 

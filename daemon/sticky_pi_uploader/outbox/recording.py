@@ -104,7 +104,7 @@ class Recording(OutboxWriter):
     def _record_one(self, taken: Taken) -> bool:
         row = next(self._rows("SELECT * FROM pictures WHERE folder = ? AND name = ?", split_path(taken.path)), None)
         if row is None:
-            self._insert(taken)
+            self._record_new(taken)
             return True
         known = self._picture(row)
         if known.state is State.UPLOADING:
@@ -120,16 +120,12 @@ class Recording(OutboxWriter):
             self._touch(known, taken)
         return True
 
-    def _insert(self, taken: Taken) -> None:
+    def _record_new(self, taken: Taken) -> None:
         state, why = self._first_state(taken)
         folder, name = split_path(taken.path)
         reason = None if state is State.PENDING else why
         values = {**_columns(taken), "folder": folder, "name": name, "state": state.value, "reason": reason}
-        cursor = self._connection.execute(
-            f"INSERT INTO pictures ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
-            list(values.values()),
-        )
-        self._note(cursor.lastrowid, state, why)
+        self._note(self._insert("INSERT", values).lastrowid, state, why)
 
     def _first_state(self, taken: Taken) -> tuple[State, str]:
         if taken.rejected is not None:

@@ -7,10 +7,11 @@ import os
 import sqlite3
 from collections.abc import Mapping
 from types import NoneType
-from typing import Final
+from typing import Any, Final
 
 from ..models import Destination, DestinationState, Event, Fingerprint, Picture, State
 
+_Row = sqlite3.Row | dict[str, Any]
 _Kinds = tuple[type, ...]
 
 _TEXT: Final[_Kinds] = (str, NoneType)
@@ -52,7 +53,14 @@ def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def to_picture(row: sqlite3.Row) -> Picture:
+def mended(row: sqlite3.Row) -> dict[str, Any]:
+    """Give a row of `pictures` with nothing, or 0, for the damaged values that its picture can do without."""
+    values = dict(zip(row.keys(), row, strict=True))
+    wrong = {name: kinds for name, kinds in _PICTURE.items() if not isinstance(values[name], kinds)}
+    return values | {name: None if NoneType in kinds else 0 for name, kinds in wrong.items() if str not in kinds}
+
+
+def to_picture(row: _Row) -> Picture:
     """Make a Picture of a whole row of `pictures`. Raises ValueError or TypeError where that can't be one."""
     _check(row, _PICTURE)
     fingerprint = None if row["size"] is None else Fingerprint(row["size"], row["mtime_ns"], row["inode"])
@@ -92,7 +100,7 @@ def to_destination(row: sqlite3.Row) -> Destination:
     return Destination(row["url"], state, row["reason"], row["retry_at"], row["failures"], bool(row["holds_all"]))
 
 
-def _check(row: sqlite3.Row, kinds: Mapping[str, _Kinds]) -> None:
+def _check(row: _Row, kinds: Mapping[str, _Kinds]) -> None:
     for name, kind in kinds.items():
         if not isinstance(row[name], kind):
             raise TypeError(f"{name} can't be {row[name]!r:.40}")

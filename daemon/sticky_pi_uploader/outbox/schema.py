@@ -86,4 +86,10 @@ def _first_tables(db: Database) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (_first_tables,)
+def _tasks_and_clocks(db: Database) -> None:
+    db.execute("CREATE TABLE tasks (task TEXT PRIMARY KEY, at REAL NOT NULL)")
+    # Unknown for what was taken in before.
+    db.execute("ALTER TABLE pictures ADD COLUMN clock_synchronised INTEGER CHECK (clock_synchronised IN (0, 1))")
+
+
+MIGRATIONS: tuple[Migration, ...] = (_first_tables, _tasks_and_clocks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 from sticky_pi_api import sqlite
 
-from ..exceptions import StateError
+from ..exceptions import OutboxNewerError
 from ..models import State
 from .errors import damaged, plain_errors
 from .reader import OutboxReader
@@ -27,6 +28,8 @@ class OutboxWriter(OutboxReader):
         A picture whose `not_before` is more than `longest_wait` seconds ahead is due: the clock was changed.
         Raises OutboxDamagedError, or StateError where it can't be opened for another reason.
         """
+        self.was_left_open = _is_filled(path + "-wal")
+        """whether the last process that wrote to it broke off: it may have been a power cut"""
         super().__init__(_open(path), path)
         self._lock = threading.RLock()
         self._longest_wait = longest_wait
@@ -95,10 +98,15 @@ class OutboxWriter(OutboxReader):
                 self._note(picture_id, target, why)
             return True
 
-    def _note(self, picture_id: int | None, state: State, why: str) -> None:
+    def _insert(self, insert: str, values: Mapping[str, Any]) -> sqlite3.Cursor:
+        marks = ", ".join("?" * len(values))
+        query = f"{insert} INTO pictures ({', '.join(values)}) VALUES ({marks})"
+        return self._connection.execute(query, list(values.values()))
+
+    def _note(self, picture_id: int | None, state: State, why: str, at: float | None = None) -> None:
         self._connection.execute(
             "INSERT INTO history (picture_id, at, state, why) VALUES (?, ?, ?, ?)",
-            (picture_id, self._clock(), state.value, why),
+            (picture_id, self._clock() if at is None else at, state.value, why),
         )
 
 
@@ -110,8 +118,15 @@ def _open(path: str) -> sqlite3.Connection:
             connection.execute("SELECT 1 FROM pictures LIMIT 1").fetchall()
         except sqlite.NewerSchemaError as error:
             connection.close()
-            raise StateError(f"the outbox {path} was written by a newer release: {error}") from error
+            raise OutboxNewerError(f"the outbox {path} was written by a newer release: {error}") from error
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+def _is_filled(path: str) -> bool:
+    try:
+        return os.path.getsize(path) > 0
+    except OSError:
+        return False

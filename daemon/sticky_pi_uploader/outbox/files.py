@@ -1,0 +1,55 @@
+"""The outbox's file, and those of earlier ones that were put aside as this release couldn't use them."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from ..exceptions import OutboxDamagedError, OutboxNewerError, StateError
+
+_DAMAGED: Final = ".damaged-"
+_NEWER: Final = ".newer-"
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """An outbox that was put aside."""
+
+    path: str
+    """where it lies now"""
+    why: OutboxDamagedError
+
+
+def outbox_path(state_dir: str) -> str:
+    """Say where the outbox of a state folder lies."""
+    return os.path.join(state_dir, "outbox.db")
+
+
+def put_aside(path: str, why: OutboxDamagedError) -> Aside:
+    """Rename an outbox that can't be used; it is kept for whoever wants to know.
+
+    Raises StateError where it can't be renamed.
+    """
+    label = _NEWER if isinstance(why, OutboxNewerError) else _DAMAGED
+    aside = stamped = f"{path}{label}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    others = 1
+    while os.path.lexists(aside):
+        others += 1
+        aside = f"{stamped}-{others}"
+    try:
+        for suffix in ("", "-wal", "-shm"):
+            if os.path.exists(path + suffix):
+                os.replace(path + suffix, aside + suffix)
+    except OSError as failure:
+        raise StateError(f"{why}, and can't be put aside: {failure.strerror}") from failure
+    return Aside(aside, why)
+
+
+def earlier_ones(path: str) -> list[str]:
+    """List the outboxes that were put aside for the one at `path`, in order of their names."""
+    folder, name = os.path.split(path)
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith((name + _DAMAGED, name + _NEWER))]
+    return [os.path.join(folder, each) for each in sorted(names) if not each.endswith(("-wal", "-shm"))]

@@ -1,0 +1,125 @@
+"""Looks after the state folder: carries over what earlier outboxes knew, inspects this one, puts a little space by."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Final
+
+from .events import Kind, about
+from .models import Event, Picture
+from .outbox import Outbox, OutboxReader, earlier_ones, outbox_path, ruins
+from .reserve import Reserve
+from .thumbnails import ThumbnailFolder
+
+log = logging.getLogger(__name__)
+
+INTERVAL: Final = 3600.0
+"""Seconds between two looks for what is to be done"""
+
+INSPECTED_EVERY: Final = 7 * 86400.0
+"""Seconds after which the whole outbox is looked at again"""
+
+BATCH: Final = 200
+"""Pictures carried over with one transaction, and thumbnails looked for at once"""
+
+DAY: Final = 86400.0
+
+_INSPECTION: Final = "inspection"
+_CARRIED_OVER: Final = "carried over: "
+
+
+class Upkeep:
+    """Keeps one state folder in order; `step` does a little of it."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        thumbnails: ThumbnailFolder,
+        *,
+        image_dir: str,
+        state_dir: str,
+        keep_record_days: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Look after `state_dir`; thumbnails of no known picture stay for `keep_record_days`, as if it were known."""
+        self._outbox = outbox
+        self._thumbnails = thumbnails
+        self._image_dir = image_dir
+        self._path = outbox_path(state_dir)
+        self._reserve = Reserve(state_dir)
+        self._keep_record_days = keep_record_days
+        self._clock = clock
+        self._inspect_now = outbox.was_left_open
+        self._earlier: str | None = None
+        self._ruins: Iterator[tuple[Picture, list[Event]]] = iter(())
+        self._carried = 0
+
+    def step(self) -> float:
+        """Do a little; returns the seconds until the next step is worth it.
+
+        Raises OutboxDamagedError where the outbox turns out to be damaged, and StateError where it can't be used.
+        """
+        self._reserve.put_by()
+        if self._carry_over():
+            return 0.0
+        if self._is_due():
+            self._inspect()
+        return INTERVAL
+
+    def _carry_over(self) -> bool:
+        """Record again a few pictures that only an earlier outbox knew; False where there are no more."""
+        if self._earlier is None:
+            self._earlier = next(filter(self._is_new, earlier_ones(self._path)), None)
+            if self._earlier is None:
+                return False
+            self._ruins = ruins(self._earlier, self._is_here)
+        why = f"carried over from {os.path.basename(self._earlier)}, as it isn't on the card"
+        some = list(islice(self._ruins, BATCH))
+        with self._outbox.together():
+            self._carried += sum(self._outbox.adopt(picture, history, why) for picture, history in some)
+            if len(some) < BATCH:
+                self._outbox.note_done(_CARRIED_OVER + os.path.basename(self._earlier))
+        if len(some) < BATCH:
+            self._end_carrying(self._earlier)
+        return True
+
+    def _end_carrying(self, earlier: str) -> None:
+        if self._carried:
+            log.warning(
+                "%d pictures that aren't on the card were carried over from %s",
+                self._carried,
+                earlier,
+                extra=about(Kind.CARRIED_OVER, aside=earlier, count=self._carried),
+            )
+        self._earlier, self._carried = None, 0
+
+    def _is_new(self, earlier: str) -> bool:
+        return self._outbox.last_done(_CARRIED_OVER + os.path.basename(earlier)) is None
+
+    def _is_here(self, path: str) -> bool:
+        return os.path.lexists(os.path.join(self._image_dir, path))
+
+    def _is_due(self) -> bool:
+        last = self._outbox.last_done(_INSPECTION)
+        # One in the future comes from a clock that was changed.
+        return self._inspect_now or last is None or not 0 <= self._clock() - last < INSPECTED_EVERY
+
+    def _inspect(self) -> None:
+        # Through a connection of its own, which holds nobody up.
+        with OutboxReader.open_beside(self._path) as reader:
+            reader.inspect()
+        self._sweep()
+        self._outbox.note_done(_INSPECTION)
+        self._inspect_now = False
+
+    def _sweep(self) -> None:
+        """Remove the thumbnails of pictures that nothing is known of any more."""
+        before = self._clock() - self._keep_record_days * DAY
+        found = self._thumbnails.older_than(before)
+        while some := list(islice(found, BATCH)):
+            for md5 in set(some) - self._outbox.known_md5s(some):
+                self._thumbnails.remove(md5)
