@@ -3,6 +3,7 @@
 UploaderError
 ├── ConfigError        78  the configuration can't be used: every problem at once
 ├── StateError         74  the state folder can't be made, read or written
+│   ├── NoSpaceError         the disk of the state folder is full
 │   └── OutboxDamagedError   the outbox isn't a database that this release can use: it is put aside
 │       └── OutboxNewerError   it was written by a newer release
 └── LockedError        73  another process is at work on the same folders
@@ -35,6 +36,10 @@ class StateError(UploaderError):
     """The state folder can't be made, read or written."""
 
     exit_status = os.EX_IOERR
+
+
+class NoSpaceError(StateError):
+    """The disk of the state folder is full."""
 
 
 class OutboxDamagedError(StateError):

@@ -5,6 +5,7 @@ On a full disk SQLite can't even open it, and so nothing that was sent could be 
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from typing import Final
@@ -18,8 +19,6 @@ LEAST: Final = 1 << 18
 _PLENTY: Final = 64 * SIZE
 """Bytes free from which on some can be put by; the camera itself stops below 50 MB"""
 
-_NAME: Final = "reserve"
-
 
 class Reserve:
     """The reserve of one state folder."""
@@ -27,36 +26,51 @@ class Reserve:
     def __init__(self, state_dir: str) -> None:
         """Name the folder; nothing is done yet."""
         self._folder = state_dir
-        self._path = os.path.join(state_dir, _NAME)
+        self._path = os.path.join(state_dir, "reserve")
+        self._trial = os.path.join(state_dir, ".reserve-trial")
 
     def is_enough(self) -> bool:
-        """Tell whether the outbox can be written to, if need be by giving the reserve up. Raises OSError."""
-        return self._free() + self._size() >= LEAST
+        """Tell whether the outbox can be written to, if need be by giving the reserve up."""
+        return self._size() >= LEAST or self._has_space()
 
     def use_if_needed(self) -> None:
         """Give it up where nothing else is left; what can't be done doesn't matter here."""
-        with suppress(OSError):
-            if self._free() < LEAST:
+        if not self._has_space():
+            with suppress(OSError):
                 os.unlink(self._path)
 
     def put_by(self) -> None:
         """Put some by where there is plenty; what can't be done doesn't matter here."""
         with suppress(OSError):
-            if self._size() == SIZE or self._free() < _PLENTY:
-                return
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.posix_fallocate(descriptor, 0, SIZE)
-            finally:
-                os.close(descriptor)
+            if self._size() != SIZE and self._is_plenty():
+                _allocate(self._path, SIZE)
 
-    def _free(self) -> int:
+    def _has_space(self) -> bool:
+        """Tell whether there is what is needed; where space is scarce only trying tells, as the system keeps some."""
+        try:
+            if not self._is_plenty():
+                _allocate(self._trial, LEAST)
+                os.unlink(self._trial)
+        except OSError as error:
+            with suppress(OSError):
+                os.unlink(self._trial)
+            return error.errno not in (errno.ENOSPC, errno.EDQUOT)
+        return True
+
+    def _is_plenty(self) -> bool:
         disk = os.statvfs(self._folder)
-        # What is kept for root is of no use to others.
-        return (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail) * disk.f_frsize
+        return disk.f_bavail * disk.f_frsize >= _PLENTY
 
     def _size(self) -> int:
         try:
             return os.stat(self._path).st_size
         except OSError:
             return 0
+
+
+def _allocate(path: str, size: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    finally:
+        os.close(descriptor)

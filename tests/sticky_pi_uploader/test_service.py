@@ -442,7 +442,8 @@ def test_a_new_configuration_is_taken_at_sighup(trap, start):
     with configured(trap, start) as (daemon, reload):
         eventually(lambda: trap.uploaded(file))
         reload(f'[api]\nurl = "{other.as_uri()}"')
-        eventually(lambda: other.exists() and trap.holds(file, store=other))
+        eventually(lambda: trap.destination(other).state is DestinationState.OK)
+        assert trap.holds(file, store=other)
         assert "the configuration was reloaded\n" in daemon.said
         reload(f'[api]\nurl = "{other.as_uri()}"')
         eventually(lambda: "the configuration was reloaded: nothing has changed" in daemon.said)

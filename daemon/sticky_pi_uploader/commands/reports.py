@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from ..exceptions import OutboxDamagedError, StateError
+from ..exceptions import NoSpaceError, OutboxDamagedError, StateError
 from ..folders import disk_space, image_dir_problem
 from ..lock import is_held
 from ..models import Destination, Picture, State
@@ -151,7 +151,11 @@ def sudo_named() -> Iterator[None]:
 def _open(path: str, warn: Warn) -> OutboxReader | None:
     with sudo_named():
         try:
-            return OutboxReader.open_readonly(path)
+            try:
+                return OutboxReader.open_readonly(path)
+            except NoSpaceError as error:
+                warn(f"{error}; what is shown may not be the latest")
+                return OutboxReader.open_as_it_lies(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Final
 
-from ..exceptions import OutboxDamagedError, StateError
+from ..exceptions import NoSpaceError, OutboxDamagedError, StateError
 from ..reserve import LEAST
 
 _DAMAGE: Final = ("malformed", "not a database", "encrypted", "no such table", "no such column", "disk image", "decode")
@@ -40,7 +40,7 @@ def _told_apart(error: sqlite3.Error, path: str) -> StateError:
         return damaged(path, text)
     kind = _kind(error)
     if kind == sqlite3.SQLITE_FULL or (kind in _MISSING_SPACE and _is_full(path)):
-        return StateError(f"no space left for the outbox {path}: free some on that disk")
+        return NoSpaceError(f"no space left for the outbox {path}: free some on that disk")
     if kind == sqlite3.SQLITE_IOERR and not _is_readable(path):
         return damaged(path, f"the disk can't read it ({text})")
     return StateError(f"the outbox {path} can't be used: {text}")

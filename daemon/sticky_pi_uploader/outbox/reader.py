@@ -56,8 +56,20 @@ class OutboxReader:
         """
         with open(path, "rb"):  # SQLite's own message doesn't tell these two from the rest
             pass
+        return cls._open(path, _mode(path))
+
+    @classmethod
+    def open_as_it_lies(cls, path: str) -> OutboxReader:
+        """Open the file at `path` without its log, where a full disk has no room for what reading that takes.
+
+        Raises as `open_readonly`.
+        """
+        return cls._open(path, "immutable=1")
+
+    @classmethod
+    def _open(cls, path: str, mode: str) -> OutboxReader:
         with plain_errors(path):
-            connection = _connect(path, _mode(path))
+            connection = _connect(path, mode)
             try:
                 _require_tables(connection, path)
             except BaseException:

@@ -13,12 +13,12 @@ OPTIONS = "loop,noatime,data=writeback"
 class Disk:
     """A new disk in `folder`, mounted there; unmounted by `close`."""
 
-    def __init__(self, folder, *, commit=5):
-        """Make it; every `commit` seconds it writes its journal, whether it is asked to or not."""
+    def __init__(self, folder, *, commit=5, size=SIZE):
+        """Make it, of `size` bytes; every `commit` seconds it writes its journal, whether it is asked to or not."""
         self.file, self.mount = Path(folder, "disk"), Path(folder, "card")
         self.mount.mkdir()
         with self.file.open("wb") as file:
-            file.truncate(SIZE)
+            file.truncate(size)
         # Without lost+found, and nothing left to be initialised in the background.
         subprocess.run(
             ["mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", self.file], check=True
