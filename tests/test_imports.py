@@ -33,7 +33,7 @@ LAYERS = {
     "sticky_pi_uploader": (
         ("exceptions", "models"),
         (
-            *("breakoff", "events", "hints", "logs", "notify", "observer", "pictures"),
+            *("breakoff", "clock", "events", "hints", "logs", "notify", "observer", "pictures"),
             *("reserve", "retry", "sequence", "signals"),
         ),
         ("health", "repeats", "summary", "thumbnails"),

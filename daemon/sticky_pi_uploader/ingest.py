@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from sticky_pi_api.durable import flush, sync_folder
 
+from .clock import PLATFORM_START, is_synchronised
 from .models import Candidate, Taken
 from .scan import fingerprint_of
 from .thumbnails import ThumbnailFolder, Thumbnails
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 FAR_FUTURE: Final = 86400.0
 """Seconds ahead of the trap's clock from which a picture's time is doubted."""
-
-_CLOCK_WAS_SET: Final = datetime(2019, 11, 1, tzinfo=UTC).timestamp()
-"""Unix time before which a clock can't be right: the platform is younger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +39,21 @@ class Ingested:
 class Ingest:
     """Takes in the files of one image dir."""
 
-    def __init__(self, image_dir: str, thumbnails: ThumbnailFolder, clock: Callable[[], float]) -> None:
-        """Keep the thumbnails of what is taken in; `clock` gives the Unix time, to doubt pictures from the future."""
+    def __init__(
+        self,
+        image_dir: str,
+        thumbnails: ThumbnailFolder,
+        clock: Callable[[], float],
+        is_synchronised: Callable[[], bool | None] = is_synchronised,
+    ) -> None:
+        """Keep the thumbnails of what is taken in; `clock` gives the Unix time, to doubt pictures from the future.
+
+        Whether that `is_synchronised` with a time server's is noted of each.
+        """
         self._image_dir = image_dir
         self._thumbnails = thumbnails
         self._clock = clock
+        self._is_synchronised = is_synchronised
 
     def take_in(self, candidate: Candidate, file_system: str) -> Ingested:
         """Read a candidate's file and say what it is.
@@ -53,7 +61,7 @@ class Ingest:
         Raises FileNotFoundError where it is gone, and OSError where its thumbnails can't be written.
         """
         device, taken_at = _key_in_name(candidate.path)
-        taken = Taken(candidate.path, None, file_system, device, taken_at)
+        taken = Taken(candidate.path, None, file_system, device, taken_at, clock_synchronised=self._is_synchronised())
         try:
             file = open(os.path.join(self._image_dir, candidate.path), "rb", opener=_open_regular)  # noqa: SIM115
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -89,7 +97,7 @@ class Ingest:
 
     def _doubt_time(self, taken_at: datetime) -> str | None:
         now = self._clock()
-        if _CLOCK_WAS_SET <= now < taken_at.replace(tzinfo=UTC).timestamp() - FAR_FUTURE:
+        if PLATFORM_START <= now < taken_at.replace(tzinfo=UTC).timestamp() - FAR_FUTURE:
             return "dated in the future: the camera's clock was wrong, or the trap's is"
         return None
 

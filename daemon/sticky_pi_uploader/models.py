@@ -67,6 +67,8 @@ class Taken:
     """the fields of `ImageParser` that JSON can hold, without device, datetime and md5"""
     suspect: str | None = None
     rejected: str | None = None
+    clock_synchronised: bool | None = None
+    """whether the trap's clock was synchronised with a time server's; None: nobody knows"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class Picture:
     metadata: Mapping[str, Any] | None
     fingerprint: Fingerprint | None
     file_system: str
+    clock_synchronised: bool | None
+    """whether the trap's clock was synchronised with a time server's when it was taken in; None: nobody knows"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,8 +38,8 @@ def take_in(tmp_path, image_dir):
     """Take in what lies at a path in image_dir; the trap's clock may be said."""
     thumbnails = ThumbnailFolder(os.fspath(tmp_path / "thumbnails"))
 
-    def take(path=NAME, clock=NOW):
-        ingest = Ingest(os.fspath(image_dir), thumbnails, clock.timestamp)
+    def take(path=NAME, clock=NOW, *, synchronised=None):
+        ingest = Ingest(os.fspath(image_dir), thumbnails, clock.timestamp, lambda: synchronised)
         return ingest.take_in(Candidate(path, Fingerprint(0, 0, 0)), "the card")
 
     return take
@@ -202,6 +202,14 @@ def test_a_wrong_name_says_which_field_is_wrong(image_dir, take_in, name, why):
     assert ingested.taken.rejected.isprintable()
     assert (ingested.taken.device, ingested.taken.datetime) == (None, None)
     assert ingested.taken.fingerprint == fingerprint(image_dir / name)
+
+
+@pytest.mark.parametrize("synchronised", [True, False, None])
+def test_it_is_noted_whether_the_clock_was_synchronised(image_dir, take_in, synchronised):
+    (image_dir / NAME).write_bytes(picture_bytes("1b74105a", TAKEN, size=SMALL))
+    assert take_in(synchronised=synchronised).taken.clock_synchronised is synchronised
+    (image_dir / NAME).write_bytes(b"no picture")
+    assert take_in(synchronised=synchronised).taken.clock_synchronised is synchronised
 
 
 def test_a_hole_of_zeros_makes_a_picture_suspect_but_it_is_sent(image_dir, take_in):

@@ -180,6 +180,15 @@ def test_explain_of_a_name_in_two_folders_shows_both_to_people_and_the_latest_to
     assert busy.json("explain", f"copy/{name}")["state"] == "uploaded"
 
 
+@pytest.mark.parametrize(
+    ("synchronised", "shown"), [(True, "synchronised with"), (False, "not synchronised with"), (None, "")]
+)
+def test_explain_says_whether_the_clock_was_synchronised_when_a_picture_came(trap, taken, synchronised, shown):
+    trap.record(taken("a.jpg", clock_synchronised=synchronised))
+    assert trap.json("explain", "a.jpg")["clock_synchronised"] is synchronised
+    assert (f"Clock then  {shown}" in trap.run("explain", "a.jpg").stdout.decode()) is bool(shown)
+
+
 def test_explain_goes_through_a_link_to_the_image_dir(busy):
     os.symlink(busy.images, busy.folder / "link")
     assert busy.json("explain", "link/notes.jpg")["state"] == "rejected"

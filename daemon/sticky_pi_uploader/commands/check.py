@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
+from ..clock import PLATFORM_START, is_synchronised
 from ..config import Config, understand
 from ..exceptions import ConfigError, OutboxDamagedError, StateError
 from ..folders import disk_space, file_system_type, image_dir_problem, is_within
@@ -14,13 +15,9 @@ from .findings import Finding, Level, ok, problem, warning
 from .reports import open_state
 from .tables import FULL, pictures, size
 
-PLATFORM_START: Final = 1_572_566_400
-"""2019-11-01, as Unix time: no picture of the platform is older, so that an earlier clock is not set."""
-
 _LOW: Final = 15  # per cent of the disk; the stock firmware deletes the oldest pictures itself below 10
 _DAY: Final = 86400.0
 _WATCHES: Final = "/proc/sys/fs/inotify/max_user_watches"
-_TIMESYNC: Final = "/run/systemd/timesync"
 _CONFIGURATION: Final = "configuration"
 _RIGHTS: Final = "give this user the right (or is sudo missing?), or name another folder"
 _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
@@ -121,7 +118,7 @@ def _clock(config: Config) -> Iterator[Finding]:
         yield problem(about, f"it says {said}: it isn't set", _SET_CLOCK)
     elif latest is not None and now < latest - _DAY:
         yield problem(about, f"it says {said}, but a picture was sent later than that", _SET_CLOCK)
-    elif os.path.isdir(_TIMESYNC) and not os.path.exists(f"{_TIMESYNC}/synchronized"):
+    elif is_synchronised() is False:
         yield warning(about, f"it says {said}, and hasn't been compared with a time server", "see that it is right")
     else:
         yield ok(about, f"it says {said}")

@@ -60,6 +60,7 @@ def _story(reader: OutboxReader, picture: Picture, image_dir: str, warn: Warn) -
     history = ask(reader, lambda reader: reader.history(picture), warn, list[Event]())
     return {
         **picture_data(picture, image_dir),
+        "clock_synchronised": picture.clock_synchronised,
         "metadata": None if metadata is None else {name: finite(value) for name, value in metadata.items()},
         "history": [{"at": utc(event.at), "state": event.state.value, "why": event.why} for event in history],
     }

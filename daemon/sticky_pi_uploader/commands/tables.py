@@ -15,6 +15,7 @@ FULL = 50_000_000
 """Bytes: with less free space the camera program writes to /tmp, and its pictures are gone at power-off."""
 
 _TROUBLE = (DestinationState.UNAUTHORIZED, DestinationState.NOT_AN_API, DestinationState.REFUSING)
+_CLOCKS = {True: "synchronised with a time server", False: "not synchronised with a time server", None: None}
 _SPANS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
@@ -95,6 +96,7 @@ def _story_screen(story: Mapping[str, Any]) -> Iterator[str]:
             ("Suspect", story["suspect"]),
             ("Device", story["device"]),
             ("Taken", _day_and_time(story["datetime"])),
+            ("Clock then", _CLOCKS[story["clock_synchronised"]]),
             ("md5", story["md5"]),
             ("Receipt", story["receipt_md5"]),
             ("Sent", _day_and_time(story["uploaded_at"])),

@@ -199,6 +199,7 @@ def _columns(taken: Taken) -> dict[str, Any]:
         "suspect": taken.suspect,
         "metadata": None if taken.metadata is None else json.dumps(dict(taken.metadata)),
         "file_system": taken.file_system,
+        "clock_synchronised": taken.clock_synchronised,
     }
 
 

@@ -84,6 +84,7 @@ def to_picture(row: _Row) -> Picture:
         metadata=None if row["metadata"] is None else json.loads(row["metadata"]),
         fingerprint=fingerprint,
         file_system=row["file_system"],
+        clock_synchronised=None if row["clock_synchronised"] is None else bool(row["clock_synchronised"]),
     )
 
 

@@ -6,12 +6,18 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from typing import Final
 
 from ..exceptions import StateError
 from ..models import Event, Picture, State
 from .reader import OutboxReader
 from .rows import split_path
 from .writer import OutboxWriter
+
+_AS_IT_WAS: Final = (
+    *("device", "datetime", "md5", "attempts", "reason", "receipt_md5", "uploaded_at", "removed_at", "suspect"),
+    *("file_system", "clock_synchronised"),
+)
 
 
 class Salvage(OutboxWriter):
@@ -25,7 +31,9 @@ class Salvage(OutboxWriter):
         state = State.PENDING if picture.state is State.UPLOADING else picture.state
         folder, name = split_path(picture.path)
         columns = ("device", "datetime", "md5", "reason", "receipt_md5", "uploaded_at", "removed_at", "suspect")
-        values = {column: getattr(picture, column) for column in (*columns, "attempts", "file_system")}
+        values = {
+            column: getattr(picture, column) for column in (*columns, "attempts", "file_system", "clock_synchronised")
+        }
         values |= {"folder": folder, "name": name, "state": state.value, "metadata": _json(picture)}
         # The file that has this size is gone; should one come back, it is read.
         values |= {"size": picture.fingerprint and picture.fingerprint.size, "mtime_ns": 0, "inode": 0}
