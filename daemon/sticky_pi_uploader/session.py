@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 from .destinations import client_opener
 from .events import Kind, about
-from .exceptions import OutboxDamagedError
-from .folders import prepare_state_dir
+from .exceptions import OutboxDamagedError, StateError
+from .folders import prepare_state_dir, state_dir_problem
 from .health import SCANS, Health, Limits, Pulse
 from .hints import Hints
 from .ingest import Ingest
@@ -106,6 +106,8 @@ class Session:
         config = self._config
         prepare_state_dir(config.state_dir, config.image_dir)
         Reserve(config.state_dir).use_if_needed()
+        if (problem := state_dir_problem(config.state_dir)) is not None:
+            raise StateError(problem)
         stack.enter_context(Lock(config.image_dir, config.state_dir))
         stack.push(self._put_aside_if_damaged)
         # Every path that is kept is relative to this one; a link may point elsewhere next time.

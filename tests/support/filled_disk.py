@@ -14,7 +14,8 @@ class FilledDisk:
 
     def __init__(self, folder):
         """Make and mount it in a folder of its own."""
-        self._disk = Disk(folder, size=SIZE)
+        # With blocks as large as those of a real card: SQLite relies on pages of memory not being larger.
+        self._disk = Disk(folder, size=SIZE, options=("-b", "4096"))
         self.mount = self._disk.mount
         self._filler = self.mount / ".filler"
 

@@ -13,16 +13,18 @@ OPTIONS = "loop,noatime,data=writeback"
 class Disk:
     """A new disk in `folder`, mounted there; unmounted by `close`."""
 
-    def __init__(self, folder, *, commit=5, size=SIZE):
-        """Make it, of `size` bytes; every `commit` seconds it writes its journal, whether it is asked to or not."""
+    def __init__(self, folder, *, commit=5, size=SIZE, options=()):
+        """Make it, of `size` bytes; every `commit` seconds it writes its journal, whether it is asked to or not.
+
+        `options` are further ones of mkfs.ext4.
+        """
         self.file, self.mount = Path(folder, "disk"), Path(folder, "card")
         self.mount.mkdir()
         with self.file.open("wb") as file:
             file.truncate(size)
         # Without lost+found, and nothing left to be initialised in the background.
-        subprocess.run(
-            ["mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", self.file], check=True
-        )
+        at_once = "lazy_itable_init=0,lazy_journal_init=0,nodiscard"
+        subprocess.run(["mkfs.ext4", "-q", "-E", at_once, *options, self.file], check=True)
         mount(self.file, self.mount, f"{OPTIONS},commit={commit}")
         device = os.stat(self.mount).st_dev
         self._counters = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat")
