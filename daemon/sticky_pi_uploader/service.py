@@ -31,6 +31,9 @@ DAMAGE_WAIT: Final = 5.0
 PAUSE: Final = 1.0
 """Seconds between two times that it is told how things stand."""
 
+UPKEEP: Final = 15.0
+"""Seconds that a `drain` must have left for a step of upkeep: a slow trap needs some for a look at the whole outbox."""
+
 GLANCE: Final = 0.5
 """Seconds that `drain` sleeps at most while the intake is at work."""
 
@@ -180,9 +183,10 @@ def _drain(config: Config, signals: Signals, ends_at: float, progress: Callable[
         complete = _send_until_done(session, signals, ends_at, progress)
         if session.has_died():
             return os.EX_SOFTWARE
-        for step in (session.retention.step, session.upkeep.step):
-            while not session.is_stopping() and step() == 0:
-                pass
+        while not session.is_stopping() and session.retention.step() == 0:
+            pass
+        while not session.is_stopping() and ends_at - time.monotonic() > UPKEEP and session.upkeep.step() == 0:
+            pass
         left = _progress(session).left + session.intake.unsettled
     return os.EX_OK if complete and left == 0 else os.EX_TEMPFAIL
 

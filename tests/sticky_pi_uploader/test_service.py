@@ -14,7 +14,7 @@ import pytest
 from sticky_pi_api.client import LocalClient
 from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader import service
-from sticky_pi_uploader.exceptions import LockedError, StateError
+from sticky_pi_uploader.exceptions import LockedError, OutboxDamagedError, StateError
 from sticky_pi_uploader.lock import Lock
 from sticky_pi_uploader.models import Destination, DestinationState, State
 from sticky_pi_uploader.outbox import Outbox, OutboxReader, outbox_path
@@ -255,6 +255,70 @@ def test_a_damaged_outbox_is_put_aside_and_filled_again_and_nothing_is_stored_tw
     assert trap.whys(files[0])[-1] == "held there already, with the md5 that it has here"
     (aside,) = trap.state.glob("outbox.db.damaged-*Z")
     assert aside.read_bytes() == damaged
+
+
+def flip(outbox, change):
+    """Change rows as a flipped bit may, whatever the table's rules."""
+    connection = sqlite3.connect(outbox)
+    connection.execute("PRAGMA ignore_check_constraints = ON")
+    connection.execute(f"UPDATE {change}")
+    connection.commit()
+    connection.close()
+
+
+MET_AT_ONCE = [
+    "pictures SET state = 'upmoaded'",
+    "pictures SET metadata = substr(metadata, 2)",
+    "destinations SET state = 'oj'",
+]
+FLIPPED = [*MET_AT_ONCE, "pictures SET md5 = replace(md5, substr(md5, 1, 1), 'x')", "pictures SET present = 2"]
+
+
+@pytest.mark.parametrize("change", FLIPPED)
+def test_a_flipped_bit_in_a_row_is_healed_by_the_next_round(trap, change):
+    files = [trap.make() for _ in range(3)]
+    gone = trap.make()
+    assert trap.drain() == DONE
+    gone.unlink()
+    if change.startswith("pictures"):
+        change += f" WHERE name = '{files[0].name}'"
+    flip(trap.outbox, change)
+    files.append(trap.make())
+    with OutboxReader.open_beside(trap.outbox) as reader, pytest.raises(OutboxDamagedError):
+        reader.inspect()
+    # It is met with at once, or by a look at the whole of it, which is due after a crash or a week.
+    flip(trap.outbox, "tasks SET at = 0")
+    assert trap.drain() == DONE
+    assert trap.drain() == DONE
+    assert len(list(trap.state.glob("outbox.db.damaged-*Z"))) == 1
+    assert trap.uploaded(*files, gone)
+    assert len(trap.held()) == 5
+    with OutboxReader.open_beside(trap.outbox) as reader:
+        reader.inspect()
+
+
+def test_the_outbox_of_a_newer_release_is_put_aside_and_what_was_sent_is_not_sent_again(trap):
+    files = [trap.make() for _ in range(3)]
+    assert trap.drain() == DONE
+    flip(trap.outbox, "tasks SET at = at")
+    connection = sqlite3.connect(trap.outbox)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    assert trap.drain() == DONE
+    assert trap.uploaded(*files)
+    assert trap.whys(files[0])[-1] == "held there already, with the md5 that it has here"
+    assert len(list(trap.state.glob("outbox.db.newer-*Z"))) == 1
+
+
+def test_a_log_without_its_outbox_is_no_outbox(trap):
+    """As where only the file itself was lost."""
+    file = trap.make()
+    assert trap.drain() == DONE
+    Path(f"{trap.outbox}-wal").write_bytes(Path(trap.outbox).read_bytes())
+    Path(trap.outbox).unlink()
+    assert trap.drain() == DONE
+    assert trap.uploaded(file)
+    assert trap.whys(file)[-1] == "held there already, with the md5 that it has here"
 
 
 def test_an_image_folder_that_is_not_there_is_said_and_none_is_made(trap):
@@ -571,6 +635,22 @@ def test_an_outbox_found_damaged_while_running_is_put_aside_and_filled_again(tra
     eventually(lambda: trap.uploaded(*files, new))
     assert daemon.stop() == DONE
     assert trap.holds(*files, new)
+
+
+@pytest.mark.parametrize("change", MET_AT_ONCE)
+def test_a_flipped_bit_in_a_row_is_healed_by_the_service_while_it_runs(trap, start, change):
+    file = trap.make()
+    assert trap.drain() == DONE
+    daemon = start()
+    eventually(daemon.is_watching)
+    flip(trap.outbox, change)
+    daemon.hurry()
+    new = trap.make()
+    eventually(lambda: list(trap.state.glob("outbox.db.damaged-*")))
+    daemon.hurry()
+    eventually(lambda: trap.uploaded(file, new))
+    assert daemon.stop() == DONE
+    assert trap.holds(file, new)
 
 
 def test_a_part_that_dies_ends_the_process_with_its_own_status(trap, start):
