@@ -159,3 +159,11 @@ def start_server(packages, tmp_path):
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def server(trap, start_server):
+    """A reference server on the trap, which is configured to send there."""
+    server = start_server(trap.machine)
+    trap.use_server(server)
+    return server

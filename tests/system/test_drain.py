@@ -2,15 +2,7 @@
 
 import os
 
-import pytest
 from containers.trap import DRAIN, IMAGES, SERVICE, TIMER
-
-
-@pytest.fixture
-def server(trap, start_server):
-    server = start_server(trap.machine)
-    trap.use_server(server)
-    return server
 
 
 def names(server):

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 NAME = "sticky-pi-uploader"
 SERVICE = f"{NAME}.service"
@@ -10,7 +11,9 @@ TIMER = f"{NAME}-drain.timer"
 CONFIGURATION = f"/etc/{NAME}/config.toml"
 CREDENTIAL = f"/etc/credstore/{NAME}.api-password"
 IMAGES = "/sticky_pi_data"
-STORE = f"file://{IMAGES}/.{NAME}/store"
+STATE = f"{IMAGES}/.{NAME}"
+STORE = f"file://{STATE}/store"
+EXAMPLES = Path(__file__).resolve().parents[3] / "systemd" / "drop-ins"
 
 
 class Trap:
@@ -22,7 +25,7 @@ class Trap:
         self._make_picture = make_picture
         self._configuration = (machine.disk / CONFIGURATION[1:]).read_text(encoding="utf-8")
         self._dropped_in = []
-        self._since = ()
+        self._since = -1
 
     # --- The disk and the card.
 
@@ -52,11 +55,16 @@ class Trap:
         """Have the camera take a picture; returns its name."""
         return self._make_picture(self.machine.card, **more).name
 
+    def on_the_card(self, name):
+        """Return where the tests find a picture."""
+        return self.machine.card / name
+
     # --- The service.
 
-    def configure(self, url=STORE, **api):
-        """Set what stands below [api] in the configuration; anything else has its default."""
+    def configure(self, url=STORE, *, keep_days=None, **api):
+        """Set what stands below [api] in the configuration, and [retention]; anything else has its default."""
         lines = [f"{key} = {json.dumps(value)}" for key, value in {"url": url, **api}.items()]
+        lines += [] if keep_days is None else ["[retention]", f"keep_days = {keep_days}"]
         self.write(CONFIGURATION, "\n".join(["[api]", *lines, ""]))
 
     def use_server(self, server, **api):
@@ -70,6 +78,10 @@ class Trap:
         self.write(file, text)
         self._dropped_in.append(file)
         self.systemctl("daemon-reload")
+
+    def drop_in_example(self, name, unit=SERVICE):
+        """Change a unit with one of the package's examples."""
+        self.drop_in((EXAMPLES / name).read_text(encoding="utf-8"), unit)
 
     def systemctl(self, *command, check=True):
         """Run systemctl."""
@@ -112,17 +124,18 @@ class Trap:
         """Wait until a record with this text stands in the service's journal, and return it."""
         return self.wait_until(lambda: next(iter(self.messages(text, **more)), None), f"say {text!r}")
 
-    def messages(self, text="", unit=SERVICE):
-        """Return the records of the service itself in this boot whose message has this text in it."""
-        records = self.machine.journal("--boot", f"_SYSTEMD_UNIT={unit}", *self._since)
-        return [record for record in records if text in str(record.get("MESSAGE"))]
+    def messages(self, text="", unit=SERVICE, **fields):
+        """Return the records of the service itself in this boot that have these fields, and this text in the message."""
+        wanted = (f"{name}={value}" for name, value in fields.items())
+        records = self.machine.journal("--boot", f"_SYSTEMD_UNIT={unit}", *wanted)
+        return [record for record in records if _when(record) > self._since and text in str(record.get("MESSAGE"))]
 
     # --- For a test after this one.
 
     def forget_messages(self):
         """Look at no record any more that is in the journal by now."""
-        said = self.machine.run("journalctl", "--lines=0", "--show-cursor", "--no-pager").out
-        self._since = (f"--after-cursor={said.strip().rpartition('-- cursor: ')[2]}",)
+        # journalctl's --after-cursor would leave out the first record that matches, too.
+        self._since = _when(self.machine.journal("--boot", "--lines=1")[-1])
 
     def reset(self):
         """Make it as it was before the test."""
@@ -134,3 +147,7 @@ class Trap:
         self.machine.run("umount", IMAGES, check=False)
         self.machine.run("find", "/srv/card", "-mindepth", "1", "-delete")
         self.write(CONFIGURATION, self._configuration)
+
+
+def _when(record):
+    return int(record["__MONOTONIC_TIMESTAMP"])

@@ -1,0 +1,96 @@
+"""The service from its start to its stop: what it tells systemd, what it sends, and how it takes another configuration."""
+
+from containers.trap import CONFIGURATION, IMAGES, SERVICE, STATE, STORE
+from sticky_pi_uploader.events import Kind
+
+SLOW = {"max_rate": "5 kB"}
+"""Of an upload that takes longer than any test looks at it"""
+
+LARGE = (640, 480)
+
+
+def wait_for_status(trap, text):
+    trap.wait_until(lambda: trap.show("StatusText") == text, f"say {text!r}")
+
+
+def test_it_is_ready_when_its_start_returns_and_sends_what_is_there_and_what_arrives(trap, server):
+    first = trap.take_picture()
+    trap.start()
+    assert trap.show("Type", "ActiveState", "SubState") == ("notify", "active", "running")
+    pictures = [first, *(trap.take_picture() for _ in range(3))]
+    trap.wait_for("uploaded", *pictures)
+    assert {name.rpartition("/")[2]: blob for name, blob in server.objects().items()} == {
+        name: trap.on_the_card(name).read_bytes() for name in pictures
+    }
+    wait_for_status(trap, f"no pictures waiting; {server.url} takes pictures")
+    assert f'Status: "no pictures waiting; {server.url} takes pictures"' in trap.systemctl("status", SERVICE).out
+
+
+def test_without_a_server_it_sends_to_a_store(trap):
+    trap.configure()
+    trap.start()
+    name = trap.take_picture()
+    trap.wait_for("uploaded", name)
+    (stored,) = trap.on_the_card(".sticky-pi-uploader/store").rglob(name)
+    assert stored.read_bytes() == trap.on_the_card(name).read_bytes()
+    wait_for_status(trap, f"no pictures waiting; {STORE} takes pictures")
+
+
+def test_the_state_is_the_services_and_the_pictures_stay_roots(trap):
+    trap.configure()
+    trap.start()
+    name = trap.take_picture()
+    trap.wait_for("uploaded", name)
+    paths = [IMAGES, f"{IMAGES}/{name}", STATE, f"{STATE}/outbox.db"]
+    owners = trap.machine.run("stat", "--format=%U", *paths).out.split()
+    assert owners == ["root", "root", "sticky-pi-uploader", "sticky-pi-uploader"]
+
+
+def test_a_reload_puts_another_configuration_in_force_without_a_new_start(trap, server):
+    trap.start()
+    first, pid = trap.take_picture(), trap.pid
+    trap.wait_for("uploaded", first)
+    trap.configure()
+    trap.systemctl("reload", SERVICE)
+    trap.wait_until(lambda: STORE in trap.show("StatusText"), "name the other destination")
+    second = trap.take_picture()
+    trap.wait_for("uploaded", first, second)
+    assert {path.name for path in trap.on_the_card(".sticky-pi-uploader/store").rglob("*.jpg")} >= {first, second}
+    assert [file.name for file in server.sent_files()] == [first]
+    assert (trap.pid, trap.show("ActiveState")) == (pid, "active")
+
+
+def test_a_broken_configuration_is_refused_with_all_its_errors_and_the_old_one_stays(trap, server):
+    trap.start()
+    pid = trap.pid
+    whole = (trap.machine.disk / CONFIGURATION[1:]).read_text(encoding="utf-8")
+    trap.write(CONFIGURATION, f"scan_intervall = 10\n{whole}parallel = 'many'\n")
+    trap.systemctl("reload", SERVICE)
+    trap.wait_for_message("the configuration was not reloaded: the one from before stays in force")
+    failed = trap.messages(MESSAGE_ID=Kind.RELOAD_FAILED.value)
+    assert {record["PRIORITY"] for record in failed} == {"3"}
+    said = "\n".join(record["MESSAGE"] for record in failed)
+    assert "did you mean scan_interval?" in said
+    assert "[api] parallel" in said
+    trap.take_picture()
+    trap.wait_until(server.objects, "send a picture")
+    assert (trap.pid, trap.show("ActiveState")) == (pid, "active")
+    trap.write(CONFIGURATION, whole)
+    trap.systemctl("reload", SERVICE)
+    trap.wait_for_message("the configuration was reloaded: nothing has changed")
+
+
+def test_a_stop_during_an_upload_breaks_it_off_and_the_next_start_sends_it_once(trap, server):
+    trap.use_server(server, **SLOW)
+    trap.start()
+    name = trap.take_picture(size=LARGE)
+    trap.wait_for("uploading", name)
+    trap.systemctl("stop", SERVICE)
+    assert trap.show("Result", "ExecMainStatus", "NRestarts") == ("success", "0", "0")
+    assert trap.messages("stopped")
+    assert trap.states() == {name: "pending"}
+    assert server.objects() == {}
+    trap.use_server(server)
+    trap.start()
+    trap.wait_for("uploaded", name)
+    assert list(server.objects().values()) == [trap.on_the_card(name).read_bytes()]
