@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,7 +14,6 @@ from contextlib import contextmanager
 import pytest
 from api_server import ApiServer
 from fault_proxy import FaultProxy
-from own_database import kept_from_others
 from padding import padded
 from sticky_pi_uploader.models import State
 
@@ -279,8 +279,15 @@ def test_a_store_that_hangs_at_a_reload_ends_the_service_with_a_status_that_star
 # --- signs of life -----------------------------------------------------------------------------------------------
 
 
+@contextmanager
 def closed_store(trap):
-    return kept_from_others(trap.store / "database.db")
+    """Keep the store to ourselves, so that whoever else wants to write there waits."""
+    store = sqlite3.connect(trap.store / "database.db", isolation_level=None)
+    store.execute("BEGIN EXCLUSIVE")
+    try:
+        yield
+    finally:
+        store.close()
 
 
 def assert_given_up(manager, what):
