@@ -1,0 +1,79 @@
+"""The account's password on its way from the file that README has made to the service, and to nobody else."""
+
+import re
+from pathlib import Path
+
+import pytest
+from containers.trap import CREDENTIAL, EXAMPLES, SERVICE
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+ENCRYPTED = CREDENTIAL.replace("credstore", "credstore.encrypted")
+KEY = "/var/lib/systemd/credential.secret"
+IN_SERVICE = f"/run/credentials/{SERVICE}/api-password"
+
+STANDING_IN = {"sudo": 'exec "$@"', "systemd-ask-password": "printf pollen"}
+"""For commands that aren't there, or ask somebody who isn't"""
+
+
+@pytest.fixture
+def type_in(trap):
+    """Run lines of a text for people, as root."""
+    for name, script in STANDING_IN.items():
+        trap.write(f"/usr/local/sbin/{name}", f"#!/bin/sh\n{script}\n", 0o755)
+    yield lambda lines: trap.machine.run("env", "PATH=/usr/local/sbin:/usr/sbin:/usr/bin", "sh", "-euc", lines)
+    for path in (*(f"/usr/local/sbin/{name}" for name in STANDING_IN), ENCRYPTED, KEY):
+        (trap.machine.disk / path[1:]).unlink(missing_ok=True)
+
+
+def of_readme(what):
+    """Return the lines of README's block of commands that has `what` in it."""
+    (block,) = (block for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL) if what in block)
+    return block
+
+
+def of_example(name):
+    """Return the lines of commands in an example's comment."""
+    comment = (EXAMPLES / name).read_text(encoding="utf-8").partition("\n[")[0]
+    return "\n".join(re.findall(r"^#     (.+)$", comment, flags=re.MULTILINE))
+
+
+def assert_sends(trap):
+    name = trap.take_picture()
+    trap.wait_for("uploaded", name)
+
+
+def test_the_password_that_readme_puts_into_the_credential_store_opens_the_server(trap, server, type_in):
+    (trap.machine.disk / CREDENTIAL[1:]).unlink()
+    assert trap.systemctl("start", SERVICE, check=False).status != 0
+    assert trap.messages("password", PRIORITY=3)
+    type_in(of_readme("/etc/credstore"))
+    assert_sends(trap)
+    assert trap.machine.run("stat", "--format=%U %a", CREDENTIAL).out == "root 600\n"
+    checked = type_in(of_readme("systemd-run"))
+    assert f"{server.url}" in checked.out
+
+
+def test_nobody_but_the_service_sees_the_password(trap, server):
+    trap.start()
+    assert_sends(trap)
+    as_somebody = ("setpriv", "--reuid=daemon", "--regid=daemon", "--clear-groups")
+    for path in (CREDENTIAL, IN_SERVICE):
+        assert trap.machine.run("cat", path).out.rstrip() == "pollen"
+        assert trap.machine.run(*as_somebody, "cat", path, check=False).status != 0
+    for shown in ("environ", "cmdline"):
+        assert "pollen" not in trap.machine.run("cat", f"/proc/{trap.pid}/{shown}").out
+    assert "pollen" not in trap.machine.run("journalctl", "--boot", "--output=verbose", "--no-pager").out
+    assert "pollen" not in trap.systemctl("show", SERVICE).out
+
+
+def test_an_encrypted_password_opens_the_server_and_is_of_no_use_without_the_machines_key(trap, server, type_in):
+    (trap.machine.disk / CREDENTIAL[1:]).unlink()
+    type_in(of_example("encrypted-password.conf"))
+    trap.drop_in_example("encrypted-password.conf")
+    assert b"pollen" not in (trap.machine.disk / ENCRYPTED[1:]).read_bytes()
+    trap.start()
+    assert_sends(trap)
+    trap.machine.run("rm", KEY)
+    trap.machine.run("systemd-creds", "setup")
+    assert trap.systemctl("restart", SERVICE, check=False).status != 0
+    assert trap.show("ExecMainStatus") == "243"
