@@ -105,8 +105,9 @@ def test_an_entry_uses_only_fields_that_its_records_have(kind):
     }
     # Those of a picture, and what whoever tells of one adds.
     given |= PICTURE_FIELDS | {"DESTINATION"} if "@STICKY_PI_IMAGE@" in header["Subject"] else set()
-    assert set(re.findall("@STICKY_PI_([A-Z0-9_]+)@", f"{header['Subject']}\n{text}")) <= given
-    assert "@" not in re.sub("@STICKY_PI_[A-Z0-9_]+@", "", text)
+    # A name with a digit in it is none to journalctl, which leaves it as it stands.
+    assert set(re.findall("@STICKY_PI_([A-Z_]+)@", f"{header['Subject']}\n{text}")) <= given
+    assert "@" not in re.sub("@STICKY_PI_[A-Z_]+@", "", text)
 
 
 def test_the_ids_are_ids_and_no_two_are_the_same():
