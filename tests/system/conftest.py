@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sticky_pi_uploader
@@ -18,8 +19,18 @@ SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
 SOURCES = ("config", "daemon", "systemd", "LICENSE", "README.md", "pyproject.toml")
 """What a package is built from"""
 
-PREVIOUS = "0.0.9"
-"""The version of the build that is upgraded from"""
+NEXT = "99.0"
+"""The version of the build that is upgraded to"""
+
+NEXT_STEP = """
+
+def _next_step(db: Database) -> None:
+    db.execute("ALTER TABLE pictures ADD COLUMN upgraded INTEGER")
+
+
+MIGRATIONS = (*MIGRATIONS, _next_step)
+"""
+"""What its outbox has, and this one hasn't yet"""
 
 
 @pytest.fixture(scope="session")
@@ -59,17 +70,19 @@ def package(packages):
 
 
 @pytest.fixture(scope="session")
-def previous_package(packages, tmp_path_factory):
-    """The Debian package of the same source under an earlier version."""
-    source = tmp_path_factory.mktemp("previous")
+def next_package(packages, tmp_path_factory):
+    """The Debian package of the same source under a later version, with one more step in the outbox's schema."""
+    source = tmp_path_factory.mktemp("next")
     for name in SOURCES:
         copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy
         copy(PROJECT / name, source / name)
     about = source / "pyproject.toml"
     before = about.read_text(encoding="utf-8")
-    lines = [f'version = "{PREVIOUS}"' if line.startswith("version = ") else line for line in before.splitlines()]
+    lines = [f'version = "{NEXT}"' if line.startswith("version = ") else line for line in before.splitlines()]
     about.write_text("\n".join([*lines, ""]), encoding="utf-8")
-    return _build(source, packages)
+    with open(source / "daemon" / "sticky_pi_uploader" / "outbox" / "schema.py", "a", encoding="utf-8") as schema:
+        schema.write(NEXT_STEP)
+    return SimpleNamespace(file=_build(source, packages), version=NEXT)
 
 
 def _build(source, folder):
