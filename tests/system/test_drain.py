@@ -51,10 +51,10 @@ def test_an_orderly_shutdown_waits_for_the_round_with_the_card_still_mounted(own
     own_trap.mount_card_at_boot()
     machine.boot()
     server = start_server(machine)
-    own_trap.use_server(server, max_rate="20 kB")
+    own_trap.use_server(server, max_rate="30 kB")
     own_trap.systemctl("stop", SERVICE)
     own_trap.systemctl("disable", SERVICE)
-    pictures = {own_trap.take_picture(size=(640, 480)) for _ in range(4)}
+    pictures = {own_trap.take_picture(size=(640, 480)) for _ in range(3)}
     own_trap.systemctl("start", "--no-block", DRAIN)
     own_trap.wait_until(lambda: "uploading" in own_trap.states().values(), "begin to send")
     assert names(server) != pictures
