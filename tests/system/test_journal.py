@@ -69,7 +69,9 @@ def test_what_needs_somebody_is_a_warning_that_says_why(trap, server):
     assert (record["PRIORITY"], record["MESSAGE_ID"]) == ("4", Kind.REJECTED.value)
     assert record["STICKY_PI_IMAGE"] == cut.name
     assert record["STICKY_PI_REASON"] == "it is cut short: the end of the picture is missing"
-    only = trap.machine.run("journalctl", "--no-pager", "-u", NAME, "-p", "warning", "-o", "cat", of_picture(cut.name)[1])
+    only = trap.machine.run(
+        "journalctl", "--no-pager", "-u", NAME, "-p", "warning", "-o", "cat", of_picture(cut.name)[1]
+    )
     assert only.out.strip() == record["MESSAGE"]
 
 

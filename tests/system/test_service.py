@@ -1,4 +1,4 @@
-"""The service from its start to its stop: what it tells systemd, what it sends, and how it takes another configuration."""
+"""The service from start to stop: what it tells systemd, what it sends, how it takes another configuration."""
 
 from containers.trap import CONFIGURATION, IMAGES, SERVICE, STATE, STORE
 from sticky_pi_uploader.events import Kind

@@ -1,4 +1,4 @@
-"""What starts the service again, and what doesn't: a process that is killed, stopped or stuck, and a broken configuration."""
+"""What has the service started again (it is killed, stopped or stuck), and what not: a broken configuration."""
 
 import subprocess
 from contextlib import contextmanager
@@ -26,7 +26,6 @@ print("closed", flush=True)
 sys.stdin.read()
 """
 """Lets nobody else at a database until its input ends"""
-
 
 
 def wait_for_restart(trap, pid):
@@ -84,7 +83,9 @@ def test_a_process_that_is_killed_during_an_upload_is_started_again_and_sends_th
     assert list(server.objects().values()) == [trap.on_the_card(name).read_bytes()]
 
 
-@pytest.mark.parametrize("broken", ["parallel = 'many'", 'url = "https://sticky-pi.invalid"'], ids=["wrong", "no account"])
+@pytest.mark.parametrize(
+    "broken", ["parallel = 'many'", 'url = "https://sticky-pi.invalid"'], ids=["wrong", "no account"]
+)
 def test_a_configuration_that_cant_be_used_is_not_tried_again(trap, broken):
     trap.drop_in("[Service]\nRestartSec=100ms\n")
     trap.write(CONFIGURATION, f"[api]\n{broken}\n")

@@ -125,7 +125,7 @@ class Trap:
         return self.wait_until(lambda: next(iter(self.messages(text, **more)), None), f"say {text!r}")
 
     def messages(self, text="", unit=SERVICE, **fields):
-        """Return the records of the service itself in this boot that have these fields, and this text in the message."""
+        """Return the records of the service itself in this boot, with these fields and this text in the message."""
         wanted = (f"{name}={value}" for name, value in fields.items())
         records = self.machine.journal("--boot", f"_SYSTEMD_UNIT={unit}", *wanted)
         return [record for record in records if _when(record) > self._since and text in str(record.get("MESSAGE"))]
