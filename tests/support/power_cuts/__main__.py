@@ -20,7 +20,7 @@ from api_server import ApiServer
 from . import SUPPORT
 from .camera import Camera
 from .disk import Disk
-from .service import PATIENCE, Service
+from .service import PATIENCE, Service, flags_of
 
 AT_ONCE = 2
 """Copies that are judged at the same time"""
@@ -33,7 +33,6 @@ OFTEN = {"camera": 60, "wait": 25, "cut": 9, "restart": 1.2, "kill": 0.8, "write
 """How often what happens, against the rest; retention works after each start"""
 SETTLED = {"camera": 20, "wait": 25, "cut": 20}
 """The same with nothing that would write the disk's journal, and with it the names that nobody flushed"""
-_CONFIG = "picture_interval = 31622400\n[retention]\nkeep_days = 0\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ class Attack:
             server = None
             if number % EVERY_SERVER == EVERY_SERVER - 1 or options.server or options.settled:
                 server = stack.enter_context(ApiServer(folder / "api"))
-            flags, environment = self._flags(folder, disk.mount, server), self._environment()
+            flags, environment = flags_of(folder, disk.mount, server), self._environment()
             service = Service(flags, folder / "log", environment)
             stack.callback(service.end, signal.SIGKILL)
             camera = Camera(disk.mount, flushes=options.camera_flushes)
@@ -88,17 +87,6 @@ class Attack:
             _live(random, scene, lambda: self._cut(scene), cuts, SETTLED if options.settled else OFTEN)
             self.figures.update({"rounds": 1, "pictures": len(camera.finished)})
             self.figures.update({what: len(names) for what, names in service.said().items()})
-
-    def _flags(self, folder, card, server):
-        (folder / "store").mkdir()
-        (folder / "config.toml").write_text(_CONFIG, "ascii")
-        flags = ["--config", f"{folder}/config.toml", "--image-dir", f"{card}"]
-        if server is None:
-            return [*flags, "--api-url", f"file://{folder}/store"]
-        (folder / "password").write_text("pollen", "ascii")
-        (folder / "password").chmod(0o600)
-        account = ["--username", "trap", "--password-file", f"{folder}/password"]
-        return [*flags, "--api-url", server.url, *account]
 
     def _environment(self):
         """Return the service's environment: the judges' programs flush all."""

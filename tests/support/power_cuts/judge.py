@@ -4,18 +4,14 @@ The copies of the disk and the destination are mounted where the true ones are, 
 was. Prints what is wrong, a list of [kind, what]; empty where the promise was kept.
 """
 
-import hashlib
 import json
 import os
 import re
-import shutil
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
-from api_server.store import Store
+from what_is_there import held_by_server, held_by_store, outbox_rows, pictures_on
 
 from .disk import mount
 
@@ -34,7 +30,7 @@ class Judge:
 
     def judge(self):
         """Look at what is left, let the program go on with it, and look again."""
-        left, held = self._pictures(), self._held()
+        left, held = pictures_on(self._card), self._held()
         self._look_at_rows(rows := self._rows())
         recorded = self._said["taken_in"] | {name for name, row in rows.items() if row["state"] != "rejected"}
         self._look_at_files(recorded, left, held)
@@ -52,44 +48,11 @@ class Judge:
     def _blame(self, kind, what):
         self.wrong.append([kind, what])
 
-    def _pictures(self):
-        return {path.name: _md5(path) for path in self._card.rglob("*.jpg")}
-
     def _rows(self):
-        """Read the outbox beside the program, from a copy: looking at it must not mend it."""
-        state, copy = self._card / ".sticky-pi-uploader", Path("outbox")
-        shutil.rmtree(copy, ignore_errors=True)
-        copy.mkdir()
-        for name in ("outbox.db", "outbox.db-wal"):
-            if (state / name).exists():
-                shutil.copyfile(state / name, copy / name)
-        try:
-            with closing(sqlite3.connect(copy / "outbox.db")) as database:
-                database.row_factory = sqlite3.Row
-                return {row["name"]: dict(row) for row in database.execute("SELECT * FROM pictures")}
-        except sqlite3.Error:  # cut off while it was made, or worse: then rows are missed
-            return {}
+        return outbox_rows(self._card / ".sticky-pi-uploader")
 
     def _held(self):
-        """Return the md5 in the destination's list and that of the bytes it has, by name."""
-        if self._server:
-            with closing(Store(self._server)) as store:
-                objects = store.objects()
-                listed = [(row.key.object_name, row.md5) for row in store.rows()]
-            return {Path(one).name: (md5, hashlib.md5(objects[one]).hexdigest()) for one, md5 in listed}
-        if not (self._store / "database.db").exists():
-            return {}
-        held = {}
-        with closing(sqlite3.connect(self._store / "database.db")) as database:
-            try:
-                rows = database.execute("SELECT device, datetime, md5 FROM images").fetchall()
-            except sqlite3.OperationalError:  # its tables are still to be made
-                rows = []
-        for device, when, md5 in rows:
-            name = f"{device}.{when[:10]}_{when[11:19].replace(':', '-')}.jpg"
-            path = self._store / "raw_images" / device / name
-            held[name] = (md5, _md5(path) if path.exists() else None)
-        return held
+        return held_by_server(self._server) if self._server else held_by_store(self._store)
 
     def _look_at_rows(self, rows):
         """See that what the program said it had recorded is recorded."""
@@ -140,10 +103,6 @@ class Judge:
             timeout=PATIENCE,
             check=False,
         )
-
-
-def _md5(path):
-    return hashlib.md5(path.read_bytes()).hexdigest()
 
 
 def main():

@@ -8,7 +8,23 @@ import time
 from pathlib import Path
 
 PATIENCE = 60.0
+CONFIG = "picture_interval = 31622400\n[retention]\nkeep_days = 0\n"
 SAID = {"taken_in": "taken in", "uploaded": "uploaded", "removed": "removed from the card"}
+
+
+def flags_of(folder, card, server):
+    """Return the flags of a trap with this card, which keeps nothing on it and sends to a store in `folder`.
+
+    With a server, it sends there. The files that it takes are made.
+    """
+    (folder / "store").mkdir()
+    (folder / "config.toml").write_text(CONFIG, "ascii")
+    flags = ["--config", f"{folder}/config.toml", "--image-dir", f"{card}"]
+    if server is None:
+        return [*flags, "--api-url", f"file://{folder}/store"]
+    (folder / "password").write_text("pollen", "ascii")
+    (folder / "password").chmod(0o600)
+    return [*flags, "--api-url", server.url, "--username", "trap", "--password-file", f"{folder}/password"]
 
 
 class Service:
