@@ -1,0 +1,165 @@
+"""Judges what a happening left: at once, after a run that goes on with it, after one more, after the next picture.
+
+What is wrong is a list of (kind, what); empty where the promise was kept.
+"""
+
+import hashlib
+import json
+import os
+import re
+import time
+from itertools import chain
+
+from PIL import Image
+
+from .trap import LATER
+
+AN_HOUR = 3700
+THUMBNAILS = (".thumbnail", ".thumbnail_mini")
+_NO_COMPLAINT = re.compile(r"^\S+ (INFO|WARNING) ")
+_OUTCOME = re.compile(r"^\S+ INFO \S+\.jpg: ")
+_RAW = re.compile(r"Traceback|CRITICAL|Errno|Error\b|Exception|\bNone\b")
+_COMPLAINTS = re.compile(r"Traceback|WARNING|ERROR|CRITICAL")
+
+
+class Judge:
+    """One case's."""
+
+    def __init__(self, trap):
+        """Judge a trap as it is left."""
+        self._trap = trap
+        self.wrong = []
+
+    def judge(self):
+        """Look at what is left, let the program go on with it, and look again."""
+        self._look_at_promise()
+        self._drain()
+        self._look_at_promise()
+        self._look_at_end()
+        before = self._everything()
+        if said := self._drain():
+            self._blame("not at rest", f"the second run said: {said}")
+        if (after := self._everything()) != before:
+            self._blame("not at rest", f"the second run changed {_difference(before, after)}")
+        self._audit()
+        self._look_at_leftovers()
+        return self.wrong
+
+    def judge_failure(self, run):
+        """Judge how a run ended in which a call failed."""
+        pending = [name for name, md5 in _md5s(self._trap).items() if self._trap.held().get(name) != (md5, md5)]
+        complaints = [line for line in run.said.splitlines() if not _NO_COMPLAINT.match(line)]
+        if run.status not in (os.EX_OK, os.EX_TEMPFAIL, os.EX_IOERR):
+            self._blame("exit status", f"{run.status}: {run.said[-1500:]}")
+        elif run.status == os.EX_OK and pending:
+            self._blame("exit status", f"0, and {pending} isn't held: {run.said[-1500:]}")
+        elif run.status != os.EX_OK and all(_OUTCOME.match(line) for line in run.said.splitlines()):
+            self._blame("says nothing", f"exit status {run.status}")
+        if raw := _RAW.search(run.said):
+            self._blame("no clear message", run.said[max(0, raw.start() - 500) :][:2000])
+        if len(complaints) > 1:
+            self._blame("more than one message", run.said[-1500:])
+
+    def _blame(self, kind, what):
+        self.wrong.append((kind, what))
+
+    def _look_at_promise(self):
+        """See that each picture is whole on the card, or else held with all its bytes."""
+        on_card, held = self._trap.on_card(), self._trap.held()
+        for name, md5 in _md5s(self._trap).items():
+            if on_card.get(name, md5) != md5:
+                self._blame("bytes gone", f"{name} is damaged on the card")
+            if name not in on_card and held.get(name) != (md5, md5):
+                self._blame("picture gone", f"{name} is neither on the card nor held: {held.get(name)}")
+            if held.get(name, (md5, md5)) != (md5, md5):
+                self._blame("half there", f"{name} is held, but not its bytes: {held[name]}")
+
+    def _look_at_end(self):
+        """See that everything is sent, once, byte for byte, recorded with its receipt, and removed."""
+        trap, md5s, rows = self._trap, _md5s(self._trap), self._trap.rows()
+        if (held := trap.held()) != {name: (md5, md5) for name, md5 in md5s.items()}:
+            self._blame("not held once", f"{held}")
+        if on_card := trap.on_card():
+            self._blame("not removed", f"{sorted(on_card)}")
+        ends = {name: (row["state"], row["receipt_md5"], row["removed_at"] is not None) for name, row in rows.items()}
+        if ends != {name: ("uploaded", md5, True) for name, md5 in md5s.items()}:
+            self._blame("not accounted for", f"{ends}")
+        sent = [file.name for stored, file in trap.uploads() if stored]
+        if len(sent) != len(set(sent)):
+            self._blame("sent twice", f"{sent}")
+        if over := [file.name for _, file in trap.uploads() if file.held]:
+            self._blame("sent though it was held", f"{over}")
+        self._look_at_files(md5s)
+
+    def _look_at_files(self, md5s):
+        """See that nothing lies about that belongs to nothing, and that each thumbnail is a whole picture."""
+        thumbnails = {
+            self._trap.state / "thumbnails" / md5[:2] / f"{md5}{end}" for md5 in md5s.values() for end in THUMBNAILS
+        }
+        expected = {self._trap.state / name for name in ("lock", "outbox.db")} | thumbnails
+        found = {path for path in self._trap.state.rglob("*") if path.is_file() and "cache" not in path.parts}
+        if self._trap.server is None:
+            pictures = {self._trap.store / "raw_images" / name.split(".")[0] / name for name in md5s}
+            stored = {path.with_name(path.name + end) for path in pictures for end in THUMBNAILS}
+            thumbnails |= stored
+            expected |= pictures | stored | {self._trap.store / "database.db"}
+            found |= {path for path in self._trap.store.rglob("*") if path.is_file() and not _is_fleeting(path)}
+        if found != expected:
+            self._blame(
+                "files", f"missing {sorted(map(str, expected - found))}, left {sorted(map(str, found - expected))}"
+            )
+        for path in thumbnails & found:
+            with Image.open(path) as image:
+                image.load()
+
+    def _everything(self):
+        """Return what a run that has nothing to do must leave as it is."""
+        files = chain(self._trap.card.rglob("*"), self._trap.store.rglob("*"))
+        kept = {path for path in files if path.is_file() and path.name != "lock"}
+        trees = {str(path): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for path in kept}
+        # The outbox's file changes whenever it is opened for writing; what is in it doesn't.
+        trees.pop(str(self._trap.state / "outbox.db"), None)
+        requests = [entry.path for entry in self._trap.server.requests()] if self._trap.server is not None else []
+        return {**trees, "rows": self._trap.rows(), "held": self._trap.held(), "requests": requests}
+
+    def _look_at_leftovers(self):
+        """See that what a run left in the store on its way is gone with the first upload an hour later."""
+        if not (left := self._fleeting()):
+            return
+        then = time.time() - AN_HOUR
+        for path in left:
+            os.utime(path, (then, then))
+        self._trap.arrive(LATER)
+        self._drain()
+        if left := self._fleeting():
+            self._blame("left for ever", f"{left}")
+
+    def _fleeting(self):
+        return [
+            path
+            for path in self._trap.store.rglob("*")
+            if path.is_file() and path.parent.name != "cache" and _is_fleeting(path)
+        ]
+
+    def _drain(self):
+        run = self._trap.program.run("drain", "--deadline", "100", watched=False)
+        if run.status or _COMPLAINTS.search(run.said):
+            self._blame("not mended", f"exit status {run.status}: {run.said[-1500:]}")
+        return run.said
+
+    def _audit(self):
+        run = self._trap.program.run("audit", "--verify", "--deep", "--json", watched=False)
+        if run.status or not json.loads(run.said)["adds_up"]:
+            self._blame("audit", run.said[-1500:])
+
+
+def _md5s(trap):
+    return {name: hashlib.md5(blob).hexdigest() for name, blob in trap.sent.items()}
+
+
+def _is_fleeting(path):
+    return path.parent.name in {".incoming", "cache"} or path.name in {"database.db-wal", "database.db-shm"}
+
+
+def _difference(before, after):
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
