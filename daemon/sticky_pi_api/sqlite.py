@@ -29,6 +29,12 @@ class FileReplacedError(sqlite3.OperationalError):
     """The file was removed or replaced while it was in use; SQLite goes on with one that nobody will find again."""
 
 
+def uri(path: str, options: str) -> str:
+    """Make of a path what sqlite3 opens as a URI, with options such as `mode=ro`."""
+    quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    return f"file:{quoted}?{options}"
+
+
 def connect(
     path: str, *, shared_between_threads: bool = False, timeout: float = BUSY_TIMEOUT, durable: bool = True
 ) -> sqlite3.Connection:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Final
 
+from sticky_pi_api.sqlite import uri
+
 from ..exceptions import NoSpaceError, OutboxDamagedError, StateError
 from ..reserve import LEAST
 
@@ -36,14 +38,25 @@ def damaged(path: str, why: object) -> OutboxDamagedError:
 
 def _told_apart(error: sqlite3.Error, path: str) -> StateError:
     text = str(error)
+    kind = _kind(error)
+    if kind == sqlite3.SQLITE_CORRUPT and _is_sound(path):
+        return StateError(f"the outbox {path} can't be used: the disk failed to read it, and then read it well")
     if any(sign in text for sign in _DAMAGE):
         return damaged(path, text)
-    kind = _kind(error)
     if kind == sqlite3.SQLITE_FULL or (kind in _MISSING_SPACE and _is_full(path)):
         return NoSpaceError(f"no space left for the outbox {path}: free some on that disk")
     if kind == sqlite3.SQLITE_IOERR and not _is_readable(path):
         return damaged(path, f"the disk can't read it ({text})")
     return StateError(f"the outbox {path} can't be used: {text}")
+
+
+def _is_sound(path: str) -> bool:
+    """Tell whether nothing is wrong with the file as it is read now: SQLite takes one read that fails for damage."""
+    try:
+        with closing(sqlite3.connect(uri(path, "mode=ro"), uri=True)) as connection:
+            return bool(connection.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok")
+    except sqlite3.Error:
+        return False
 
 
 def _is_full(path: str) -> bool:

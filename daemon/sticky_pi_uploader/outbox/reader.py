@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
+from sticky_pi_api.sqlite import uri
+
 from ..exceptions import StateError
 from ..models import Destination, Event, Picture, State
 from .errors import damaged, plain_errors
@@ -22,8 +24,7 @@ _PATIENCE = (
 
 
 def _connect(path: str, mode: str) -> sqlite3.Connection:
-    quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-    connection = sqlite3.connect(f"file:{quoted}?{mode}", uri=True, timeout=10)
+    connection = sqlite3.connect(uri(path, mode), uri=True, timeout=10)
     connection.row_factory = sqlite3.Row
     return connection
 
