@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "daemon"
 
 LAYERS = {
     "sticky_pi_api": (
-        ("etag", "types"),
+        ("etag", "threads", "types"),
         ("exceptions",),
         ("bundle_keys", "files", "links"),
         ("bundle_files",),

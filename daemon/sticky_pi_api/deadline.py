@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
+from sticky_pi_api.threads import starting
+
 _UNSENT = 65536
 """bytes that the system may hold back; it would take whole pictures long before they are on their way"""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -96,8 +98,9 @@ class Guard:
         self._timer = self._timer_of(seconds)
 
     def __enter__(self) -> Self:
-        """Begin."""
-        self._timer.start()
+        """Begin. Raises OSError where its time can't be watched."""
+        with starting():
+            self._timer.start()
         for scope in self._scopes:
             scope.add(self)
         return self
@@ -168,7 +171,8 @@ class Guard:
             self._wake = lambda: answers.put(None)
             if self.broken:
                 raise TimeoutError
-        threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
+        with starting():
+            threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
         try:
             answer = answers.get(timeout=min(seconds, self.left))
         except queue.Empty:

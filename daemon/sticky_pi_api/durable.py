@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 
 def flush(descriptor: int) -> None:
@@ -17,13 +18,24 @@ def flush(descriptor: int) -> None:
             raise
 
 
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Have an OSError of the block name the file: what fails with an open one doesn't."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or path
+        raise
+
+
 def sync_folder(folder: str) -> None:
     """Make the names in a folder durable. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        flush(descriptor)
-    finally:
-        os.close(descriptor)
+    with naming(folder):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            flush(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def make_folders(folder: str) -> None:
@@ -40,7 +52,7 @@ def make_folders(folder: str) -> None:
 
 def write(path: str, content: bytes) -> None:
     """Make a new file, durably but for its name in its folder. Raises OSError."""
-    with open(path, "xb") as file:
+    with naming(path), open(path, "xb") as file:
         file.write(content)
         file.flush()
         flush(file.fileno())

@@ -32,6 +32,7 @@ from sticky_pi_api.deadline import Scope
 from sticky_pi_api.exceptions import DoubtfulError, ImageError, RefusedError, RemoteError, UnavailableError
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.pace import Pace
+from sticky_pi_api.threads import starting
 from sticky_pi_api.types import FilePath, ImageOutcome, Outcome, Row
 
 CHUNK: Final = 500
@@ -210,7 +211,8 @@ class RemoteBatch:
         # A daemon: one that hangs in a file system must not hold up the end of the process.
         thread = threading.Thread(target=work, name=f"send-{next(_numbers)}", daemon=True)
         self._going_up.add(thread.name)
-        thread.start()
+        with starting():
+            thread.start()
         return thread
 
     def _next_result(self, running: dict[str, threading.Thread]) -> ImageOutcome | None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from sticky_pi_api.threads import starting
+
 GRACE: Final = 3.0
 """Seconds that the pictures in hand get to be finished."""
 
@@ -15,7 +17,10 @@ _GLANCE: Final = 0.25
 
 @contextmanager
 def breaking_off(action: Callable[[], None], stopping: Callable[[], bool]) -> Iterator[None]:
-    """Call `action`, from another thread, if the block still runs `GRACE` seconds after `stopping()` became true."""
+    """Call `action`, from another thread, if the block still runs `GRACE` seconds after `stopping()` became true.
+
+    Raises OSError where there is no such thread to be had.
+    """
     over = threading.Event()
 
     def watch() -> None:
@@ -26,7 +31,8 @@ def breaking_off(action: Callable[[], None], stopping: Callable[[], bool]) -> It
                 return
 
     watcher = threading.Thread(target=watch, name="break-off", daemon=True)
-    watcher.start()
+    with starting():
+        watcher.start()
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from .commands.arguments import COMMANDS, PROGRAM, parser
 from .config import CONFIG_FLAG, Config, from_arguments
-from .exceptions import UploaderError
+from .exceptions import UploaderError, in_words
 
 if TYPE_CHECKING:
     from .service import Progress
@@ -27,9 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Python has None for one that was closed; opened again, it keeps its number from being a database's.
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # text files, both
     try:
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # text files, both
         status = _call(argv)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -59,6 +59,10 @@ def _call(argv: Sequence[str] | None) -> int:
         return 130
     except _OutputError as error:
         raise error.error from None
+    except OSError as error:
+        # Of the card and the state folder nothing comes up to here: the system has no more files or threads, mostly.
+        _give_up(UploaderError(f"can't go on: {in_words(error)}"))
+        return os.EX_TEMPFAIL if arguments.command == "drain" else os.EX_SOFTWARE
     except Exception:
         import logging
 

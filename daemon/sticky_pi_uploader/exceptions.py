@@ -14,6 +14,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from sticky_pi_api.exceptions import printable
+
 
 class UploaderError(Exception):
     """The base of all that this package raises on purpose; the message is for the trap's owner."""
@@ -54,3 +56,10 @@ class LockedError(UploaderError):
     """Another process is at work on the same state folder or the same image folder."""
 
     exit_status = os.EX_CANTCREAT
+
+
+def in_words(error: Exception) -> str:
+    """Say what is wrong as the trap's owner should read it, without the numbers of an OSError."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    return error.strerror if error.filename is None else f"{printable(os.fsdecode(error.filename))}: {error.strerror}"

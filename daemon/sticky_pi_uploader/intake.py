@@ -95,6 +95,11 @@ class Intake:
         self.recorded = 0
         """files recorded so far"""
 
+    @property
+    def missed(self) -> bool:
+        """Tell whether something couldn't be looked at: a picture may lie there that nobody has seen yet."""
+        return self._scanner.missed > 0
+
     def step(self) -> float | None:
         """Take in a few files, second looks and hinted ones before those that a scan finds.
 
@@ -300,7 +305,8 @@ class Intake:
     def _file_system(self, folder: str) -> str | None:
         try:
             return file_system_id(self._full(folder))
-        except OSError:
+        except OSError as error:
+            self._scanner.complain(folder, error)
             return None
 
     def _full(self, path: str) -> str:

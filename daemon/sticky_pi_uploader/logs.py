@@ -26,6 +26,7 @@ def set_up(level: int = logging.INFO, *, before: str = "") -> None:
         old.close()
     handler = _handler(before)
     handler.name = IDENTIFIER
+    handler.handleError = _lose  # type: ignore[method-assign]
     root.addHandler(handler)
     root.setLevel(level)
     # What it warns of, with a traceback, is said again by the client, in words for the trap's owner.
@@ -46,6 +47,10 @@ def _handler(before: str) -> logging.Handler:
 
     handler: logging.Handler = journal.JournalHandler(sender_function=send, SYSLOG_IDENTIFIER=IDENTIFIER)
     return handler
+
+
+def _lose(record: logging.LogRecord) -> None:
+    """Lose a line that can't be written: logging's own traceback would only be one more."""
 
 
 def _plain(value: Any) -> Any:

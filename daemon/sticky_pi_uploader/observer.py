@@ -10,6 +10,8 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from sticky_pi_api.threads import starting
+
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
     from watchdog.observers.api import BaseObserver
@@ -42,7 +44,8 @@ class Watch:
         self._observer = InotifyObserver()
         try:
             self._observer.schedule(handler, folder, recursive=True, **_event_filter(self._observer))  # type: ignore[arg-type]
-            self._observer.start()
+            with starting():
+                self._observer.start()
         except BaseException:
             self._observer.stop()
             raise

@@ -138,7 +138,7 @@ class Retention:
         except PermissionError as error:
             return f"{error.filename} can't be removed: permission denied; see the README on retention"
         except OSError as error:
-            return f"{error.filename} can't be removed: {error.strerror}"
+            return f"{error.filename or 'a picture'} can't be removed: {error.strerror}"
         except StickyPiError as error:
             return f"the destination can't be asked whether it has them: {error}"
         return None

@@ -29,6 +29,8 @@ class Scanner:
         self.image_dir = image_dir
         self._ignored = {os.path.relpath(folder, image_dir) for folder in ignored}
         self._unreadable = Repeats(monotonic)
+        self.missed = 0
+        """how often something was there that couldn't be looked at"""
 
     def is_candidate_name(self, path: str) -> bool:
         """Tell whether a path relative to the image dir is one that a picture can have."""
@@ -49,7 +51,7 @@ class Scanner:
         try:
             return _candidate(path, os.lstat(os.path.join(self.image_dir, path)))
         except OSError as error:
-            self._complain(path, error)
+            self.complain(path, error)
             return None
 
     def is_gone(self, path: str) -> bool:
@@ -76,7 +78,7 @@ class Scanner:
             with os.scandir(os.path.join(self.image_dir, folder)) as entries:
                 found = [candidate for entry in entries for candidate in self._candidate_of(entry, folder)]
         except OSError as error:
-            self._complain(folder, error)
+            self.complain(folder, error)
             return None
         self._note_readable(folder)
         return sorted(found, key=_time_in_name, reverse=True)
@@ -90,7 +92,7 @@ class Scanner:
         except PermissionError:
             raise  # it is the folder that doesn't allow it
         except OSError as error:
-            self._complain(path, error)
+            self.complain(path, error)
             return
         self._note_readable(path)
         if candidate is not None:
@@ -101,17 +103,18 @@ class Scanner:
             with os.scandir(os.path.join(self.image_dir, folder)) as entries:
                 paths = [os.path.join(folder, entry.name) for entry in entries if _is_visible_folder(entry)]
         except OSError as error:
-            self._complain(folder, error)
+            self.complain(folder, error)
             return []
         return [path for path in paths if path not in self._ignored]
 
-    def _complain(self, path: str, error: OSError) -> None:
+    def complain(self, path: str, error: OSError) -> None:
         """Say what can't be read, but not at every scan; what is gone is no news."""
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             self._unreadable.over(path)
             return
         if os.path.basename(path) == "lost+found":
             return
+        self.missed += 1
         spell = self._unreadable.again(path, str(error.strerror))
         if spell is not None:
             log.warning(

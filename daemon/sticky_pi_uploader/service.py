@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from .events import Kind, about
-from .exceptions import OutboxDamagedError, StateError
+from .exceptions import OutboxDamagedError, StateError, in_words
 from .folders import image_dir_problem
 from .health import Limits
 from .models import State
@@ -179,7 +179,7 @@ def _drain(config: Config, signals: Signals, ends_at: float, progress: Callable[
     with Session(config, wake=signals.wake, stopping=stopping) as session:
         session.outbox.end_wait()
         session.hints.everything()
-        session.start_intake()
+        session.start_intake(goes_on=False)
         complete = _send_until_done(session, signals, ends_at, progress)
         if session.has_died():
             return os.EX_SOFTWARE
@@ -187,8 +187,12 @@ def _drain(config: Config, signals: Signals, ends_at: float, progress: Callable[
             pass
         while not session.is_stopping() and ends_at - time.monotonic() > UPKEEP and session.upkeep.step() == 0:
             pass
-        left = _progress(session).left + session.intake.unsettled
-    return os.EX_OK if complete and left == 0 else os.EX_TEMPFAIL
+        left, unsettled = _progress(session).left, session.intake.unsettled
+        if complete and left == unsettled == 0 and not session.intake.missed:
+            return os.EX_OK
+        what = "ended with %d pictures left to be sent, and %d files that are no whole pictures yet"
+        log.info(what, left, unsettled, extra=about(Kind.STOPPED))
+    return os.EX_TEMPFAIL
 
 
 def _send_until_done(
@@ -204,7 +208,7 @@ def _send_until_done(
         if isinstance(trouble := session.trouble(), StateError):
             raise trouble
         if trouble is not None:
-            raise StateError(str(trouble)) from trouble
+            raise StateError(in_words(trouble)) from trouble
         if taken_in and (wait is None or time.monotonic() + wait >= ends_at):
             return True
         if wait != 0:

@@ -20,6 +20,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from sticky_pi_api.threads import starting
+
 from .destinations import client_opener
 from .events import Kind, about
 from .exceptions import OutboxDamagedError, StateError
@@ -205,14 +207,15 @@ class Session:
             self._start(name, step, threading.Event(), after_trouble=lambda: None, pulse=Pulse())
         self._examine(self._watcher)
 
-    def start_intake(self) -> None:
-        """Start the intake alone, for a run that ends by itself."""
+    def start_intake(self, *, goes_on: bool = True) -> None:
+        """Start the intake; alone, it is for a run that ends by itself, and with trouble unless it `goes_on`."""
         self._start(
             "intake",
             self._take_in,
             self.hints.waiting,
             after_trouble=self._look_anew,
             pulse=self._intake_pulse,
+            goes_on=goes_on,
         )
 
     def _start(
@@ -223,13 +226,22 @@ class Session:
         *,
         after_trouble: Callable[[], None],
         pulse: Pulse,
+        goes_on: bool = True,
     ) -> None:
         worker = Worker(
-            name, step, wake=wake, stop=self._stop, after_trouble=after_trouble, notice=self._wake, pulse=pulse
+            name,
+            step,
+            wake=wake,
+            stop=self._stop,
+            after_trouble=after_trouble,
+            notice=self._wake,
+            pulse=pulse,
+            goes_on=goes_on,
         )
+        with starting():
+            worker.start()
         self._workers.append(worker)
         self._exit.callback(self._end, worker, wake)
-        worker.start()
 
     def _examine(self, watcher: Watcher) -> None:
         """Have the health of all that runs judged."""

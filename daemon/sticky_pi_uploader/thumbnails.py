@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from sticky_pi_api.durable import naming
+
 _LARGE: Final = ".thumbnail"
 _MINI: Final = ".thumbnail_mini"
 
@@ -69,7 +71,7 @@ class ThumbnailFolder:
 
 
 def _write(path: str, content: bytes) -> None:
-    with open(path + ".part", "wb") as file:
+    with naming(path), open(path + ".part", "wb") as file:
         file.write(content)
     os.replace(path + ".part", path)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from .events import Kind, about
-from .exceptions import StateError
+from .exceptions import StateError, in_words
 from .health import Pulse
 from .repeats import Repeats, span
 
@@ -32,12 +32,14 @@ class Worker(threading.Thread):
         after_trouble: Callable[[], None],
         notice: Callable[[], None],
         pulse: Pulse,
+        goes_on: bool = True,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Wait on `wake` between steps, and end with `stop`; `pulse` beats as each begins, and rests between them.
 
         `after_trouble` is called before the next step when one failed as the state folder couldn't be written;
-        `notice` tells the main thread of that, and of the worker's end.
+        `notice` tells the main thread of that, and of the worker's end. Where nobody lets it go on after trouble,
+        there is no need to tell of it: whoever ends it does.
         """
         # A thread that hangs in an upload must not hold up the end of the process.
         super().__init__(name=name, daemon=True)
@@ -47,6 +49,7 @@ class Worker(threading.Thread):
         self._after_trouble = after_trouble
         self._notice = notice
         self._pulse = pulse
+        self._goes_on = goes_on
         self._repeats = Repeats(monotonic)
         self.ended = False
         """whether it has ended, or is about to; by itself it never does"""
@@ -71,7 +74,8 @@ class Worker(threading.Thread):
         try:
             wait = self._timed_step()
         except (StateError, OSError) as error:
-            self._tell_trouble(error)
+            if self._goes_on:
+                self._tell_trouble(error)
             self.trouble = error
             self._after_trouble()
             self._notice()
@@ -90,10 +94,11 @@ class Worker(threading.Thread):
             self._pulse.rest()
 
     def _tell_trouble(self, error: Exception) -> None:
-        spell = self._repeats.again(self.name, str(error))
+        reason = in_words(error)
+        spell = self._repeats.again(self.name, reason)
         if spell is not None:
-            extra = about(Kind.TROUBLE, part=self.name, reason=error, count=spell.count)
-            log.error("%s; tried again every %g s%s", error, TROUBLE_WAIT, spell, extra=extra)
+            extra = about(Kind.TROUBLE, part=self.name, reason=reason, count=spell.count)
+            log.error("%s; tried again every %g s%s", reason, TROUBLE_WAIT, spell, extra=extra)
 
     def _tell_end_of_trouble(self) -> None:
         spell = self._repeats.over(self.name)

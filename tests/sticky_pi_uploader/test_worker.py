@@ -112,14 +112,21 @@ def test_a_clean_stop_is_an_end_that_is_told_and_nothing_is_logged(caplog):
     assert caplog.messages == []
 
 
-@pytest.mark.parametrize("error", [StateError("no space left"), OSError(28, "No space left on device")])
-def test_trouble_with_the_state_folder_is_said_once_waited_for_and_over_when_a_step_works(caplog, error):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (StateError("no space left"), "no space left"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError(5, "Input/output error", "/card/a"), "/card/a: Input/output error"),
+    ],
+)
+def test_trouble_with_the_state_folder_is_said_once_waited_for_and_over_when_a_step_works(caplog, error, said):
     caplog.set_level(logging.INFO)
     steps, stop = Steps(error, error, 0), Impatient()
     with working(steps, stop) as worker:
         assert steps.finished.wait(PATIENCE)
         assert worker.trouble is None
-    assert caplog.messages == [f"{error}; tried again every 10 s", "that is over: the intake works again, after 0 s"]
+    assert caplog.messages == [f"{said}; tried again every 10 s", "that is over: the intake works again, after 0 s"]
     assert [record.exc_info for record in caplog.records] == [None, None]
     assert (stop.waited, worker.counts) == (10, {"trouble": 2, "notice": 3})
 
