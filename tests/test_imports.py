@@ -1,12 +1,15 @@
 """Keeps the house in order: imports point one way, each outside library has its module, and a start loads little."""
 
 import ast
+import os
 import subprocess
 import sys
 from collections import defaultdict
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+from sticky_pi_uploader.pictures import make_picture
 
 SOURCE = Path(__file__).parents[1] / "daemon"
 
@@ -76,10 +79,19 @@ OUTSIDE = {
 
 HEAVY = {
     *("PIL", "numpy", "pandas", "piexif", "requests", "sqlite_utils", "systemd", "tenacity", "watchdog"),
-    *("asyncio", "concurrent.futures", "difflib", "email", "http", "importlib.metadata", "logging.handlers"),
-    *("tomllib", "unittest", "urllib.request"),
+    *("asyncio", "concurrent.futures", "dataclasses", "difflib", "email", "http", "importlib.metadata", "inspect"),
+    *("ipaddress", "logging.handlers", "shutil", "tempfile", "tomllib", "unittest", "urllib.parse", "urllib.request"),
 }
 """What is imported where it is needed, and not before: a trap that is awake for a minute has no time for it."""
+
+NOT_FOR_NOTHING = {
+    "sticky_pi_api.client",
+    "sticky_pi_api.image_parser",
+    "sticky_pi_uploader.commands.tables",
+    "sticky_pi_uploader.readiness",
+    "sticky_pi_uploader.watcher",
+}
+"""What a drain with nothing to do needs none of."""
 
 
 @pytest.mark.parametrize("package", LAYERS)
@@ -134,6 +146,47 @@ def test_importing_any_module_loads_nothing_heavy():
     """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_drain_with_nothing_to_do_loads_nothing_heavy(tmp_path):
+    folder = _trap(tmp_path)
+    assert _drain(folder).returncode == 0  # makes the tables
+    script = f"""if True:
+        import sys
+        from sticky_pi_uploader.cli import main
+        status = main(sys.argv[1:])
+        sys.exit(" ".join(sorted(sys.modules.keys() & {HEAVY | NOT_FOR_NOTHING!r})) or status)
+    """
+    done = _drain(folder, "-c", script)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_nothing_changes_where_numpy_and_pandas_are_installed(tmp_path):
+    for name in ("numpy", "pandas"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemError('it was imported')\n")
+    folder = _trap(tmp_path)
+    make_picture(folder, "5c173ff2", datetime(2020, 6, 20, 21, 33, 24))  # noqa: DTZ001 - naive datetimes are UTC
+    done = _drain(folder, path=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [line.rpartition(": ")[2] for line in done.stderr.splitlines()] == ["taken in", "uploaded"]
+
+
+def _trap(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    return folder
+
+
+def _drain(folder, *python, path=""):
+    return subprocess.run(
+        [sys.executable, *(python or ("-m", "sticky_pi_uploader")), "drain", "--image-dir", folder],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(path), *filter(None, sys.path)])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def _files(package):

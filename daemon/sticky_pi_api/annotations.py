@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sticky_pi_api.database import Key
 from sticky_pi_api.questions import image_keys, text_of
@@ -25,8 +24,7 @@ COLUMNS: Final = (
 """Of a row; `parent_image_id` is the `id` of its image's row"""
 
 
-@dataclass(frozen=True, slots=True)
-class Annotations:
+class Annotations(NamedTuple):
     """What one version of an algorithm found on one image."""
 
     place: str

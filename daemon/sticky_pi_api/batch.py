@@ -6,11 +6,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sticky_pi_api.cache import FileCache
 from sticky_pi_api.exceptions import ConflictError, ImageChangedError, ImageError, StoreError
@@ -30,8 +29,7 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(NamedTuple):
     """One of the pictures to put."""
 
     file: str

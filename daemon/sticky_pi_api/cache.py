@@ -14,9 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, NamedTuple, Self, TypeVar
 
 from sticky_pi_api import sqlite
 
@@ -42,8 +41,7 @@ _Result = TypeVar("_Result")
 _Stamp = tuple[int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(NamedTuple):
     """How a file looked before it was read."""
 
     path: bytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sticky_pi_api.exceptions import (
     AccountError,
@@ -26,8 +26,7 @@ LONGEST_RETRY_AFTER = 3600.0
 """seconds; a server that asks for more is asked again after these"""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a server answered, whatever it was."""
 
     status: int

@@ -7,9 +7,9 @@ database keeps the first one's md5: only the object itself shows that.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from sticky_pi_api.types import Info, Row
 
@@ -29,8 +29,7 @@ class Holding(StrEnum):
     """there is no row"""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A picture that a destination is said to have."""
 
     device: str
@@ -41,8 +40,7 @@ class Claim:
     """bytes"""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
+class StoredObject(NamedTuple):
     """What is to be known of a stored object without fetching it whole."""
 
     size: int | None

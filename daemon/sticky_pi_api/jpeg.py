@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 HOLE = bytes(64)
@@ -51,20 +51,24 @@ class JpegError(ValueError):
     """The bytes aren't a whole JPEG picture; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Jpeg:
+class Jpeg(NamedTuple):
     """A JPEG picture's bytes and what its header says."""
 
-    blob: bytes = field(repr=False)
+    blob: bytes
     width: int
     """pixels"""
     height: int
     """pixels"""
-    exif: bytes | None = field(repr=False)
+    exif: bytes | None
     """the TIFF structure in its first Exif segment"""
     scan: int
     """where the coded data begin: the offset of the first start of scan"""
-    _needed: tuple[slice, ...] = field(repr=False)
+    needed: tuple[slice, ...]
+    """the segments that a decoder can't do without"""
+
+    def __repr__(self) -> str:
+        """Tell its size, but not its bytes."""
+        return f"{type(self).__name__}({self.width}x{self.height})"
 
     @property
     def has_hole(self) -> bool:
@@ -74,7 +78,7 @@ class Jpeg:
     def without_metadata(self) -> bytes:
         """Return the picture for a decoder: without EXIF and its like, which decoders parse, and warn about."""
         whole = memoryview(self.blob)
-        return b"".join([START, *(whole[segment] for segment in self._needed), whole[self.scan :]])
+        return b"".join([START, *(whole[segment] for segment in self.needed), whole[self.scan :]])
 
 
 def read_jpeg(blob: bytes, most_pixels: int | None) -> Jpeg:
@@ -97,7 +101,7 @@ def read_jpeg(blob: bytes, most_pixels: int | None) -> Jpeg:
         height=height,
         exif=_exif(blob, segments),
         scan=scan,
-        _needed=tuple(where for marker, where in segments if marker not in _METADATA),
+        needed=tuple(where for marker, where in segments if marker not in _METADATA),
     )
 
 

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Self
-from urllib.parse import urlsplit
+from typing import NamedTuple, Self
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """Where a file is to be had, or to be sent to; whoever has the link may do so."""
 
-    url: str = field(repr=False)
+    url: str
     address: str
     """`http[s]://host[:port]` of it, which may be shown"""
+
+    def __repr__(self) -> str:
+        """Show where it leads, but not the way."""
+        return f"{type(self).__name__}({self.address!r})"
 
     @classmethod
     def of(cls, url: object, giver: str) -> Self:
         """Check a link that the server at the address `giver` gave. Raises ValueError, without the link's secrets."""
         if not isinstance(url, str) or not url.isascii() or not url.isprintable() or " " in url:
             raise ValueError("a link that isn't one")
+        from urllib.parse import urlsplit
+
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port

@@ -7,8 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sticky_pi_api import durable
 from sticky_pi_api.bundle_storage import BundleFolders
@@ -30,8 +29,7 @@ def checked_what(what: str) -> str:
     raise ValueError(f"what is {what!r}; it must be one of {', '.join(WHATS)}")
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(NamedTuple):
     """A picture's files, whole and on disk, but not in their place yet."""
 
     folder: str

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 FilePath = str | os.PathLike[str]
 """Where a file is; bytes that are not UTF-8 as surrogate escapes"""
@@ -55,8 +54,7 @@ class Blame(StrEnum):
     """nothing yet: it can't be told from this alone"""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageOutcome:
+class ImageOutcome(NamedTuple):
     """One picture of a `put_images`, and what became of it."""
 
     file: str

@@ -6,9 +6,8 @@ import hashlib
 import secrets
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sticky_pi_api.questions import is_text
 from sticky_pi_api.types import Info, Row
@@ -26,15 +25,18 @@ Patterns = Mapping[str, str]
 """What each of some columns must be like"""
 
 
-@dataclass(frozen=True, slots=True)
-class NewUser:
+class NewUser(NamedTuple):
     """A user to be made; None is what the request doesn't say."""
 
     username: str
-    password: str = field(repr=False)
+    password: str
     email: str | None = None
     is_admin: bool | None = None
     can_write: bool | None = None
+
+    def __repr__(self) -> str:
+        """Name the user, without the password."""
+        return f"{type(self).__name__}({self.username!r})"
 
 
 def checked_users(info: Iterable[Info]) -> list[NewUser]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from .events import Kind, about
 
@@ -16,8 +15,7 @@ SCANS: Final = 3
 """Intervals between scans in which one has to be finished."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """Seconds without any progress after which a part is believed to hang.
 
     They are long: what is slow must be let finish, as it would be as slow again after a new start.
@@ -59,8 +57,7 @@ class Pulse:
         return 0.0 if at is None else self._monotonic() - at
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     what: str
     silence: Callable[[], float]
     limit: float

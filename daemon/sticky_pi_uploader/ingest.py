@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 from sticky_pi_api.durable import flush, sync_folder
 
@@ -27,8 +26,7 @@ FAR_FUTURE: Final = 86400.0
 """Seconds ahead of the trap's clock from which a picture's time is doubted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ingested:
+class Ingested(NamedTuple):
     """What became of one file."""
 
     taken: Taken
@@ -76,16 +74,16 @@ class Ingest:
         from sticky_pi_api.image_parser import ImageParser
 
         before = fingerprint_of(os.fstat(file.fileno()))
-        taken = replace(taken, fingerprint=before)
+        taken = taken._replace(fingerprint=before)
         try:
             parser = ImageParser(file)
             flush(file.fileno())
         except ImageError as error:
-            return Ingested(replace(taken, md5=error.md5, rejected=error.reason), settled=False)
+            return Ingested(taken._replace(md5=error.md5, rejected=error.reason), settled=False)
         except OSError as error:
             return _unreadable(taken, error)
         if fingerprint_of(os.fstat(file.fileno())) != before:
-            return Ingested(replace(taken, rejected="it changed while it was read"), settled=False)
+            return Ingested(taken._replace(rejected="it changed while it was read"), settled=False)
         return Ingested(self._keep(parser, taken), settled=True)
 
     def _keep(self, parser: ImageParser, taken: Taken) -> Taken:
@@ -93,7 +91,7 @@ class Ingest:
         self._thumbnails.keep(md5, Thumbnails(parser.thumbnail_jpeg, parser.thumbnail_mini_jpeg))
         fields = {name: value for name, value in parser.items() if name not in ("device", "datetime", "md5")}
         doubts = [doubt for doubt in (parser.suspect, self._doubt_time(parser["datetime"])) if doubt]
-        return replace(taken, md5=md5, metadata=fields, suspect="; ".join(doubts) or None)
+        return taken._replace(md5=md5, metadata=fields, suspect="; ".join(doubts) or None)
 
     def _doubt_time(self, taken_at: datetime) -> str | None:
         now = self._clock()
@@ -155,4 +153,4 @@ def _key_in_name(path: str) -> tuple[str, str] | tuple[None, None]:
 
 def _unreadable(taken: Taken, error: OSError) -> Ingested:
     # Without a fingerprint, every scan looks at it again: it may become readable without changing.
-    return Ingested(replace(taken, fingerprint=None, rejected=f"can't be read: {error.strerror}"), settled=False)
+    return Ingested(taken._replace(fingerprint=None, rejected=f"can't be read: {error.strerror}"), settled=False)

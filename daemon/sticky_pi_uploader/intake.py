@@ -10,9 +10,8 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from sticky_pi_api.exceptions import printable
 
@@ -39,8 +38,7 @@ ABSENCES: Final = 64
 """Files that aren't there any more, dealt with in one step."""
 
 
-@dataclass(slots=True)
-class _Look:
+class _Look(NamedTuple):
     """A file that was no picture when it was looked at."""
 
     fingerprint: Fingerprint | None
@@ -240,7 +238,7 @@ class Intake:
         for twin in self._outbox.twins(taken):
             if self._scanner.is_gone(twin.path):
                 if self._outbox.rename(twin, taken.path):
-                    renamed = replace(twin, path=taken.path)
+                    renamed = twin._replace(path=taken.path)
                     extra = about(Kind.RENAMED, renamed, renamed_from=twin.path)
                     log.info("%s: renamed from %s", printable(taken.path), printable(twin.path), extra=extra)
                 return

@@ -26,8 +26,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sticky_pi_api.exceptions import printable
 
@@ -52,8 +51,7 @@ SEVERAL: Final = 3
 _NO_TROUBLE: Final = (Kind.READ_AGAIN, Kind.UPLOADED, Kind.HELD)
 
 
-@dataclass(frozen=True, slots=True)
-class _Trouble:
+class _Trouble(NamedTuple):
     """What is wrong with the destination."""
 
     state: DestinationState
@@ -162,7 +160,7 @@ class Judge:
                 wait,
                 trouble.why,
                 spell,
-                extra=about(Kind.DESTINATION_TROUBLE, destination=self._url, reason=trouble.why, count=spell.count),
+                extra=about(Kind.DESTINATION_TROUBLE, destination=self._url, reason=trouble.why, count=spell.times),
             )
 
     def _tell_end_of_trouble(self, failures: int) -> None:

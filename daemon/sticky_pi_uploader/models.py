@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class State(StrEnum):
@@ -30,8 +29,7 @@ class DestinationState(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """What tells, without reading it, that a file is still the one that was read."""
 
     size: int
@@ -41,8 +39,7 @@ class Fingerprint:
     inode: int
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A regular file named like a picture, as a scan or an event found it."""
 
     path: str
@@ -50,8 +47,7 @@ class Candidate:
     fingerprint: Fingerprint
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """What ingest made of one candidate: a picture to be sent, or, with `rejected`, why it can't be."""
 
     path: str
@@ -71,8 +67,7 @@ class Taken:
     """whether the trap's clock was synchronised with a time server's; None: nobody knows"""
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(NamedTuple):
     """One picture's row in the outbox."""
 
     id: int
@@ -103,8 +98,7 @@ class Picture:
     """whether the trap's clock was synchronised with a time server's when it was taken in; None: nobody knows"""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One step of a picture's history."""
 
     at: float
@@ -113,8 +107,7 @@ class Event:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(NamedTuple):
     """The configured destination, and how it answered when it was last asked."""
 
     url: str

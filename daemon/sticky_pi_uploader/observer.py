@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import logging
 import os
 import threading
@@ -96,9 +95,11 @@ class _Complaints(logging.Handler):
 
 def _event_filter(observer: BaseObserver) -> dict[str, Any]:
     """Ask for nothing but what is of use; Debian 12's version can't be asked, and reports everything."""
+    from inspect import signature
+
     from watchdog.events import DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileMovedEvent
 
-    if "event_filter" not in inspect.signature(observer.schedule).parameters:
+    if "event_filter" not in signature(observer.schedule).parameters:
         return {}
     return {"event_filter": [DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileMovedEvent]}
 

@@ -7,8 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .config import url_not_set
 from .destinations import client_opener
@@ -27,8 +26,7 @@ GLANCE: Final = 5.0
 """Seconds between two looks for what isn't there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Readiness:
+class Readiness(NamedTuple):
     """What is waited for, and who is told."""
 
     load: Callable[[], Config]

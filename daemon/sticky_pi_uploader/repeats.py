@@ -6,8 +6,7 @@ However much of one kind there is, and however often it is met with, that is a h
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 REMIND_AFTER: Final = 3600.0
 """Seconds after which trouble that goes on is told again."""
@@ -21,12 +20,11 @@ FORGET_AFTER: Final = 86400.0
 _UNITS: Final = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"))
 
 
-@dataclass(frozen=True, slots=True)
-class Spell:
+class Spell(NamedTuple):
     """How long some trouble has lasted, in words that follow what is said of it."""
 
-    count: int
-    """times that it was met with"""
+    times: int
+    """that it was met with"""
     seconds: float
     """since the first of them"""
     others: int = 0
@@ -34,7 +32,7 @@ class Spell:
 
     def __str__(self) -> str:
         """Give nothing the first time, else as in " (7 times in 1.5 h; as 3 others)"."""
-        told = [f"{self.count} times in {span(self.seconds)}"] if self.count > 1 else []
+        told = [f"{self.times} times in {span(self.seconds)}"] if self.times > 1 else []
         told += [f"as {self.others} other{'s' if self.others > 1 else ''}"] if self.others else []
         return f" ({'; '.join(told)})" if told else ""
 
@@ -45,13 +43,14 @@ def span(seconds: float) -> str:
     return f"{seconds / length:.{0 if unit == 's' else 1}f} {unit}"
 
 
-@dataclass(slots=True)
 class _Trouble:
-    since: float
-    met_at: float
-    count: int = 0
-    told: dict[str, float] = field(default_factory=dict)
-    """when each reason was told last"""
+    __slots__ = ("met_at", "since", "times", "told")
+
+    def __init__(self, since: float) -> None:
+        self.since = self.met_at = since
+        self.times = 0
+        self.told: dict[str, float] = {}
+        """when each reason was told last"""
 
 
 class Repeats:
@@ -72,14 +71,14 @@ class Repeats:
             return None
         trouble.told = {why: at for why, at in trouble.told.items() if now - at < REMIND_AFTER} | {reason: now}
         self._told.append(now)
-        return Spell(trouble.count, now - trouble.since, len(self._troubles) - 1)
+        return Spell(trouble.times, now - trouble.since, len(self._troubles) - 1)
 
     def over(self, subject: str) -> Spell | None:
         """Take note that trouble is over, if there was any; returns how long it lasted where it was told."""
         trouble = self._troubles.pop(subject, None)
         if trouble is None or not trouble.told:
             return None
-        return Spell(trouble.count, self._monotonic() - trouble.since, len(self._troubles))
+        return Spell(trouble.times, self._monotonic() - trouble.since, len(self._troubles))
 
     def __contains__(self, subject: str) -> bool:
         """Say whether there is trouble with it, told or not."""
@@ -90,8 +89,8 @@ class Repeats:
             old = [each for each, trouble in self._troubles.items() if now - trouble.met_at >= FORGET_AFTER]
             for each in old:
                 del self._troubles[each]
-            self._troubles[subject] = _Trouble(now, now)
+            self._troubles[subject] = _Trouble(now)
         trouble = self._troubles[subject]
         trouble.met_at = now
-        trouble.count += 1
+        trouble.times += 1
         return trouble

@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from .events import Kind, about
 from .folders import disk_space, file_system_id
@@ -38,8 +37,7 @@ _FILLING: Final = "the disk"
 _NOT_REMOVED: Final = "removal"
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """What may go, and when."""
 
     keep_days: int | None

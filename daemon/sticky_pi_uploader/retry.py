@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 FIRST_WAIT: Final = 5.0
 """Seconds that the first wait lasts at most."""
@@ -12,8 +11,7 @@ LONGEST_WAIT: Final = 1800.0
 """Seconds that any wait lasts at most. One that ends further ahead than this comes from a clock that was changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Attempt:
+class _Attempt(NamedTuple):
     """As much of tenacity's retry state as its wait strategies read."""
 
     attempt_number: int

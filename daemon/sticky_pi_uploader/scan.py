@@ -123,7 +123,7 @@ class Scanner:
                 error.strerror,
                 spell,
                 extra=about(
-                    Kind.UNREADABLE, path=path, image=self._image(path), reason=error.strerror, count=spell.count
+                    Kind.UNREADABLE, path=path, image=self._image(path), reason=error.strerror, count=spell.times
                 ),
             )
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median_low
-from typing import Final
+from typing import Final, NamedTuple
 
 LEARNT_FROM: Final = 3
 """Pictures from which on an interval can be told"""
@@ -18,8 +17,7 @@ SHORTEST: Final = 1.0
 """Seconds; what follows sooner was not taken by the camera's timer"""
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(NamedTuple):
     """A time in which pictures were to be expected, and there are none."""
 
     begins: float

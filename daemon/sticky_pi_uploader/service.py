@@ -7,21 +7,19 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from .events import Kind, about
 from .exceptions import OutboxDamagedError, StateError, in_words
 from .folders import image_dir_problem
 from .health import Limits
 from .models import State
-from .notify import ServiceManager
-from .readiness import Readiness
 from .session import Session
 from .signals import Signals
 
 if TYPE_CHECKING:
     from .config import Config
+    from .readiness import Readiness
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +36,7 @@ GLANCE: Final = 0.5
 """Seconds that `drain` sleeps at most while the intake is at work."""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """How far a `drain` is."""
 
     seen: int
@@ -59,6 +56,10 @@ def run(load: Callable[[], Config], *, limits: Limits = Limits()) -> int:  # noq
     Returns the exit status: 0 after a clean stop, 70 if a part died, 75 if the folders went away and, under systemd,
     didn't come back. Raises UploaderError where it can't start.
     """
+    # A `drain` needs neither.
+    from .notify import ServiceManager
+    from .readiness import Readiness
+
     config, status, manager = load(), None, ServiceManager()
     with Signals() as signals:
         readiness = Readiness(load, signals, manager)

@@ -41,11 +41,11 @@ from .summary import summary
 from .thumbnails import ThumbnailFolder
 from .upkeep import Upkeep
 from .uploader import Uploader
-from .watcher import Watcher
 from .worker import Worker
 
 if TYPE_CHECKING:
     from .config import Config
+    from .watcher import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -192,6 +192,9 @@ class Session:
 
     def start(self) -> None:
         """Start the watcher, the intake, the uploader, retention and upkeep, in this order."""
+        # A `drain` watches nothing.
+        from .watcher import Watcher
+
         self._watcher = Watcher(self._scanner, self.hints, scan_interval=self._config.scan_interval)
         self._exit.callback(self._watcher.stop)
         self._watcher.start()

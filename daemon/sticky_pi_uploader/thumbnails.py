@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from sticky_pi_api.durable import naming
 
@@ -18,8 +17,7 @@ _LARGE: Final = ".thumbnail"
 _MINI: Final = ".thumbnail_mini"
 
 
-@dataclass(frozen=True, slots=True)
-class Thumbnails:
+class Thumbnails(NamedTuple):
     """The two thumbnails of a picture, as JPEG bytes."""
 
     large: bytes

@@ -97,11 +97,11 @@ class Worker(threading.Thread):
         reason = in_words(error)
         spell = self._repeats.again(self.name, reason)
         if spell is not None:
-            extra = about(Kind.TROUBLE, part=self.name, reason=reason, count=spell.count)
+            extra = about(Kind.TROUBLE, part=self.name, reason=reason, count=spell.times)
             log.error("%s; tried again every %g s%s", reason, TROUBLE_WAIT, spell, extra=extra)
 
     def _tell_end_of_trouble(self) -> None:
         spell = self._repeats.over(self.name)
         if spell is not None:
-            extra = about(Kind.TROUBLE_OVER, part=self.name, count=spell.count)
+            extra = about(Kind.TROUBLE_OVER, part=self.name, count=spell.times)
             log.info("that is over: the %s works again, after %s", self.name, span(spell.seconds), extra=extra)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pytest
@@ -238,7 +238,7 @@ def test_the_same_file_once_more_changes_nothing_but_what_it_looks_like(outbox, 
         assert (waiting, after.state, after.reason) == ([], State.PENDING, None)
         assert whys(outbox)[-1] == "read again: it is there, and a picture"
     else:
-        assert (waiting, after) == ([], replace(before, fingerprint=again.fingerprint))
+        assert (waiting, after) == ([], before._replace(fingerprint=again.fingerprint))
         assert outbox.history(after) == told
 
 
@@ -345,7 +345,7 @@ def test_a_rejected_file_that_is_looked_at_by_hand_and_still_no_picture_stays_so
 
 
 def test_a_batch_is_one_transaction_so_that_a_wrong_row_takes_nothing_half(outbox, path):
-    wrong = replace(taken(name(1)), file_system=None)
+    wrong = taken(name(1))._replace(file_system=None)
     with pytest.raises(sqlite3.IntegrityError):
         outbox.record([taken(), wrong])
     assert everything(path) == [[], []]
@@ -358,7 +358,7 @@ def test_the_same_path_twice_in_a_batch_is_one_row(outbox):
 
 def test_a_file_that_is_on_another_disk_now_is_remembered_there(outbox):
     outbox.record([taken()])
-    outbox.record([replace(taken(version=2), file_system="new card")])
+    outbox.record([taken(version=2)._replace(file_system="new card")])
     assert outbox.at(NAME).file_system == "new card"
 
 
@@ -419,7 +419,7 @@ def test_what_was_in_conflict_with_a_file_here_is_due_once_that_one_is_lost(outb
 def test_a_renamed_file_keeps_its_row_and_its_state(outbox, start):
     picture = bring(outbox, start)
     assert outbox.rename(picture, "new/" + NAME)
-    assert outbox.at("new/" + NAME) == replace(picture, path="new/" + NAME)
+    assert outbox.at("new/" + NAME) == picture._replace(path="new/" + NAME)
     assert outbox.at(NAME) is None
     assert outbox.history(picture)[-1].why == f"renamed from '{NAME}'"
 
@@ -668,7 +668,7 @@ def test_released_pictures_are_as_they_were(outbox, clock):
     outbox.release(outbox.claim(1)[0])
     assert outbox.at(NAME) == before
     outbox.release(outbox.claim(1)[0], not_before=clock.now + 30)
-    assert outbox.at(NAME) == replace(before, not_before=clock.now + 30)
+    assert outbox.at(NAME) == before._replace(not_before=clock.now + 30)
 
 
 def test_a_retried_picture_is_due_now(outbox, clock):
@@ -699,7 +699,7 @@ def test_how_a_destination_answered_is_remembered_and_its_wait_can_be_ended(outb
     with Outbox(path, longest_wait=LONGEST_WAIT) as another:
         assert another.destination(HERE) == said
         another.end_wait()
-    assert outbox.destination(HERE) == replace(said, retry_at=None)
+    assert outbox.destination(HERE) == said._replace(retry_at=None)
 
 
 def take(outbox, number, url=HERE):

@@ -4,7 +4,6 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -381,4 +380,4 @@ def test_a_full_disk_on_which_nothing_may_go_is_an_alarm_said_once(card, caplog)
 def test_the_policy_lists_the_states_that_may_go():
     policy = Policy(30, NOTHING, 400)
     assert policy.states == [State.UPLOADED]
-    assert replace(policy, also_remove=("rejected", "suspect")).states == [State.UPLOADED, State.REJECTED]
+    assert policy._replace(also_remove=("rejected", "suspect")).states == [State.UPLOADED, State.REJECTED]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import requests
 from requests.utils import get_environ_proxies, select_proxy
@@ -29,8 +28,7 @@ _BLOCK: Final = 65536
 _HEADERS: Final = {"User-Agent": "sticky-pi-uploader"}
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(NamedTuple):
     """Seconds that the parts of a request may take."""
 
     connect: float = 15.0
@@ -55,8 +53,7 @@ class Body(Protocol):
         """Yield them."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(NamedTuple):
     """One request."""
 
     method: str

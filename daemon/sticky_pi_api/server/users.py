@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from sticky_pi_api.answers import WrongShapeError, read_users
@@ -65,4 +64,4 @@ def _check_new(column: str, wanted: Sequence[str | None], rows: Sequence[Row]) -
 
 def _written(user: NewUser) -> dict[str, Any]:
     """Return a user as a request has it, without what wasn't said."""
-    return {name: value for name, value in asdict(user).items() if value is not None}
+    return {name: value for name, value in user._asdict().items() if value is not None}

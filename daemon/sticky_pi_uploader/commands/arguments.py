@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, NoReturn
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any, Final, NamedTuple, NoReturn
 
 from ..config import add_flags
 from ..models import State
-from .tables import safe
+from .terminal import columns, safe
 
 PROGRAM: Final = "sticky-pi-uploader"
 
@@ -28,8 +28,7 @@ exit status:
   78   the configuration can't be used"""
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """One command, as `--help` and the README have it."""
 
     name: str
@@ -161,27 +160,38 @@ COMMANDS: Final = (
 """Every command, in the order of `--help`."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """Make the parser; its result has `command`, and `usage_error`, which ends the process with status 2."""
+def parser(typed: Collection[str] | None = None) -> argparse.ArgumentParser:
+    """Make the parser; its result has `command`, and `usage_error`, which ends the process with status 2.
+
+    With the words that were `typed`, only the commands among them get their arguments: all of them together would take
+    a good part of a start.
+    """
     parser = _Parser(
         prog=PROGRAM,
         description="Gets every picture of a Sticky Pi trap from its card to the project's server, by itself.",
         epilog=EXIT_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_as_wide_as_the_terminal(argparse.RawDescriptionHelpFormatter),
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     add_flags(parser)
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", prog=PROGRAM, required=True, metavar="COMMAND")
     for command in COMMANDS:
         sub = commands.add_parser(
             command.name,
             help=command.summary,
             description=command.summary[0].upper() + command.summary[1:] + ".",
             epilog=f"example: {PROGRAM} {command.example}",
+            formatter_class=_as_wide_as_the_terminal(argparse.HelpFormatter),
             allow_abbrev=False,
         )
-        command.add_arguments(sub)
-        add_flags(sub)
-        sub.set_defaults(command=command.name, usage_error=sub.error)
+        if typed is None or command.name in typed:
+            command.add_arguments(sub)
+            add_flags(sub)
+            sub.set_defaults(command=command.name, usage_error=sub.error)
     return parser
+
+
+def _as_wide_as_the_terminal(formatter: type[argparse.HelpFormatter]) -> Any:
+    # Left to itself, argparse asks `shutil`.
+    return partial(formatter, width=columns() - 2)

@@ -7,9 +7,8 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sticky_pi_api.exceptions import ImageError, StickyPiError
 
@@ -38,8 +37,7 @@ _BATCH: Final = 100
 _TO_BE_HERE: Final = (State.PENDING, State.UPLOADING, State.CONFLICT, State.REJECTED)
 
 
-@dataclass(frozen=True, slots=True)
-class Questions:
+class Questions(NamedTuple):
     """What an audit is to find out."""
 
     scanner: Scanner

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -76,8 +75,10 @@ def what_next(config: Config, command: str) -> Iterator[str]:
 
 def _sqlite_utils() -> str:
     """Name the command that came with this program, where it isn't found by its name alone."""
+    from shutil import which
+
     beside = os.path.join(os.path.dirname(sys.argv[0]), "sqlite-utils")
-    return beside if shutil.which("sqlite-utils") is None and os.path.exists(beside) else "sqlite-utils"
+    return beside if which("sqlite-utils") is None and os.path.exists(beside) else "sqlite-utils"
 
 
 def _short(path: str) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
-from .tables import safe
+from .terminal import safe
 
 
 class Level(StrEnum):
@@ -18,8 +17,7 @@ class Level(StrEnum):
     PROBLEM = "problem"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One thing that was looked at."""
 
     about: str
@@ -46,7 +44,7 @@ def problem(about: str, what: str, advice: str | None = None) -> Finding:
 
 def data(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     """Give the findings as JSON can hold them."""
-    return [asdict(finding) for finding in findings]
+    return [finding._asdict() for finding in findings]
 
 
 def lines(findings: Sequence[Finding]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..models import DestinationState, Picture, State
 from ..summary import SAYINGS, TO_LOOK_AT
+from .terminal import safe
 
 FULL = 50_000_000
 """Bytes: with less free space the camera program writes to /tmp, and its pictures are gone at power-off."""
@@ -17,13 +18,6 @@ FULL = 50_000_000
 _TROUBLE = (DestinationState.UNAUTHORIZED, DestinationState.NOT_AN_API, DestinationState.REFUSING)
 _CLOCKS = {True: "synchronised with a time server", False: "not synchronised with a time server", None: None}
 _SPANS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
-
-
-def safe(text: str) -> str:
-    r"""Write what a terminal might act on, or can't show, as \x…: control characters, and bytes that aren't UTF-8."""
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else _escaped(character) for character in text)
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:
@@ -271,10 +265,3 @@ def _span(seconds: float, *, ahead: bool) -> str:
 
 def _day_and_time(stamp: str | None) -> str | None:
     return None if stamp is None else stamp.replace("T", " ").replace("Z", " UTC")
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if "\udc80" <= character <= "\udcff":  # how Python holds a byte that isn't UTF-8
-        code -= 0xDC00
-    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"  # noqa: PLR2004 - a byte

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..exceptions import ConfigError
 from ..folders import is_within
@@ -24,8 +23,7 @@ DEFAULT_FILE: Final = "/etc/sticky-pi-uploader/config.toml"
 CONFIG_FLAG: Final = "config_file"
 
 
-@dataclass(frozen=True, slots=True)
-class ApiConfig:
+class ApiConfig(NamedTuple):
     """The destination, and how pictures are sent there."""
 
     url: str
@@ -64,8 +62,7 @@ class ApiConfig:
             raise ConfigError([f"[api] password_file: {error}"]) from error
 
 
-@dataclass(frozen=True, slots=True)
-class RetentionConfig:
+class RetentionConfig(NamedTuple):
     """How long pictures and their records stay on the trap."""
 
     keep_days: int | None
@@ -76,8 +73,7 @@ class RetentionConfig:
     keep_record_days: int
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """The configuration in force."""
 
     image_dir: str
@@ -264,10 +260,10 @@ def _line(name: str, value: object, unset: str) -> str:
         return f"# {name}: {unset}"
     if isinstance(value, bool | int):
         return f"{name} = {value}".lower()
-    if isinstance(value, tuple):
-        return f"{name} = [{', '.join(map(_quoted, value))}]"
     if isinstance(value, Space) and value.bytes is not None:
         return f"{name} = {value}"
+    if isinstance(value, tuple) and not isinstance(value, Space):
+        return f"{name} = [{', '.join(map(_quoted, value))}]"
     text = str(value)
     if any("\ud800" <= character <= "\udfff" for character in text):
         return f"# {name}: {text!a}, which a file can't say: it isn't UTF-8"

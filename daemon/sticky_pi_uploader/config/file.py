@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ..exceptions import ConfigError
 from .schema import SCHEMA, SECTIONS
@@ -15,8 +14,7 @@ _SECTION: Final = re.compile(r"\s*\[\s*(?P<name>[\w.-]+)\s*\]\s*(#.*)?")
 _KEY: Final = re.compile(r"\s*(?P<name>[\w.-]+)\s*=")
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigFile:
+class ConfigFile(NamedTuple):
     """What a configuration file says."""
 
     path: str

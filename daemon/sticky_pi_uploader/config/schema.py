@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from . import values
 from .secret import Secret
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """One thing that can be configured."""
 
     name: str
@@ -25,7 +24,7 @@ class Key:
     """says in words what holds where there is no default"""
     flag: str | None = None
     metavar: str | None = None
-    environment: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
+    environment: Mapping[str, Callable[[str], Any]] = MappingProxyType({})
     """variable → what makes a value for `take` of its text; the first one that is set counts"""
 
     @property

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .schema import SCHEMA, Key
 
@@ -16,8 +15,7 @@ _SHOWN: Final = 60  # characters of a wrong value that a message repeats
 _HUGE: Final = 10**18
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(NamedTuple):
     """What somebody gave for a key."""
 
     key: Key

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from .secret import Secret
 
 _HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*\.?")
+_NEEDS_NO_QUOTES: Final = re.compile(r"[\w./~-]*", re.ASCII)
 _AMOUNT: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?) *(%|[kmgt]?b|[kmgt]ib)", re.IGNORECASE)
 _UNITS: Final = {
     unit.lower(): base ** (power + 1)
@@ -25,8 +25,7 @@ _LARGEST: Final = 10**15  # bytes
 _URL: Final = "expected https://host, https://host:port or file:///folder"
 
 
-@dataclass(frozen=True, slots=True)
-class Space:
+class Space(NamedTuple):
     """An amount of disk space: a share of the disk, or a number of bytes."""
 
     percent: float | None = None
@@ -149,17 +148,17 @@ def address(value: object) -> str:
 
 
 def _store_address(rest: str) -> str:
-    from urllib.parse import unquote_to_bytes
-
     if not rest.startswith("/"):
         raise ValueError("expected file:///folder: three slashes, then an absolute path")
     if "?" in rest or "#" in rest:
         raise ValueError("expected file:///folder; in a folder's name, ? is written %3F and # is written %23")
-    return store_address(absolute_path(os.fsdecode(unquote_to_bytes(os.fsencode(rest)))))
+    return store_address(absolute_path(_unquoted(rest)))
 
 
 def store_address(folder: str) -> str:
     """Return the address of the embedded store in `folder`."""
+    if _NEEDS_NO_QUOTES.fullmatch(folder):
+        return "file://" + folder
     from urllib.parse import quote
 
     return "file://" + quote(os.fsencode(folder))
@@ -167,9 +166,15 @@ def store_address(folder: str) -> str:
 
 def store_folder(url: str) -> str | None:
     """Return the folder of the embedded store at this address; None if it is a server's."""
+    return _unquoted(url.removeprefix("file://")) if url.startswith("file://") else None
+
+
+def _unquoted(path: str) -> str:
+    if "%" not in path:
+        return path
     from urllib.parse import unquote_to_bytes
 
-    return os.fsdecode(unquote_to_bytes(url.removeprefix("file://"))) if url.startswith("file://") else None
+    return os.fsdecode(unquote_to_bytes(os.fsencode(path)))
 
 
 def _server_address(scheme: str, rest: str) -> str:

@@ -6,8 +6,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sticky_pi_api.exceptions import printable
 
@@ -17,8 +16,7 @@ from .schema import UNTRIED
 from .writer import OutboxWriter
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """What a scan has to know of a recorded picture."""
 
     fingerprint: Fingerprint | None

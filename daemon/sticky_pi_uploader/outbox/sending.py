@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from typing import Any, Final
 
 from ..models import Destination, Picture, State
@@ -188,7 +187,7 @@ class Sending(OutboxWriter):
             connection.execute(
                 "UPDATE destinations SET state = :state, reason = :reason, retry_at = :retry_at, failures = :failures,"
                 " holds_all = :holds_all WHERE url = :url",
-                asdict(destination) | {"state": destination.state.value},
+                destination._asdict() | {"state": destination.state.value},
             )
 
     def retry(self, picture: Picture) -> bool:
