@@ -20,7 +20,7 @@ GOING: Final = 1.0
 
 
 class Handler(Protocol):
-    """What the events are given to, in the observer's thread: it must not fail."""
+    """What the events are given to, in the thread that reads them: it must not fail."""
 
     def dispatch(self, event: FileSystemEvent) -> None:
         """Take one event."""
@@ -43,6 +43,9 @@ class Watch:
         self._observer = InotifyObserver()
         try:
             self._observer.schedule(handler, folder, recursive=True, **_event_filter(self._observer))  # type: ignore[arg-type]
+            for emitter in self._observer.emitters:
+                # Straight on: the observer's queue, and its thread behind it, would be half the work of an event.
+                emitter.queue_event = handler.dispatch  # type: ignore[method-assign]
             with starting():
                 self._observer.start()
         except BaseException:

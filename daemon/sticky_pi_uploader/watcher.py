@@ -183,10 +183,11 @@ class Watcher:
 
 
 class _Handler:
-    """Turns watchdog's events into hints. It runs in the observer's thread, so it must not fail."""
+    """Turns watchdog's events into hints. It runs in the thread that reads them, so it must not fail."""
 
     def __init__(self, scanner: Scanner, hints: Hints, monotonic: Callable[[], float]) -> None:
         self._scanner = scanner
+        self._root = os.path.join(scanner.image_dir, "")
         self._hints = hints
         self._monotonic = monotonic
         self._first_new_folder_at = 0.0
@@ -201,7 +202,8 @@ class _Handler:
         elif event.event_type in ("closed", "created", "moved"):
             # The new path first: whoever looks at the old one then knows what became of the file.
             for path in dict.fromkeys((new_path(event), os.fsdecode(event.src_path))):
-                if self._scanner.is_candidate_name(relative := self._relative(path)):
+                # Half of them are the camera's unfinished files.
+                if not path.endswith("~") and self._scanner.is_candidate_name(relative := self._relative(path)):
                     self._hints.file(relative)
 
     def has_settled(self) -> bool:
@@ -224,4 +226,4 @@ class _Handler:
             self._hints.folder(path)
 
     def _relative(self, path: str) -> str:
-        return os.path.relpath(path, self._scanner.image_dir)
+        return path.removeprefix(self._root)

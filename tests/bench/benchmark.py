@@ -112,13 +112,13 @@ def memory(costs):
     return statistics.median(one.peak for one in costs)
 
 
-def show(rows, folder=None):
-    """Print rows as they come, and return them."""
+def show(rows, folder=None, **options):
+    """Print rows as they come, and return them; `rows` gets an empty folder and the options."""
     compileall.compile_dir(SOURCES, quiet=2)
     shown = []
     with tempfile.TemporaryDirectory(dir=folder) as work:
         try:
-            for row in rows(Path(work)):
+            for row in rows(Path(work), **options):
                 shown.append(row)
                 print(row, flush=True)
         except Skipped as reason:
@@ -126,8 +126,10 @@ def show(rows, folder=None):
     return shown
 
 
-def main(rows, about):
-    """Run one benchmark as a command."""
+def main(rows, about, **options):
+    """Run one benchmark as a command; its options, whole numbers all of them, are given with their defaults."""
     parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("--folder", help="where it works; it needs a real file system (the system's temporary folder)")
-    show(rows, parser.parse_args().folder)
+    for name, default in options.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    show(rows, **vars(parser.parse_args()))
