@@ -6,77 +6,68 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from sqlite_utils import Database
-
     from sticky_pi_api.sqlite import Migration
 
-
-def _images_table(db: Database) -> None:
-    db.execute(
-        """
-        CREATE TABLE images (
-            id INTEGER PRIMARY KEY,
-            device TEXT NOT NULL COLLATE NOCASE CHECK (length(device) = 8),
-            datetime TEXT NOT NULL,
-            md5 TEXT NOT NULL CHECK (length(md5) = 32),
-            device_version TEXT,
-            width INTEGER NOT NULL,
-            height INTEGER NOT NULL,
-            alt REAL,
-            lat REAL,
-            lng REAL,
-            temp REAL,
-            hum REAL,
-            no_flash_shutter_speed REAL,
-            no_flash_exposure_time REAL,
-            no_flash_bv REAL,
-            no_flash_iso INTEGER,
-            lum REAL,
-            bat NUMERIC,
-            but INTEGER CHECK (but IN (0, 1)),
-            datetime_created TEXT NOT NULL,
-            api_version TEXT NOT NULL,
-            api_user TEXT,
-            UNIQUE (device, datetime)
-        )
-        """
+_IMAGES_TABLE: Final = (
+    """
+    CREATE TABLE images (
+        id INTEGER PRIMARY KEY,
+        device TEXT NOT NULL COLLATE NOCASE CHECK (length(device) = 8),
+        datetime TEXT NOT NULL,
+        md5 TEXT NOT NULL CHECK (length(md5) = 32),
+        device_version TEXT,
+        width INTEGER NOT NULL,
+        height INTEGER NOT NULL,
+        alt REAL,
+        lat REAL,
+        lng REAL,
+        temp REAL,
+        hum REAL,
+        no_flash_shutter_speed REAL,
+        no_flash_exposure_time REAL,
+        no_flash_bv REAL,
+        no_flash_iso INTEGER,
+        lum REAL,
+        bat NUMERIC,
+        but INTEGER CHECK (but IN (0, 1)),
+        datetime_created TEXT NOT NULL,
+        api_version TEXT NOT NULL,
+        api_user TEXT,
+        UNIQUE (device, datetime)
     )
+    """,
+)
 
-
-def _annotations_and_users(db: Database) -> None:
+_ANNOTATIONS_AND_USERS: Final = (
     # The json is last: what comes after it in a row can't be read without reading all of it.
-    db.execute(
-        """
-        CREATE TABLE uid_annotations (
-            id INTEGER PRIMARY KEY,
-            parent_image_id INTEGER NOT NULL REFERENCES images (id) ON DELETE CASCADE,
-            algo_name TEXT NOT NULL,
-            algo_version TEXT NOT NULL,
-            n_objects INTEGER NOT NULL CHECK (n_objects >= 0),
-            datetime_created TEXT NOT NULL,
-            api_version TEXT NOT NULL,
-            api_user TEXT,
-            json TEXT NOT NULL,
-            UNIQUE (parent_image_id, algo_name, algo_version)
-        )
-        """
+    """
+    CREATE TABLE uid_annotations (
+        id INTEGER PRIMARY KEY,
+        parent_image_id INTEGER NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+        algo_name TEXT NOT NULL,
+        algo_version TEXT NOT NULL,
+        n_objects INTEGER NOT NULL CHECK (n_objects >= 0),
+        datetime_created TEXT NOT NULL,
+        api_version TEXT NOT NULL,
+        api_user TEXT,
+        json TEXT NOT NULL,
+        UNIQUE (parent_image_id, algo_name, algo_version)
     )
-    db.execute(
-        """
-        CREATE TABLE users (
-            id INTEGER PRIMARY KEY,
-            username TEXT NOT NULL UNIQUE,
-            email TEXT UNIQUE,
-            password_hash TEXT NOT NULL,
-            is_admin INTEGER NOT NULL CHECK (is_admin IN (0, 1)),
-            can_write INTEGER NOT NULL CHECK (can_write IN (0, 1)),
-            datetime_created TEXT NOT NULL
-        )
-        """
+    """,
+    """
+    CREATE TABLE users (
+        id INTEGER PRIMARY KEY,
+        username TEXT NOT NULL UNIQUE,
+        email TEXT UNIQUE,
+        password_hash TEXT NOT NULL,
+        is_admin INTEGER NOT NULL CHECK (is_admin IN (0, 1)),
+        can_write INTEGER NOT NULL CHECK (can_write IN (0, 1)),
+        datetime_created TEXT NOT NULL
     )
+    """,
+)
 
-
-MIGRATIONS: Final[tuple[Migration, ...]] = (_images_table, _annotations_and_users)
+MIGRATIONS: Final[tuple[Migration, ...]] = (_IMAGES_TABLE, _ANNOTATIONS_AND_USERS)
 
 API_VERSION: Final = "1"
 """Which release of the library's behaviour made a row"""

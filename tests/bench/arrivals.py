@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 from benchmark import Row, environment, in_turns, main, ratio
 

@@ -27,9 +27,9 @@ def https_server(folder, **options):
     """Run it in a folder."""
     (folder / "authority").mkdir()
     authority = Authority(folder / "authority")
-    with ApiServer(folder / "api", **options) as api:
-        with FaultProxy(api.port, certificate=authority.certificate()) as front:
-            yield HttpsServer(api, front, authority.ca_file)
+    certificate = authority.certificate()
+    with ApiServer(folder / "api", **options) as api, FaultProxy(api.port, certificate=certificate) as front:
+        yield HttpsServer(api, front, authority.ca_file)
 
 
 PASSWORD = {"SPI_API_PASSWORD": "pollen"}

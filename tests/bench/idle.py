@@ -7,7 +7,6 @@ processor by itself; bytes are those that it wrote to files, as the kernel count
 which it starts, counts. Needs ten minutes.
 """
 
-import os
 import subprocess
 import sys
 import time

@@ -978,7 +978,8 @@ import os, signal, sys
 from sticky_pi_api import sqlite
 from sticky_pi_uploader.outbox.schema import MIGRATIONS
 def step(db):
-    MIGRATIONS[0](db) if sys.argv[2] == "first" else db.execute("CREATE TABLE more (x)")
+    for statement in MIGRATIONS[0] if sys.argv[2] == "first" else ["CREATE TABLE more (x)"]:
+        db.execute(statement)
     os.kill(os.getpid(), signal.SIGKILL)
 sqlite.migrate(sqlite.connect(sys.argv[1]), (step,) if sys.argv[2] == "first" else (*MIGRATIONS, step))
 """

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from sqlite_utils import Database
     from sticky_pi_api.sqlite import Migration
 
 UNTRIED: Final[Mapping[str, Any]] = {
@@ -18,78 +17,71 @@ UNTRIED: Final[Mapping[str, Any]] = {
 }
 """What the columns that tell of a picture's tries hold before the first"""
 
-
-def _first_tables(db: Database) -> None:
+_FIRST_TABLES: Final = (
     # A name that isn't UTF-8 is kept as a BLOB, so that it compares and comes back byte for byte.
-    db.execute(
-        """
-        CREATE TABLE pictures (
-            id INTEGER PRIMARY KEY,
-            folder TEXT NOT NULL,
-            name TEXT NOT NULL,
-            device TEXT COLLATE NOCASE,
-            datetime TEXT,
-            md5 TEXT,
-            state TEXT NOT NULL
-                CHECK (state IN ('pending', 'uploading', 'uploaded', 'conflict', 'rejected', 'lost')),
-            attempts INTEGER NOT NULL DEFAULT 0,
-            misses INTEGER NOT NULL DEFAULT 0,
-            failed_since INTEGER,
-            refused_after INTEGER,
-            not_before REAL,
-            reason TEXT,
-            receipt_md5 TEXT,
-            uploaded_at REAL,
-            removed_at REAL,
-            suspect TEXT,
-            metadata TEXT,
-            size INTEGER,
-            mtime_ns INTEGER,
-            inode INTEGER,
-            file_system TEXT NOT NULL,
-            present INTEGER NOT NULL DEFAULT 1 CHECK (present IN (0, 1)),
-            recheck INTEGER NOT NULL DEFAULT 0 CHECK (recheck IN (0, 1)),
-            UNIQUE (folder, name),
-            CHECK (state != 'uploaded' OR receipt_md5 IS md5),
-            CHECK (state IN ('rejected', 'lost') OR (device IS NOT NULL AND datetime IS NOT NULL AND md5 IS NOT NULL))
-        )
-        """
+    """
+    CREATE TABLE pictures (
+        id INTEGER PRIMARY KEY,
+        folder TEXT NOT NULL,
+        name TEXT NOT NULL,
+        device TEXT COLLATE NOCASE,
+        datetime TEXT,
+        md5 TEXT,
+        state TEXT NOT NULL
+            CHECK (state IN ('pending', 'uploading', 'uploaded', 'conflict', 'rejected', 'lost')),
+        attempts INTEGER NOT NULL DEFAULT 0,
+        misses INTEGER NOT NULL DEFAULT 0,
+        failed_since INTEGER,
+        refused_after INTEGER,
+        not_before REAL,
+        reason TEXT,
+        receipt_md5 TEXT,
+        uploaded_at REAL,
+        removed_at REAL,
+        suspect TEXT,
+        metadata TEXT,
+        size INTEGER,
+        mtime_ns INTEGER,
+        inode INTEGER,
+        file_system TEXT NOT NULL,
+        present INTEGER NOT NULL DEFAULT 1 CHECK (present IN (0, 1)),
+        recheck INTEGER NOT NULL DEFAULT 0 CHECK (recheck IN (0, 1)),
+        UNIQUE (folder, name),
+        CHECK (state != 'uploaded' OR receipt_md5 IS md5),
+        CHECK (state IN ('rejected', 'lost') OR (device IS NOT NULL AND datetime IS NOT NULL AND md5 IS NOT NULL))
     )
-    db.execute("CREATE INDEX pictures_by_key ON pictures (device, datetime)")
-    db.execute("CREATE INDEX pictures_to_send ON pictures (datetime) WHERE state = 'pending'")
-    db.execute("CREATE INDEX pictures_by_state ON pictures (state)")
-    db.execute(
-        """
-        CREATE TABLE history (
-            id INTEGER PRIMARY KEY,
-            picture_id INTEGER NOT NULL REFERENCES pictures (id) ON DELETE CASCADE,
-            at REAL NOT NULL,
-            state TEXT NOT NULL,
-            why TEXT NOT NULL
-        )
-        """
+    """,
+    "CREATE INDEX pictures_by_key ON pictures (device, datetime)",
+    "CREATE INDEX pictures_to_send ON pictures (datetime) WHERE state = 'pending'",
+    "CREATE INDEX pictures_by_state ON pictures (state)",
+    """
+    CREATE TABLE history (
+        id INTEGER PRIMARY KEY,
+        picture_id INTEGER NOT NULL REFERENCES pictures (id) ON DELETE CASCADE,
+        at REAL NOT NULL,
+        state TEXT NOT NULL,
+        why TEXT NOT NULL
     )
-    db.execute("CREATE INDEX history_by_picture ON history (picture_id)")
-    db.execute(
-        """
-        CREATE TABLE destinations (
-            url TEXT PRIMARY KEY,
-            configured INTEGER NOT NULL CHECK (configured IN (0, 1)),
-            state TEXT NOT NULL DEFAULT 'unknown',
-            reason TEXT,
-            retry_at REAL,
-            failures INTEGER NOT NULL DEFAULT 0,
-            holds_all INTEGER NOT NULL DEFAULT 1 CHECK (holds_all IN (0, 1)),
-            accepted INTEGER NOT NULL DEFAULT 0
-        )
-        """
+    """,
+    "CREATE INDEX history_by_picture ON history (picture_id)",
+    """
+    CREATE TABLE destinations (
+        url TEXT PRIMARY KEY,
+        configured INTEGER NOT NULL CHECK (configured IN (0, 1)),
+        state TEXT NOT NULL DEFAULT 'unknown',
+        reason TEXT,
+        retry_at REAL,
+        failures INTEGER NOT NULL DEFAULT 0,
+        holds_all INTEGER NOT NULL DEFAULT 1 CHECK (holds_all IN (0, 1)),
+        accepted INTEGER NOT NULL DEFAULT 0
     )
+    """,
+)
 
-
-def _tasks_and_clocks(db: Database) -> None:
-    db.execute("CREATE TABLE tasks (task TEXT PRIMARY KEY, at REAL NOT NULL)")
+_TASKS_AND_CLOCKS: Final = (
+    "CREATE TABLE tasks (task TEXT PRIMARY KEY, at REAL NOT NULL)",
     # Unknown for what was taken in before.
-    db.execute("ALTER TABLE pictures ADD COLUMN clock_synchronised INTEGER CHECK (clock_synchronised IN (0, 1))")
+    "ALTER TABLE pictures ADD COLUMN clock_synchronised INTEGER CHECK (clock_synchronised IN (0, 1))",
+)
 
-
-MIGRATIONS: tuple[Migration, ...] = (_first_tables, _tasks_and_clocks)
+MIGRATIONS: tuple[Migration, ...] = (_FIRST_TABLES, _TASKS_AND_CLOCKS)
