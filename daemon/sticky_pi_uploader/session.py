@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, Self
 from sticky_pi_api.threads import starting
 
 from .destinations import client_opener
+from .doorbell import Doorbell
 from .events import Kind, about
 from .exceptions import OutboxDamagedError, StateError
 from .folders import prepare_state_dir, state_dir_problem
@@ -49,8 +50,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TICK: Final = 8.0
-"""Seconds between two looks at the parts, the folders and what people asked for: `retry` is noticed within 10."""
+TICK: Final = 15.0
+"""Seconds between two looks at the parts, the folders and the clock."""
+
+LOOK_OUT: Final = 8.0
+"""The same where nobody can ring: what people asked for, as with `retry`, is noticed within 10."""
 
 STOP_WITHIN: Final = 8.0
 """Seconds that the workers get to finish or give up what they have in hand."""
@@ -90,6 +94,7 @@ class Session:
         self._intake_pulse, self._uploader_pulse, self._scans = Pulse(), Pulse(), Pulse()
         self.health = Health()
         self.hints = Hints()
+        self.doorbell = Doorbell(config.state_dir)
 
     def __enter__(self) -> Self:
         """Take the locks, open the outbox and put the parts together; nothing runs yet. Raises UploaderError."""
@@ -195,6 +200,7 @@ class Session:
         # A `drain` watches nothing.
         from .watcher import Watcher
 
+        self._exit.enter_context(self.doorbell)
         self._watcher = Watcher(self._scanner, self.hints, scan_interval=self._config.scan_interval)
         self._exit.callback(self._watcher.stop)
         self._watcher.start()
@@ -307,6 +313,7 @@ class Session:
 
     def tick(self) -> float:
         """Look after the watch, and notice what people asked for; returns the seconds until the next tick."""
+        self.doorbell.answer()
         if self.outbox.changed_by_another():
             self.hints.everything()
             self._to_send.set()
@@ -321,7 +328,8 @@ class Session:
             self._clock_offset = offset
             self.outbox.end_wait()
             self._to_send.set()
-        return TICK if self._watcher is None else min(TICK, self._watcher.tick())
+        longest = LOOK_OUT if self.doorbell.descriptor is None else TICK
+        return longest if self._watcher is None else min(longest, self._watcher.tick())
 
     def _take_in(self) -> float | None:
         wait = self.intake.step()

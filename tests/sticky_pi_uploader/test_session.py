@@ -1,6 +1,7 @@
 import gc
 import logging
 import os
+import select
 import threading
 import time
 from contextlib import contextmanager
@@ -9,10 +10,11 @@ import pytest
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import StoreError
 from sticky_pi_uploader import config as config_module
+from sticky_pi_uploader.commands.retry import retry
 from sticky_pi_uploader.exceptions import ConfigError, LockedError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, State
 from sticky_pi_uploader.outbox import Outbox, outbox_path
-from sticky_pi_uploader.session import TICK, Session, client_opener
+from sticky_pi_uploader.session import LOOK_OUT, TICK, Session, client_opener
 
 PATIENCE = 15.0
 
@@ -263,11 +265,24 @@ def test_what_another_process_asks_for_wakes_the_intake_and_the_uploader(configu
         eventually(lambda: uploaded(session) == 1)
 
 
+def test_a_retry_by_hand_rings_at_the_session_that_runs(config, make_trap_picture, images):
+    make_trap_picture(images)
+    with opened(config) as session:
+        session.start()
+        eventually(lambda: uploaded(session) == 1)
+        assert retry(config.state_dir, config.image_dir, [], everything=True) == (0, [])
+        assert select.select([session.doorbell.descriptor], [], [], 60)[0]
+        session.tick()
+        assert not select.select([session.doorbell.descriptor], [], [], 0)[0]
+
+
 def test_a_tick_comes_soon_enough_for_what_people_ask(config):
     with opened(config) as session:
-        assert session.tick() == TICK < 10
+        assert session.tick() == LOOK_OUT < 10
         session.start()
         assert 0 <= session.tick() <= TICK
+        session.doorbell.__exit__()
+        assert 0 <= session.tick() <= LOOK_OUT
 
 
 def test_a_worker_that_died_is_noticed_and_its_end_told(config, make_trap_picture, images, caplog):

@@ -2,7 +2,6 @@
 
 import os
 import sqlite3
-from dataclasses import replace
 
 import pytest
 from sticky_pi_uploader import upkeep as module
@@ -110,7 +109,7 @@ def test_what_was_removed_or_lost_is_carried_over_with_its_history(house):
     assert house.outbox.at(here) is None
     for was, history in zip(before, histories, strict=True):
         now = house.outbox.at(was.path)
-        assert replace(now, id=was.id, fingerprint=was.fingerprint) == replace(was, not_before=now.not_before)
+        assert now._replace(id=was.id, fingerprint=was.fingerprint) == was._replace(not_before=now.not_before)
         *told, carried = house.outbox.history(now)
         assert told == history
         assert carried.why == f"carried over from {os.path.basename(aside)}, as it isn't on the card"

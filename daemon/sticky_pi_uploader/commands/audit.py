@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sticky_pi_api.exceptions import ImageError, StickyPiError
 
+from ..doorbell import ring
 from ..folders import image_dir_problem
 from ..models import Candidate, Picture, State
 from ..outbox import Outbox, OutboxReader, outbox_path
@@ -64,6 +65,7 @@ def send_again(state_dir: str, missing: Sequence[Picture]) -> None:
         with Outbox(outbox_path(state_dir), longest_wait=LONGEST_WAIT) as outbox, outbox.together():
             for picture in missing:
                 outbox.unconfirm(picture, "an audit found that the destination doesn't have it: it is sent again")
+        ring(state_dir)
 
 
 class _Audit:

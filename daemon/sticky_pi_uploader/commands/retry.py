@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
+from ..doorbell import ring
 from ..exceptions import StateError
 from ..models import Picture, State
 from ..outbox import Outbox, outbox_path
@@ -32,6 +33,7 @@ def retry(state_dir: str, image_dir: str, files: Sequence[str], *, everything: b
         chosen = {picture.id: picture for picture in _all(outbox, found.values(), everything=everything)}
         retried = sum(outbox.retry(picture) for picture in chosen.values())
         outbox.end_wait()
+    ring(state_dir)
     return retried, [file for file, pictures in found.items() if not pictures]
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..exceptions import OutboxDamagedError, OutboxNewerError, StateError
 
@@ -13,8 +12,7 @@ _DAMAGED: Final = ".damaged-"
 _NEWER: Final = ".newer-"
 
 
-@dataclass(frozen=True, slots=True)
-class Aside:
+class Aside(NamedTuple):
     """An outbox that was put aside."""
 
     path: str
