@@ -15,7 +15,7 @@ from sticky_pi_uploader import config, logs, service
 from sticky_pi_uploader.health import Limits
 logs.set_up()
 load = lambda: config.load({}, os.environ)
-sys.exit(service.run(load, limits=Limits(store=3)))
+sys.exit(service.run(load, limits=Limits(store=4)))
 """
 """The service, in which a store isn't given as long to get on as usual"""
 
@@ -59,7 +59,7 @@ def send_signal(trap, name):
 
 
 def test_a_process_that_is_stopped_is_started_again(trap, server):
-    trap.drop_in(f"[Service]\nWatchdogSec=4\n{SOON}")
+    trap.drop_in(f"[Service]\nWatchdogSec=6\n{SOON}")
     trap.start()
     pid = trap.pid
     send_signal(trap, "STOP")
@@ -71,12 +71,13 @@ def test_a_process_that_is_stopped_is_started_again(trap, server):
 
 
 def test_a_process_that_is_killed_during_an_upload_is_started_again_and_sends_the_picture_once(trap, server):
-    trap.use_server(server, max_rate="20 kB")
+    trap.use_server(server, max_rate="5 kB")
     trap.drop_in(f"[Service]\n{SOON}")
     trap.start()
     name, pid = trap.take_picture(size=(640, 480)), trap.pid
     trap.wait_for("uploading", name)
     send_signal(trap, "KILL")
+    trap.use_server(server)
     wait_for_restart(trap, pid)
     assert trap.messages(MESSAGE_ID=Kind.RESUMED.value)
     trap.wait_for("uploaded", name)
@@ -96,7 +97,7 @@ def test_a_configuration_that_cant_be_used_is_not_tried_again(trap, broken):
 
 def test_an_upload_that_is_stuck_in_its_store_has_the_service_started_again(trap):
     trap.write("/opt/impatient", STUCK)
-    trap.drop_in(f"[Service]\nExecStart=\nExecStart=python3 /opt/impatient\nWatchdogSec=4\n{SOON}")
+    trap.drop_in(f"[Service]\nExecStart=\nExecStart=python3 /opt/impatient\nWatchdogSec=6\n{SOON}")
     trap.configure()
     trap.start()
     first, pid = trap.take_picture(), trap.pid
