@@ -177,7 +177,14 @@ class OutboxReader:
         return Destination(url)
 
     def fault(self) -> str | None:
-        """Look at the whole file, rules of its tables and indices included; say what is wrong with it, if anything."""
+        """Look at the whole file, rules of its tables and indices included; say what is wrong with it, if anything.
+
+        What a second look doesn't find was a read that failed.
+        """
+        found = self._look()
+        return found if found is None else self._look()
+
+    def _look(self) -> str | None:
         found = str(self._value("PRAGMA integrity_check(1)"))
         return None if found == "ok" else found
 
