@@ -12,7 +12,7 @@ from itertools import chain
 
 from PIL import Image
 
-from .trap import LATER
+from .trap import AUDIT, LATER
 
 AN_HOUR = 3700
 THUMBNAILS = (".thumbnail", ".thumbnail_mini")
@@ -96,7 +96,7 @@ class Judge:
         thumbnails = {
             self._trap.state / "thumbnails" / md5[:2] / f"{md5}{end}" for md5 in md5s.values() for end in THUMBNAILS
         }
-        expected = {self._trap.state / name for name in ("lock", "outbox.db")} | thumbnails
+        expected = {self._trap.state / name for name in ("lock", "outbox.db", "reserve")} | thumbnails
         found = {path for path in self._trap.state.rglob("*") if path.is_file() and "cache" not in path.parts}
         if self._trap.server is None:
             pictures = {self._trap.store / "raw_images" / name.split(".")[0] / name for name in md5s}
@@ -148,7 +148,7 @@ class Judge:
         return run.said
 
     def _audit(self):
-        run = self._trap.program.run("audit", "--verify", "--deep", "--json", watched=False)
+        run = self._trap.program.run(*AUDIT, watched=False)
         if run.status or not json.loads(run.said)["adds_up"]:
             self._blame("audit", run.said[-1500:])
 

@@ -15,6 +15,7 @@ from what_is_there import held_by_server, held_by_store, outbox_rows, pictures_o
 
 from .watch import Program
 
+AUDIT = ("audit", "--verify", "--deep", "--json")
 EARLIER, THIS_ONE, LATER = 0, 2, 4
 """The camera's numbers of the pictures: of one device, so that each has what the one before left"""
 
@@ -91,7 +92,7 @@ class Trap:
 
 
 def _load_what_it_loads(trap):
-    """Load into this process what the program loads in a picture's life: then its runs, forked, don't."""
+    """Load into this process what the program loads in a picture's life, and to judge it: then its runs don't."""
     trap.arrive()
     said = trap.card / "modules"
     child = os.fork()
@@ -100,7 +101,9 @@ def _load_what_it_loads(trap):
 
         with suppress(BaseException):
             sys.stderr = open(os.devnull, "w", encoding="ascii")  # noqa: SIM115
+            sys.stdout = sys.stderr
             main([*trap.program.flags, "drain"])
+            main([*trap.program.flags, *AUDIT])
             said.write_text(json.dumps(sorted(sys.modules)), "utf-8")
         os._exit(0)
     os.waitpid(child, 0)
