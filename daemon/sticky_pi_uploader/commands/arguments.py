@@ -24,7 +24,7 @@ exit status:
   70   run: a part of the service died
   73   another process is at work on the same folders
   74   the state folder can't be made, read or written
-  75   drain: something is left to send; run, prepare: the folders aren't there (any more)
+  75   drain: something is left to send, or couldn't be read; run, prepare: the folders aren't there (any more)
   78   the configuration can't be used"""
 
 

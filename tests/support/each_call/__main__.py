@@ -26,6 +26,8 @@ LIVES = {
 """The kinds of life: of the first picture that a trap takes or of a later one, and where it is sent"""
 MORE = 30
 """How many more calls of a kind than in an untouched life are tried to find, as a life changes with what happens"""
+NEWS = 100
+"""Runs after which it is said how far it is"""
 BRIEF = "2"
 """Seconds of deadline, so that a run in which a call failed doesn't wait long for what falls due then"""
 
@@ -63,6 +65,10 @@ class Sweep:
             if self.is_over:
                 break
 
+    def tell(self):
+        """Say on stderr how far it is."""
+        print(f"{dict(self.figures)}, {dict(self.wrong)}", file=sys.stderr, flush=True)
+
     def _errors(self):
         return (None,) if self._attack == "kill" else ERRORS
 
@@ -93,6 +99,8 @@ class Sweep:
         deadline = () if happening.error is None else ("--deadline", BRIEF)
         run = trap.program.run("drain", *deadline, happening=happening)
         self.figures["runs"] += 1
+        if self.figures["runs"] % NEWS == 0:
+            self.tell()
         if not run.happened:
             self.figures["untouched"] += 1
             return False
@@ -145,7 +153,7 @@ def main():
         folder.mkdir()
         with closing(Trap(folder, **LIVES[life])) as trap:
             sweep.life(trap)
-        print(f"{life}: {dict(sweep.figures)}, {dict(sweep.wrong)}", file=sys.stderr, flush=True)
+        sweep.tell()
         if sweep.is_over:
             break
     seconds = round(time.monotonic() - began, 1)
