@@ -42,7 +42,7 @@ LAYERS = {
         ("health", "repeats", "summary", "thumbnails"),
         ("folders", "lock", "scan", "worker"),
         ("ingest", "outbox", "watcher"),
-        ("intake", "judgement"),
+        ("crew", "intake", "judgement"),
         ("removal", "upkeep", "uploader"),
         ("retention",),
         # From here on the configuration is known; what stands above gets plain values.

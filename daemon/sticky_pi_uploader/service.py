@@ -97,7 +97,7 @@ def _work(config: Config, readiness: Readiness, limits: Limits) -> tuple[Config,
             )
             readiness.manager.ready()
             config = _attend(session, readiness, config)
-            died = session.has_died()
+            died = session.crew.has_died()
             if signals.stop or died:
                 readiness.manager.stopping()
     except OutboxDamagedError:
@@ -105,7 +105,7 @@ def _work(config: Config, readiness: Readiness, limits: Limits) -> tuple[Config,
         signals.wait(0)  # the workers' last wake-ups
         signals.wait(DAMAGE_WAIT)
     status = os.EX_SOFTWARE if died else os.EX_OK if signals.stop else None
-    if session.is_abandoned():
+    if session.crew.is_abandoned():
         _leave(os.EX_SOFTWARE if status is None else status)
     return config, status
 
@@ -123,7 +123,7 @@ def _attend(session: Session, readiness: Readiness, config: Config) -> Config:
     Raises OutboxDamagedError once a worker finds it damaged.
     """
     signals, manager, told_at = readiness.signals, readiness.manager, -math.inf
-    while not (signals.stop or session.has_died()):
+    while not (signals.stop or session.crew.has_died()):
         longest = session.tick()
         if session.health.is_well():
             manager.ping()
@@ -132,7 +132,7 @@ def _attend(session: Session, readiness: Readiness, config: Config) -> Config:
             manager.say(_summary(session))
             told_at = time.monotonic()
         signals.wait(longest, session.doorbell.descriptor)
-        if isinstance(trouble := session.trouble(), OutboxDamagedError):
+        if isinstance(trouble := session.crew.trouble(), OutboxDamagedError):
             raise trouble
         if session.is_displaced():
             log.warning(
@@ -182,7 +182,7 @@ def _drain(config: Config, signals: Signals, ends_at: float, progress: Callable[
         session.hints.everything()
         session.start_intake(goes_on=False)
         complete = _send_until_done(session, signals, ends_at, progress)
-        if session.has_died():
+        if session.crew.has_died():
             return os.EX_SOFTWARE
         while not session.is_stopping() and session.retention.step() == 0:
             pass
@@ -200,13 +200,13 @@ def _send_until_done(
     session: Session, signals: Signals, ends_at: float, progress: Callable[[Progress], None] | None
 ) -> bool:
     """Send beside the intake; False where it was ended before everything on the card was seen."""
-    while not (session.is_stopping() or session.has_died()):
+    while not (session.is_stopping() or session.crew.has_died()):
         # In this order: what the intake adds while the uploader looks is seen in the next round.
         taken_in = not session.hints and session.intake.idle
         wait = session.uploader.step()
         if progress is not None:
             progress(_progress(session))
-        if isinstance(trouble := session.trouble(), StateError):
+        if isinstance(trouble := session.crew.trouble(), StateError):
             raise trouble
         if trouble is not None:
             raise StateError(in_words(trouble)) from trouble

@@ -20,8 +20,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from sticky_pi_api.threads import starting
-
+from .crew import Crew
 from .destinations import client_opener
 from .doorbell import Doorbell
 from .events import Kind, about
@@ -42,7 +41,6 @@ from .summary import summary
 from .thumbnails import ThumbnailFolder
 from .upkeep import Upkeep
 from .uploader import Uploader
-from .worker import Worker
 
 if TYPE_CHECKING:
     from .config import Config
@@ -55,9 +53,6 @@ TICK: Final = 15.0
 
 LOOK_OUT: Final = 8.0
 """The same where nobody can ring: what people asked for, as with `retry`, is noticed within 10."""
-
-STOP_WITHIN: Final = 8.0
-"""Seconds that the workers get to finish or give up what they have in hand."""
 
 CLOCK_JUMP: Final = 2.0
 """Seconds by which the wall clock must part from the monotonic one to have been set."""
@@ -82,11 +77,9 @@ class Session:
         self._config = config
         self._open_client = client_opener(config)
         self._wake = wake
-        self._stop = threading.Event()
         self._stopping = stopping
         self._exit = ExitStack()
-        self._end_by = 0.0
-        self._workers: list[Worker] = []
+        self.crew = Crew(wake)
         self._watcher: Watcher | None = None
         self._clock_offset = time.time() - time.monotonic()
         self._to_send = threading.Event()
@@ -205,7 +198,7 @@ class Session:
         self._exit.callback(self._watcher.stop)
         self._watcher.start()
         self.start_intake()
-        self._start(
+        self.crew.start(
             "uploader",
             self.uploader.step,
             self._to_send,
@@ -213,12 +206,13 @@ class Session:
             pulse=self._uploader_pulse,
         )
         for name, step in (("retention", self.retention.step), ("upkeep", self.upkeep.step)):
-            self._start(name, step, threading.Event(), after_trouble=lambda: None, pulse=Pulse())
+            self.crew.start(name, step, threading.Event(), after_trouble=lambda: None, pulse=Pulse())
         self._examine(self._watcher)
 
     def start_intake(self, *, goes_on: bool = True) -> None:
         """Start the intake; alone, it is for a run that ends by itself, and with trouble unless it `goes_on`."""
-        self._start(
+        self._exit.callback(self.crew.stop)
+        self.crew.start(
             "intake",
             self._take_in,
             self.hints.waiting,
@@ -226,31 +220,6 @@ class Session:
             pulse=self._intake_pulse,
             goes_on=goes_on,
         )
-
-    def _start(
-        self,
-        name: str,
-        step: Callable[[], float | None],
-        wake: threading.Event,
-        *,
-        after_trouble: Callable[[], None],
-        pulse: Pulse,
-        goes_on: bool = True,
-    ) -> None:
-        worker = Worker(
-            name,
-            step,
-            wake=wake,
-            stop=self._stop,
-            after_trouble=after_trouble,
-            notice=self._wake,
-            pulse=pulse,
-            goes_on=goes_on,
-        )
-        with starting():
-            worker.start()
-        self._workers.append(worker)
-        self._exit.callback(self._end, worker, wake)
 
     def _examine(self, watcher: Watcher) -> None:
         """Have the health of all that runs judged."""
@@ -266,44 +235,17 @@ class Session:
         # A request within its deadline gets on, however slow the link is.
         return min(self._uploader_pulse.silence(), self.uploader.stalled_for())
 
-    def _end(self, worker: Worker, wake: threading.Event) -> None:
-        if not self._stop.is_set():
-            self._stop.set()
-            self._end_by = time.monotonic() + STOP_WITHIN
-        wake.set()
-        # Together they get no longer; one that only waited needs but a moment.
-        worker.join(max(0.5, self._end_by - time.monotonic()))
-        if worker.is_alive():
-            log.warning(
-                "the %s didn't end within %g s: what it was at is begun anew next time",
-                worker.name,
-                STOP_WITHIN,
-                extra=about(Kind.HANGING, part=worker.name),
-            )
-
     def _close_unless_abandoned(self, close: Callable[[], None]) -> None:
-        if not self.is_abandoned():
+        if not self.crew.is_abandoned():
             close()
-
-    def is_abandoned(self) -> bool:
-        """Tell, after the end, whether a worker was left behind as it didn't end."""
-        return any(worker.is_alive() for worker in self._workers)
 
     def is_stopping(self) -> bool:
         """Tell whether no further picture should be begun."""
-        return self._stop.is_set() or self._stopping()
-
-    def has_died(self) -> bool:
-        """Tell whether a part ended that should run."""
-        return any(worker.ended for worker in self._workers)
-
-    def trouble(self) -> Exception | None:
-        """Tell what keeps a worker from its work just now: the state folder can't be written, say."""
-        return next((worker.trouble for worker in self._workers if worker.trouble), None)
+        return self.crew.is_stopping() or self._stopping()
 
     def summary(self) -> str:
         """Say in one line how things stand."""
-        trouble = self.trouble()
+        trouble = self.crew.trouble()
         problem = self.health.problem or (None if trouble is None else str(trouble))
         return summary(self.outbox.counts(), self.outbox.destination(self._config.api.url), problem)
 

@@ -78,10 +78,10 @@ def test_started_it_sends_what_is_there_and_what_comes_and_leaves_no_thread(conf
         eventually(lambda: uploaded(session) == 1)
         make_trap_picture(images / "1b74105a" / "2020-07-05")
         eventually(lambda: uploaded(session) == 2)
-        assert not session.has_died()
-        assert session.trouble() is None
+        assert not session.crew.has_died()
+        assert session.crew.trouble() is None
     assert set(threading.enumerate()) == before
-    assert not session.is_abandoned()
+    assert not session.crew.is_abandoned()
 
 
 def test_a_picture_that_is_moved_down_just_before_it_is_sent_is_found_without_a_watcher(
@@ -293,7 +293,7 @@ def test_a_worker_that_died_is_noticed_and_its_end_told(config, make_trap_pictur
         )
         make_trap_picture(images)
         session.start()
-        eventually(session.has_died)
+        eventually(session.crew.has_died)
         assert woken.wait(PATIENCE)
     assert "the intake died" in caplog.messages
 
@@ -303,8 +303,8 @@ def test_trouble_of_a_worker_is_to_be_had(config, make_trap_picture, images):
         (images / ".sticky-pi-uploader" / "thumbnails").write_bytes(b"in the way")
         make_trap_picture(images)
         session.start()
-        assert isinstance(eventually(session.trouble), OSError)
-        assert not session.has_died()
+        assert isinstance(eventually(session.crew.trouble), OSError)
+        assert not session.crew.has_died()
 
 
 def test_once_it_is_to_stop_no_further_picture_is_begun(config, make_trap_picture, images):
