@@ -23,12 +23,7 @@ NEXT = "99.0"
 """The version of the build that is upgraded to"""
 
 NEXT_STEP = """
-
-def _next_step(db: Database) -> None:
-    db.execute("ALTER TABLE pictures ADD COLUMN upgraded INTEGER")
-
-
-MIGRATIONS = (*MIGRATIONS, _next_step)
+MIGRATIONS = (*MIGRATIONS, ("ALTER TABLE pictures ADD COLUMN upgraded INTEGER",))
 """
 """What its outbox has, and this one hasn't yet"""
 
