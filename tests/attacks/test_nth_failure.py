@@ -21,7 +21,7 @@ FOUND = {
         "ENOSPC at mkdir state/thumbnails #1",
         "ENOSPC at write state/thumbnails/<md5>.thumbnail.part #1",
         "EIO at fsync card #1",
-        "EIO at write log #3",
+        "EIO at write log #1",
         "EIO at lseek log #1",
     ),
     "next-to-store": ("EIO at pread64 state/outbox.db #4", "EMFILE at pread64 state/outbox.db-wal #5"),

@@ -33,6 +33,7 @@ class Judge:
     def judge(self):
         """Look at what is left, let the program go on with it, and look again."""
         self._look_at_promise()
+        self._trap.let_time_pass()
         self._drain()
         self._look_at_promise()
         self._look_at_end()

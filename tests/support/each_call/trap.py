@@ -4,9 +4,11 @@ import importlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
-from contextlib import ExitStack, suppress
+import time
+from contextlib import ExitStack, closing, suppress
 
 from api_server import ApiServer
 from power_cuts.camera import picture
@@ -18,6 +20,9 @@ from .watch import Program
 AUDIT = ("audit", "--verify", "--deep", "--json")
 EARLIER, THIS_ONE, LATER = 0, 2, 4
 """The camera's numbers of the pictures: of one device, so that each has what the one before left"""
+
+LONG = 6
+"""Seconds that are longer than any first wait for other trouble"""
 
 
 class Trap:
@@ -84,6 +89,12 @@ class Trap:
     def rows(self):
         """Return the outbox's rows by name."""
         return outbox_rows(self.state)
+
+    def let_time_pass(self):
+        """Have pictures that wait, as an upload of theirs had no clear end, waited long enough: 30 s are long here."""
+        if any((row["not_before"] or 0) > time.time() + LONG for row in self.rows().values()):
+            with closing(sqlite3.connect(self.state / "outbox.db")) as outbox, outbox:
+                outbox.execute("UPDATE pictures SET not_before = not_before - 3600")
 
     def uploads(self):
         """Return what came to the server: (whether it was stored, the file), for each file of each whole upload."""
