@@ -26,7 +26,7 @@ _MOST_BRACKETS = 32
 _LONGEST_VERSION = 32
 _COMMENT_LINES = 2
 # What Python's parser warns of, on the caller's stderr: backslashes, and numbers that run into a keyword.
-_WARNED_OF = re.compile(r"\\|\b\d\w*?(?:and|else|for|if|in|is|not|or)")
+_WARNED_OF = re.compile(r"\\|\b\d[\w.]*?(?:and|else|for|if|in|is|not|or)")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 

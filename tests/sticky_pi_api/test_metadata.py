@@ -2,6 +2,7 @@ import gc
 import sys
 import threading
 import time
+import warnings
 
 import pytest
 from sticky_pi_api.exif import ExifError
@@ -180,6 +181,15 @@ def test_a_hostile_literal_is_damage_and_says_so_shortly(tiff_of, make):
         read_metadata(tiff_of(make.encode("utf-8", "surrogateescape")))
     assert str(raised.value).isprintable()
     assert len(str(raised.value)) < 200
+
+
+@pytest.mark.parametrize("number", ["1if 1else 2", "0xfor 1", "82.not 1", "1.5if 1else 2", "'b\\d'"])
+def test_what_pythons_parser_would_warn_of_it_does_not_get(tiff_of, number):
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(ExifError, match="damaged"):
+            read_metadata(tiff_of(f"{{'a': {number}}}"))
+    assert warned == []
 
 
 def test_threads_may_read_metadata_at_once(tiff_of):
