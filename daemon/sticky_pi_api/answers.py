@@ -20,6 +20,14 @@ def read_rows(body: bytes) -> list[Row]:
     return [_read_row(row) for row in read_list(body)]
 
 
+def read_numbered_rows(body: bytes) -> list[Row]:
+    """Return the rows of an answer as `read_rows` does, each with its `id`. Raises WrongShapeError."""
+    rows = read_rows(body)
+    if not all(isinstance(row.get("id"), int) for row in rows):
+        raise WrongShapeError("with images that have no id")
+    return rows
+
+
 def read_annotations(body: bytes) -> list[Row]:
     """Return the annotations' rows of an answer; `json` is text, if empty. Raises WrongShapeError."""
     rows = read_list(body)
@@ -34,6 +42,8 @@ def read_users(body: bytes) -> list[Row]:
     rows = read_list(body)
     if not all(_has_texts(row, "username") for row in rows):
         raise WrongShapeError("with users that have no username")
+    if not all(isinstance(row.get("email"), str | None) for row in rows):
+        raise WrongShapeError("with users whose email isn't text")
     return [_read_user(row) for row in rows]
 
 

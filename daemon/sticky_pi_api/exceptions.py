@@ -109,8 +109,8 @@ class ConflictError(StickyPiError):
     def __str__(self) -> str:
         """Name the file, then what is in its place."""
         return (
-            f"{printable(self.file)}: another picture (md5 {self.held_md5}) is held under this device and datetime; "
-            "it was not overwritten"
+            f"{printable(self.file)}: another picture (md5 {printable(self.held_md5)}) is held under this device and "
+            "datetime; it was not overwritten"
         )
 
 

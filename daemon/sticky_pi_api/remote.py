@@ -11,7 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from sticky_pi_api.annotations import checked_annotation_what, checked_annotations
-from sticky_pi_api.answers import WrongShapeError, read_rows
+from sticky_pi_api.answers import WrongShapeError, read_numbered_rows, read_rows
 from sticky_pi_api.bundle_files import FileInfo
 from sticky_pi_api.bundle_transfer import Receive
 from sticky_pi_api.cache import FileCache
@@ -25,7 +25,7 @@ from sticky_pi_api.pace import Pace
 from sticky_pi_api.questions import image_keys, series_of
 from sticky_pi_api.rate import RateLimit
 from sticky_pi_api.sending import CHUNK, Doubts, RemoteBatch, StaleAnswerError, UnclearEndError, key_of
-from sticky_pi_api.server import SERIES_TIME, Server, ServerAnnotations, ServerBundles, ServerUsers
+from sticky_pi_api.server import SERIES_TIME, SHORT_ANSWER, Server, ServerAnnotations, ServerBundles, ServerUsers
 from sticky_pi_api.server.written import chunks, write_keys, write_series
 from sticky_pi_api.specifications import BaseAPISpec
 from sticky_pi_api.storage import checked_what
@@ -44,6 +44,9 @@ PARALLEL: Final = 4
 With a round trip of 0.2 s, servers that take 0.5 s and 2 MB a picture, one at a time fills 73 % of 8 Mbit/s, and two,
 four or eight 98 % (tests/bench/link.py); of 1 Mbit/s, 96 % and from two on all. Four are for longer round trips.
 """
+
+_LARGEST_ROW: Final = 8192
+"""bytes, unpacked, that the answer about one picture may have: some 600 and a signed link"""
 
 LOWEST_RATE: Final = 8000.0
 """bytes a second; what goes slower than that is given up"""
@@ -88,7 +91,9 @@ class RemoteAPI(BaseAPISpec):
             clock=clock,
             wall_clock=wall_clock,
         )
-        self._annotations = ServerAnnotations(self._server, lambda keys: self._find(keys, "/get_images/metadata"))
+        self._annotations = ServerAnnotations(
+            self._server, lambda keys: self._find(keys, "/get_images/metadata", read=read_numbered_rows)
+        )
         self._bundles = ServerBundles(self._server, self._limit)
         self._users = ServerUsers(self._server)
         self._doubts = Doubts()
@@ -192,11 +197,20 @@ class RemoteAPI(BaseAPISpec):
             clock=self._clock,
         )
 
-    def _find(self, keys: Sequence[Key], path: str, scope: Scope | None = None) -> list[Row]:
+    def _find(
+        self,
+        keys: Sequence[Key],
+        path: str,
+        scope: Scope | None = None,
+        *,
+        read: Callable[[bytes], list[Row]] = read_rows,
+    ) -> list[Row]:
         """Return the rows of keys, each once, in their order; servers fail at an empty question."""
         found: dict[Key, Row] = {}
         for chunk in chunks(keys, CHUNK):
-            rows = {key_of(row): row for row in self._server.ask(path, write_keys(chunk), read_rows, scope=scope)}
+            largest = SHORT_ANSWER + _LARGEST_ROW * len(chunk)
+            answer = self._server.ask(path, write_keys(chunk), read, largest=largest, scope=scope)
+            rows = {key_of(row): row for row in answer}
             found |= {key: rows[key] for key in chunk if key in rows}
         return list(found.values())
 
@@ -213,7 +227,9 @@ class RemoteAPI(BaseAPISpec):
             def post(token: str) -> Answer:
                 if not is_fresh():
                     raise StaleAnswerError
-                answer = self._server.post("/_put_new_images", body, token, body.content_type, scope=scope)
+                answer = self._server.post(
+                    "/_put_new_images", body, token, body.content_type, largest=SHORT_ANSWER, scope=scope
+                )
                 if answer.status == UNAUTHORISED:
                     body.begun = body.whole = False
                 return answer

@@ -30,7 +30,7 @@ class ConfigError(UploaderError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         """Keep the lines; the message is all of them."""
-        self.problems = tuple(problems)
+        self.problems = tuple(map(printable, problems))
         super().__init__("\n".join(self.problems))
 
 

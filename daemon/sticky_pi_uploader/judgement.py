@@ -48,6 +48,8 @@ DOUBTFUL_WAIT: Final = 30.0
 SEVERAL: Final = 3
 """Different pictures that fail, none taken in between, after which the destination is to blame."""
 
+_LONGEST_RECEIPT: Final = 64
+
 _NO_TROUBLE: Final = (Kind.READ_AGAIN, Kind.UPLOADED, Kind.HELD)
 
 
@@ -98,7 +100,8 @@ class Judge:
         from sticky_pi_api.exceptions import ImageError, StoreError
         from sticky_pi_api.types import Outcome
 
-        receipt = str((result.row or {}).get("md5", "")).lower()
+        # It goes into reasons, and whatever the destination says can be in it.
+        receipt = printable(str((result.row or {}).get("md5", "")).lower())[:_LONGEST_RECEIPT]
         error = result.error
         if _broken_off(error):
             wait = DOUBTFUL_WAIT if result.outcome is Outcome.DOUBTFUL else None

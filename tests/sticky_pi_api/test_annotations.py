@@ -10,7 +10,7 @@ from api_server import ApiServer
 from fault_proxy import Fault, Rule
 from sticky_pi_api.annotations import COLUMNS
 from sticky_pi_api.client import LocalClient
-from sticky_pi_api.exceptions import AccountError, DoubtfulError, UnavailableError
+from sticky_pi_api.exceptions import AccountError, DoubtfulError, NotAnAPIError, UnavailableError
 from sticky_pi_api.http import Timeouts
 
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)
@@ -327,6 +327,24 @@ def test_a_server_that_is_busy_is_said(server, remote, held):
     with pytest.raises(UnavailableError):
         client.put_uid_annotations(given)
     assert server.requests(PUT) == []
+
+
+@pytest.mark.parametrize("number", [[1], None, "1"])
+def test_a_server_whose_images_have_no_id_is_no_api(server, proxy, remote, held, number):
+    client = remote(proxy.port)
+    first, second = held(client)
+    client.put_uid_annotations([first])
+    row = {name: second["metadata"][name] for name in ("device", "md5")} | {
+        "datetime": "2020-07-05_10-07-16",
+        "id": number,
+    }
+    for path, ask in (
+        ("/get_images/", lambda: client.put_uid_annotations([second])),
+        ("/get_image_series/", lambda: client.get_uid_annotations_series([EVER], "json")),
+    ):
+        proxy.set(**strike("replace", path=path, status=200, body=json.dumps([row])))
+        with pytest.raises(NotAnAPIError, match="no id"):
+            ask()
 
 
 def test_who_may_not_write_is_told(server, remote, held):

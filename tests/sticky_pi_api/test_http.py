@@ -82,7 +82,13 @@ def first_bytes(connection):
 
 
 def ask(http, body=b"[]", **more):
-    return http.post("/get_images/metadata", body, auth=("user", "pass"), content_type="application/json", **more)
+    return http.post(
+        "/get_images/metadata",
+        body,
+        auth=("user", "pass"),
+        content_type="application/json",
+        **{"largest": 2**20, **more},
+    )
 
 
 def says(content, status="200 OK", *headers):

@@ -11,13 +11,16 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from datetime import datetime, timedelta
 
 import pytest
 from fault_proxy import Fault, FaultProxy, Rule
+from fuzzing.wire_server import WireServer
 from sticky_pi_api.client import RemoteClient
 from sticky_pi_api.exceptions import (
     AccountError,
+    AnswerTooLargeError,
     ConflictError,
     DoubtfulError,
     ImageChangedError,
@@ -294,6 +297,22 @@ def test_an_upload_is_not_stored_because_somebody_answers_200(remote, server, pr
     assert outcome.outcome is Outcome.DOUBTFUL
     assert isinstance(outcome.error.end, NotAnAPIError)
     assert server.rows() == []
+
+
+@pytest.mark.parametrize(("path", "outcome"), [("/get_token", "unsent"), (ASK, "unsent"), (PUT, "doubtful")])
+def test_an_answer_with_more_than_it_can_have_to_say_is_not_read(remote, pictures, path, outcome):
+    def answer(body):
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body), False
+
+    (file,) = pictures(1)
+    with closing(WireServer()) as wire:
+        wire.answers = {"/get_token": answer(b'{"token": "t"}'), ASK: answer(b"[]"), PUT: answer(b"[]")}
+        wire.answers[path] = answer(b"[" + b"[]," * 2**19 + b"[]]")
+        client = remote(wire.port)
+        (one,) = put(client, [file])
+        client.close()
+    assert one.outcome == outcome
+    assert isinstance(getattr(one.error, "end", one.error), AnswerTooLargeError)
 
 
 def test_after_three_unclear_ends_in_a_row_the_rest_is_not_tried(remote, server, proxy, pictures):

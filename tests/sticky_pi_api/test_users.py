@@ -8,7 +8,7 @@ import traceback
 
 import pytest
 from sticky_pi_api.client import LocalClient
-from sticky_pi_api.exceptions import AccountError, RemoteError
+from sticky_pi_api.exceptions import AccountError, NotAnAPIError, RemoteError
 from sticky_pi_api.users import COLUMNS, checked_users
 
 ANN = {"username": "ann", "password": "correct horse", "email": "ann@example.org", "is_admin": True}
@@ -172,6 +172,13 @@ def test_what_a_server_tells_of_passwords_is_not_passed_on(server, remote):
         "wrong_json", paths=["/get_users"], json=[{"username": "ann", "password_hash": "x", "is_admin": 1, "more": 2}]
     )
     assert remote(server.port).get_users() == [{"username": "ann", "is_admin": True, "more": 2}]
+
+
+@pytest.mark.parametrize("email", [["a@example.org"], {}, 7])
+def test_a_server_whose_users_make_no_sense_is_no_api(server, remote, email):
+    server.set_mode("wrong_json", paths=["/get_users"], json=[{"username": "bob", "email": email}])
+    with pytest.raises(NotAnAPIError, match="email"):
+        remote(server.port).put_users([ANN])
 
 
 def test_an_answer_that_is_lost_is_made_good_by_asking_again(server, proxy, remote):

@@ -519,6 +519,12 @@ def test_a_password_file_that_others_can_use_is_refused_with_what_to_do(password
     assert problem.endswith(f"can be read by others than its owner: chmod 600 {password_file}")
 
 
+def test_every_problem_is_one_line_whatever_the_path_in_it(tmp_path):
+    (problem,) = problems({"api.password_file": f"{tmp_path}/a\nb\u2028c\x1b[2J"}, check_secrets=True)
+    assert problem.isprintable()
+    assert "a\\nb" in problem
+
+
 @pytest.mark.parametrize("content", [b"", b"\n", b"\r\n", b"\xff\xfehunter2", b"hunter2" * 1000])
 def test_a_file_that_holds_no_password_is_refused_and_not_shown(password_file, content):
     password_file.write_bytes(content)

@@ -97,6 +97,15 @@ def test_another_picture_under_the_key_is_a_conflict_and_never_sent_again(rig, l
     assert len(rig.client.calls) == 1
 
 
+@pytest.mark.parametrize("md5_there", ["\ud800", "\x1b[2J\n", "x" * 100_000])
+def test_whatever_a_destination_gives_as_md5_can_be_recorded(rig, md5_there):
+    rig.add(1)
+    rig.step((Outcome.CONFLICT, md5_there))
+    assert rig.at(1).state is State.CONFLICT
+    assert rig.at(1).reason.isprintable()
+    assert len(rig.at(1).reason) < 200
+
+
 @pytest.mark.parametrize("answer", [(Outcome.HELD, md5(1)), (Outcome.CONFLICT, OTHER)])
 def test_what_only_answers_is_reachable_again_but_may_still_refuse_everything(rig, answer):
     rig.add(5)

@@ -18,8 +18,8 @@ from sticky_pi_api.http.connections import Adapter, current, tls_context
 from sticky_pi_api.http.reasons import LIBRARIES, TIMEOUTS, explain, find
 from sticky_pi_api.links import Link
 
-LARGEST_ANSWER: Final = 2**26
-"""bytes, unpacked; no API answers with more"""
+_LARGEST_OTHER: Final = 2**20
+"""bytes of what is answered by whom a link leads to, where it isn't what it is for"""
 
 Receive = Callable[[Iterator[bytes]], object]
 """Takes the blocks of what is answered, from its start"""
@@ -66,6 +66,8 @@ class _Call(NamedTuple):
     """takes what is answered with status 200"""
     rate: float = math.inf
     """bytes a second that it must receive at least"""
+    largest: int = _LARGEST_OTHER
+    """bytes, unpacked, that what is answered may have, where nothing else takes it"""
 
     @property
     def may_repeat(self) -> bool:
@@ -119,19 +121,21 @@ class Http:
         *,
         auth: tuple[str, str],
         content_type: str,
+        largest: int,
         seconds: float = 0.0,
         scope: Scope | None = None,
     ) -> Answer:
         """Send the server a request, and return whatever is answered to it.
 
-        `seconds` is what its body needs. One that finds its kept connection closed is sent again on a new one, if that
-        can do no harm: bytes always, another body if it may be repeated. Raises UnreachableError, NotAnAPIError and
-        BrokenOffError, and what `body` raises.
+        `seconds` is what its body needs, and `largest` how many bytes the answer may have. One that finds its kept
+        connection closed is sent again on a new one, if that can do no harm: bytes always, another body if it may be
+        repeated. Raises UnreachableError, NotAnAPIError (AnswerTooLargeError, too) and BrokenOffError, and what `body`
+        raises.
         """
         headers = {**_HEADERS, "Accept": "application/json", "Accept-Encoding": "gzip"}
         if len(body):
             headers["Content-Type"] = content_type
-        call = _Call("POST", self.address, self.address + path, headers, body, auth)
+        call = _Call("POST", self.address, self.address + path, headers, body, auth, largest=largest)
         return self._send(call, seconds, scope)
 
     def post_form(self, link: Link, body: Body, *, content_type: str, seconds: float) -> Answer:
@@ -198,7 +202,7 @@ class Http:
         content = bytearray()
         for block in _blocks(response):
             content += block
-            if len(content) > LARGEST_ANSWER:
+            if len(content) > call.largest:
                 raise AnswerTooLargeError(f"{call.address} answers with more than any Sticky Pi API has to say")
         return bytes(content)
 

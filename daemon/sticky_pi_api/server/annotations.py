@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from sticky_pi_api.annotations import Annotations, in_requests
-from sticky_pi_api.answers import WrongShapeError, read_annotations, read_rows
+from sticky_pi_api.answers import WrongShapeError, read_annotations, read_numbered_rows
 from sticky_pi_api.database import Key
 from sticky_pi_api.questions import Series
 from sticky_pi_api.sending import CHUNK, UnclearEndError, key_of
@@ -32,7 +32,7 @@ class ServerAnnotations:
         server: Server,
         images: Callable[[Sequence[Key]], list[Row]],
     ) -> None:
-        """Take the server, and what asks it for images."""
+        """Take the server, and what asks it for images: their rows, with an `id` each."""
         self._server = server
         self._images = images
 
@@ -50,8 +50,8 @@ class ServerAnnotations:
         if what == "metadata" or not rows:
             return rows
         annotated = {row["parent_image_id"] for row in rows}
-        images = self._ask_series("/get_image_series/metadata", series, read_rows)
-        return self.find((key_of(row) for row in images if row.get("id") in annotated), what)
+        images = self._ask_series("/get_image_series/metadata", series, read_numbered_rows)
+        return self.find((key_of(row) for row in images if row["id"] in annotated), what)
 
     def put(self, annotations: Sequence[Annotations]) -> list[Row]:
         """Put all of them or none into each request of LARGEST_REQUEST, and return their rows, `json` empty.

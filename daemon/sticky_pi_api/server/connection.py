@@ -25,6 +25,12 @@ JSON: Final = "application/json"
 SERIES_TIME: Final = 600.0
 """seconds that a question about a series may take, over what others may"""
 
+SHORT_ANSWER: Final = 2**20
+"""bytes, unpacked, that the answer to a login or an upload may have: what says why it fails may be a long page"""
+
+LARGEST_ANSWER: Final = 2**26
+"""bytes, unpacked; no API answers with more"""
+
 _BLOCK: Final = 65536
 _PAGES: Final = (b"<html", b"<!doc")
 """how a login page of the network begins"""
@@ -75,14 +81,19 @@ class Server:
         read: Callable[[bytes], _Found],
         *,
         seconds: float = 0.0,
+        largest: int = LARGEST_ANSWER,
         scope: Scope | None = None,
     ) -> _Found:
         """Send a question as JSON, and return what `read` makes of the answer; it raises WrongShapeError.
 
-        `seconds` is what the server needs, over what others do.
+        `seconds` is what the server needs, over what others do; what answers with more than `largest` bytes is no API.
         """
         body = json.dumps(question).encode()
-        answer = self.with_token(lambda token: self.post(path, body, token, JSON, seconds=seconds, scope=scope))
+
+        def post(token: str) -> Answer:
+            return self.post(path, body, token, JSON, seconds=seconds, largest=largest, scope=scope)
+
+        answer = self.with_token(post)
         with self.reading(answer):
             return read(answer.body)
 
@@ -120,11 +131,15 @@ class Server:
         content_type: str,
         *,
         seconds: float = 0.0,
+        largest: int = LARGEST_ANSWER,
         scope: Scope | None = None,
     ) -> Answer:
-        """Send a request with a token, and return whatever is answered; `seconds` as for `ask`."""
+        """Send a request with a token, and return whatever is answered; `seconds` and `largest` as for `ask`."""
         seconds += len(body) / self._lowest_rate
-        return self._http.post(path, body, auth=(token, ""), content_type=content_type, seconds=seconds, scope=scope)
+        auth = (token, "")
+        return self._http.post(
+            path, body, auth=auth, content_type=content_type, seconds=seconds, largest=largest, scope=scope
+        )
 
     def fetch(self, link: Link, receive: Receive) -> None:
         """Get what a link leads to, as `Http.get` says; without the token, which is for this server only."""
@@ -166,7 +181,7 @@ class Server:
             raise NotAnAPIError(f"{self.address} doesn't answer as a Sticky Pi API does, but {error}") from None
 
     def _get_token(self, auth: tuple[str, str]) -> str:
-        answer = self._http.post("/get_token", b"", auth=auth, content_type=JSON)
+        answer = self._http.post("/get_token", b"", auth=auth, content_type=JSON, largest=SHORT_ANSWER)
         with self.reading(answer):
             return read_token(answer.body)
 
