@@ -268,6 +268,22 @@ def test_packed_answers_are_unpacked_and_damaged_ones_are_no_api(http, answering
         ask(one)
 
 
+@pytest.mark.parametrize(
+    ("header", "body"),
+    [
+        ("Transfer-Encoding: chunked", b"-5\r\n[1, 2]"),
+        ("Transfer-Encoding: chunked", b"ffffffffffffffffff\r\n[1, 2]"),
+        ("Content-Length: " + "9" * 5000, b"[1, 2]"),
+        ("Content-Length: \xb2", b"[1, 2]"),
+    ],
+)
+def test_lengths_that_are_none_are_the_answers_fault(http, answering, header, body):
+    answer = b"HTTP/1.1 200 OK\r\n" + header.encode("latin-1") + b"\r\n\r\n" + body
+    port, _ = answering(lambda connection: connection.sendall(answer))
+    with contextlib.suppress(NotAnAPIError, UnreachableError):
+        assert ask(http(f"http://127.0.0.1:{port}")).body == b"[1, 2]"
+
+
 def test_redirects_are_not_followed(http, answering):
     port, requests = answering(says(b"", "307 Temporary Redirect", "Location: /elsewhere", "Connection: close"))
     assert ask(http(f"http://127.0.0.1:{port}")).status == 307

@@ -39,6 +39,8 @@ IMPOSSIBLE = [
     "pictures SET present = 2",
     "pictures SET recheck = 'x'",
     "pictures SET name = 7",
+    "pictures SET name = 'a' || char(0) || 'b.jpg'",
+    "pictures SET folder = x'00'",
     "pictures SET reason = 1.5",
     "history SET state = 'sent'",
     "history SET at = 'x'",
@@ -129,6 +131,23 @@ def test_whatever_is_impossible_in_a_row_is_damage_to_all_who_meet_it_and_nothin
         except AttributeError:
             # Nothing was found at the path, and the test itself asked for its state.
             assert outbox.at(NAME) is None or outbox.at(OTHER) is None or outbox.at(f"copy/{NAME}") is None
+
+
+@pytest.mark.parametrize("column", ["folder", "name"])
+def test_a_path_that_none_can_have_is_damage(outbox, column):
+    damage(outbox, f"pictures SET {column} = 'a' || char(0) || 'b' WHERE state = 'pending'")
+    with pytest.raises(OutboxDamagedError, match="a path can't be"):
+        list(outbox.pictures())
+
+
+@pytest.mark.parametrize(
+    "change", ["device = '1b74105b'", "device = 'x'", "datetime = '2020-07-05T10:07:17Z'", "name = 'a.jpg'"]
+)
+def test_a_picture_is_never_sent_under_another_key_than_its_names(outbox, change):
+    damage(outbox, f"pictures SET {change} WHERE state = 'pending'")
+    for claim in (lambda: outbox.claim(4), outbox.claim_canary):
+        with pytest.raises(OutboxDamagedError, match="can't be"):
+            claim()
 
 
 def test_a_row_that_broke_the_rules_before_a_step_is_damage(outbox):

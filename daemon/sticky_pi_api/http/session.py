@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, Protocol
@@ -25,6 +26,7 @@ Receive = Callable[[Iterator[bytes]], object]
 """Takes the blocks of what is answered, from its start"""
 
 _BLOCK: Final = 65536
+_LENGTH: Final = re.compile(r"[0-9]{1,18}")
 _HEADERS: Final = {"User-Agent": "sticky-pi-uploader"}
 
 
@@ -211,16 +213,25 @@ def _blocks(response: requests.Response, rate: float = math.inf) -> Iterator[byt
     """Yield an answer's body, unpacked; it has more time for what has come at `rate`."""
     guard = current.guard
     try:
-        for block in response.iter_content(_BLOCK):
+        for block in _pieces(response):
             guard.extend(len(block) / rate)
             yield block
         expected = response.headers.get("Content-Length", "")
-        if expected.isdigit() and response.raw.tell() < int(expected):
+        if _LENGTH.fullmatch(expected) and response.raw.tell() < int(expected):
             raise ConnectionAbortedError
         # What was read may end where it was cut off.
         guard.check()
     except LIBRARIES as error:
         raise _BrokenOffBodyError(error) from error
+
+
+def _pieces(response: requests.Response) -> Iterator[bytes]:
+    """Yield an answer's body as `requests` does, and fail as it should."""
+    try:
+        yield from response.iter_content(_BLOCK)
+    except ValueError as error:
+        # Of a chunk with a negative length, say: nobody below takes care of it.
+        raise requests.exceptions.ContentDecodingError(str(error)) from error
 
 
 def _hand_on(blocks: Iterator[bytes], receive: Receive) -> None:

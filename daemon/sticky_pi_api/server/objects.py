@@ -15,7 +15,8 @@ _PARTIAL: Final = 206
 _NOT_FOUND: Final = (404, 410)
 _NOT_ALLOWED: Final = (401, 403)
 _MD5: Final = re.compile(r'"([0-9a-f]{32})"', re.IGNORECASE)
-_RANGE: Final = re.compile(r"bytes 0-0/([0-9]+)")
+_RANGE: Final = re.compile(r"bytes 0-0/([0-9]{1,18})")
+_LENGTH: Final = re.compile(r"[0-9]{1,18}")
 
 
 def look_at(server: Server, url: str) -> StoredObject | None:
@@ -43,4 +44,4 @@ def _size(answer: Answer) -> int | None:
         found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
         return int(found[1]) if found else None
     length = answer.headers.get("Content-Length", "")
-    return int(length) if length.isdigit() else None
+    return int(length) if _LENGTH.fullmatch(length) else None

@@ -63,10 +63,13 @@ def mended(row: sqlite3.Row) -> dict[str, Any]:
 def to_picture(row: _Row) -> Picture:
     """Make a Picture of a whole row of `pictures`. Raises ValueError or TypeError where that can't be one."""
     _check(row, _PICTURE)
+    path = os.path.join(os.fsdecode(row["folder"]), os.fsdecode(row["name"]))
+    if "\0" in path:
+        raise ValueError(f"a path can't be {path!a:.60}")
     fingerprint = None if row["size"] is None else Fingerprint(row["size"], row["mtime_ns"], row["inode"])
     return Picture(
         id=row["id"],
-        path=os.path.join(os.fsdecode(row["folder"]), os.fsdecode(row["name"])),
+        path=path,
         device=row["device"],
         datetime=row["datetime"],
         md5=row["md5"],
@@ -86,6 +89,18 @@ def to_picture(row: _Row) -> Picture:
         file_system=row["file_system"],
         clock_synchronised=None if row["clock_synchronised"] is None else bool(row["clock_synchronised"]),
     )
+
+
+def to_sendable(row: _Row) -> Picture:
+    """Make a Picture that may be sent: its key must be the one in its name, or it would be held as another picture.
+
+    Raises ValueError or TypeError.
+    """
+    picture = to_picture(row)
+    key = f"{picture.device}.{picture.datetime}.jpg".replace("T", "_").replace(":", "-").replace("Z.", ".")
+    if key.lower() != os.path.basename(picture.path).lower():
+        raise ValueError(f"{os.path.basename(picture.path)!a:.60} can't be {key!a:.60}")
+    return picture
 
 
 def to_event(row: sqlite3.Row) -> Event:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from ..models import Destination, Picture, State
+from .rows import to_sendable
 from .schema import UNTRIED
 from .writer import OutboxWriter
 
@@ -241,7 +242,8 @@ class Sending(OutboxWriter):
             f" ORDER BY {order}, id LIMIT :most",
             {"now": now, "longest": self._longest_wait, "most": most},
         )
-        return list(map(self._picture, rows))
+        with self._sound():
+            return list(map(to_sendable, rows))
 
     def _forget_answers(self, why: str, is_here: Callable[[str], bool]) -> int:
         values = {**UNTRIED, "receipt_md5": None, "uploaded_at": None, "reason": None}

@@ -85,7 +85,7 @@ _STATUSES = (
     ),
 )
 _HEADERS = {
-    "Content-Length": ("", "0", "-1", "1", "99999999999999999999", "1e3", "+5", "0x10", "5, 5", "٣"),
+    "Content-Length": ("", "0", "-1", "1", "99999999999999999999", "1e3", "+5", "0x10", "5, 5", "\xb2", "9" * 5000),
     "Transfer-Encoding": ("chunked", "identity", "gzip, chunked", "nonsense"),
     "Content-Encoding": ("gzip", "deflate", "br", "zstd", "identity", "gzip, gzip", "nonsense"),
     "Content-Type": ("", "text/html; charset=x", "application/json; charset=utf-16", "\xff"),
