@@ -18,7 +18,7 @@ def busy(trap, taken):
     """A trap with a picture in each state that a reader can meet."""
     with trap.open(clock=lambda: 1_600_000_000.0) as outbox:
         outbox.record([taken(f"5c173ff2/5c173ff2.2020-06-20_00-00-0{n}.jpg", n) for n in range(4)])
-        outbox.record([taken("copy/5c173ff2.2020-06-20_00-00-00.jpg", 9, device="1b74105a", suspect="a hole in it")])
+        outbox.record([taken("copy/5c173ff2.2020-06-20_00-00-09.jpg", 9, suspect="a hole in it")])
         outbox.record([taken("notes.jpg", rejected="it is a PNG picture", device=None, datetime=None, md5=None)])
         newest, oldest = outbox.claim(2)
         outbox.confirm(newest, newest.md5, "stored", accepted_by=trap.url)
@@ -56,7 +56,7 @@ def test_status_answers_in_its_first_line_whether_all_is_well(trap, taken):
         return trap.run("status").stdout.decode().splitlines()[0]
 
     assert first_line() == "Nothing yet: no picture has been taken in."
-    trap.record(taken("a.jpg", 1), taken("b.jpg", 2))
+    trap.record(*(taken(f"5c173ff2.2020-06-20_00-00-0{number}.jpg", number) for number in (1, 2)))
     assert first_line() == "Waiting: 2 pictures to be sent, and nothing is at work that sends."
     with trap.open() as outbox:
         for picture in outbox.claim(2):
@@ -116,7 +116,7 @@ def test_list_has_every_key_for_every_picture(busy):
             assert picture[key] is None or STAMP.fullmatch(picture[key])
     by_path = {picture["path"]: picture for picture in listed}
     assert by_path[f"{busy.images}/notes.jpg"]["md5"] is None
-    sent = by_path[f"{busy.images}/copy/5c173ff2.2020-06-20_00-00-00.jpg"]
+    sent = by_path[f"{busy.images}/copy/5c173ff2.2020-06-20_00-00-09.jpg"]
     refused = by_path[f"{busy.images}/5c173ff2/5c173ff2.2020-06-20_00-00-00.jpg"]
     assert (sent["state"], sent["receipt_md5"], sent["suspect"]) == ("uploaded", f"{9:032x}", "a hole in it")
     assert (refused["attempts"], refused["not_before"]) == (1, "2020-09-13T12:27:40Z")
@@ -167,17 +167,19 @@ def test_explain_finds_a_picture_by_any_name(busy, name):
     assert story["history"] == [{"at": "2020-09-13T12:26:40Z", "state": "pending", "why": "taken in"}]
 
 
-def test_explain_of_a_name_in_two_folders_shows_both_to_people_and_the_latest_to_programs(busy):
-    name = "5c173ff2.2020-06-20_00-00-00.jpg"
+def test_explain_of_a_name_in_two_folders_shows_both_to_people_and_the_latest_to_programs(busy, taken):
+    name = "5c173ff2.2020-06-20_00-00-03.jpg"
+    with busy.open() as outbox:
+        outbox.record([taken(f"copy/{name}", rejected="it is empty")])
     shown = busy.run("explain", name).stdout.decode()
     assert f"{busy.images}/5c173ff2/{name}: pending" in shown
-    assert f"{busy.images}/copy/{name}: uploaded" in shown
+    assert f"{busy.images}/copy/{name}: rejected" in shown
     with busy.open() as outbox:
         outbox.retry(outbox.at(f"5c173ff2/{name}"))
     story = busy.json("explain", name)
     assert story["path"] == f"{busy.images}/5c173ff2/{name}"
     assert story["history"][-1]["why"] == "asked for by hand"
-    assert busy.json("explain", f"copy/{name}")["state"] == "uploaded"
+    assert busy.json("explain", f"copy/{name}")["state"] == "rejected"
 
 
 @pytest.mark.parametrize(
