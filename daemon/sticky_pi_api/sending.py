@@ -269,7 +269,8 @@ class RemoteBatch:
         return asked_at, rows[0] if rows else None
 
     def _send(self, picture: Picture, image: ImageParser, asked_at: float) -> ImageOutcome:
-        began, beside = self._clock(), len(self._going_up) - 1
+        # One that is sent a second time isn't among those going up any more.
+        began, beside = self._clock(), max(0, len(self._going_up) - 1)
 
         def on_sent() -> None:
             self._pace.took(self._clock() - began, beside)

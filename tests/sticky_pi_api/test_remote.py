@@ -34,7 +34,7 @@ from sticky_pi_api.exceptions import (
 )
 from sticky_pi_api.http import Timeouts
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.sending import CHUNK, SECOND_LOOK
+from sticky_pi_api.sending import CHUNK, FRESH, SECOND_LOOK
 from sticky_pi_api.types import Blame, Outcome
 from sticky_pi_uploader.pictures import make_picture
 
@@ -289,6 +289,15 @@ def test_a_receipt_for_other_bytes_is_no_receipt(remote, server, proxy, pictures
     assert "other bytes" in str(outcome.error)
 
 
+def test_a_receipt_for_another_picture_is_no_receipt(remote, server, proxy, pictures):
+    (file,) = pictures(1)
+    row = {"device": "5c173ff2", "datetime": "2020-07-05_10-07-16", "md5": md5_of(file)}
+    proxy.set(**strike("replace", status=200, body=json.dumps([row])))
+    (outcome,) = put(remote(proxy.port), [file])
+    assert outcome.outcome is Outcome.DOUBTFUL
+    assert server.rows() == []
+
+
 @pytest.mark.parametrize("body", ["<html>", "", "{}", "[]", "[{}]", "null", '[{"device": 1}]', "[" * 5_000])
 def test_an_upload_is_not_stored_because_somebody_answers_200(remote, server, proxy, pictures, body):
     (file,) = pictures(1)
@@ -503,6 +512,21 @@ def test_an_answer_older_than_a_minute_is_asked_for_again(remote, server, pictur
 
     client.put_images(pictures(7), on_outcome=take_time)
     assert [entry.entries for entry in server.requests(ASK)] == [7, 4, 1]
+
+
+def test_an_answer_that_grew_old_while_a_token_was_got_is_asked_for_again(remote, pictures):
+    files = pictures(1)
+    with closing(WireServer()) as wire:
+        wire.answers = {
+            "/get_token": (b'HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{"token": "t"}', False),
+            ASK: (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", False),
+            PUT: (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", False),
+        }
+        client = remote(wire.port, clock=lambda: 1000.0 + FRESH * 2 * wire.requests.count("/get_token"))
+        put(client, files)
+        client.close()
+    first = wire.requests.index(PUT)
+    assert [path for path in wire.requests[first : first + 3] if path != "/get_token"] == [PUT, f"{ASK}/metadata"]
 
 
 def test_what_another_client_stored_meanwhile_is_not_sent(remote, server, pictures, clock):

@@ -4,6 +4,7 @@ import sys
 import threading
 
 import pytest
+from flushes import flushes
 from sticky_pi_uploader.exceptions import StateError
 from sticky_pi_uploader.folders import (
     file_system_id,
@@ -325,6 +326,23 @@ def test_a_read_only_file_system_is_said_to_be_one(tmpfs, tmp_path):
     subprocess.run(["mount", "-o", "remount,ro", tmpfs], check=True)
     assert refusal(tmpfs / "state", tmp_path).endswith("can't be written: its file system is read-only")
     assert refusal(tmpfs / "new", tmp_path).endswith("can't be made: Read-only file system")
+
+
+MAKE_STATE = """
+import sys
+from sticky_pi_uploader.folders import prepare_state_dir
+print("begin", flush=True)
+prepare_state_dir(*sys.argv[1:])
+"""
+
+
+def test_a_state_folder_is_made_durably(tmp_path, image_dir):
+    state_dir = image_dir / "between" / "state"
+    calls = flushes(tmp_path / "log", MAKE_STATE, state_dir, image_dir)
+    assert calls == [
+        *(("mkdir", str(image_dir / "between")), ("flush", str(image_dir))),
+        *(("mkdir", str(state_dir)), ("flush", str(image_dir / "between"))),
+    ]
 
 
 def test_several_that_make_it_at_once_all_succeed(image_dir):

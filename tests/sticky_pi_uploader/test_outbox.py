@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pytest
+from flushes import flushes
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -929,6 +930,45 @@ def test_commits_are_flushed_to_the_disk_after_a_claim_too(outbox):
     assert synchronous(outbox) == FULL
     outbox.release(picture)
     assert synchronous(outbox) == FULL
+
+
+EVERY_VERB = """
+import sys
+from sticky_pi_uploader.models import Fingerprint, Taken
+from sticky_pi_uploader.outbox import Outbox
+
+def taken(minute, md5="a" * 32):
+    name, time = f"1b74105a.2020-07-05_10-{minute:02}-00.jpg", f"2020-07-05T10:{minute:02}:00Z"
+    return Taken(name, Fingerprint(1, 1, 1), "here", "1b74105a", time, md5)
+
+with Outbox(sys.argv[1], longest_wait=1800) as outbox:
+    def say(verb, *results):
+        print(verb, flush=True)
+
+    say("begin", outbox.change_destination("file:///here", lambda _: True))
+    say("record", outbox.record([taken(minute) for minute in range(8)]))
+    say("claim", claimed := outbox.claim(8))
+    say("release", outbox.release(claimed[0]))
+    say("confirm", outbox.confirm(claimed[1], "a" * 32, "stored"))
+    say("refuse", outbox.refuse(claimed[2], "no", not_before=0))
+    say("clash", outbox.clash(claimed[3], "held"))
+    say("postpone", outbox.postpone(claimed[4], "doubt", not_before=0))
+    say("recheck", outbox.recheck(claimed[5], "changed", not_before=0))
+    say("lose", outbox.lose(claimed[3]))
+    say("unconfirm", outbox.unconfirm(claimed[1], "gone"))
+    say("recover", outbox.recover())
+"""
+
+
+def test_what_must_survive_a_power_cut_is_flushed_and_what_need_not_is_not(path, tmp_path):
+    calls = flushes(tmp_path / "log", EVERY_VERB, path)
+    flushed, seen = {}, False
+    for call, what in calls:
+        if call == "say":
+            flushed[what], seen = seen, False
+        seen = seen or (call, what) == ("flush", f"{path}-wal")
+    assert {verb for verb, is_flushed in flushed.items() if not is_flushed} == {"claim", "release"}
+    assert len(flushed) == 11
 
 
 def test_commits_are_flushed_to_the_disk_after_a_claim_that_failed(outbox, path):

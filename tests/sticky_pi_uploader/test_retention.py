@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from flushes import flushes
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import UnreachableError
 from sticky_pi_uploader.folders import file_system_id
@@ -298,6 +299,64 @@ def test_a_file_that_was_removed_before_it_could_be_recorded_is_recorded_later(c
     run(card.retention())
     assert card.picture(0).removed_at == card.now
     assert [event.why for event in card.outbox.history(card.picture(0))][-1] == "gone from the card"
+
+
+REMOVE_ONE = """
+import sys
+from sticky_pi_api.client import LocalClient
+from sticky_pi_uploader.hints import Hints
+from sticky_pi_uploader.outbox import Outbox
+from sticky_pi_uploader.removal import Removal
+path, images, store = sys.argv[1:]
+with Outbox(path, longest_wait=1800) as outbox:
+    removal = Removal(
+        outbox,
+        Hints(),
+        image_dir=images,
+        open_client=lambda: LocalClient(store),
+        is_store=True,
+        stopping=lambda: False,
+        to_send=lambda: None,
+    )
+    print("begin", flush=True)
+    removal.remove(list(outbox.pictures()), enough=lambda: False)
+"""
+
+
+def test_a_removal_is_flushed_before_it_is_recorded(card, tmp_path):
+    card.add(0).send()
+    card.outbox.close()
+    path = outbox_path(str(tmp_path))
+    calls = flushes(tmp_path / "log", REMOVE_ONE, path, card.images, card.store)
+    unlinked = calls.index(("unlink", str(card.path(0))))
+    folder = calls.index(("flush", str(card.path(0).parent)))
+    assert unlinked < folder < calls.index(("flush", f"{path}-wal"))
+
+
+def test_an_uploaded_row_without_its_receipt_never_goes(card):
+    card.add(0).send()
+    card.outbox._connection.execute("PRAGMA ignore_check_constraints = ON")
+    card.outbox._connection.execute("UPDATE pictures SET receipt_md5 = NULL")
+    card.now += 1000 * DAY
+    run(card.retention(min_free=EVERYTHING))
+    assert card.left() == [0]
+
+
+def test_a_picture_of_another_card_stays(card):
+    card.add(0).send()
+    card.outbox._connection.execute("UPDATE pictures SET file_system = 'another card'")
+    card.now += 31 * DAY
+    run(card.retention())
+    assert (card.left(), card.picture(0).removed_at) == ([0], None)
+
+
+@pytest.mark.parametrize("column", ["recheck = 1", "present = 0"])
+def test_what_is_to_be_read_again_or_cant_be_seen_never_goes(card, column):
+    card.add(0).send()
+    card.outbox._connection.execute(f"UPDATE pictures SET {column}")
+    card.now += 1000 * DAY
+    run(card.retention(min_free=EVERYTHING))
+    assert card.left() == [0]
 
 
 def test_a_folder_that_isnt_there_says_nothing_of_its_pictures(card):
