@@ -382,6 +382,19 @@ def test_salvage_of_nothing_ends(tmp_path):
         assert list(reader.salvage()) == []
 
 
+def test_salvage_of_a_table_that_is_gone_altogether_asks_but_a_few_times(trap, taken):
+    trap.record(*(taken(f"{number}.jpg", number) for number in range(100)))
+    with trap.open() as outbox:
+        root = outbox._value("SELECT rootpage FROM sqlite_master WHERE name = 'pictures'")
+        page = outbox._value("PRAGMA page_size")
+    damage(trap.outbox, (root - 1) * page, page, b"\xff")
+    with OutboxReader.open_damaged(str(trap.outbox)) as reader:
+        asked = []
+        reader._connection.set_trace_callback(asked.append)
+        assert list(reader.salvage()) == []
+    assert len(asked) < 50
+
+
 def test_a_folder_in_the_place_of_the_outbox_is_a_state_error(trap):
     trap.outbox.mkdir(parents=True)
     done = trap.run("status")

@@ -128,21 +128,44 @@ class OutboxReader:
 
     def salvage(self) -> Iterator[Picture]:
         """Yield the pictures of a damaged outbox that can still be read, in the order in which they were recorded."""
-        after = failures = 0
+        after = readable = 0
         ends = time.monotonic() + _PATIENCE
-        while failures < _HOPELESS and time.monotonic() < ends:
+        while time.monotonic() < ends:
             try:
-                rows = self._rows("SELECT * FROM pictures WHERE id > ? ORDER BY id LIMIT 1", (after,))
-                picture = next(map(self._picture, map(mended, rows)), None)
+                picture = self._behind(after)
             except StateError:
+                if after >= readable:
+                    readable = self._readable_behind(after)
+                    if readable == after:
+                        return
                 after += 1
-                failures += 1
                 continue
             if picture is None:
                 return
-            after, failures = picture.id, 0
+            after = picture.id
             yield picture
             ends = time.monotonic() + _PATIENCE
+
+    def _behind(self, after: int) -> Picture | None:
+        """Read the first picture behind an id. Raises StateError."""
+        rows = self._rows("SELECT * FROM pictures WHERE id > ? ORDER BY id LIMIT 1", (after,))
+        picture = next(map(self._picture, map(mended, rows)), None)
+        if picture is not None and picture.id <= after:
+            raise damaged(self._path, f"the ids of pictures are in no order behind {after}")
+        return picture
+
+    def _readable_behind(self, after: int) -> int:
+        """Find an id behind which something can be read, by ever longer leaps; `after` itself if there is none.
+
+        To go on from id to id until all hope is gone would take a minute.
+        """
+        for leap in (1 << power for power in range(_HOPELESS.bit_length())):
+            try:
+                self._behind(after + leap)
+            except StateError:
+                continue
+            return after + leap
+        return after
 
     def at(self, path: str) -> Picture | None:
         """Find the picture recorded at this path, relative to the image dir."""
