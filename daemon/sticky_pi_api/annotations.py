@@ -91,8 +91,14 @@ def join_annotations(images: Iterable[Row], annotations: Iterable[Row]) -> list[
     return [
         {**image, **{new: found.get(name) for name, new in renamed.items()}}
         for _, image in sorted(by_key.items())
-        for found in (of_image[image["id"]].values() if image.get("id") in of_image else [nothing])
+        for found in _annotations_of(image, of_image) or [nothing]
     ]
+
+
+def _annotations_of(image: Row, of_image: Mapping[int, Mapping[Any, Row]]) -> list[Row]:
+    number = image.get("id")
+    # A server's answer may have anything in its place.
+    return list(of_image[number].values()) if isinstance(number, int) and number in of_image else []
 
 
 def _checked(place: str, entry: Info, *, for_server: bool) -> Annotations:

@@ -347,6 +347,16 @@ def test_a_server_whose_images_have_no_id_is_no_api(server, proxy, remote, held,
             ask()
 
 
+@pytest.mark.parametrize("number", [[1], None, "1"])
+def test_images_without_an_id_have_no_annotations_when_they_are_joined(server, proxy, remote, held, number):
+    client = remote(proxy.port)
+    client.put_uid_annotations(held(client))
+    row = {"device": "1b74105a", "md5": "0" * 32, "datetime": "2020-07-05_10-07-16", "id": number}
+    proxy.set(**strike("replace", path="/get_image_series/", status=200, body=json.dumps([row])))
+    (joined,) = client.get_images_with_uid_annotations_series([EVER])
+    assert joined["algo_name"] is None
+
+
 def test_who_may_not_write_is_told(server, remote, held):
     client = remote(server.port, username="guest")
     with pytest.raises(AccountError, match="status 403"):
