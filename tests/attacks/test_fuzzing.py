@@ -1,6 +1,6 @@
 """Feeds mutated pictures, EXIF, names, configurations, answers and outbox files to the program: nothing comes of it.
 
-A test run tries some 1,500 inputs, always the same. The long run tries as many as it is told, those among them:
+A test run tries some 2,000 inputs, always the same. The long run tries as many as it is told, those among them:
 
     STICKY_PI_FUZZ=100000 tests/run -k fuzzing --basetemp=/dev/shm/fuzzing
 
@@ -13,7 +13,7 @@ import sys
 import pytest
 from fuzzing import SHARES, fuzz
 
-INPUTS = int(os.environ.get("STICKY_PI_FUZZ", "1500"))
+INPUTS = int(os.environ.get("STICKY_PI_FUZZ", "2000"))
 LONGEST = 300 + INPUTS
 """Seconds that one target may take on a busy machine"""
 

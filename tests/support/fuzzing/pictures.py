@@ -74,10 +74,9 @@ class Target:
     def _record(self):
         """Record what was taken in, each under a name of its own, and read it again."""
         start = sum(self._outbox.counts().values())
-        for number, taken in enumerate(self._taken, start):
-            object.__setattr__(taken, "path", f"{number}/{taken.path}")
-        self._outbox.record(self._taken)
-        for taken in self._taken:
+        named = [taken._replace(path=f"{start + number}/{taken.path}") for number, taken in enumerate(self._taken)]
+        self._outbox.record(named)
+        for taken in named:
             picture = self._outbox.at(taken.path)
             assert (picture.metadata, picture.md5, picture.suspect) == (taken.metadata, taken.md5, taken.suspect)
         self._taken.clear()

@@ -72,8 +72,8 @@ FLUSHES = (
     Guard(
         "fsync of folders",
         "sticky_pi_api/durable.py",
-        "    try:\n        flush(descriptor)\n",
-        "    try:\n        pass\n",
+        "            flush(descriptor)\n",
+        "            pass\n",
         (_FLUSHED, _FLUSHES),
         "no name would be flushed",
     ),
@@ -203,7 +203,7 @@ RECEIPTS = (
     Guard(
         "md5 of a receipt, in the outbox's rules",
         "sticky_pi_uploader/outbox/schema.py",
-        "            CHECK (state != 'uploaded' OR receipt_md5 IS md5),\n",
+        "        CHECK (state != 'uploaded' OR receipt_md5 IS md5),\n",
         "",
         (f"{_OUTBOX}::test_a_receipt_of_other_bytes_is_a_bug_and_leaves_the_picture_as_it_was",),
         "a bug could make a receipt of anything",
@@ -496,8 +496,8 @@ STATES = (
     Guard(
         "known states, in the outbox's rules",
         "sticky_pi_uploader/outbox/schema.py",
-        "                CHECK (state IN ('pending', 'uploading', 'uploaded', 'conflict', 'rejected', 'lost')),\n",
-        "                ,\n",
+        "            CHECK (state IN ('pending', 'uploading', 'uploaded', 'conflict', 'rejected', 'lost')),\n",
+        "            ,\n",
         (f"{_OUTBOX}::test_rows_that_cannot_be_are_refused_by_the_database",),
         "a picture could be in a state that nobody looks after",
     ),
@@ -520,7 +520,7 @@ STATES = (
     Guard(
         "one row a path, in the outbox's rules",
         "sticky_pi_uploader/outbox/schema.py",
-        "            UNIQUE (folder, name),\n",
+        "        UNIQUE (folder, name),\n",
         "",
         (f"{_OUTBOX}::test_rows_that_cannot_be_are_refused_by_the_database",),
         "one file could be in two states",
@@ -528,8 +528,8 @@ STATES = (
     Guard(
         "one row a key, in the store's rules",
         "sticky_pi_api/schema.py",
-        "            api_user TEXT,\n            UNIQUE (device, datetime)\n",
-        "            api_user TEXT\n",
+        "        api_user TEXT,\n        UNIQUE (device, datetime)\n",
+        "        api_user TEXT\n",
         (f"{_STORE}::test_storing_without_asking_keeps_to_the_key_and_leaves_the_files_alone",),
         "two pictures could have one key",
     ),
