@@ -169,6 +169,8 @@ VERBS = {
     ),
     "recover": (lambda outbox, _: outbox.recover(), {State.UPLOADING: State.PENDING}),
     "reoffer": (lambda outbox, _: outbox.reoffer(), {REFUSED: State.PENDING}),
+    "unconfirm": (lambda outbox, picture: outbox.unconfirm(picture, "gone"), {State.UPLOADED: State.PENDING}),
+    "contradict": (lambda outbox, picture: outbox.contradict(picture, "other"), {State.UPLOADED: State.CONFLICT}),
     "retry": (
         lambda outbox, picture: outbox.retry(picture),
         {
@@ -683,7 +685,8 @@ def test_a_verb_on_a_picture_that_moved_on_since_it_was_read_does_nothing(outbox
     outbox.claim(1)
     outbox.confirm(picture, "a" * 32, "stored")
     assert not outbox.retry(picture)
-    assert outbox.at(NAME).state is State.UPLOADED
+    assert not outbox.mark_removed(picture, "removed from the card")
+    assert (outbox.at(NAME).state, outbox.at(NAME).removed_at) == (State.UPLOADED, None)
 
 
 # --- the destination ---------------------------------------------------------------------------------------------

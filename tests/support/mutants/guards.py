@@ -5,6 +5,7 @@ from . import Guard
 _OUTBOX = "sticky_pi_uploader/test_outbox.py"
 _DAMAGE = "sticky_pi_uploader/test_outbox_damage.py"
 _WALK = f"{_OUTBOX}::test_a_verb_moves_a_picture_from_its_own_states_with_a_line_of_history_and_does_nothing_in_others"
+_MOVED_ON = f"{_OUTBOX}::test_a_verb_on_a_picture_that_moved_on_since_it_was_read_does_nothing"
 _SENDING = "sticky_pi_uploader/outbox/sending.py"
 _RECORDING = "sticky_pi_uploader/outbox/recording.py"
 _KEEPING = "sticky_pi_uploader/outbox/keeping.py"
@@ -327,7 +328,7 @@ STATES = (
         "two who work on one picture would overwrite each other's outcome",
     ),
     *(
-        Guard(f"states that {verb} leaves", file, text, instead, (_WALK,), why)
+        Guard(f"states that {verb} leaves", file, text, instead, (_MOVED_ON, _WALK), why)
         for verb, file, text, instead, why in (
             (
                 "confirm",
@@ -388,8 +389,8 @@ STATES = (
             (
                 "reoffer",
                 _SENDING,
-                "WHERE state = 'rejected' AND attempts > 0 AND",
-                "WHERE state = 'rejected' AND",
+                " AND attempts > 0 AND (not_before <= ? OR not_before > ?)",
+                " AND (1 OR not_before <= ? OR not_before > ?)",
                 "what is no picture would be sent",
             ),
             (
