@@ -106,6 +106,9 @@ class Program:
             os.dup2(log, 1)
             os.dup2(log, 2)
             os.close(log)
+            # As the interpreter makes them: those of the tests may be made for pipes, and written in other calls.
+            sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+            sys.stderr = open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
             if wire is not None:
                 install(passing(), wire)
             if self._fresh:
