@@ -25,6 +25,8 @@ _BY_ERRNO = {
 }
 
 _DAMAGED = "its database.db is damaged or isn't a database: put it aside, and the store starts anew"
+# SQLite says the same where one read has failed.
+_DAMAGED_OR_NOT = f"{_DAMAGED}; but first see whether it stays so: the disk may just have failed to read it"
 _BY_SQLITE_CODE = {
     sqlite3.SQLITE_FULL: _DISK_FULL,
     sqlite3.SQLITE_READONLY: "its database.db can't be written to: see to its permissions",
@@ -33,7 +35,7 @@ _BY_SQLITE_CODE = {
     sqlite3.SQLITE_IOERR: "the disk fails (input/output error)",
     sqlite3.SQLITE_BUSY: "its database.db is locked by another process for too long",
     sqlite3.SQLITE_LOCKED: "its database.db is locked by another process for too long",
-    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED_OR_NOT,
     sqlite3.SQLITE_NOTADB: _DAMAGED,
 }
 
