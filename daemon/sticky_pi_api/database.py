@@ -144,6 +144,15 @@ class ImagesDatabase:
         return status.st_dev, status.st_ino
 
 
+def is_storable(fields: object) -> bool:
+    """Tell whether something is metadata that an image's row takes, besides its key and md5."""
+    return (
+        isinstance(fields, Mapping)
+        and {"width", "height"} <= fields.keys() <= set(_INSERTED)
+        and all(isinstance(value, str | int | float | None) for value in fields.values())
+    )
+
+
 def next_second(when: datetime) -> datetime:
     """Round a bound of a series up: rows are of whole seconds, and their text sorts only among its like."""
     whole = when.replace(microsecond=0)

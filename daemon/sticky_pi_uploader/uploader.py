@@ -167,29 +167,26 @@ class Uploader:
 
     def _item(self, picture: Picture) -> ImageParser | None:
         """Make what the client gets: the picture as it was parsed, with the thumbnails kept since."""
+        from sticky_pi_api.database import is_storable
         from sticky_pi_api.exceptions import ImageError
         from sticky_pi_api.image_parser import ImageParser
 
         self._beat()
         path = self._full(picture)
-        thumbnails = self._thumbnails.find(str(picture.md5))
-        if thumbnails is None:
+        thumbnails, fields = self._thumbnails.find(str(picture.md5)), picture.metadata
+        # What is missing or damaged of these is in the file as well.
+        if thumbnails is None or fields is None or not is_storable(fields):
             try:
                 parser = ImageParser(path)
             except (ImageError, OSError) as error:
                 self._judge.read_again(picture, error)
                 del self._in_hand[path]
                 return None
-            thumbnails = Thumbnails(parser.thumbnail_jpeg, parser.thumbnail_mini_jpeg)
+            thumbnails, fields = Thumbnails(parser.thumbnail_jpeg, parser.thumbnail_mini_jpeg), parser
             with contextlib.suppress(OSError):
                 self._thumbnails.keep(str(parser["md5"]), thumbnails)
-        fields = {
-            "device": picture.device,
-            "datetime": picture.datetime,
-            "md5": picture.md5,
-            **(picture.metadata or {}),
-        }
-        return ImageParser.restore(path, fields, thumbnails.large, thumbnails.mini)
+        key = {"device": picture.device, "datetime": picture.datetime, "md5": picture.md5}
+        return ImageParser.restore(path, {**fields, **key}, thumbnails.large, thumbnails.mini)
 
     def _record(self, result: ImageOutcome) -> None:
         self._beat()

@@ -150,6 +150,14 @@ def test_a_picture_is_never_sent_under_another_key_than_its_names(outbox, change
             claim()
 
 
+@pytest.mark.parametrize("version", [0, 1])
+def test_a_number_of_steps_that_belies_the_tables_is_damage(outbox, path, version):
+    outbox._connection.execute(f"PRAGMA user_version = {version}")
+    outbox.close()
+    with pytest.raises(OutboxDamagedError, match="already exists"):
+        Outbox(path, longest_wait=LONGEST_WAIT)
+
+
 def test_a_row_that_broke_the_rules_before_a_step_is_damage(outbox):
     damage(outbox, "pictures SET receipt_md5 = 'b' WHERE state = 'uploaded'")
     with pytest.raises(OutboxDamagedError, match="CHECK constraint failed in pictures"):

@@ -62,6 +62,8 @@ def test_the_client_gets_each_picture_as_it_was_parsed(rig):
         "device": "1b74105a",
         "datetime": STARTED + timedelta(minutes=20),
         "md5": md5(1),
+        "width": 2592,
+        "height": 1944,
         "temp": 20.5,
     }
     assert (picture.path, picture.filename) == (str(rig.images / name(1)), name(1))
@@ -336,6 +338,20 @@ def test_thumbnails_that_are_missing_are_made_again_and_kept(real):
     picture = real.outbox.at(file.name)
     assert picture.state is State.UPLOADED
     assert held(real, file, ".thumbnail_mini") == real.thumbnails.find(picture.md5).mini
+
+
+@pytest.mark.parametrize(
+    "metadata", ["NULL", "'{}'", "'[]'", """replace(metadata, 'width', 'vidth')""", """'{"width": [1], "height": 2}'"""]
+)
+def test_metadata_that_are_damaged_are_read_again_and_the_picture_stored_with_its_own(real, metadata):
+    file = real.take_in()
+    real.outbox._connection.execute(f"UPDATE pictures SET metadata = {metadata}")
+    real.uploader.step()
+    assert real.outbox.at(file.name).state is State.UPLOADED
+    with LocalClient(str(real.store)) as client:
+        (row,) = client.get_images([{"device": "1b74105a", "datetime": file.name[9:28]}])
+    parser = ImageParser(str(file))
+    assert {name: row[name] for name in parser} == dict(parser)
 
 
 def test_thumbnails_that_cannot_be_kept_are_sent_all_the_same(real, tmp_path):

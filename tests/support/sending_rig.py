@@ -117,7 +117,7 @@ class Rig:
     def taken(self, number, content, version=1):
         self.thumbnails.keep(md5(content), THUMBNAILS)
         taken_at = (STARTED + timedelta(minutes=20 * number)).isoformat() + "Z"
-        about = ("1b74105a", taken_at, md5(content), {"temp": 20.5})
+        about = ("1b74105a", taken_at, md5(content), {"width": 2592, "height": 1944, "temp": 20.5})
         return Taken(name(number), Fingerprint(1, version, 1), "disk", *about)
 
     def answer(self, *answers):

@@ -13,7 +13,10 @@ from sticky_pi_api.sqlite import uri
 from ..exceptions import NoSpaceError, OutboxDamagedError, StateError
 from ..reserve import LEAST
 
-_DAMAGE: Final = ("malformed", "not a database", "encrypted", "no such table", "no such column", "disk image", "decode")
+_DAMAGE: Final = (
+    *("malformed", "not a database", "encrypted", "no such table", "no such column", "disk image", "decode"),
+    "already exists",  # a table whose step of the schema is still to be made, as the file says
+)
 _MISSING_SPACE: Final = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 
