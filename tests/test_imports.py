@@ -42,7 +42,8 @@ LAYERS = {
         ("health", "repeats", "summary", "thumbnails"),
         ("folders", "lock", "scan", "worker"),
         ("ingest", "outbox", "watcher"),
-        ("crew", "intake", "judgement"),
+        ("crew", "familiar"),
+        ("intake", "judgement"),
         ("removal", "upkeep", "uploader"),
         ("retention",),
         # From here on the configuration is known; what stands above gets plain values.

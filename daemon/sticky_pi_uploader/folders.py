@@ -28,6 +28,7 @@ _LOCAL_FUSE: Final = frozenset(
         *("fuse.ntfs", "fuse.ntfs-3g"),
     }
 )
+_KEEPS_TIMES: Final = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs"})
 
 
 def file_system_id(path: str) -> str:
@@ -90,6 +91,11 @@ def network_file_system(path: str, mountinfo: str = _MOUNTINFO) -> str | None:
     if found in _NETWORK or (found.startswith("fuse.") and found not in _LOCAL_FUSE):
         return found
     return None
+
+
+def keeps_times(path: str, mountinfo: str = _MOUNTINFO) -> bool:
+    """Tell whether a folder's mtime tells of every change in it, for ever: on a FAT card, the first one's doesn't."""
+    return file_system_type(path, mountinfo) in _KEEPS_TIMES
 
 
 def file_system_type(path: str, mountinfo: str = _MOUNTINFO) -> str:

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from sticky_pi_api.exceptions import printable
 
 from .events import Kind, about
+from .familiar import Familiar
 from .folders import file_system_id
 from .hints import Hint, Hints
 from .ingest import Ingest, sync_folders
@@ -62,6 +63,7 @@ class Intake:
         stopping: Callable[[], bool],
         beat: Callable[[], None] = lambda: None,
         scanned: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take in what `hints` and scans name; `recorded` is called whenever there is something new to be sent.
@@ -78,6 +80,7 @@ class Intake:
         self._beat = beat
         self._scanned = scanned
         self._monotonic = monotonic
+        self._familiar = Familiar(scanner, outbox, clock=clock, monotonic=monotonic)
         self._sources: deque[Iterator[Candidate]] = deque()
         self._looks: dict[str, _Look] = {}
         self._absent: set[str] = set()
@@ -112,6 +115,7 @@ class Intake:
             # Not sooner: until everything is looked at, what isn't here any more may turn up elsewhere.
             self._note_absences()
             self._tell_of_returns()
+            self._familiar.save()
         return self._pause()
 
     def _follow(self, hint: Hint) -> None:
@@ -132,21 +136,36 @@ class Intake:
             self._absent.add(path)
 
     def _scan_everything(self) -> Iterator[Candidate]:
-        yield from self._scan_below("")
+        self._familiar.begin()
+        folders = self._scanner.folders(known=self._familiar.subfolders)
+        for folder in folders:
+            if not self._familiar.is_unchanged(folder):
+                yield from self._read(folder)
         # What is recorded in folders that aren't there any more.
-        for folder in sorted(self._outbox.folders_to_check()):
-            if not os.path.isdir(os.path.join(self._scanner.image_dir, folder)):
+        for folder in sorted(self._outbox.folders_to_check().difference(folders)):
+            if not os.path.isdir(self._full(folder)):
                 self._absent.update(_missed(self._outbox.known_in(folder)))
+        self._familiar.end(folders)
         self._scanned()
 
     def _scan_below(self, folder: str) -> Iterator[Candidate]:
         for each in self._scanner.folders(folder):
-            self._beat()
-            known = self._outbox.known_in(each)
-            candidates = self._scanner.candidates(each)
-            if candidates is not None:
-                self._absent |= _missed(known) - {candidate.path for candidate in candidates}
-                yield from self._unknown(candidates, known)
+            yield from self._read(each)
+
+    def _read(self, folder: str) -> Iterator[Candidate]:
+        """Yield what isn't known in a folder, and note what isn't there any more."""
+        self._beat()
+        known = self._outbox.known_in(folder)
+        candidates = self._scanner.candidates(folder)
+        if candidates is None:
+            return
+        missing = _missed(known) - {candidate.path for candidate in candidates}
+        self._absent |= missing
+        for candidate in self._unknown(candidates, known):
+            self._familiar.expect(candidate.path)
+            yield candidate
+        if not missing and not any(candidate.path in self._looks for candidate in candidates):
+            self._familiar.note(folder)
 
     def _unknown(self, candidates: Iterable[Candidate], known: Mapping[str, Known]) -> Iterator[Candidate]:
         """Yield those that aren't known as they are."""
@@ -202,6 +221,7 @@ class Intake:
                 self._look_later(taken.path, taken.fingerprint)
             else:
                 self._looks.pop(taken.path, None)
+                self._familiar.know(taken.path)
                 self.recorded += 1
                 _tell(was, self._outbox.at(taken.path))
         self._recorded()

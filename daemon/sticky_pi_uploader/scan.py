@@ -6,7 +6,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from sticky_pi_api.exceptions import printable
 
@@ -64,12 +64,19 @@ class Scanner:
             return False
         return not stat.S_ISREG(status.st_mode)
 
-    def folders(self, below: str = "") -> list[str]:
-        """List a folder and all folders below it, those with the latest names (the newest dates) first."""
+    def leaves_out_some_of(self, folder: str) -> bool:
+        """Tell whether a folder in this one is among those that are never entered, but for its name."""
+        return any(os.path.dirname(each) == folder for each in self._ignored if os.path.basename(each)[:1] != ".")
+
+    def folders(self, below: str = "", known: Callable[[str], Iterable[str] | None] = lambda _: None) -> list[str]:
+        """List a folder and all folders below it, those with the latest names (the newest dates) first.
+
+        Those in a folder that `known` names aren't looked for there.
+        """
         found, level = [], [below] if self.is_watched_folder(below) else []
         while level:
             found.extend(level)
-            level = [deeper for folder in level for deeper in self._subfolders(folder)]
+            level = [deeper for folder in level for deeper in self._subfolders(folder, known(folder))]
         return sorted(found, key=os.path.basename, reverse=True)
 
     def candidates(self, folder: str) -> list[Candidate] | None:
@@ -98,7 +105,9 @@ class Scanner:
         if candidate is not None:
             yield candidate
 
-    def _subfolders(self, folder: str) -> list[str]:
+    def _subfolders(self, folder: str, known: Iterable[str] | None) -> Iterable[str]:
+        if known is not None:
+            return known
         try:
             with os.scandir(os.path.join(self.image_dir, folder)) as entries:
                 paths = [os.path.join(folder, entry.name) for entry in entries if _is_visible_folder(entry)]

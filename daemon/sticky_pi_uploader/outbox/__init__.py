@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from ..exceptions import OutboxDamagedError
 from .files import Aside, earlier_ones, outbox_path, put_aside
+from .folders import NOT_SEEN, Folders, Seen
 from .keeping import Keeping
 from .reader import OutboxReader
 from .recording import Known, Recording
@@ -40,11 +41,13 @@ from .sending import REOFFER_AFTER, Sending
 from .tasks import Tasks
 
 __all__ = [
+    "NOT_SEEN",
     "REOFFER_AFTER",
     "Aside",
     "Known",
     "Outbox",
     "OutboxReader",
+    "Seen",
     "earlier_ones",
     "open_or_rebuild",
     "outbox_path",
@@ -53,7 +56,7 @@ __all__ = [
 ]
 
 
-class Outbox(Recording, Sending, Keeping, Salvage, Tasks):
+class Outbox(Recording, Sending, Keeping, Salvage, Tasks, Folders):
     """The outbox file, open for writing: the verbs of all who work with it."""
 
 

@@ -84,4 +84,25 @@ _TASKS_AND_CLOCKS: Final = (
     "ALTER TABLE pictures ADD COLUMN clock_synchronised INTEGER CHECK (clock_synchronised IN (0, 1))",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_FIRST_TABLES, _TASKS_AND_CLOCKS)
+IN_DOUBT: Final = (
+    "state != 'lost' AND (recheck = 1 OR present = 0 OR size IS NULL"
+    " OR (inode = 0 AND state IN ('pending', 'conflict', 'rejected')))"
+)
+"""Says of which pictures a scan is to look at the file, whatever its folder looks like; inode 0 was never seen"""
+
+_FOLDERS_AND_WAITS: Final = (
+    """
+    CREATE TABLE folders (
+        folder TEXT PRIMARY KEY,
+        inode INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        ctime_ns INTEGER NOT NULL,
+        at REAL NOT NULL
+    ) WITHOUT ROWID
+    """,
+    # Of the few that these are about: with all pictures in them, each would be a page more to write for a picture.
+    f"CREATE INDEX pictures_in_doubt ON pictures (folder) WHERE {IN_DOUBT}",
+    "CREATE INDEX pictures_waiting ON pictures (not_before) WHERE state = 'pending' AND not_before IS NOT NULL",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_FIRST_TABLES, _TASKS_AND_CLOCKS, _FOLDERS_AND_WAITS)

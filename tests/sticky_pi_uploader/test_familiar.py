@@ -1,0 +1,225 @@
+"""Which folders a scan reads again, told by what it finds: bytes written into a file in place show in no folder."""
+
+import os
+import time
+from datetime import datetime, timedelta
+
+import pytest
+from sticky_pi_uploader.familiar import CHECKED_EVERY, CHECKS, SETTLED
+from sticky_pi_uploader.folders import keeps_times
+from sticky_pi_uploader.hints import Hints
+from sticky_pi_uploader.ingest import Ingest
+from sticky_pi_uploader.intake import Intake
+from sticky_pi_uploader.models import State
+from sticky_pi_uploader.outbox import NOT_SEEN, Outbox
+from sticky_pi_uploader.scan import Scanner
+from sticky_pi_uploader.thumbnails import ThumbnailFolder
+
+DAY = "5c173ff2/2020-06-20"
+TAKEN = datetime(2020, 6, 20, 21, 33)  # noqa: DTZ001 - naive datetimes are UTC
+SECOND = timedelta(seconds=1)
+
+
+class Trap:
+    """An image dir with the real parts around an intake, and clocks that can be moved on."""
+
+    def __init__(self, folder, make_trap_picture):
+        self.images, self.state = folder / "images", folder / "state"
+        self.images.mkdir()
+        self.state.mkdir()
+        if not keeps_times(os.fspath(self.images)):
+            pytest.skip("folders' times aren't believed on the file system of the temporary folder")
+        self._make = make_trap_picture
+        self.wall = self.uptime = 0.0
+        self.start()
+
+    def start(self, *ignored):
+        self.outbox = Outbox(os.fspath(self.state / "outbox.db"), longest_wait=3600.0)
+        self.hints = Hints()
+        scanner = Scanner(os.fspath(self.images), [os.fspath(each) for each in ignored])
+        self.intake = Intake(
+            scanner,
+            Ingest(scanner.image_dir, ThumbnailFolder(os.fspath(self.state / "thumbnails")), time.time),
+            self.outbox,
+            self.hints,
+            recorded=lambda: None,
+            stopping=lambda: False,
+            clock=lambda: time.time() + self.wall,
+            monotonic=lambda: time.monotonic() + self.uptime,
+        )
+
+    def stop(self):
+        self.outbox.close()
+
+    def restart(self, *ignored):
+        self.stop()
+        self.start(*ignored)
+
+    def wait(self, seconds):
+        self.wall += seconds
+        self.uptime += seconds
+
+    def put(self, folder=DAY, number=0):
+        return os.path.relpath(self._make(self.images / folder, "5c173ff2", TAKEN + number * SECOND), self.images)
+
+    def scan(self):
+        self.hints.everything()
+        while self.intake.step() is not None:
+            self.uptime += 1
+            self.wall += 1
+
+    def settle(self):
+        """Have everything known, and its folders' times old enough to be believed."""
+        self.wait(60)
+        self.scan()
+
+    def spoil(self, path):
+        """Write into a file in place: no folder changes."""
+        with open(self.images / path, "r+b") as file:
+            file.write(b"spoiled")
+
+    def is_noticed(self, path):
+        self.scan()
+        return self.outbox.at(path).state is State.REJECTED
+
+
+@pytest.fixture
+def trap(tmp_path, make_trap_picture):
+    trap = Trap(tmp_path, make_trap_picture)
+    yield trap
+    trap.stop()
+
+
+def test_a_folder_that_looks_as_it_did_is_not_read_again_not_even_after_a_restart(trap):
+    path = trap.put()
+    trap.settle()
+    trap.spoil(path)
+    assert not trap.is_noticed(path)
+    trap.restart()
+    assert not trap.is_noticed(path)
+
+
+def test_it_is_read_again_once_a_day_so_that_files_written_in_place_are_found(trap):
+    path = trap.put()
+    trap.settle()
+    trap.spoil(path)
+    trap.wait(CHECKED_EVERY - 60)
+    assert not trap.is_noticed(path)
+    trap.wait(61)
+    assert trap.is_noticed(path)
+
+
+def test_of_many_folders_a_few_are_checked_in_each_scan_until_all_are(trap):
+    paths = [trap.put(f"5c173ff2/{number:02}", number) for number in range(2 * CHECKS)]
+    trap.settle()
+    for path in paths:
+        trap.spoil(path)
+    trap.wait(CHECKED_EVERY + 1)
+    noticed = []
+    for _ in range(4):
+        trap.scan()
+        noticed.append(sum(trap.outbox.at(path).state is State.REJECTED for path in paths))
+    assert noticed == sorted(noticed)
+    assert 0 < noticed[0] <= CHECKS
+    assert noticed[-1] == len(paths)
+
+
+def test_times_that_are_not_two_seconds_old_yet_are_not_believed(trap):
+    path = trap.put()
+    trap.wait(-60)
+    trap.scan()  # as if the folder had changed just now
+    trap.spoil(path)
+    assert trap.is_noticed(path)
+
+
+@pytest.mark.parametrize("by", [-3600, 86400, 2 * SETTLED])
+def test_no_times_are_believed_any_more_once_the_clock_was_set(trap, by):
+    path = trap.put()
+    trap.settle()
+    trap.spoil(path)
+    trap.wall += by
+    assert trap.is_noticed(path)
+
+
+def test_no_times_from_the_future_are_believed_after_a_restart(trap):
+    path = trap.put()
+    trap.settle()
+    trap.spoil(path)
+    trap.wall -= 600
+    trap.restart()
+    assert trap.is_noticed(path)
+
+
+def test_what_comes_and_goes_in_a_known_folder_is_found(trap):
+    gone, path = trap.put(number=1), trap.put(number=2)
+    trap.settle()
+    (trap.images / gone).unlink()
+    new = trap.put(number=3)
+    deeper = trap.put(f"{DAY}/deeper/still", 4)
+    trap.scan()
+    states = {each: trap.outbox.at(each).state for each in (gone, path, new, deeper)}
+    assert states == {gone: State.LOST, path: State.PENDING, new: State.PENDING, deeper: State.PENDING}
+
+
+def test_pictures_of_a_folder_that_is_renamed_or_removed_are_followed_and_missed(trap):
+    path, other = trap.put(number=1), trap.put("5c173ff2/2020-06-21", 2)
+    trap.settle()
+    os.rename(trap.images / DAY, trap.images / "5c173ff2/moved")
+    (trap.images / other).unlink()
+    (trap.images / other).parent.rmdir()
+    trap.scan()
+    assert trap.outbox.at(path) is None
+    assert trap.outbox.at("5c173ff2/moved/" + os.path.basename(path)).state is State.PENDING
+    assert trap.outbox.at(other).state is State.LOST
+    trap.wait(60)
+    os.rename(trap.images / "5c173ff2/moved", trap.images / DAY)
+    trap.scan()
+    assert trap.outbox.at(path).state is State.PENDING
+
+
+def test_a_folder_with_a_picture_that_is_asked_for_again_is_read(trap):
+    path = trap.put()
+    trap.settle()
+    trap.spoil(path)
+    with trap.outbox._writing() as connection:
+        connection.execute("UPDATE pictures SET state = 'rejected', reason = 'refused' WHERE name LIKE '%.jpg'")
+    assert trap.outbox.retry(trap.outbox.at(path))
+    trap.scan()
+    assert trap.outbox.at(path).reason != "refused"
+
+
+def test_a_folder_that_was_left_out_is_found_once_it_no_longer_is(trap):
+    path = trap.put("5c173ff2/store")
+    trap.put()
+    trap.restart(trap.images / "5c173ff2/store")
+    trap.settle()
+    assert trap.outbox.at(path) is None
+    trap.restart()
+    trap.scan()
+    assert trap.outbox.at(path).state is State.PENDING
+
+
+def test_a_folder_is_known_as_soon_as_the_last_picture_in_it_is(trap):
+    paths = [trap.put(number=number) for number in range(20)]
+    trap.wait(60)
+    trap.scan()
+    trap.spoil(paths[0])
+    assert not trap.is_noticed(paths[0])
+
+
+def test_a_folder_with_a_picture_that_is_still_being_written_is_read_again(trap):
+    whole = (trap.images / trap.put(number=1)).read_bytes()
+    (trap.images / DAY / "5c173ff2.2020-06-20_21-33-02.jpg").write_bytes(whole[:-100])
+    trap.wait(60)
+    trap.hints.everything()
+    trap.intake.step()
+    trap.intake.step()
+    seen = trap.outbox.folders_seen()
+    assert {folder for folder in seen if seen[folder] != NOT_SEEN} == {"", "5c173ff2"}
+
+
+@pytest.mark.parametrize(("kind", "believed"), [("ext4", True), ("tmpfs", True), ("vfat", False), ("exfat", False)])
+def test_times_are_believed_only_where_the_file_system_keeps_them(tmp_path, kind, believed):
+    mountinfo = tmp_path / "mountinfo"
+    mountinfo.write_text(f"1 0 8:1 / / rw - {kind} /dev/sda1 rw\n")
+    assert keeps_times("/", str(mountinfo)) is believed
