@@ -514,6 +514,19 @@ def test_an_answer_older_than_a_minute_is_asked_for_again(remote, server, pictur
     assert [entry.entries for entry in server.requests(ASK)] == [7, 4, 1]
 
 
+def test_what_was_held_more_than_a_minute_ago_is_asked_for_again(remote, server, proxy, pictures):
+    (file,) = pictures(1)
+    row = {"device": "1b74105a", "datetime": os.path.basename(file)[9:28], "md5": md5_of(file)}
+    proxy.set(**strike("replace", path=ASK, status=200, body=json.dumps([row])))
+
+    def clock():
+        # It takes long until a thread is at the picture.
+        return 1000.0 + (2 * FRESH if threading.current_thread().name.startswith("send-") else 0.0)
+
+    assert outcomes(put(remote(proxy.port, clock=clock), [file])) == ["stored"]
+    assert_stored_once(server, [file])
+
+
 def test_an_answer_that_grew_old_while_a_token_was_got_is_asked_for_again(remote, pictures):
     files = pictures(1)
     with closing(WireServer()) as wire:

@@ -41,10 +41,10 @@ def test_what_goes_around_a_picture_is_less_than_a_thousandth_of_2_mb(parser):
 def test_it_says_how_much_of_it_was_taken_and_can_be_taken_again(parser):
     with open_picture(parser) as stream:
         body = UploadBody(parser, stream, NO_LIMIT)
-        assert (body.begun, body.whole) == (False, False)
+        assert (body.begun, body.whole, body.may_repeat) == (False, False, True)
         blocks = iter(body)
         next(blocks)
-        assert (body.begun, body.whole) == (True, False)
+        assert (body.begun, body.whole, body.may_repeat) == (True, False, False)
         *_, last = blocks
         assert body.whole
         assert b"".join(body).endswith(last)

@@ -1010,6 +1010,9 @@ def test_rows_that_cannot_be_are_refused_by_the_database(outbox):
     ):
         with pytest.raises(sqlite3.IntegrityError):
             outbox._connection.execute(f"UPDATE pictures SET {assignment}")
+    outbox.record([taken("other/" + NAME)])
+    with pytest.raises(sqlite3.IntegrityError):
+        outbox._connection.execute("UPDATE pictures SET folder = '', name = 'a.jpg'")
     with pytest.raises(sqlite3.IntegrityError):
         outbox._connection.execute("INSERT INTO history (picture_id, at, state, why) VALUES (99, 1, 'lost', '')")
 
