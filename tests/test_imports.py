@@ -36,8 +36,8 @@ LAYERS = {
     "sticky_pi_uploader": (
         ("exceptions", "models"),
         (
-            *("breakoff", "clock", "doorbell", "events", "hints", "logs", "notify", "observer"),
-            *("pictures", "reserve", "retry", "sequence", "signals"),
+            *("breakoff", "clock", "doorbell", "entries", "events", "hints", "logs", "notify", "observer", "pictures"),
+            *("reserve", "retry", "sequence", "signals"),
         ),
         ("health", "repeats", "summary", "thumbnails"),
         ("folders", "lock", "scan", "worker"),

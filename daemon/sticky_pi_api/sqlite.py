@@ -39,18 +39,25 @@ def uri(path: str, options: str) -> str:
 
 
 def connect(
-    path: str, *, shared_between_threads: bool = False, timeout: float = BUSY_TIMEOUT, durable: bool = True
+    path: str,
+    *,
+    shared_between_threads: bool = False,
+    timeout: float = BUSY_TIMEOUT,
+    durable: bool = True,
+    page_size: int = 4096,
 ) -> sqlite3.Connection:
     """Open the database at `path`, made if it isn't there: WAL, every commit on disk before it returns.
 
     Not `durable`, its last commits may be lost in a power cut. Other processes are waited for for `timeout` seconds.
-    Transactions are explicit (`transaction`); the connection itself never opens one.
+    Transactions are explicit (`transaction`); the connection itself never opens one. A new file gets pages of
+    `page_size` bytes.
     """
     connection = sqlite3.connect(
         path, timeout=timeout, isolation_level=None, check_same_thread=not shared_between_threads
     )
     try:
         connection.row_factory = sqlite3.Row
+        connection.execute(f"PRAGMA page_size={page_size}")
         _switch_to_wal(connection, timeout)
         # NORMAL would lose acknowledged rows at a power cut.
         for pragma in (f"synchronous={'FULL' if durable else 'NORMAL'}", "foreign_keys=ON"):

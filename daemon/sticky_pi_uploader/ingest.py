@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
-from sticky_pi_api.durable import flush, sync_folder
+from sticky_pi_api.durable import flush
 
 from .clock import PLATFORM_START, is_synchronised
 from .models import Candidate, Taken
@@ -98,31 +98,6 @@ class Ingest:
         if PLATFORM_START <= now < taken_at.replace(tzinfo=UTC).timestamp() - FAR_FUTURE:
             return "dated in the future: the camera's clock was wrong, or the trap's is"
         return None
-
-
-def sync_folders(image_dir: str, folders: Collection[str]) -> set[str]:
-    """Flush the entries of folders, and of those above them up to `image_dir`, so that a power cut leaves their files.
-
-    Returns those of `folders` (relative to `image_dir`) that are still there. Raises OSError.
-    """
-    lines = {folder: set(_up_from(folder)) for folder in folders}
-    there = {each for each in set().union(*lines.values()) if _is_synced(os.path.join(image_dir, each))}
-    return {folder for folder, line in lines.items() if line <= there}
-
-
-def _up_from(folder: str) -> Iterator[str]:
-    yield folder
-    while folder:
-        folder = os.path.dirname(folder)
-        yield folder
-
-
-def _is_synced(path: str) -> bool:
-    try:
-        sync_folder(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
 
 
 def _open_regular(path: str, flags: int) -> int:

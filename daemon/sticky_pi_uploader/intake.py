@@ -15,11 +15,12 @@ from typing import Final, NamedTuple
 
 from sticky_pi_api.exceptions import printable
 
+from .entries import Entries
 from .events import Kind, about
 from .familiar import Familiar
 from .folders import file_system_id
 from .hints import Hint, Hints
-from .ingest import Ingest, sync_folders
+from .ingest import Ingest
 from .models import Candidate, Fingerprint, Picture, State, Taken
 from .outbox import Known, Outbox
 from .scan import Scanner
@@ -80,6 +81,7 @@ class Intake:
         self._beat = beat
         self._scanned = scanned
         self._monotonic = monotonic
+        self._entries = Entries(scanner.image_dir, clock=clock)
         self._familiar = Familiar(scanner, outbox, clock=clock, monotonic=monotonic)
         self._sources: deque[Iterator[Candidate]] = deque()
         self._looks: dict[str, _Look] = {}
@@ -208,7 +210,7 @@ class Intake:
     def _take_in(self, candidates: Iterable[Candidate]) -> None:
         settled = [taken for candidate in candidates if not self._stopping() for taken in self._settle(candidate)]
         # What is gone with its folder is left out.
-        flushed = sync_folders(self._scanner.image_dir, {os.path.dirname(taken.path) for taken in settled})
+        flushed = self._entries.flush({os.path.dirname(taken.path) for taken in settled})
         settled = [taken for taken in settled if os.path.dirname(taken.path) in flushed]
         if not settled:
             return

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import piexif
 import pytest
 from PIL import Image
-from sticky_pi_uploader.ingest import Ingest, sync_folders
+from sticky_pi_uploader.ingest import Ingest
 from sticky_pi_uploader.models import Candidate, Fingerprint
 from sticky_pi_uploader.pictures import picture_bytes
 from sticky_pi_uploader.thumbnails import ThumbnailFolder
@@ -416,20 +416,6 @@ def test_a_picture_is_flushed_before_it_counts_as_taken_in(tmp_path, image_dir):
         os.fspath(image_dir / NAME), sys.executable, "-c", TAKE_ONE, image_dir, tmp_path / "thumbnails", NAME
     )
     assert calls[-1] == ("fsync", "0")
-
-
-def test_a_file_system_that_cannot_flush_is_no_error():
-    with pytest.raises(OSError, match="Invalid argument"), open("/proc/self/status", "rb") as file:
-        os.fsync(file.fileno())
-    assert sync_folders("/proc", ["self"]) == {"self"}
-
-
-def test_folders_that_are_flushed_are_told_from_those_that_are_gone(tmp_path):
-    (tmp_path / "a" / "b").mkdir(parents=True)
-    (tmp_path / "file").touch()
-    assert sync_folders(os.fspath(tmp_path), ["a/b", "", "a/gone", "gone/deeper", "file"]) == {"a/b", ""}
-    assert sync_folders(os.fspath(tmp_path), []) == set()
-    assert sync_folders(os.fspath(tmp_path / "gone"), ["", "a"]) == set()
 
 
 def test_a_hundred_wrong_files_leave_memory_threads_and_files_as_they_were(image_dir, take_in):

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, Final
 
 from sticky_pi_api import sqlite
 
@@ -17,6 +17,9 @@ from ..models import State
 from .errors import damaged, plain_errors
 from .reader import OutboxReader
 from .schema import MIGRATIONS
+
+PAGE_SIZE: Final = 1024
+"""Bytes; whatever changes in a page, all of it is written: 75 KB a picture with the usual 4096, and 21 with these"""
 
 
 class OutboxWriter(OutboxReader):
@@ -112,7 +115,7 @@ class OutboxWriter(OutboxReader):
 
 def _open(path: str) -> sqlite3.Connection:
     with plain_errors(path):
-        connection = sqlite.connect(path, shared_between_threads=True)
+        connection = sqlite.connect(path, shared_between_threads=True, page_size=PAGE_SIZE)
         try:
             sqlite.migrate(connection, MIGRATIONS)
             connection.execute("SELECT 1 FROM pictures LIMIT 1").fetchall()
