@@ -175,10 +175,11 @@ def test_an_index_that_misses_a_picture_is_a_fault_that_a_look_at_the_whole_file
     assert outbox.fault() is None
     connection = outbox._connection
     (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'pictures_by_state'").fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with open(outbox._path, "r+b") as file:
-        file.seek((root - 1) * 4096)
-        file.write(b"\x0a" + bytes(4) + b"\x10\x00\x00")  # an index page without entries
+        file.seek((root - 1) * size)
+        file.write(b"\x0a" + bytes(4) + size.to_bytes(2, "big") + b"\x00")  # an index page without entries
     outbox.close()
     with Outbox(outbox._path, longest_wait=LONGEST_WAIT) as again:
         assert len(list(again.pictures())) == 3
