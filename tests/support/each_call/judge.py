@@ -16,6 +16,10 @@ from .trap import AUDIT, LATER
 
 AN_HOUR = 3700
 THUMBNAILS = (".thumbnail", ".thumbnail_mini")
+# urllib3 closes connections as garbage is collected; what fails there is nobody's to catch, and harms nothing.
+_FINALIZER = re.compile(
+    r"^Exception ignored in: <finalize object .*\n(Traceback.*\n|  .*\n)*OSError: .*\n", re.MULTILINE
+)
 _NO_COMPLAINT = re.compile(r"^\S+ (INFO|WARNING) ")
 _OUTCOME = re.compile(r"^\S+ INFO \S+\.jpg: ")
 _RAW = re.compile(r"Traceback|CRITICAL|Errno|Error\b|Exception|\bNone\b")
@@ -49,15 +53,16 @@ class Judge:
     def judge_failure(self, run):
         """Judge how a run ended in which a call failed."""
         pending = [name for name, md5 in _md5s(self._trap).items() if self._trap.held().get(name) != (md5, md5)]
-        complaints = [line for line in run.said.splitlines() if not _NO_COMPLAINT.match(line)]
+        said = _FINALIZER.sub("", run.said)
+        complaints = [line for line in said.splitlines() if not _NO_COMPLAINT.match(line)]
         if run.status not in (os.EX_OK, os.EX_TEMPFAIL, os.EX_IOERR):
             self._blame("exit status", f"{run.status}: {run.said[-1500:]}")
         elif run.status == os.EX_OK and pending:
             self._blame("exit status", f"0, and {pending} isn't held: {run.said[-1500:]}")
         elif run.status != os.EX_OK and all(_OUTCOME.match(line) for line in run.said.splitlines()):
             self._blame("says nothing", f"exit status {run.status}")
-        if raw := _RAW.search(run.said):
-            self._blame("no clear message", run.said[max(0, raw.start() - 500) :][:2000])
+        if raw := _RAW.search(said):
+            self._blame("no clear message", said[max(0, raw.start() - 500) :][:2000])
         if len(complaints) > 1:
             self._blame("more than one message", run.said[-1500:])
 
