@@ -54,6 +54,9 @@ def blaming_the_store(local_dir: str) -> Iterator[None]:
         raise
     except sqlite3.Error as error:
         raise StoreError(_message(local_dir, _say_sqlite(error))) from error
+    except UnicodeDecodeError as error:
+        # What SQLite says of a damaged schema repeats it, and then Python can't read that.
+        raise StoreError(_message(local_dir, _BY_SQLITE_CODE[sqlite3.SQLITE_CORRUPT])) from error
     except OSError as error:
         whole = error.errno not in _LOCAL
         raise StoreError(_message(local_dir, _say_os(error)), whole_store=whole) from error

@@ -112,9 +112,11 @@ class FileCache:
             try:
                 self._connection = self._connection or _open(self._folder)
                 return work(self._connection)
-            except (sqlite3.Error, OSError) as error:
+            except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
                 self._close()
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+                # Python can't read what SQLite says of a damaged schema.
+                is_damaged = isinstance(error, UnicodeDecodeError)
+                if not is_damaged and getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
                     break
                 with suppress(OSError):
                     remove(self._folder)

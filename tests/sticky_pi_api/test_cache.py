@@ -282,6 +282,10 @@ def damage_pages(database):
         file.write(b"\xff" * (database.stat().st_size - 4096))
 
 
+def damage_schema(database):
+    database.write_bytes(database.read_bytes().replace(b"CREATE TABLE files (", b"CREATE TABLE x \xff\xff\xff\xff("))
+
+
 def cut(database):
     os.truncate(database, database.stat().st_size // 2)
 
@@ -292,7 +296,7 @@ def of_another_release(database):
         connection.execute("CREATE TABLE files (name TEXT)")
 
 
-@pytest.mark.parametrize("damage", [damage_all, damage_pages, cut, of_another_release])
+@pytest.mark.parametrize("damage", [damage_all, damage_pages, damage_schema, cut, of_another_release])
 def test_a_damaged_cache_is_made_anew(client, local_dir, trap, opened, damage):
     files = trap(40)
     client.put_images(files)

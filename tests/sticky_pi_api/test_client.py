@@ -227,6 +227,16 @@ def test_a_damaged_database_is_said(store, content):
     assert (store / "database.db").read_bytes() == content
 
 
+def test_a_schema_that_is_no_text_is_damage(store):
+    LocalClient(store).close()
+    database = store / "database.db"
+    database.write_bytes(
+        database.read_bytes().replace(b"CREATE TABLE images (", b"CREATE TABLE x " + b"\xff" * 5 + b"(")
+    )
+    with pytest.raises(StoreError, match=r"its database\.db is damaged"):
+        LocalClient(store)
+
+
 def test_a_newer_releases_store_is_said(store):
     LocalClient(store).close()
     connection = sqlite3.connect(store / "database.db")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -1096,16 +1097,18 @@ def test_a_database_of_somebody_else_is_put_aside(path):
 
 
 def test_what_was_put_aside_first_is_not_replaced_by_what_is_put_aside_next(path):
-    kept = set()
-    for content in (b"one" * 100, b"two" * 100):
-        with open(path, "wb") as file:
-            file.write(content)
-        outbox, aside = open_or_rebuild(path, longest_wait=LONGEST_WAIT)
-        outbox.close()
-        kept.add(aside.path)
-        with open(aside.path, "rb") as file:
-            assert file.read() == content
-    assert len(kept) == 2
+    # Whatever second it is when the next one is.
+    taken_names = [f"{path}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(time.time() + s))}" for s in range(60)]
+    for name in taken_names:
+        with open(name, "wb") as file:
+            file.write(b"one")
+    with open(path, "wb") as file:
+        file.write(b"two" * 100)
+    outbox, aside = open_or_rebuild(path, longest_wait=LONGEST_WAIT)
+    outbox.close()
+    with open(aside.path, "rb") as file:
+        assert file.read() == b"two" * 100
+    assert {os.path.getsize(name) for name in taken_names} == {3}
 
 
 def test_an_empty_file_is_a_new_outbox_as_after_a_power_cut(path):

@@ -8,7 +8,7 @@ import sys
 import pytest
 from sticky_pi_uploader.exceptions import OutboxDamagedError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, Fingerprint, State, Taken
-from sticky_pi_uploader.outbox import Outbox
+from sticky_pi_uploader.outbox import Outbox, OutboxReader
 
 LONGEST_WAIT = 1800.0
 HERE = "file:///here"
@@ -148,6 +148,17 @@ def test_a_picture_is_never_sent_under_another_key_than_its_names(outbox, change
     for claim in (lambda: outbox.claim(4), outbox.claim_canary):
         with pytest.raises(OutboxDamagedError, match="can't be"):
             claim()
+
+
+def test_a_schema_that_is_no_text_is_damage_to_all_who_open_it(outbox, path):
+    outbox.close()
+    with open(path, "r+b") as file:
+        content = file.read().replace(b"CREATE TABLE pictures (", b"CREATE TABLE x " + b"\xff" * 7 + b"(")
+        file.seek(0)
+        file.write(content)
+    for opened in (lambda: Outbox(path, longest_wait=LONGEST_WAIT), lambda: OutboxReader.open_readonly(path)):
+        with pytest.raises(OutboxDamagedError):
+            opened()
 
 
 @pytest.mark.parametrize("version", [0, 1])

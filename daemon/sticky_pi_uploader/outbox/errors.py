@@ -32,6 +32,9 @@ def plain_errors(path: str) -> Iterator[None]:
         raise
     except sqlite3.Error as error:
         raise _told_apart(error, path) from error
+    except UnicodeDecodeError as error:
+        # What SQLite says of a damaged schema repeats it, and then Python can't read that.
+        raise damaged(path, "its schema is no text") from error
 
 
 def damaged(path: str, why: object) -> OutboxDamagedError:

@@ -678,13 +678,10 @@ SENDING = (
     ),
     Guard(
         "decoding before a picture is sent",
-        "sticky_pi_api/decode.py",
-        "            picture.load()\n            reduced",
-        "            reduced",
-        (
-            "sticky_pi_api/test_image_parser.py::test_any_byte_may_be_wrong_and_only_picture_errors_come",
-            f"{_INGEST}::test_what_is_no_picture_says_why_and_is_not_settled_as_it_may_still_be_being_written",
-        ),
+        "sticky_pi_api/image_parser.py",
+        "self.thumbnail_jpeg, self.thumbnail_mini_jpeg = thumbnails(jpeg)",
+        'self.thumbnail_jpeg, self.thumbnail_mini_jpeg = b"", b""',
+        (f"{_INGEST}::test_what_is_no_picture_says_why_and_is_not_settled_as_it_may_still_be_being_written",),
         "a picture that doesn't decode takes a server's worker down",
     ),
     Guard(
