@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .workshop import ControlGroup, children
+from .workshop import ControlGroup, children, is_first_in_its_namespace
 
 PATIENCE = 90
 """Seconds after which what should have happened long ago is missed."""
@@ -105,11 +105,14 @@ class Machine:
     def _has_booted(self):
         if self._process.poll() is not None:
             raise RuntimeError(f"{self.name} has ended:\n{self.console()}")
-        self._leader = next((leader for nspawn in children(self._process.pid) for leader in children(nspawn)), None)
+        below = (child for nspawn in children(self._process.pid) for child in children(nspawn))
+        # Not the helper that makes the namespaces, in most of which it isn't itself.
+        self._leader = next(filter(is_first_in_its_namespace, below), None)
         if self._leader is None:
             return False
-        # A service may wait for longer: then the system as a whole is "starting" all the time.
-        return self.run("systemctl", "is-active", "multi-user.target", check=False).status == 0
+        # A service may wait for longer: then the system as a whole is "starting" all the time. And where systemctl
+        # believes itself in a chroot, it says nothing and ends with 0.
+        return self.run("systemctl", "is-active", "multi-user.target", check=False).out == "active\n"
 
     def console(self):
         """Return the end of what it wrote on its console."""
