@@ -175,11 +175,10 @@ def test_a_picture_cut_short_at_any_byte_is_damaged(picture, write):
             ImageParser(write(picture[:length]))
 
 
-@pytest.mark.parametrize("marker", [b"\xff\xc4", b"\xff\xdb"])
-def test_a_whole_file_that_does_not_decode_is_damaged(picture, write, marker):
+def test_a_whole_file_that_does_not_decode_is_damaged(picture, write):
     blob = picture
-    while (start := blob.find(marker)) >= 0:
-        # The tables that its data are coded with.
+    # Without the tables that its data are coded with.
+    while (start := blob.find(b"\xff\xdb")) >= 0:
         blob = blob[:start] + blob[start + 2 + int.from_bytes(blob[start + 2 : start + 4], "big") :]
     with pytest.raises(DamagedImageError, match="doesn't decode"):
         ImageParser(write(blob))

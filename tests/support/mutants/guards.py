@@ -5,6 +5,7 @@ from . import Guard
 _OUTBOX = "sticky_pi_uploader/test_outbox.py"
 _DAMAGE = "sticky_pi_uploader/test_outbox_damage.py"
 _WALK = f"{_OUTBOX}::test_a_verb_moves_a_picture_from_its_own_states_with_a_line_of_history_and_does_nothing_in_others"
+_ENTRIES = "sticky_pi_uploader/test_entries.py"
 _MOVED_ON = f"{_OUTBOX}::test_a_verb_on_a_picture_that_moved_on_since_it_was_read_does_nothing"
 _SENDING = "sticky_pi_uploader/outbox/sending.py"
 _RECORDING = "sticky_pi_uploader/outbox/recording.py"
@@ -33,14 +34,14 @@ FLUSHES = (
     Guard(
         "flush of a picture's folder",
         "sticky_pi_uploader/intake.py",
-        "flushed = sync_folders(self._scanner.image_dir, {os.path.dirname(taken.path) for taken in settled})",
+        "flushed = self._entries.flush({os.path.dirname(taken.path) for taken in settled})",
         "flushed = {os.path.dirname(taken.path) for taken in settled}",
         (_FLUSHED,),
         "the picture's name would be gone",
     ),
     Guard(
         "flush of the folders above",
-        "sticky_pi_uploader/ingest.py",
+        "sticky_pi_uploader/entries.py",
         "    while folder:\n",
         "    while False:\n",
         (_FLUSHED,),
@@ -48,17 +49,41 @@ FLUSHES = (
     ),
     Guard(
         "flush of each folder",
-        "sticky_pi_uploader/ingest.py",
-        "        sync_folder(path)\n    except",
-        "        os.stat(path)\n    except",
+        "sticky_pi_uploader/entries.py",
+        "            sync_folder(path)\n",
+        "            pass\n",
         (_FLUSHED,),
         "the picture's name would be gone",
     ),
     Guard(
+        "flush anew of a folder above that changed",
+        "sticky_pi_uploader/entries.py",
+        "self._flushed.get(folder) == look:",
+        "folder in self._flushed:",
+        (f"{_ENTRIES}::test_what_changed_is_flushed_and_only_that",),
+        "the name of a new date's folder would be gone, and all in it",
+    ),
+    Guard(
+        "flush anew of the picture's own folder",
+        "sticky_pi_uploader/entries.py",
+        "if not anew and self",
+        "if self",
+        (f"{_ENTRIES}::test_what_changed_is_flushed_and_only_that", _FLUSHED),
+        "a name that came within the same tick of the clock would be gone",
+    ),
+    Guard(
+        "doubt about a folder's times while they are new",
+        "sticky_pi_uploader/entries.py",
+        "        if max(look[2:]) / 1e9 <= self._clock() - SETTLED:\n",
+        "        if True:\n",
+        (f"{_ENTRIES}::test_what_changed_just_now_is_flushed_until_any_later_change_shows",),
+        "a change within the same tick of the clock would be gone",
+    ),
+    Guard(
         "flush of bytes and names before the row",
         "sticky_pi_uploader/intake.py",
-        "        flushed = sync_folders(",
-        "        self._outbox.record(settled)\n        flushed = sync_folders(",
+        "        flushed = self._entries.flush(",
+        "        self._outbox.record(settled)\n        flushed = self._entries.flush(",
         (_FLUSHED,),
         "a row would promise what isn't on the disk yet",
     ),
