@@ -37,7 +37,9 @@ def test_each_guard_has_a_name_of_its_own():
 
 
 def test_every_flush_in_the_code_is_a_guard():
-    call = re.compile(r"^ +(?!def |\s).*\b(?:flush\(\w|sync_folder\(|entries\.flush\(|os\.f(?:data)?sync\()", re.MULTILINE)
+    call = re.compile(
+        r"^ +(?!def |\s).*\b(?:flush\(\w|sync_folder\(|entries\.flush\(|os\.f(?:data)?sync\()", re.MULTILINE
+    )
     unguarded = {}
     for path in (ROOT / "daemon").rglob("*.py"):
         source = path.read_text("utf-8")

@@ -6,7 +6,8 @@ from datetime import datetime
 from sticky_pi_api.exceptions import FilenameError
 from sticky_pi_api.filename import format_filename, parse_filename
 from sticky_pi_uploader.commands.tables import list_line
-from sticky_pi_uploader.ingest import Ingest, sync_folders
+from sticky_pi_uploader.entries import Entries
+from sticky_pi_uploader.ingest import Ingest
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.outbox import Outbox
 from sticky_pi_uploader.scan import Scanner
@@ -81,7 +82,7 @@ class Target:
         with open(self._picture, "wb") as file:
             file.write(seeds.pictures()[0])
         image_dir = os.fsdecode(self._folder)
-        self._image_dir = image_dir
+        self._entries = Entries(image_dir)
         self._scanner = Scanner(image_dir)
         thumbnails = ThumbnailFolder(os.fspath(folder / "thumbnails"))
         self._ingest = Ingest(image_dir, thumbnails, lambda: datetime(2026, 11, 1).timestamp())  # noqa: DTZ001
@@ -116,7 +117,7 @@ class Target:
         assert [one.path for one in found] == [path]
         ingested = self._ingest.take_in(found[0], "the card")
         assert (ingested.taken.rejected is None) == is_valid
-        assert sync_folders(self._image_dir, [os.path.dirname(path)]) == {os.path.dirname(path)}
+        assert self._entries.flush([os.path.dirname(path)]) == {os.path.dirname(path)}
         self._outbox.record([ingested.taken])
         picture = self._outbox.at(path)
         assert picture.path == path
