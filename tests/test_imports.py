@@ -36,7 +36,19 @@ LAYERS = {
     "sticky_pi_uploader": (
         ("exceptions", "models"),
         (
-            *("breakoff", "clock", "doorbell", "entries", "events", "hints", "logs", "notify", "observer", "pictures"),
+            *(
+                "allowance",
+                "breakoff",
+                "clock",
+                "doorbell",
+                "entries",
+                "events",
+                "hints",
+                "logs",
+                "notify",
+                "observer",
+                "pictures",
+            ),
             *("reserve", "retry", "sequence", "signals"),
         ),
         ("health", "repeats", "summary", "thumbnails"),

@@ -176,8 +176,13 @@ def drain(config: Config, *, deadline: float | None = None, progress: Callable[[
 
 
 def _drain(config: Config, signals: Signals, ends_at: float, progress: Callable[[Progress], None] | None) -> int:
-    stopping = lambda: signals.stop or time.monotonic() >= ends_at  # noqa: E731
-    with Session(config, wake=signals.wake, stopping=stopping) as session:
+    def time_left() -> float:
+        return ends_at - time.monotonic()
+
+    def stopping() -> bool:
+        return signals.stop or time_left() <= 0
+
+    with Session(config, wake=signals.wake, stopping=stopping, left=time_left) as session:
         session.outbox.end_wait()
         session.hints.everything()
         session.start_intake(goes_on=False)

@@ -12,6 +12,7 @@ watcher ──→ hints ──→ intake ──→ outbox ──→ uploader ─
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -67,17 +68,19 @@ class Session:
         *,
         wake: Callable[[], None],
         stopping: Callable[[], bool],
+        left: Callable[[], float] = lambda: math.inf,
         limits: Limits = Limits(),  # noqa: B008  # it is frozen
     ) -> None:
         """Build what needs no disk; `wake` is called when there is something to send, or when a worker died.
 
-        Once `stopping()`, no further picture is begun; by `limits`, parts are believed to hang. Raises ConfigError for
-        a server without an account.
+        Once `stopping()`, no further picture is begun, nor one that can't be sent in the seconds that `left()` tells;
+        by `limits`, parts are believed to hang. Raises ConfigError for a server without an account.
         """
         self._config = config
         self._open_client = client_opener(config)
         self._wake = wake
         self._stopping = stopping
+        self._left = left
         self._exit = ExitStack()
         self.crew = Crew(wake)
         self._watcher: Watcher | None = None
@@ -141,6 +144,7 @@ class Session:
             give_up_after=config.api.give_up_after,
             stopping=self.is_stopping,
             beat=self._uploader_pulse.beat,
+            left=self._left,
         )
         stack.callback(self._close_unless_abandoned, self.uploader.close)
         self.retention = self._make_retention(image_dir, thumbnails)

@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from sticky_pi_api.types import ImageOutcome, Outcome
+
+from .allowance import Allowance
 from .breakoff import breaking_off
 from .hints import Hints
 from .judgement import Judge
@@ -24,7 +27,6 @@ from .thumbnails import ThumbnailFolder, Thumbnails
 
 if TYPE_CHECKING:
     from sticky_pi_api.image_parser import ImageParser
-    from sticky_pi_api.types import ImageOutcome
 
 BATCH: Final = 20
 """Pictures handed to the client at once: enough that asking for them costs little. One while there is trouble."""
@@ -62,13 +64,15 @@ class Uploader:
         give_up_after: int,
         stopping: Callable[[], bool],
         beat: Callable[[], None] = lambda: None,
+        left: Callable[[], float] = lambda: math.inf,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Send to the destination at `url`; its client is opened by `open_client` when it is first needed.
 
         A picture refused `give_up_after` times while others are taken is rejected. Once `stopping()`, the batch in
-        hand ends with the picture being sent. `beat` is called with each picture that is dealt with.
+        hand ends with the picture being sent. `beat` is called with each picture that is dealt with. None is
+        begun that, by the rate of the last ones, wouldn't be sent in the seconds that `left()` tells.
         """
         self._outbox = outbox
         self._thumbnails = thumbnails
@@ -82,6 +86,7 @@ class Uploader:
         self._in_hand: dict[str, Picture] = {}
         self._unsettled = False
         self._is_store = url.startswith("file:")
+        self._allowance = Allowance(left, monotonic=monotonic)
         self._judge = Judge(outbox, hints, url=url, give_up_after=give_up_after, clock=clock, monotonic=monotonic)
 
     @property
@@ -103,7 +108,13 @@ class Uploader:
         if wait != 0:
             return 0.0 if self._outbox.reoffer() else wait
         in_trouble = self._outbox.destination(self._url).failures > 0
-        self._send(self._outbox.claim_canary() if in_trouble else self._outbox.claim(BATCH))
+        batch = self._outbox.claim_canary() if in_trouble else self._outbox.claim(BATCH)
+        fitting = self._allowance.fitting(batch)
+        for picture in batch[fitting:]:
+            self._outbox.release(picture)
+        if batch and not fitting:
+            return None
+        self._send(batch[:fitting])
         return 0.0
 
     def stalled_for(self) -> float:
@@ -139,12 +150,14 @@ class Uploader:
             if self._client is None:
                 self._client = self._open_client()
             items = [item for picture in batch if (item := self._item(picture)) is not None]
+            self._allowance.begin()
             with self._breaking_off(self._client):
                 self._client.put_images(items, on_outcome=self._record)
         except _Stopped:
             pass
         except (StickyPiError, OSError) as error:
             self._judge.blame_destination(error)
+        self._allowance.end()
         for picture in self._in_hand.values():
             self._outbox.release(picture)
         in_trouble = self._judge.end_batch()
@@ -190,6 +203,8 @@ class Uploader:
 
     def _record(self, result: ImageOutcome) -> None:
         self._beat()
+        if result.outcome is Outcome.STORED:
+            self._allowance.sent(self._in_hand[result.file])
         self._judge.judge(self._in_hand[result.file], result)
         del self._in_hand[result.file]
         if self._stopping() or self._judge.refuses_all:

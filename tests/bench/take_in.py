@@ -1,46 +1,59 @@
 """What taking a picture in costs, against the least that it could: a quarter-scale decode and an md5 of its bytes.
 
-    python tests/bench/take_in.py [PICTURE…]
+    python tests/bench/take_in.py
 
-Taking in ends with a durable write of the picture's row. Without pictures it makes two of real size. Prints CPU
-seconds a picture and their ratios, each the median of several rounds that take turns; ratios are to be compared,
-seconds are not.
+Taking in ends with a durable write of the picture's row. It is also compared with what a plain program does: decode all
+of it, and make thumbnails from that. One process does all three, in turns; the processor's time counts. Memory is the
+most that the process has while it takes one in, over what it has when it has taken one in before.
 """
 
+import gc
 import hashlib
 import io
 import os
 import statistics
-import sys
-import tempfile
 import time
-from collections.abc import Callable
-from datetime import datetime, timedelta
 
+from benchmark import Row, in_turns, main, ratio
+from pictures import DEVICE, full_size
 from PIL import Image
 from sticky_pi_uploader.folders import file_system_id
 from sticky_pi_uploader.ingest import Ingest
 from sticky_pi_uploader.outbox import Outbox
-from sticky_pi_uploader.pictures import SENSOR_SIZES, make_picture
 from sticky_pi_uploader.retry import LONGEST_WAIT
 from sticky_pi_uploader.scan import Scanner
 from sticky_pi_uploader.thumbnails import ThumbnailFolder
 
-ROUNDS = 9
+BOUNDS = {2020: 1.6, 2022: 2.2}
 
 
-def least(path: str) -> None:
-    with open(path, "rb") as file:
-        blob = file.read()
+def rows(folder):
+    for generation, bound in BOUNDS.items():
+        work = folder / str(generation)
+        work.mkdir()
+        path = work / f"{DEVICE}.{generation}-06-20_21-33-24.jpg"
+        path.write_bytes(full_size(generation))
+        with Outbox(str(work / "outbox.db"), longest_wait=LONGEST_WAIT) as outbox:
+            take_in = _taker(str(path), outbox)
+            works = (_least, lambda _, taken=take_in: taken(), _plain)
+            least, taken, plain = in_turns(*(lambda each=each, of=path: _seconds(each, of) for each in works))
+            added = statistics.median(_added(take_in) for _ in range(5))
+        name = f"take in a {generation} picture"
+        yield Row(f"{name}: CPU", ratio(taken, least), bound, "×", "quarter-scale decode and md5")
+        yield Row(f"{name}: CPU, against all of it", ratio(taken, plain), 0.45, "×", "full decode, LANCZOS thumbnails")
+        yield Row(f"{name}: memory", added, 10, "MiB", "over the same process, idle")
+
+
+def _least(path):
+    blob = path.read_bytes()
     hashlib.md5(blob, usedforsecurity=False).hexdigest()
     with Image.open(io.BytesIO(blob)) as image:
         image.draft("RGB", (512, 384))
         image.load()
 
 
-def plain(path: str) -> None:
-    with open(path, "rb") as file:
-        blob = file.read()
+def _plain(path):
+    blob = path.read_bytes()
     hashlib.md5(blob, usedforsecurity=False).hexdigest()
     for size in ((512, 384), (128, 96)):
         with Image.open(io.BytesIO(blob)) as image:
@@ -48,48 +61,34 @@ def plain(path: str) -> None:
             image.save(io.BytesIO(), "JPEG")
 
 
-def seconds(work: Callable[[], object]) -> float:
+def _taker(path, outbox):
+    scanner = Scanner(os.path.dirname(path))
+    ingest = Ingest(scanner.image_dir, ThumbnailFolder(os.path.join(scanner.image_dir, "thumbnails")), time.time)
+    identity = file_system_id(scanner.image_dir)
+    candidate = scanner.look(os.path.basename(path))
+    return lambda: outbox.record([ingest.take_in(candidate, identity).taken])
+
+
+def _seconds(work, path):
     before = time.process_time()
-    work()
+    work(path)
     return time.process_time() - before
 
 
-def measure(path: str, folder: str) -> tuple[float, float, float]:
-    """Return the median CPU seconds of the least, of taking in, and of what a plain program does."""
-    scanner = Scanner(os.path.dirname(path))
-    ingest = Ingest(scanner.image_dir, ThumbnailFolder(os.path.join(folder, "thumbnails")), time.time)
-    outbox = Outbox(os.path.join(folder, "outbox.db"), longest_wait=LONGEST_WAIT)
-    candidate = scanner.look(os.path.basename(path))
-    assert candidate is not None
-    identity = file_system_id(scanner.image_dir)
-
-    def take_in() -> None:
-        outbox.record([ingest.take_in(candidate, identity).taken])
-
+def _added(take_in):
+    """Return the MiB that it takes at most beyond what there was."""
+    gc.collect()
+    with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")  # VmHWM begins anew
+    before = _memory("VmRSS")
     take_in()
-    rounds = [(seconds(lambda: least(path)), seconds(take_in), seconds(lambda: plain(path))) for _ in range(ROUNDS)]
-    outbox.close()
-    return tuple(statistics.median(column) for column in zip(*rounds, strict=True))
+    return _memory("VmHWM") - before
 
 
-def main(paths: list[str]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        if not paths:
-            day = datetime(2022, 5, 17, 18, 34, 50)  # noqa: DTZ001 - naive datetimes are UTC
-            paths = [
-                make_picture(folder, "512858f4", day + timedelta(hours=hours), generation=generation, size=size)
-                for hours, (generation, size) in enumerate(SENSOR_SIZES.items())
-            ]
-        print(f"{'picture':34} {'least':>8} {'taken in':>9} {'plain':>8} {'/ least':>8} {'/ plain':>8}")
-        for number, path in enumerate(paths):
-            work = os.path.join(folder, str(number))
-            os.mkdir(work)
-            least_time, time_taken, plain_time = measure(path, work)
-            print(
-                f"{os.path.basename(path):34} {least_time:8.4f} {time_taken:9.4f} {plain_time:8.4f}"
-                f" {time_taken / least_time:8.2f} {time_taken / plain_time:8.2f}"
-            )
+def _memory(name):
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(f"{name}:")) / 1024
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(rows, __doc__)

@@ -99,7 +99,8 @@ def _arrive(card, number, blob):
                 time.sleep(GAP)
                 return
         time.sleep(0.1)
-    raise SystemExit("a picture got no receipt within 2 minutes")
+    said = (card.parent / "log").read_text(encoding="utf-8", errors="replace")
+    raise SystemExit(f"a picture got no receipt within 2 minutes:\n{said[-3000:]}")
 
 
 @contextmanager
@@ -122,7 +123,8 @@ def _card(folder):
 
 @contextmanager
 def _running(card):
-    with subprocess.Popen(_command("run", card), env=environment(), stderr=subprocess.DEVNULL) as process:
+    log = card.parent / "log"
+    with log.open("wb") as said, subprocess.Popen(_command("run", card), env=environment(), stderr=said) as process:
         time.sleep(3)
         try:
             yield process
