@@ -1,5 +1,8 @@
 """What the client makes of a link that is slow, or that it isn't to fill: seen by what passes a proxy."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from datetime import datetime, timedelta
@@ -89,3 +92,28 @@ def test_pictures_that_take_long_go_up_one_after_the_other(server, hasty, parser
         client = hasty(proxy.port, parallel=4)
         assert put(client, parsers(8, 1_000_000)) == ["stored"] * 8
         assert proxy.counts()["connections"] in connections
+
+
+def test_a_drain_begins_no_upload_that_would_not_end_before_its_deadline(server, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for one in range(8):
+        when = TAKEN + timedelta(minutes=20 * one)
+        blob = padded(picture_bytes("1b74105a", when, size=(64, 48)), 500_000, one)
+        (images / f"1b74105a.{when:%Y-%m-%d_%H-%M-%S}.jpg").write_bytes(blob)
+    with FaultProxy(server.port, rate_up=100_000) as proxy:  # 5 s each: more than one in hand gets at the end
+        address = ("--api-url", f"http://127.0.0.1:{proxy.port}", "--username", "trap")
+        done = subprocess.run(
+            [sys.executable, "-m", "sticky_pi_uploader", "drain", "--deadline", "20", "--image-dir", images, *address],
+            env=os.environ | {"SPI_API_PASSWORD": "pollen", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+    uploads = server.requests("/_put_new_images")
+    assert done.returncode == 75, done.stderr
+    assert {upload.status for upload in uploads} == {200}
+    newest = TAKEN + timedelta(minutes=20 * 7)
+    assert uploads[0].files[0].name == f"1b74105a.{newest:%Y-%m-%d_%H-%M-%S}.jpg"
+    assert 1 <= len(uploads) < 5
