@@ -3,9 +3,12 @@
 import contextlib
 import gzip
 import socket
+import struct
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from fault_proxy import Fault, FaultProxy, Rule
@@ -23,6 +26,8 @@ from sticky_pi_api.types import Blame
 
 QUICK = Timeouts(connect=2.0, read=0.4, whole=1.0)
 DAY = timedelta(days=1)
+PATIENCE = 10.0
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 @pytest.fixture
@@ -79,6 +84,14 @@ def first_bytes(connection):
     while b"\r\n\r\n" in received and b"\r\nContent-Length: 2\r\n" in received and not received.endswith(b"\r\n\r\n[]"):
         received += connection.recv(65536)
     return received
+
+
+def eventually(condition):
+    """Wait until `condition()` is true."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
 
 
 def ask(http, body=b"[]", **more):
@@ -138,6 +151,36 @@ def test_a_question_on_a_new_connection_is_sent_once(http, answering):
     with pytest.raises(UnreachableError, match="broke the connection off"):
         ask(http(f"http://127.0.0.1:{port}"))
     assert len(requests) == 1
+
+
+def test_a_connection_that_is_reset_at_once_is_a_broken_one_however_late_that_is_noticed(http):
+    over = threading.Event()
+
+    def reset_all(listening):
+        while not over.is_set():
+            connection, _ = listening.accept()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            connection.close()
+
+    def keep_busy():
+        # What holds the interpreter lets the reset come before Python sees that there is a connection.
+        while not over.is_set():
+            sum(range(10_000))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threads = [threading.Thread(target=reset_all, args=(listening,)), threading.Thread(target=keep_busy)]
+        for thread in threads:
+            thread.start()
+        one = http(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        try:
+            for _ in range(100):
+                with pytest.raises(UnreachableError, match="broke the connection off"):
+                    ask(one)
+        finally:
+            over.set()
+            socket.create_connection(listening.getsockname()).close()
+            for thread in threads:
+                thread.join()
 
 
 class Form:
@@ -424,6 +467,24 @@ def test_closing_breaks_off_what_other_threads_wait_for(http, proxy):
     for thread in threads:
         thread.join()
     assert [type(error) for error in failures] == [BrokenOffError] * 3
+
+
+def test_a_request_is_broken_off_while_it_still_connects(http):
+    """A connection that isn't made yet ends with a reset, after which urllib3 looks for an answer all the same."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.create_connection(full.getsockname()):
+        port = full.getsockname()[1]
+        one = http(f"http://127.0.0.1:{port}", timeouts=Timeouts())
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(ask, one)
+            eventually(lambda: is_connecting(port))
+            one.close()
+        assert isinstance(asking.exception(), BrokenOffError)
+
+
+def is_connecting(port):
+    """Say whether the system waits for an answer of that port."""
+    lines = Path("/proc/net/tcp").read_text("ascii").splitlines()
+    return any(line.split()[2:4] == [f"0100007F:{port:04X}", "02"] for line in lines)
 
 
 def test_a_scope_that_was_broken_off_takes_no_more_requests(http, server):

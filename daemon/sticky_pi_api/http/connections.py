@@ -58,7 +58,11 @@ class _Connection(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         self.kept = False
-        self._raw = connect(current.guard, self._dns_host, self.port or 80, float(self.timeout or IDLE))
+        try:
+            self._raw = connect(current.guard, self._dns_host, self.port or 80, float(self.timeout or IDLE))
+        except (ConnectionResetError, BrokenPipeError) as error:
+            # After these urllib3 2 looks for an answer, on a connection that isn't there: an AttributeError.
+            raise ConnectionAbortedError from error
         return self._raw
 
     def connect(self) -> None:
