@@ -192,7 +192,9 @@ class Judge:
 
     def _confirm(self, picture: Picture, receipt: str, *, stored: bool) -> None:
         why = "stored: its md5 there is the one here" if stored else "held there already, with the md5 that it has here"
-        self._outbox.confirm(picture, receipt, why, accepted_by=self._url if stored else None)
+        with self._outbox.together():
+            self._outbox.confirm(picture, receipt, why, accepted_by=self._url if stored else None)
+            self._outbox.ask_again(picture, receipt)
         self.sent += 1
         self._answered(took=stored)
         kind, what = (Kind.UPLOADED, "uploaded") if stored else (Kind.HELD, "was uploaded already")
@@ -200,7 +202,9 @@ class Judge:
 
     def _clash(self, picture: Picture, held: str) -> None:
         why = f"the destination holds another picture with this device and time (md5 {held or 'unknown'})"
-        self._outbox.clash(picture, why)
+        with self._outbox.together():
+            self._outbox.clash(picture, why)
+            self._outbox.ask_again(picture, held)
         self._answered(took=False)
         self._tell(Kind.CONFLICT, picture, State.CONFLICT, "not sent", why)
 

@@ -106,6 +106,35 @@ def test_whatever_a_destination_gives_as_md5_can_be_recorded(rig, md5_there):
     assert len(rig.at(1).reason) < 200
 
 
+def take_in(rig, folder, content):
+    """Have a file with the key of picture 1 taken in."""
+    path = f"{folder}/{name(1)}"
+    rig.outbox.record([rig.taken(1, content)._replace(path=path)])
+    return lambda: rig.outbox.at(path)
+
+
+def test_a_file_with_the_bytes_that_the_destination_holds_is_no_longer_in_conflict_with_one_that_has_others(rig):
+    rig.add(1)
+    copy = take_in(rig, "copies", 3)
+    assert copy().state is State.CONFLICT
+    rig.step((Outcome.CONFLICT, md5(3)))
+    assert (rig.at(1).state, copy().state, copy().reason) == (State.CONFLICT, State.PENDING, None)
+    rig.step(Outcome.HELD)
+    assert (rig.at(1).state, copy().state, rig.uploader.step()) == (State.CONFLICT, State.UPLOADED, None)
+
+
+@pytest.mark.parametrize("answer", [Outcome.STORED, Outcome.HELD])
+def test_a_copy_of_what_is_uploaded_is_no_longer_in_conflict_with_one_that_has_other_bytes(rig, answer):
+    rig.add(1)
+    rig.outbox.release(*rig.outbox.claim(1), not_before=rig.now + LONGEST_WAIT)
+    one = take_in(rig, "b", 3)
+    rig.outbox.retry(one())
+    copy = take_in(rig, "c", 3)
+    assert (one().state, copy().state) == (State.PENDING, State.CONFLICT)
+    rig.step(answer)
+    assert (one().state, copy().state) == (State.UPLOADED, State.PENDING)
+
+
 @pytest.mark.parametrize("answer", [(Outcome.HELD, md5(1)), (Outcome.CONFLICT, OTHER)])
 def test_what_only_answers_is_reachable_again_but_may_still_refuse_everything(rig, answer):
     rig.add(5)

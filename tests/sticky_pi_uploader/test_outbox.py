@@ -155,6 +155,10 @@ VERBS = {
         {State.UPLOADING: State.REJECTED},
     ),
     "clash": (lambda outbox, picture: outbox.clash(picture, "held"), {State.UPLOADING: State.CONFLICT}),
+    "ask again": (
+        lambda outbox, picture: outbox.ask_again(picture, picture.md5 or ""),
+        dict.fromkeys(CONFLICTS, State.PENDING),
+    ),
     "release": (lambda outbox, picture: outbox.release(picture), {State.UPLOADING: State.PENDING}),
     "put off": (
         lambda outbox, picture: outbox.put_off(picture, not_before=None, missed=True),
@@ -414,6 +418,14 @@ def test_what_was_in_conflict_with_a_file_here_is_due_once_that_one_is_lost(outb
     outbox.record([taken(), taken("b/" + NAME, md5="b" * 32)])
     outbox.lose(outbox.at(NAME))
     assert outbox.at("b/" + NAME).state is State.PENDING
+
+
+def test_of_those_in_conflict_the_ones_with_the_bytes_and_the_key_are_asked_for_again(outbox):
+    outbox.record([taken(), *(taken(f"{folder}/{NAME}", md5=2 * folder * 16) for folder in "bc"), taken(name(1))])
+    outbox.record([taken(f"copy/{name(0, '1B74105A')}", md5="b" * 32), taken(f"b/{name(1)}", md5="b" * 32)])
+    assert outbox.ask_again(outbox.at(NAME), "b" * 32) == 2
+    waiting = {picture.path for picture in outbox.pictures([State.PENDING])}
+    assert waiting == {NAME, name(1), f"b/{NAME}", f"copy/{name(0, '1B74105A')}"}
 
 
 # --- renames and presence ----------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@
     confirm             uploading                           uploaded, with the receipt
     refuse              uploading                           pending, charged to it or not; at the last, rejected
     clash               uploading                           conflict
+    ask_again           conflict, with the held bytes       pending
     release, put_off,   uploading                           pending, nothing charged
     postpone, recheck,
     recover

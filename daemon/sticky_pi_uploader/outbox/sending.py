@@ -119,6 +119,18 @@ class Sending(OutboxWriter):
         """Record that the destination holds another picture under the same key."""
         return self._move(picture.id, (State.UPLOADING,), State.CONFLICT, why, {"reason": why})
 
+    def ask_again(self, picture: Picture, held: str) -> int:
+        """Have files asked for again that have the bytes that the destination holds under a picture's key.
+
+        They were in conflict with another file here, which has other bytes; `held` is an md5. Tells how many.
+        """
+        why = "the destination is asked again: it has a picture with this device, time and md5"
+        query = "SELECT id FROM pictures WHERE device = ? AND datetime = ? AND md5 = ? AND state = 'conflict'"
+        values = {"reason": None, "not_before": None}
+        with self._writing():
+            rows = list(self._rows(query, (picture.device, picture.datetime, held)))
+            return sum(self._move(row["id"], (State.CONFLICT,), State.PENDING, why, values) for row in rows)
+
     def release(self, picture: Picture, *, not_before: float | None = None) -> bool:
         """Give a claimed picture back as it was, to be tried no sooner than `not_before`."""
         values = {"not_before": picture.not_before if not_before is None else not_before}
