@@ -16,7 +16,7 @@ from .repeats import Repeats, span
 
 log = logging.getLogger(__name__)
 
-_LARGEST_INODE = 2**63 - 1
+_LARGEST = 2**63 - 1  # that SQLite can count to
 
 
 class Scanner:
@@ -161,7 +161,8 @@ def _candidate(path: str, status: os.stat_result) -> Candidate | None:
 
 def fingerprint_of(status: os.stat_result) -> Fingerprint:
     """Take from a file's status what tells whether it changed."""
-    return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino & _LARGEST_INODE)
+    # A damaged inode may be of a year that no clock has seen.
+    return Fingerprint(status.st_size, min(status.st_mtime_ns, _LARGEST), status.st_ino & _LARGEST)
 
 
 def _time_in_name(candidate: Candidate) -> str:

@@ -124,6 +124,18 @@ def test_a_whole_file_is_recorded_in_one_step_with_all_that_is_known(trap):
     assert trap.intake.idle
 
 
+@pytest.mark.parametrize("year", [1902, 2262, 2400])
+def test_a_file_is_recorded_once_whatever_year_it_is_said_to_be_of(trap, year):
+    """From April 2262 on, the nanoseconds since 1970 are more than SQLite can count; ext4 goes to 2446."""
+    path = trap.put(name())
+    seconds = (year - 1970) * 365 * 86400 + 200 * 86400
+    os.utime(trap.image_dir / path, (seconds, seconds))
+    trap.scan()
+    assert trap.states() == {path: "pending"}
+    trap.scan()
+    assert trap.ingest.reads == (path,)
+
+
 def test_a_file_that_is_no_picture_is_rejected_after_a_second_look_a_second_later(trap):
     path = trap.put(name(), blob()[:-500])
     trap.hints.file(path)
