@@ -150,9 +150,12 @@ class Removal:
         return "removed from the card"
 
     def _is_the_one(self, path: str, picture: Picture) -> bool:
-        """Tell whether a file is still the picture that was taken in, by its status or else its bytes."""
+        """Tell whether a file is still the one that is recorded, and if it was sent, whether it still has those bytes.
+
+        A file that is no picture, and took the place of one that was sent, is recorded by its status too.
+        """
         status = os.lstat(path)
-        if fingerprint_of(status) == picture.fingerprint:
+        if picture.state is not State.UPLOADED and fingerprint_of(status) == picture.fingerprint:
             return True
         from sticky_pi_api.exceptions import ImageError
         from sticky_pi_api.utils import md5

@@ -200,7 +200,7 @@ def odd(card, kind):
         card.take_in()
         return
     if kind == "rejected":
-        card.path(0).write_bytes(card.path(0).read_bytes()[:-100])
+        card.path(0).write_bytes(bytes(card.path(0).stat().st_size))
     elif kind == "suspect":
         card.now = (TAKEN - timedelta(days=10)).timestamp()
     card.send()
@@ -255,6 +255,16 @@ def test_a_file_that_is_no_longer_the_one_sent_stays_and_is_read_again(card):
     assert card.left() == [0]
     hint = card.hints.take()
     assert [str(card.path(0).relative_to(card.images))] == list(hint.files)
+
+
+def test_what_is_no_picture_and_took_the_place_of_one_that_was_sent_stays_though_it_was_looked_at(card):
+    """It is nowhere else, whatever it is."""
+    card.add(0, 1).send()
+    card.path(0).write_bytes(bytes(card.path(0).stat().st_size))
+    card.take_in()
+    card.now += 31 * DAY
+    run(card.retention())
+    assert (card.left(), card.picture(0).state) == ([0], State.UPLOADED)
 
 
 def test_a_file_that_was_only_touched_goes(card):
