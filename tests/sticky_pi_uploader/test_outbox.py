@@ -233,6 +233,15 @@ def test_another_destination_makes_pending_what_the_last_one_answered_and_nothin
     assert whys(outbox)[-1] == f"the destination changed from {HERE} to {THERE}"
 
 
+def test_a_picture_that_comes_back_after_its_destination_changed_is_sent_to_the_new_one(outbox):
+    bring(outbox, State.UPLOADED)
+    outbox.change_destination(THERE, lambda _: False)
+    assert (outbox.at(NAME).state, outbox.at(NAME).receipt_md5) == (State.UPLOADED, "a" * 32)
+    assert outbox.known_at(NAME).fingerprint is None
+    outbox.record([taken()])
+    assert (outbox.at(NAME).state, outbox.at(NAME).receipt_md5) == (State.PENDING, None)
+
+
 @pytest.mark.parametrize("start", STARTS)
 def test_the_same_file_once_more_changes_nothing_but_what_it_looks_like(outbox, start):
     before = bring(outbox, start)
@@ -1294,9 +1303,7 @@ class OutboxMachine(RuleBasedStateMachine):
             one.is_read_anew(State.REJECTED, None, reason)
             if not fresh:
                 self.clear_the_way(one)
-        elif content and (
-            one.md5 != md5 or one.state is State.LOST or (one.recheck and one.state is not State.UPLOADED)
-        ):
+        elif content and (one.md5 != md5 or one.state is State.LOST or one.recheck):
             one.is_read_anew(State.CONFLICT if self.is_in_conflict(path, md5) else State.PENDING, md5)
         else:
             one.present, one.recheck = True, False
@@ -1465,6 +1472,8 @@ class OutboxMachine(RuleBasedStateMachine):
                     one.becomes(State.PENDING, told=False, **UNTRIED)
         for one in answered:
             one.becomes(State.PENDING, receipt=None, reason=None, **UNTRIED)
+        for one in self.model.values():
+            one.recheck |= url != self.url and one.state is State.UPLOADED
         self.url = url
 
     @rule(seconds=st.sampled_from([-86400, -60, 1, 60, 1800, REOFFER_AFTER]))

@@ -112,7 +112,7 @@ class Recording(OutboxWriter):
         elif taken.md5 != known.md5:
             receipt = "" if known.receipt_md5 is None else f" after it was sent (receipt {known.receipt_md5})"
             self._take_in_again(known, taken, f"the file changed{receipt}: taken in again")
-        elif known.state is State.LOST or (row["recheck"] and known.state is not State.UPLOADED):
+        elif known.state is State.LOST or row["recheck"]:
             self._take_in_again(known, taken, "read again: it is there, and a picture")
         else:
             self._touch(known, taken)

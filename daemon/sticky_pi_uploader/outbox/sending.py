@@ -267,8 +267,11 @@ class Sending(OutboxWriter):
             "SELECT * FROM pictures WHERE removed_at IS NULL"
             " AND (state IN ('uploaded', 'conflict') OR (state = 'rejected' AND attempts > 0))"
         )
-        return sum(
+        changed = sum(
             self._move(picture.id, (picture.state,), State.PENDING, why, values)
             for picture in map(self._picture, answered)
             if is_here(picture.path)
         )
+        # Should one of the others come back, it is read and sent: its receipt is another destination's.
+        self._connection.execute("UPDATE pictures SET recheck = 1 WHERE state = 'uploaded'")
+        return changed
