@@ -223,6 +223,31 @@ def test_what_the_disk_cannot_read_is_damage_unless_it_can_after_all(path, faili
     assert found in done.stderr, done
 
 
+WRITES_FAIL = """
+import resource, signal, sys
+from sticky_pi_uploader.outbox import open_or_rebuild
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+outbox, aside = open_or_rebuild(sys.argv[1], longest_wait=1800.0)
+assert aside is None
+outbox.note_done("something")
+"""
+
+
+@pytest.mark.parametrize("most", [0, 5000, 40_000])
+def test_an_outbox_that_can_be_read_and_not_written_is_not_damaged(path, tmp_path, most):
+    with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
+        outbox.record([taken(f"{number}/{NAME}", f"{number:032}") for number in range(300)])
+    done = subprocess.run(
+        [sys.executable, "-c", WRITES_FAIL, path, str(most)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0 or "StateError" in done.stderr, done.stderr
+    assert "damaged" not in done.stderr
+    assert not list(tmp_path.glob("*.damaged-*"))
+    with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
+        assert (outbox.fault(), outbox.counts()[State.PENDING] + outbox.counts()[State.CONFLICT]) == (None, 300)
+
+
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY])
 def test_other_trouble_with_the_file_is_no_damage(outbox, code):
     class Failing:

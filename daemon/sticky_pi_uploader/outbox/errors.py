@@ -17,6 +17,7 @@ _DAMAGE: Final = (
     *("malformed", "not a database", "encrypted", "no such table", "no such column", "disk image", "decode"),
     "already exists",  # a table whose step of the schema is still to be made, as the file says
 )
+_FAILED_READS: Final = (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_CORRUPTFS, sqlite3.SQLITE_IOERR_DATA)
 _MISSING_SPACE: Final = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 
@@ -51,7 +52,7 @@ def _told_apart(error: sqlite3.Error, path: str) -> StateError:
         return damaged(path, text)
     if kind == sqlite3.SQLITE_FULL or (kind in _MISSING_SPACE and _is_full(path)):
         return NoSpaceError(f"no space left for the outbox {path}: free some on that disk")
-    if kind == sqlite3.SQLITE_IOERR and not _is_readable(path):
+    if _is_failed_read(error) and not _is_readable(path):
         return damaged(path, f"the disk can't read it ({text})")
     return StateError(f"the outbox {path} can't be used: {text}")
 
@@ -80,10 +81,19 @@ def _is_readable(path: str) -> bool:
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA quick_check(1)").fetchall()
     except sqlite3.Error as error:
-        return _kind(error) != sqlite3.SQLITE_IOERR
+        return not _is_failed_read(error)
     return True
 
 
+def _is_failed_read(error: sqlite3.Error) -> bool:
+    """Tell a read that failed from a write: where that does, what is there may be whole."""
+    return _code(error) in _FAILED_READS
+
+
 def _kind(error: sqlite3.Error) -> int:
-    """Give the kind of an error; those of Python's own have none."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return _code(error) & 0xFF
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Give SQLite's number for an error; those of Python's own have none."""
+    return getattr(error, "sqlite_errorcode", 0)
