@@ -380,7 +380,7 @@ class Member:
         """Do one thing; returns when to be called again."""
         while self.now >= self.next_picture:
             taken_at = (STARTED + timedelta(minutes=20 * self.taken)).isoformat() + "Z"
-            about = ("1b74105a", taken_at, md5(0), {})
+            about = ("1b74105a", taken_at, md5(0), {"width": 160, "height": 120})
             self.outbox.record([Taken(name(self.taken), Fingerprint(1, 1, 1), "disk", *about)])
             self.taken += 1
             self.next_picture += EVERY
