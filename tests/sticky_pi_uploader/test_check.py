@@ -186,7 +186,7 @@ def test_little_free_space_on_a_large_disk_is_warned_about(look, tmp_path):
 def test_a_clock_that_went_back_is_a_problem(trap, look, taken):
     later = time.time() + 3 * 86400
     with trap.open(clock=lambda: later) as outbox:
-        outbox.record([taken("a.jpg")])
+        outbox.record([taken("5c173ff2.2020-06-20_00-00-00.jpg")])
         [picture] = outbox.claim(1)
         outbox.confirm(picture, picture.md5, "stored")
     found = look()["clock"]
