@@ -429,6 +429,18 @@ def test_what_was_in_conflict_with_a_file_here_is_due_once_that_one_is_lost(outb
     assert outbox.at("b/" + NAME).state is State.PENDING
 
 
+def test_a_picture_that_another_destination_has_stands_in_nobodys_way_once_its_file_is_gone(outbox):
+    outbox.change_destination(HERE, lambda _: True)
+    outbox.record([taken()])
+    (sent,) = outbox.claim(1)
+    outbox.confirm(sent, sent.md5, "stored")
+    outbox.record([taken("a/" + NAME, md5="c" * 32)])
+    assert outbox.at("a/" + NAME).state is State.CONFLICT
+    outbox.change_destination(THERE, lambda _: False)
+    outbox.record([taken("b/" + NAME, md5="b" * 32)])
+    assert outbox.at("b/" + NAME).state is State.PENDING
+
+
 def test_of_those_in_conflict_the_ones_with_the_bytes_and_the_key_are_asked_for_again(outbox):
     outbox.record([taken(), *(taken(f"{folder}/{NAME}", md5=2 * folder * 16) for folder in "bc"), taken(name(1))])
     outbox.record([taken(f"copy/{name(0, '1B74105A')}", md5="b" * 32), taken(f"b/{name(1)}", md5="b" * 32)])

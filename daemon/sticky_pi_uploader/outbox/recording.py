@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sticky_pi_api.exceptions import printable
 
@@ -14,6 +14,9 @@ from ..models import Fingerprint, Picture, State, Taken
 from .rows import split_path
 from .schema import UNTRIED
 from .writer import OutboxWriter
+
+_CLAIMS_ITS_KEY: Final = "(state IN ('pending', 'uploading') OR (state = 'uploaded' AND recheck = 0))"
+"""Says of which pictures no other with the same device and time is sent; what only another destination has does not"""
 
 
 class Known(NamedTuple):
@@ -135,7 +138,7 @@ class Recording(OutboxWriter):
         """Say which other file here has the key, and other contents."""
         rivals = self._rows(
             "SELECT * FROM pictures WHERE device = ? AND datetime = ? AND md5 != ? AND NOT (folder = ? AND name = ?)"
-            " AND state IN ('pending', 'uploading', 'uploaded')",
+            f" AND {_CLAIMS_ITS_KEY}",
             (taken.device, taken.datetime, taken.md5, *split_path(taken.path)),
         )
         for rival in map(self._picture, rivals):
@@ -156,7 +159,7 @@ class Recording(OutboxWriter):
         rows = self._rows(
             "SELECT id FROM pictures AS waiting WHERE device = ? AND datetime = ? AND state = 'conflict' AND NOT EXISTS"
             " (SELECT 1 FROM pictures WHERE device = waiting.device AND datetime = waiting.datetime"
-            " AND md5 != waiting.md5 AND state IN ('pending', 'uploading', 'uploaded')) ORDER BY id LIMIT 1",
+            f" AND md5 != waiting.md5 AND {_CLAIMS_ITS_KEY}) ORDER BY id LIMIT 1",
             (gone.device, gone.datetime),
         )
         for row in rows:

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections import defaultdict
+from contextlib import nullcontext
 from pathlib import Path
 
 from hypothesis import strategies as st
@@ -268,10 +269,7 @@ class TrapMachine(RuleBasedStateMachine):
         for path, row in rows.items():
             if row.state is State.UPLOADED:
                 assert row.receipt_md5 == row.md5
-                # What lies at the path of one that was removed hasn't been looked at yet.
-                is_here = path in self.card and row.removed_at is None
-                servers = [self.server] if is_here else self.servers
-                assert any((key_in(path), row.md5) in server.confirmed for server in servers), row
+                assert any((key_in(path), row.md5) in server.confirmed for server in self.servers), row
             elif row.state is not State.PENDING and row.state is not State.UPLOADING:
                 assert row.reason, row
         if rows:
@@ -373,7 +371,8 @@ class TrapMachine(RuleBasedStateMachine):
     def _boot(self, harm):
         if harm is not None:
             self.damages += 1
-            damage(self.trap.state, harm)
+            with self.disk.with_room() if self.disk else nullcontext():
+                damage(self.trap.state, harm)
         if not self.trap.start():
             assert not self.is_sound
             self.trap.start()
@@ -400,6 +399,8 @@ class TrapMachine(RuleBasedStateMachine):
             assert row.md5 == content.md5, row
             assert (row.suspect is None) or content.kind == "suspect", row
             assert row.state in (State.PENDING, State.UPLOADED) or self._may_be_held_back(row), row
+            # What was sent to another server, and is here again, is seen to be so.
+            assert row.state is not State.UPLOADED or (key_in(path), row.md5) in self.server.confirmed, row
         for path in after.keys() - self.card.keys():
             assert after[path].state in (State.UPLOADED, State.UPLOADING, State.LOST), after[path]
 
