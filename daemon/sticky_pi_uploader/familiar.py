@@ -12,12 +12,10 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
+from .entries import SETTLED
 from .folders import keeps_times
 from .outbox import NOT_SEEN, Outbox, Seen
 from .scan import Scanner
-
-SETTLED: Final = 2.0
-"""Seconds after which a change shows in a folder's times for certain"""
 
 CHECKED_EVERY: Final = 86400.0
 """Seconds after which a folder is read again though it looks unchanged"""

@@ -18,9 +18,7 @@ from .errors import damaged, plain_errors
 from .rows import column, mended, split_path, to_destination, to_event, to_picture
 
 _HOPELESS = 20_000  # rows in a row that can't be read; one damaged inner page holds fewer
-_PATIENCE = (
-    60.0  # seconds from one row that can be read to the next; a failing disk may take its time for each that can't
-)
+_PATIENCE = 60.0  # seconds from one row that can be read to the next: a failing disk takes its time for the others
 
 
 def _connect(path: str, mode: str) -> sqlite3.Connection:

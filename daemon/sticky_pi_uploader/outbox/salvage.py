@@ -30,10 +30,7 @@ class Salvage(OutboxWriter):
         """
         state = State.PENDING if picture.state is State.UPLOADING else picture.state
         folder, name = split_path(picture.path)
-        columns = ("device", "datetime", "md5", "reason", "receipt_md5", "uploaded_at", "removed_at", "suspect")
-        values = {
-            column: getattr(picture, column) for column in (*columns, "attempts", "file_system", "clock_synchronised")
-        }
+        values = {column: getattr(picture, column) for column in _AS_IT_WAS}
         values |= {"folder": folder, "name": name, "state": state.value, "metadata": _json(picture)}
         # The file that has this size is gone; should one come back, it is read.
         values |= {"size": picture.fingerprint and picture.fingerprint.size, "mtime_ns": 0, "inode": 0}
