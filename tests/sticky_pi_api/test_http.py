@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -355,6 +356,13 @@ def tls(server, authority):
 def test_a_server_with_the_right_certificate_is_spoken_to(http, tls, authority, host):
     one = http(f"https://{host}:{tls(host)}", ca_file=authority.ca_file)
     assert [ask(one).status for _ in range(3)] == [401] * 3
+
+
+def test_certificates_of_a_file_are_all_that_is_trusted(http, authority, tls, monkeypatch):
+    made, make = [], ssl.create_default_context
+    monkeypatch.setattr(ssl, "create_default_context", lambda **options: made.append(make(**options)) or made[-1])
+    ask(http(f"https://localhost:{tls()}", ca_file=authority.ca_file))
+    assert [len(context.get_ca_certs()) for context in made] == [1]
 
 
 def test_a_certificate_of_nobody_known_proves_nothing(http, tls, server):

@@ -138,8 +138,9 @@ class Adapter(HTTPAdapter):
 
     def cert_verify(self, conn: Any, *_: Any) -> None:
         """Have certificates verified."""
-        # The context knows whom to trust; requests would add its own certificates to it.
-        conn.cert_reqs = "CERT_REQUIRED"
+        # The context knows whom to trust. Each connection would add requests' certificates to it, or the system's,
+        # which Debian's urllib3 has for a default: trusted beside those of a file, and dear to load.
+        conn.cert_reqs, conn.ca_certs, conn.ca_cert_dir = "CERT_REQUIRED", None, None
 
     @staticmethod
     def _use_ours(manager: Any) -> None:
