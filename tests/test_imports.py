@@ -48,6 +48,7 @@ LAYERS = {
                 "notify",
                 "observer",
                 "pictures",
+                "receipts",
             ),
             *("reserve", "retry", "sequence", "signals"),
         ),

@@ -16,15 +16,18 @@ _GLANCE: Final = 0.25
 
 
 @contextmanager
-def breaking_off(action: Callable[[], None], stopping: Callable[[], bool]) -> Iterator[None]:
+def breaking_off(
+    action: Callable[[], None], stopping: Callable[[], bool], *, meanwhile: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Call `action`, from another thread, if the block still runs `GRACE` seconds after `stopping()` became true.
 
-    Raises OSError where there is no such thread to be had.
+    `meanwhile` is called there as well, every now and then. Raises OSError where there is no such thread to be had.
     """
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(_GLANCE):
+            meanwhile()
             if stopping():
                 if not over.wait(GRACE):
                     action()

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sticky_pi_api.exceptions import printable
@@ -34,6 +34,7 @@ from .events import Kind, about
 from .hints import Hints
 from .models import Destination, DestinationState, Picture, State
 from .outbox import Outbox
+from .receipts import Receipt, Receipts
 from .repeats import Repeats, span
 from .retry import LONGEST_WAIT, delay
 
@@ -85,6 +86,7 @@ class Judge:
         self._url = url
         self._give_up_after = give_up_after
         self._clock = clock
+        self._receipts = Receipts(self._confirm, monotonic)
         self._trouble: _Trouble | None = None
         self._put_off: list[Picture] = []
         self.sent = 0
@@ -96,20 +98,22 @@ class Judge:
         return self._trouble is not None and self._trouble.state is DestinationState.REFUSING
 
     def judge(self, picture: Picture, result: ImageOutcome) -> None:
-        """Record one picture's outcome, durably, and say it once."""
+        """Record one picture's outcome, durably, and say it once; receipts may wait a little for others."""
         from sticky_pi_api.exceptions import ImageError, StoreError
         from sticky_pi_api.types import Outcome
 
         # It goes into reasons, and whatever the destination says can be in it.
         receipt = printable(str((result.row or {}).get("md5", "")).lower())[:_LONGEST_RECEIPT]
+        if result.outcome in (Outcome.STORED, Outcome.HELD) and receipt == picture.md5:
+            self._receipts.add(Receipt(picture, receipt, result.outcome is Outcome.STORED))
+            return
+        self._receipts.settle()
         error = result.error
         if _broken_off(error):
             wait = DOUBTFUL_WAIT if result.outcome is Outcome.DOUBTFUL else None
             self._outbox.release(picture, not_before=wait and self._clock() + wait)
             return
         match result.outcome:
-            case Outcome.STORED | Outcome.HELD if receipt == picture.md5:
-                self._confirm(picture, receipt, stored=result.outcome is Outcome.STORED)
             case Outcome.CONFLICT | Outcome.HELD:
                 self._clash(picture, receipt)
             case Outcome.REFUSED:
@@ -124,6 +128,14 @@ class Judge:
             case _:
                 self._doubt(picture, receipt, error)
 
+    def settle_late_receipts(self) -> None:
+        """Record receipts that waited for others for long enough; any thread may. Raises StateError."""
+        self._receipts.settle_if_late()
+
+    def forget_receipts(self) -> None:
+        """Forget receipts that couldn't be recorded: their pictures are asked for again."""
+        self._receipts.drop()
+
     def blame_destination(self, error: Exception) -> None:
         """Take note that the destination failed before it came to any picture."""
         if not _broken_off(error):
@@ -131,6 +143,7 @@ class Judge:
 
     def end_batch(self) -> bool:
         """Let the queue wait if the destination took nothing after it was in trouble; tells whether it does."""
+        self._receipts.settle()
         trouble, self._trouble = self._trouble, None
         put_off, self._put_off = self._put_off, []
         now = self._clock()
@@ -190,15 +203,21 @@ class Judge:
             self._hints.file(picture.path)
         self._tell(Kind.READ_AGAIN, picture, State.PENDING, "read again before it is sent", why)
 
-    def _confirm(self, picture: Picture, receipt: str, *, stored: bool) -> None:
-        why = "stored: its md5 there is the one here" if stored else "held there already, with the md5 that it has here"
+    def _confirm(self, receipts: Sequence[Receipt]) -> None:
         with self._outbox.together():
-            self._outbox.confirm(picture, receipt, why, accepted_by=self._url if stored else None)
-            self._outbox.ask_again(picture, receipt)
-        self.sent += 1
-        self._answered(took=stored)
-        kind, what = (Kind.UPLOADED, "uploaded") if stored else (Kind.HELD, "was uploaded already")
-        self._tell(kind, picture, State.UPLOADED, what)
+            for picture, md5, stored in receipts:
+                why = (
+                    "stored: its md5 there is the one here"
+                    if stored
+                    else "held there already, with the md5 that it has here"
+                )
+                self._outbox.confirm(picture, md5, why, accepted_by=self._url if stored else None)
+                self._outbox.ask_again(picture, md5)
+        self.sent += len(receipts)
+        self._answered(took=any(receipt.stored for receipt in receipts))
+        for picture, _, stored in receipts:
+            kind, what = (Kind.UPLOADED, "uploaded") if stored else (Kind.HELD, "was uploaded already")
+            self._tell(kind, picture, State.UPLOADED, what)
 
     def _clash(self, picture: Picture, held: str) -> None:
         why = f"the destination holds another picture with this device and time (md5 {held or 'unknown'})"

@@ -1,7 +1,7 @@
 """Sends what is due through the client's `put_images`, and records each picture's outcome as it comes.
 
-A picture is claimed, sent, and its receipt and outcome recorded in one durable step. What follows from an outcome is
-for `judgement` to say.
+A picture is claimed, sent, and its receipt and outcome recorded in one durable step, shared by those that come shortly
+after one another. What follows from an outcome is for `judgement` to say.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from sticky_pi_api.types import ImageOutcome, Outcome
 
 from .allowance import Allowance
 from .breakoff import breaking_off
+from .exceptions import StateError
 from .hints import Hints
 from .judgement import Judge
 from .models import Picture
@@ -102,6 +103,7 @@ class Uploader:
         """
         if self._unsettled:
             # An outcome couldn't be recorded, so what was in hand is asked for again.
+            self._judge.forget_receipts()
             self._outbox.recover()
             self._unsettled = False
         wait = self._wait()
@@ -168,12 +170,20 @@ class Uploader:
 
     @contextmanager
     def _breaking_off(self, client: Client) -> Iterator[None]:
-        """Give an upload to a server up when it would hold up the end; a store needs but a moment for a picture."""
+        """Give an upload to a server up when it would hold up the end, and let no receipt wait for it.
+
+        A store needs but a moment for a picture.
+        """
         if self._is_store:
             yield
             return
-        with breaking_off(client.close, self._stopping):
+        with breaking_off(client.close, self._stopping, meanwhile=self._settle_late_receipts):
             yield
+
+    def _settle_late_receipts(self) -> None:
+        # What is in the way of it is met again by the thread that sends.
+        with contextlib.suppress(StateError):
+            self._judge.settle_late_receipts()
 
     def _full(self, picture: Picture) -> str:
         return os.path.join(self._image_dir, picture.path)

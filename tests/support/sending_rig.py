@@ -81,7 +81,7 @@ class Rig:
         outbox.change_destination(self.url, lambda _: True)
         return outbox
 
-    def make(self, open_client=None, stopping=None, give_up_after=3):
+    def make(self, open_client=None, stopping=None, give_up_after=3, monotonic=None):
         return Uploader(
             self.outbox,
             self.thumbnails,
@@ -92,7 +92,7 @@ class Rig:
             give_up_after=give_up_after,
             stopping=stopping or (lambda: self.stopping),
             clock=lambda: self.now,
-            monotonic=lambda: self.now,
+            monotonic=monotonic or (lambda: self.now),
         )
 
     def reboot(self, **more):

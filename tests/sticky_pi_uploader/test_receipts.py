@@ -1,0 +1,150 @@
+import logging
+import time
+
+import pytest
+from sending_rig import FakeClient, Rig, md5, name
+from sticky_pi_api.exceptions import UnreachableError
+from sticky_pi_api.types import Outcome
+from sticky_pi_uploader.exceptions import StateError
+from sticky_pi_uploader.models import State
+from sticky_pi_uploader.outbox import Outbox
+from sticky_pi_uploader.receipts import SHORTLY, Receipt, Receipts
+
+A_MOMENT = SHORTLY / 10
+PATIENCE = 30.0
+
+
+class Recorded:
+    """Where receipts are recorded, unless its disk is full, on a clock that the test moves."""
+
+    def __init__(self):
+        self.now, self.full, self.steps = 1000.0, False, []
+        self.receipts = Receipts(self.record, lambda: self.now)
+
+    def record(self, receipts):
+        if self.full:
+            raise StateError("no space left")
+        self.steps.append([receipt.md5 for receipt in receipts])
+
+    def add(self, number, after=A_MOMENT):
+        self.now += after
+        self.receipts.add(Receipt(None, number, stored=True))
+
+
+@pytest.fixture
+def recorded():
+    return Recorded()
+
+
+def test_a_receipt_that_comes_alone_is_recorded_at_once(recorded):
+    for number in range(3):
+        recorded.add(number, after=SHORTLY)
+        assert recorded.steps[number:] == [[number]]
+
+
+def test_receipts_in_a_row_are_recorded_together_the_first_of_them_no_later_than_shortly(recorded):
+    for number in range(14):
+        recorded.add(number)
+    assert recorded.steps == [[0], list(range(1, 12))]
+    recorded.receipts.settle()
+    assert recorded.steps[2:] == [[12, 13]]
+    recorded.receipts.settle()
+    assert len(recorded.steps) == 3
+
+
+def test_one_that_waits_is_recorded_though_no_other_comes(recorded):
+    recorded.add(0)
+    recorded.add(1)
+    recorded.receipts.settle_if_late()
+    assert recorded.steps == [[0]]
+    recorded.now += SHORTLY
+    recorded.receipts.settle_if_late()
+    assert recorded.steps == [[0], [1]]
+
+
+def test_what_cannot_be_recorded_goes_on_waiting_until_it_is_dropped(recorded):
+    recorded.full = True
+    for number in range(2):
+        with pytest.raises(StateError):
+            recorded.add(number, after=SHORTLY)
+    recorded.full = False
+    recorded.receipts.settle()
+    assert recorded.steps == [[0, 1]]
+    recorded.add(2)
+    recorded.receipts.drop()
+    recorded.receipts.settle()
+    assert recorded.steps == [[0, 1]]
+
+
+# --- in an uploader ----------------------------------------------------------------------------------------------
+
+
+class Counting(Outbox):
+    """Counts the steps that receipts are recorded in."""
+
+    steps = 0
+
+    def together(self):
+        self.steps += 1
+        return super().together()
+
+
+@pytest.fixture
+def rig(tmp_path):
+    rig = Rig(tmp_path)
+    rig.outbox.close()
+    rig.outbox = rig.open_outbox(Counting)
+    rig.uploader = rig.make()
+    yield rig
+    rig.close()
+
+
+def test_a_batch_has_two_steps_and_each_picture_its_receipt(rig):
+    numbers = range(1, 11)
+    rig.add(*numbers)
+    rig.step(*[Outcome.STORED] * 4, *[(Outcome.HELD, None)] * 6)
+    assert rig.outbox.steps == 2
+    assert all(
+        (rig.at(number).state, rig.at(number).receipt_md5) == (State.UPLOADED, md5(number)) for number in numbers
+    )
+    assert (rig.outbox.accepted(), rig.uploader.sent) == (4, 10)
+
+
+def test_receipts_are_recorded_before_anything_else_is_judged(rig, caplog):
+    caplog.set_level(logging.INFO, logger="sticky_pi_uploader")
+    rig.add(1, 2, 3, 4)
+    rig.step(Outcome.STORED, Outcome.STORED, (Outcome.CONFLICT, "f" * 32), Outcome.STORED)
+    assert rig.outbox.accepted() == 3
+    said = [record.getMessage().split(": ")[1] for record in caplog.records]
+    assert said == ["uploaded", "uploaded", "not sent", "uploaded"]
+
+
+def test_a_failure_after_receipts_ends_no_trouble_that_came_later(rig):
+    rig.add(1, 2, 3)
+    rig.step(Outcome.STORED, Outcome.STORED, (Outcome.UNSENT, UnreachableError("no route to host")))
+    assert (rig.outbox.counts()[State.UPLOADED], rig.destination.failures) == (2, 1)
+
+
+class LongUpload(FakeClient):
+    """Takes two pictures at once, and is at the third until the second's receipt is recorded."""
+
+    def put_images(self, files, *, on_outcome):
+        outcomes = super().put_images(files[:2], on_outcome=on_outcome)
+        ends_at = time.monotonic() + PATIENCE
+        while self.is_recorded(files[1]) is False and time.monotonic() < ends_at:
+            time.sleep(0.02)
+        self.in_time = time.monotonic() < ends_at
+        return outcomes
+
+
+def test_a_receipt_does_not_wait_for_an_upload_that_takes_long(tmp_path):
+    rig = Rig(tmp_path, LongUpload())
+    rig.now = time.time()
+    rig.client.is_recorded = lambda file: rig.outbox.at(file.filename).state is State.UPLOADED
+    uploader = rig.make(monotonic=time.monotonic)
+    rig.add(1, 2, 3)
+    uploader.step()
+    assert rig.client.in_time
+    assert rig.client.calls == [[name(3), name(1)]]
+    uploader.close()
+    rig.close()
