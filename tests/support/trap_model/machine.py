@@ -1,7 +1,9 @@
 """The model: what people, the camera, the network and the power may do in any order, and what must be so after each."""
 
+import os
 import shutil
 import tempfile
+import time
 from collections import defaultdict
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,7 +21,8 @@ from .server import ASKED, UPLOADED, Server, is_kept
 from .trap import GIVE_UP_AFTER, KEEP_RECORD_DAYS, Trap
 
 DAY = 86400.0
-RIGHT = 1_700_000_000.0
+RIGHT = 2_000_000_000.0
+"""Ahead of the real clock: by it everything changed long ago, and only the times that the model sets are new"""
 NEW_YEAR_2000 = 946_684_800.0
 FOLDERS = ("", "5c173ff2", "5c173ff2/2022-05-17", "copies")
 WAITS = 10
@@ -64,6 +67,8 @@ class TrapMachine(RuleBasedStateMachine):
         """what the trap removed: path, content, the server that has it, and how often the outbox was damaged before"""
         self.known = defaultdict(set)
         """the md5s of the pictures that lay on the card under a key, and what `_known` adds"""
+        self.rewritten = {}
+        """when files were rewritten in place, by path: it may take a day until a scan reads their folders again"""
         self.overwritten = set()
         self.damages = 0
         self.was_far_ahead = False
@@ -87,9 +92,13 @@ class TrapMachine(RuleBasedStateMachine):
     def files_are_written(self, files):
         for path, content, in_place in files:
             self._write(path, content, in_place=in_place)
+        self._date_folders()
 
     def _write(self, path, content, *, in_place):
         file = self.trap.images / path
+        self.rewritten.pop(path, None)
+        if in_place and file.exists():
+            self.rewritten[path] = self.clock.since_boot
         target = file if in_place else file.with_name(f"{file.name}~")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -109,15 +118,25 @@ class TrapMachine(RuleBasedStateMachine):
     def a_file_is_renamed_or_deleted(self, pick, path):
         if (old := self._picked(pick)) is None:
             return
+        self.rewritten.pop(old, None)
         if path is None:
             (self.trap.images / old).unlink()
+            self._date_folders()
             del self.card[old]
             return
+        self.rewritten.pop(path, None)
         (self.trap.images / path).parent.mkdir(parents=True, exist_ok=True)
         (self.trap.images / old).rename(self.trap.images / path)
+        self._date_folders()
         self.card[path] = content = self.card.pop(old)
         if content.kind != "broken":
             self.known[key_in(path)].add(content.md5)
+
+    def _date_folders(self):
+        """Have the folders that changed just now changed now by the trap's clock."""
+        for folder in [self.trap.images, *self.trap.images.rglob("*/")]:
+            if folder.is_dir() and abs(folder.stat().st_mtime - time.time()) < DAY:
+                os.utime(folder, (self.clock.wall, self.clock.wall))
 
     # what the trap does
 
@@ -166,6 +185,11 @@ class TrapMachine(RuleBasedStateMachine):
         rows = self._rows() if self._is_on() else None
         if rows:
             self._attempt(lambda: self.trap.outbox.retry(rows[sorted(rows)[pick % len(rows)]]))
+
+    @rule()
+    def it_looks_after_its_outbox(self):
+        if self._is_on():
+            self._attempt(self.trap.upkeep.step)
 
     # what happens to it
 
@@ -296,6 +320,7 @@ class TrapMachine(RuleBasedStateMachine):
             self.disk.free()
         self._expect([], [])
         self.trap.pressed = True
+        self.clock.advance(DAY + 1)
         is_over = False
         for _ in range(ROUNDS):
             rows, was_over = self._round(), is_over
@@ -339,7 +364,10 @@ class TrapMachine(RuleBasedStateMachine):
 
     def _attempt(self, step):
         self.figures["steps"] += 1
-        return self.trap.attempt(step)
+        try:
+            return self.trap.attempt(step)
+        finally:
+            self._date_folders()
 
     def _look_around(self):
         self.trap.hints.everything()
@@ -389,6 +417,8 @@ class TrapMachine(RuleBasedStateMachine):
     def _check_looked_through(self, before, after):
         for path, content in self.card.items():
             row = after[path]
+            if self.clock.since_boot - self.rewritten.get(path, -DAY) < DAY:
+                continue
             if row.state is State.UPLOADING:
                 continue  # the disk failed as its outcome was to be recorded; the next step gives it back
             if content.kind == "broken":

@@ -27,6 +27,23 @@ KEEP_RECORD_DAYS = 400
 _FILES = ("outbox.db", "outbox.db-wal")
 
 
+class _Scanner(Scanner):
+    """One that counts the folders that it finds, and those that it reads."""
+
+    def __init__(self, images, counts, **more):
+        super().__init__(images, **more)
+        self._counts = counts
+
+    def folders(self, *args, **more):
+        found = super().folders(*args, **more)
+        self._counts["folders"] += len(found)
+        return found
+
+    def candidates(self, folder):
+        self._counts["folders read"] += 1
+        return super().candidates(folder)
+
+
 class Trap:
     """A trap with its card and its state in one folder; `None` for `outbox` while it is off."""
 
@@ -45,7 +62,7 @@ class Trap:
         self.largest_file = None
         """bytes beyond which every write fails, as on a disk with a fault; None: there is none"""
         self.counts = Counter()
-        """starts, steps that failed, those amid which the power was cut, and outboxes that were put aside"""
+        """starts, steps that failed, those amid which the power was cut, outboxes put aside, folders found and read"""
         self.outbox = None
         clock.on_cut = self._keep_what_is_committed
 
@@ -90,13 +107,14 @@ class Trap:
         images, clock, server = str(self.images), self.clock, self.server
         self.hints = Hints()
         self.intake = Intake(
-            Scanner(images, monotonic=clock.monotonic),
+            _Scanner(images, self.counts, monotonic=clock.monotonic),
             Ingest(images, thumbnails, clock.time),
             self.outbox,
             self.hints,
             recorded=lambda: None,
             stopping=lambda: False,
             beat=clock.monotonic,
+            clock=clock.time,
             monotonic=clock.monotonic,
         )
         self.uploader = Uploader(
