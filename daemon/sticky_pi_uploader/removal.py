@@ -62,11 +62,10 @@ class Removal:
         open_client: Callable[[], Client],
         is_store: bool,
         stopping: Callable[[], bool],
-        to_send: Callable[[], None],
     ) -> None:
         """Ask the destination, a store or a server, through what `open_client` opens.
 
-        Once `stopping()`, no further picture is removed; `to_send` is called when one is to be sent again.
+        Once `stopping()`, no further picture is removed.
         """
         self._outbox = outbox
         self._hints = hints
@@ -74,7 +73,6 @@ class Removal:
         self._open_client = open_client
         self._is_store = is_store
         self._stopping = stopping
-        self._to_send = to_send
 
     def remove(self, pictures: Sequence[Picture], *, enough: Callable[[], bool]) -> None:
         """Remove those of some pictures that may go, until it is `enough`.
@@ -114,11 +112,12 @@ class Removal:
                 why = "the destination doesn't have it any more: it is sent again"
                 kind, state = Kind.MISSING, State.PENDING
                 self._outbox.unconfirm(picture, why)
-                self._to_send()
+                self._hints.file(picture.path)
             case Holding.OTHER:
                 why = "the destination holds another picture with this device and time by now"
                 kind, state = Kind.CONFLICT, State.CONFLICT
                 self._outbox.contradict(picture, why)
+                self._hints.file(picture.path)
             case _:
                 why = "stays on the card: what the destination stores isn't this picture, though its list says so"
         log.warning("%s: %s", printable(picture.path), why, extra=about(kind, picture, state=state, reason=why))

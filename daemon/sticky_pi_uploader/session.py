@@ -165,7 +165,6 @@ class Session:
             open_client=self._open_client,
             is_store=store is not None,
             stopping=self.is_stopping,
-            to_send=self._something_to_send,
         )
         policy = Policy(wanted.keep_days, wanted.min_free.of, wanted.keep_record_days, wanted.also_remove)
         return Retention(self.outbox, thumbnails, removal, policy, image_dir=image_dir, store=store)

@@ -188,6 +188,20 @@ def test_a_folder_with_a_picture_that_is_asked_for_again_is_read(trap):
     assert trap.outbox.at(path).reason != "refused"
 
 
+@pytest.mark.parametrize("answer", ["unconfirm", "contradict"])
+def test_a_picture_that_the_destination_lost_after_its_file_was_deleted_is_missed(trap, answer):
+    path, other = trap.put(), trap.put(number=1)
+    trap.settle()
+    for picture in trap.outbox.claim(2):
+        trap.outbox.confirm(picture, picture.md5, "stored")
+    (trap.images / path).unlink()
+    trap.settle()
+    for each in (path, other):
+        getattr(trap.outbox, answer)(trap.outbox.at(each), "the destination lost it")
+    trap.scan()
+    assert (trap.outbox.at(path).state, trap.outbox.at(other).state) == (State.LOST, State.PENDING)
+
+
 def test_a_folder_that_was_left_out_is_found_once_it_no_longer_is(trap):
     path = trap.put("5c173ff2/store")
     trap.put()

@@ -84,7 +84,6 @@ class Card:
             open_client=self.open_client,
             is_store=True,
             stopping=lambda: self.stop,
-            to_send=lambda: None,
         )
         policy = Policy(keep_days, min_free, 400, also_remove)
         return Retention(
@@ -326,7 +325,6 @@ with Outbox(path, longest_wait=1800) as outbox:
         open_client=lambda: LocalClient(store),
         is_store=True,
         stopping=lambda: False,
-        to_send=lambda: None,
     )
     print("begin", flush=True)
     removal.remove(list(outbox.pictures()), enough=lambda: False)

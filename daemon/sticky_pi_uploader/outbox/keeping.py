@@ -45,13 +45,16 @@ class Keeping(OutboxWriter):
         return self._move(picture.id, (picture.state,), picture.state, why, values)
 
     def unconfirm(self, picture: Picture, why: str) -> bool:
-        """Take a receipt back that the destination no longer stands by: the picture is to be sent again."""
-        values = {**UNTRIED, "receipt_md5": None, "uploaded_at": None, "reason": why}
+        """Take a receipt back that the destination no longer stands by: the picture is to be read and sent again.
+
+        As long as it was uploaded nobody minded whether its file was there.
+        """
+        values = {**UNTRIED, "receipt_md5": None, "uploaded_at": None, "reason": why, "recheck": 1}
         return self._move(picture.id, (State.UPLOADED,), State.PENDING, why, values)
 
     def contradict(self, picture: Picture, why: str) -> bool:
-        """Record that the destination holds another picture than its receipt said."""
-        values = {"receipt_md5": None, "uploaded_at": None, "reason": why}
+        """Record that the destination holds another picture than its receipt said; the file is read again."""
+        values = {"receipt_md5": None, "uploaded_at": None, "reason": why, "recheck": 1}
         return self._move(picture.id, (State.UPLOADED,), State.CONFLICT, why, values)
 
     def forget(self, before: float, most: int) -> list[str]:

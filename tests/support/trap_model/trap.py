@@ -138,7 +138,6 @@ class Trap:
             is_store=True,  # so that no thread watches over it: the order of readings must be the same each time
             # It is asked before each few pictures: a moment at which the power may be cut.
             stopping=lambda: clock.monotonic() < 0,
-            to_send=lambda: None,
         )
         self.retention = Retention(
             self.outbox,
