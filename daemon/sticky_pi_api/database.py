@@ -31,6 +31,7 @@ _INSERTED = (
     *("no_flash_shutter_speed", "no_flash_exposure_time", "no_flash_bv", "no_flash_iso", "lum", "bat", "but"),
     *("datetime_created", "api_version"),
 )
+_TEXTS = {"device", "datetime", "md5", "device_version", "datetime_created", "api_version"}
 
 _CHUNK = 500
 # Written so that each is looked up in the index: `IN` would go through all images.
@@ -149,7 +150,13 @@ def is_storable(fields: object) -> bool:
     return (
         isinstance(fields, Mapping)
         and {"width", "height"} <= fields.keys() <= set(_INSERTED)
-        and all(isinstance(value, str | int | float | None) for value in fields.values())
+        and all(type(fields[name]) is int for name in ("width", "height"))
+        and fields.get("but") in (None, 0, 1)
+        and all(
+            isinstance(value, str if name in _TEXTS else int | float)
+            for name, value in fields.items()
+            if value is not None
+        )
     )
 
 

@@ -341,7 +341,12 @@ def test_thumbnails_that_are_missing_are_made_again_and_kept(real):
 
 
 @pytest.mark.parametrize(
-    "metadata", ["NULL", "'{}'", "'[]'", """replace(metadata, 'width', 'vidth')""", """'{"width": [1], "height": 2}'"""]
+    "metadata",
+    [
+        *("NULL", "'{}'", "'[]'", """replace(metadata, 'width', 'vidth')"""),
+        *(f"json_set(metadata, '$.{value})" for value in ("width', json('[1]')", "width', NULL", "height', 'x'")),
+        *(f"json_set(metadata, '$.{value})" for value in ("but', 7", "temp', 'warm'", "but', 'yes'")),
+    ],
 )
 def test_metadata_that_are_damaged_are_read_again_and_the_picture_stored_with_its_own(real, metadata):
     file = real.take_in()
