@@ -162,6 +162,29 @@ def test_importing_any_module_loads_nothing_heavy():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_nothing_is_imported_while_a_finder_looks_for_something_else():
+    """It would be with the lock that every import needs: another thread at an import may hold what it waits for."""
+    script = """if True:
+        import sys
+
+        class Spy:
+            def find_spec(self, name, *_):
+                frame, looking = sys._getframe(1), 0
+                while frame is not None:
+                    looking += frame.f_code.co_name == "_find_spec"
+                    frame = frame.f_back
+                if looking > 1:
+                    nested.append(name)
+
+        nested = []
+        sys.meta_path.insert(0, Spy())
+        import sticky_pi_api.http
+        sys.exit(" ".join(nested) or None)
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_drain_with_nothing_to_do_loads_nothing_heavy(tmp_path):
     folder = _trap(tmp_path)
     assert _drain(folder).returncode == 0  # makes the tables
