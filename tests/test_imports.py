@@ -178,7 +178,8 @@ def test_nothing_is_imported_while_a_finder_looks_for_something_else():
 
         nested = []
         sys.meta_path.insert(0, Spy())
-        import sticky_pi_api.http
+        import piexif, sticky_pi_api.http, watchdog.observers.inotify
+        from PIL import Image, JpegImagePlugin
         sys.exit(" ".join(nested) or None)
     """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -111,7 +111,12 @@ class Intake:
         """
         self.idle = False
         self._follow(self._hints.take())
-        self._take_in(self._next_batch())
+        batch = list(self._next_batch())
+        if not self.recorded:
+            # The very first one alone: there is soon something to be sent, should the power not last.
+            self._take_in(batch[:1])
+            del batch[:1]
+        self._take_in(batch)
         self._note_returns()
         if not self._sources:
             # Not sooner: until everything is looked at, what isn't here any more may turn up elsewhere.
@@ -184,7 +189,7 @@ class Intake:
             elif not record.present:
                 self._back.append(path)
 
-    def _next_batch(self) -> Collection[Candidate]:
+    def _next_batch(self) -> Iterable[Candidate]:
         # Second looks get no more than half of it as long as there is something else.
         looks = islice(self._due_looks(), BATCH // 2 if self._sources else BATCH)
         batch = {candidate.path: candidate for candidate in looks}

@@ -643,18 +643,29 @@ def test_a_thumbnail_folder_that_cannot_be_written_is_an_error_that_leaves_nothi
 
 
 def test_a_folder_that_vanishes_between_read_and_record_takes_only_its_own_pictures_along(trap):
+    first = trap.put(name(2))
+    trap.scan()
     trap.put(f"a/{name(1)}")
     trap.put(f"b/{name(0)}")
 
-    def remove_after_first_read():
-        if len(trap.ingest.reads) == 1:
-            shutil.rmtree(trap.image_dir / os.path.dirname(trap.ingest.reads[0]), ignore_errors=True)
+    def remove_after_next_read():
+        if len(trap.ingest.reads) == 2:
+            shutil.rmtree(trap.image_dir / os.path.dirname(trap.ingest.reads[1]), ignore_errors=True)
         return False
 
-    trap.stopping = remove_after_first_read
+    trap.stopping = remove_after_next_read
     trap.scan()
-    assert len(trap.ingest.reads) == 2
-    assert trap.states() == {trap.ingest.reads[1]: "pending"}
+    assert len(trap.ingest.reads) == 3
+    assert trap.states() == {first: "pending", trap.ingest.reads[2]: "pending"}
+
+
+def test_the_first_picture_is_recorded_before_another_is_read(trap):
+    for number in range(3):
+        trap.put(name(number))
+    told_by = []
+    trap.stopping = lambda: told_by.append((len(trap.ingest.reads), trap.told)) or False
+    trap.scan()
+    assert told_by[:3] == [(0, 0), (1, 1), (2, 1)]
 
 
 def test_a_hundred_wrong_files_do_not_keep_the_right_ones(trap):
