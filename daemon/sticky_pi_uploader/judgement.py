@@ -213,8 +213,8 @@ class Judge:
                 )
                 self._outbox.confirm(picture, md5, why, accepted_by=self._url if stored else None)
                 self._outbox.ask_again(picture, md5)
+            self._answered(took=any(receipt.stored for receipt in receipts))
         self.sent += len(receipts)
-        self._answered(took=any(receipt.stored for receipt in receipts))
         for picture, _, stored in receipts:
             kind, what = (Kind.UPLOADED, "uploaded") if stored else (Kind.HELD, "was uploaded already")
             self._tell(kind, picture, State.UPLOADED, what)

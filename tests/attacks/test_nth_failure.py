@@ -1,6 +1,6 @@
 """Lets each system call of a picture's life fail once, with each of four errors, and sees that nothing comes of it.
 
-A test run lets some fail, of each kind of call at least one. The long run lets all, some 11,000:
+A test run lets some fail, of each kind of call at least one. The long run lets all, 11,760:
 
     STICKY_PI_EVERY_CALL=1 tests/run -k nth_failure
 
