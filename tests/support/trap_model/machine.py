@@ -114,6 +114,11 @@ class TrapMachine(RuleBasedStateMachine):
         if content.kind != "broken":
             self.known[key_in(path)].add(content.md5)
 
+    @rule(pick=picks, content=contents)
+    def a_file_is_rewritten_in_place(self, pick, content):
+        if (path := self._picked(pick)) is not None:
+            self.files_are_written([(path, content, True)])
+
     @rule(pick=picks, path=st.none() | paths)
     def a_file_is_renamed_or_deleted(self, pick, path):
         if (old := self._picked(pick)) is None:
