@@ -969,6 +969,34 @@ def test_commits_are_flushed_to_the_disk_after_a_claim_too(outbox):
     assert synchronous(outbox) == FULL
 
 
+SMALL, LARGE = 100, 3000
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda outbox: [outbox.release(picture) for picture in outbox.claim(20)],
+        lambda outbox: outbox.next_due(),
+        lambda outbox: outbox.next_due(untried=True),
+        lambda outbox: outbox.end_impossible_waits(),
+        lambda outbox: outbox.reoffer(),
+    ],
+    ids=["claim", "next_due", "next_due untried", "end_impossible_waits", "reoffer"],
+)
+def test_what_is_asked_for_each_batch_costs_no_more_with_many_that_wait(outbox, verb):
+    def cost():
+        steps = []
+        outbox._connection.set_progress_handler(lambda: steps.append(1), 10)
+        verb(outbox)
+        outbox._connection.set_progress_handler(None, 0)
+        return len(steps)
+
+    outbox.record([taken(name(number), f"{number:032x}") for number in range(SMALL)])
+    few = cost()
+    outbox.record([taken(name(number), f"{number:032x}") for number in range(SMALL, LARGE)])
+    assert cost() < 2 * few + 20
+
+
 EVERY_VERB = """
 import sys
 from sticky_pi_uploader.models import Fingerprint, Taken

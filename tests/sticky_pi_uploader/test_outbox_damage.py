@@ -182,6 +182,13 @@ def test_a_step_that_breaks_the_rules_of_a_sound_outbox_is_a_bug(outbox):
     assert outbox.fault() is None
 
 
+@pytest.mark.parametrize("index", ["pictures_to_send", "pictures_waiting"])
+def test_an_index_that_is_missing_is_damage(outbox, index):
+    outbox._connection.execute(f"DROP INDEX {index}")
+    with pytest.raises(OutboxDamagedError, match="no such index"):
+        outbox.next_due()
+
+
 def test_an_index_that_misses_a_picture_is_a_fault_that_a_look_at_the_whole_file_finds(outbox):
     assert outbox.fault() is None
     connection = outbox._connection

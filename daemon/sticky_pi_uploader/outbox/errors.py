@@ -15,6 +15,7 @@ from ..reserve import LEAST
 
 _DAMAGE: Final = (
     *("malformed", "not a database", "encrypted", "no such table", "no such column", "disk image", "decode"),
+    *("no such index", "no query solution"),
     "already exists",  # a table whose step of the schema is still to be made, as the file says
 )
 _FAILED_READS: Final = (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_CORRUPTFS, sqlite3.SQLITE_IOERR_DATA)

@@ -14,6 +14,9 @@ REOFFER_AFTER: Final = 7 * 86400.0
 """Seconds after which a picture that was refused too often is offered again."""
 
 _SENDABLE: Final = "state = 'pending' AND present = 1 AND recheck = 0"
+# SQLite would take the index of the states otherwise, and look at each picture that waits.
+_BY_TIME: Final = "pictures INDEXED BY pictures_to_send"
+_BY_WAIT: Final = "pictures INDEXED BY pictures_waiting"
 _ACCEPTED: Final = "(SELECT accepted FROM destinations WHERE configured = 1)"
 
 
@@ -49,12 +52,12 @@ class Sending(OutboxWriter):
         which = f"{_SENDABLE}{' AND failed_since IS NULL' if untried else ''}"
         # One after the other, each by an index of its own: it takes no longer with many of them.
         for due in (
-            f"SELECT 1 FROM pictures WHERE {which} AND not_before > :now + :longest LIMIT 1",
-            f"SELECT 1 FROM pictures WHERE {which} AND not_before IS NULL LIMIT 1",
+            f"SELECT 1 FROM {_BY_WAIT} WHERE {which} AND not_before > :now + :longest LIMIT 1",
+            f"SELECT 1 FROM {_BY_TIME} WHERE {which} AND not_before IS NULL LIMIT 1",
         ):
             if next(self._rows(due, {"now": now, "longest": self._longest_wait}), None) is not None:
                 return 0.0
-        earliest = self._number(f"SELECT min(not_before) FROM pictures WHERE {which} AND not_before IS NOT NULL")
+        earliest = self._number(f"SELECT min(not_before) FROM {_BY_WAIT} WHERE {which} AND not_before IS NOT NULL")
         return None if earliest is None else max(0.0, earliest - now)
 
     def confirm(self, picture: Picture, receipt_md5: str, why: str, *, accepted_by: str | None = None) -> bool:
@@ -228,7 +231,7 @@ class Sending(OutboxWriter):
         too_far = (self._clock() + self._longest_wait,)
         with self._writing(durable=False) as connection:
             connection.execute(
-                "UPDATE pictures SET not_before = NULL WHERE state = 'pending' AND not_before > ?", too_far
+                f"UPDATE {_BY_WAIT} SET not_before = NULL WHERE state = 'pending' AND not_before > ?", too_far
             )
             connection.execute("UPDATE destinations SET retry_at = NULL WHERE retry_at > ?", too_far)
 
@@ -253,7 +256,7 @@ class Sending(OutboxWriter):
     def _due(self, order: str, most: int) -> list[Picture]:
         now = self._clock()
         rows = self._rows(
-            f"SELECT * FROM pictures WHERE {_SENDABLE}"
+            f"SELECT * FROM {_BY_TIME} WHERE {_SENDABLE}"
             " AND (not_before IS NULL OR not_before <= :now OR not_before > :now + :longest)"
             f" ORDER BY {order}, id LIMIT :most",
             {"now": now, "longest": self._longest_wait, "most": most},

@@ -445,7 +445,9 @@ class TrapMachine(RuleBasedStateMachine):
         return row.state is State.CONFLICT and bool(self._known(key_in(row.path)) - {row.md5})
 
     def _check_sent(self, before, after):
-        expected = {path: row.state for path, row in before.items()}
+        # What is in hand before a step is there as its outcome couldn't be recorded: first it is given back.
+        claimed = State.UPLOADING
+        expected = {path: State.PENDING if row.state is claimed else row.state for path, row in before.items()}
         waiting = {path for path, row in before.items() if row.state is State.REJECTED and row.attempts}
         for outcome in self.server.told:
             path = str(Path(outcome.file).relative_to(self.trap.images))
