@@ -112,7 +112,7 @@ class Intake:
         self.idle = False
         self._follow(self._hints.take())
         batch = list(self._next_batch())
-        if not self.recorded:
+        if not self.recorded and len(batch) > 1:
             # The very first one alone: there is soon something to be sent, should the power not last.
             self._take_in(batch[:1])
             del batch[:1]

@@ -28,6 +28,7 @@ class Scanner:
         """Walk `image_dir`; `ignored` are absolute folders: the daemon's state, and the embedded store."""
         self.image_dir = image_dir
         self._ignored = {os.path.relpath(folder, image_dir) for folder in ignored}
+        self._ignored_starts = tuple(f"{folder}{os.sep}" for folder in self._ignored)
         self._unreadable = Repeats(monotonic)
         self.missed = 0
         """how often something was there that couldn't be looked at"""
@@ -39,10 +40,9 @@ class Scanner:
 
     def is_watched_folder(self, path: str) -> bool:
         """Tell whether a folder, relative to the image dir, is one that pictures are looked for in."""
-        parts = path.split(os.sep) if path else []
-        if any(part.startswith(".") for part in parts):
+        if path.startswith(".") or f"{os.sep}." in path:
             return False
-        return not any(os.sep.join(parts[: depth + 1]) in self._ignored for depth in range(len(parts)))
+        return not f"{path}{os.sep}".startswith(self._ignored_starts)
 
     def look(self, path: str) -> Candidate | None:
         """Look at one path; None where no candidate is there (any more)."""
