@@ -422,7 +422,7 @@ class TrapMachine(RuleBasedStateMachine):
     def _check_looked_through(self, before, after):
         for path, content in self.card.items():
             row = after[path]
-            if self.clock.since_boot - self.rewritten.get(path, -DAY) < DAY:
+            if self.clock.since_boot - self.rewritten.get(path, -2 * DAY) <= DAY:
                 continue
             if row.state is State.UPLOADING:
                 continue  # the disk failed as its outcome was to be recorded; the next step gives it back
