@@ -25,7 +25,7 @@ FLUSHES_LEFT_OUT = {
     "row": ("row gone", "--without=row"),
     "picture": ("bytes gone", "--without=picture"),
     # On ext4, flushing a new file makes its name durable, too: a camera that flushes leaves only the folder's to count.
-    "folder": ("picture gone", "--without=picture,folder", "--camera-flushes", "--settled=150"),
+    "folder": ("picture gone", "--without=picture,folder", "--camera-flushes", "--settled=400"),
 }
 """What each of them makes good for, and how it is left out"""
 

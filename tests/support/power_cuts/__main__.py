@@ -208,7 +208,7 @@ def _parse():
         "--settled",
         type=int,
         default=0,
-        help="pictures that are sent first; after some 100 the outbox's log doesn't grow, so that its flushes"
+        help="pictures that are sent first; after some 300 the outbox's log doesn't grow, so that its flushes"
         " write nothing else; then nothing is restarted, and the server is away but for the judges",
     )
     return parser.parse_args()
