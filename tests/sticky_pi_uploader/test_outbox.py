@@ -28,12 +28,14 @@ STARTED = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC, as in the file
 
 
 class Clock:
-    """Wall time that stands still until a test moves it."""
+    """Wall time that stands still until a test moves it, or has it go on with each look at it."""
 
     def __init__(self):
         self.now = 1_700_000_000.0
+        self.step = 0.0
 
     def __call__(self):
+        self.now += self.step
         return self.now
 
 
@@ -565,6 +567,20 @@ def test_what_is_not_due_or_to_be_read_again_is_not_claimed(outbox, clock):
     assert (claimed(outbox, 3), outbox.next_due()) == ([], 0.5)
     clock.now += 0.5
     assert (outbox.next_due(), claimed(outbox, 3), outbox.next_due()) == (0, [waiting.path], None)
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3])
+def test_one_may_fall_due_while_a_batch_is_chosen(outbox, clock, looks):
+    outbox.record([taken(name(number)) for number in range(3)])
+    waiting, *others = outbox.claim(3)
+    outbox.postpone(waiting, "later", not_before=clock.now + looks)
+    for picture in others:
+        outbox.release(picture)
+    clock.step = 1.0
+    first = claimed(outbox, 5)
+    assert set(first) >= {picture.path for picture in others}
+    clock.now += looks
+    assert sorted(first + claimed(outbox, 5)) == [name(number) for number in range(3)]
 
 
 def test_a_wait_that_ends_further_ahead_than_any_wait_can_is_over(outbox, clock):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain, zip_longest
 from typing import Any, Final
 
 from ..models import Destination, Picture, State
@@ -40,7 +41,7 @@ class Sending(OutboxWriter):
         fails holds up no other.
         """
         with self._writing(durable=False):
-            tried = self._due("failed_since IS NOT NULL, not_before, datetime DESC", 1)
+            tried = self._due("failed_since IS NOT NULL, not_before, datetime DESC", 1, self._clock())
             return [picture for picture in tried if self._move(picture.id, (State.PENDING,), State.UPLOADING)]
 
     def next_due(self, *, untried: bool = False) -> float | None:
@@ -245,16 +246,17 @@ class Sending(OutboxWriter):
         return {"failed_since": self.accepted() if picture.failed_since is None else picture.failed_since}
 
     def _choose(self, most: int) -> Iterator[Picture]:
-        chosen: set[tuple[str | None, str | None]] = set()
-        for pair in zip(self._due("datetime DESC", most), self._due("datetime", most), strict=True):
-            for picture in pair:
-                key = (picture.device and picture.device.lower(), picture.datetime)
-                if len(chosen) < most and key not in chosen:
-                    chosen.add(key)
-                    yield picture
-
-    def _due(self, order: str, most: int) -> list[Picture]:
+        # By one time for both: another falls due between two.
         now = self._clock()
+        newest, oldest = self._due("datetime DESC", most, now), self._due("datetime", most, now)
+        chosen: set[tuple[str | None, str | None]] = set()
+        for picture in filter(None, chain.from_iterable(zip_longest(newest, oldest))):
+            key = (picture.device and picture.device.lower(), picture.datetime)
+            if len(chosen) < most and key not in chosen:
+                chosen.add(key)
+                yield picture
+
+    def _due(self, order: str, most: int, now: float) -> list[Picture]:
         rows = self._rows(
             f"SELECT * FROM {_BY_TIME} WHERE {_SENDABLE}"
             " AND (not_before IS NULL OR not_before <= :now OR not_before > :now + :longest)"
