@@ -99,6 +99,18 @@ def test_a_folder_that_looks_as_it_did_is_not_read_again_not_even_after_a_restar
     assert not trap.is_noticed(path)
 
 
+def test_one_that_went_while_it_was_being_sent_is_lost_at_the_next_scan_whatever_came_of_it(trap):
+    path = trap.put()
+    trap.settle()
+    (picture,) = trap.outbox.claim(1)
+    (trap.images / path).unlink()
+    trap.settle()
+    assert trap.outbox.at(path).state is State.UPLOADING
+    trap.outbox.clash(picture, "the destination holds another picture with this device and time")
+    trap.scan()
+    assert trap.outbox.at(path).state is State.LOST
+
+
 def test_it_is_read_again_once_a_day_so_that_files_written_in_place_are_found(trap):
     path = trap.put()
     trap.settle()

@@ -487,7 +487,7 @@ def test_a_scan_is_told_what_it_has_to_know_of_each_picture(outbox, start):
     assert known == outbox.known_at(NAME)
     assert known.fingerprint == (None if start is State.LOST else Fingerprint(1000, 1, 7))
     assert known.present == (start is not State.LOST)
-    assert known.missed == (start not in (State.UPLOADING, State.UPLOADED, State.LOST))
+    assert known.missed == (start not in (State.UPLOADED, State.LOST))
     assert ("" in outbox.folders_to_check()) == known.missed
 
 

@@ -18,6 +18,8 @@ from .writer import OutboxWriter
 _CLAIMS_ITS_KEY: Final = "(state IN ('pending', 'uploading') OR (state = 'uploaded' AND recheck = 0))"
 """Says of which pictures no other with the same device and time is sent; what only another destination has does not"""
 
+_MISSED: Final = (State.PENDING, State.CONFLICT, State.REJECTED)
+
 
 class Known(NamedTuple):
     """What a scan has to know of a recorded picture."""
@@ -27,7 +29,7 @@ class Known(NamedTuple):
     present: bool
     """whether it was there at the last look"""
     missed: bool
-    """whether it is a loss if its file is gone"""
+    """whether it is a loss if its file is gone, or may be once it is known what came of sending it"""
 
 
 class Recording(OutboxWriter):
@@ -44,10 +46,10 @@ class Recording(OutboxWriter):
         return next((known for _, known in map(self._known, rows)), None)
 
     def folders_to_check(self) -> set[str]:
-        """Name the folders of pictures that would be lost if their file were gone."""
+        """Name the folders of pictures that are missed if their file is gone."""
         rows = self._rows(
             "SELECT DISTINCT folder FROM pictures"
-            " WHERE state IN ('pending', 'conflict', 'rejected') AND removed_at IS NULL"
+            " WHERE state IN ('pending', 'uploading', 'conflict', 'rejected') AND removed_at IS NULL"
         )
         return {os.fsdecode(row[0]) for row in rows}
 
@@ -88,10 +90,9 @@ class Recording(OutboxWriter):
         """Record that the file is gone before the destination had it."""
         was = "" if picture.reason is None else f" (it was {picture.state}: {picture.reason})"
         why = f"gone from the card before it was sent{was}"
-        sources = (State.PENDING, State.CONFLICT, State.REJECTED)
         values = {"reason": why, "not_before": None, "recheck": 0, "present": 0}
         with self._writing():
-            lost = self._move(picture.id, sources, State.LOST, why, values)
+            lost = self._move(picture.id, _MISSED, State.LOST, why, values)
             if lost:
                 self._clear_the_way(picture)
             return lost
@@ -99,7 +100,7 @@ class Recording(OutboxWriter):
     def _known(self, row: sqlite3.Row) -> tuple[str, Known]:
         picture = self._picture(row)
         unread = row["recheck"] or picture.state is State.LOST
-        missed = picture.removed_at is None and picture.state in (State.PENDING, State.CONFLICT, State.REJECTED)
+        missed = picture.removed_at is None and picture.state in (*_MISSED, State.UPLOADING)
         return picture.path, Known(None if unread else picture.fingerprint, bool(row["present"]), missed)
 
     def _record_one(self, taken: Taken) -> bool:
