@@ -6,11 +6,13 @@ class PowerCutError(BaseException):
 
 
 class Clock:
-    """A wall clock, which may be set, and a monotonic one; each reading is a chance to die."""
+    """A wall clock, which may be set, and a monotonic one; each reading is a chance to die, and takes its time."""
 
     def __init__(self, wall):
         self.wall = wall
         self.since_boot = 0.0
+        self.tick = 0.0
+        """seconds from one reading to the next"""
         self.cut_after = None
         """readings after which the power is cut"""
         self.on_cut = lambda: None
@@ -29,6 +31,7 @@ class Clock:
         self.since_boot += seconds
 
     def _read(self):
+        self.advance(self.tick)
         if self.cut_after is None:
             return
         self.cut_after -= 1

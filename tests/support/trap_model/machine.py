@@ -70,6 +70,7 @@ class TrapMachine(RuleBasedStateMachine):
         self.rewritten = {}
         """when files were rewritten in place, by path: it may take a day until a scan reads their folders again"""
         self.overwritten = set()
+        self.forgotten = set()
         self.damages = 0
         self.was_far_ahead = False
         self.trap.start()
@@ -84,8 +85,9 @@ class TrapMachine(RuleBasedStateMachine):
 
     # what happens on the card
 
-    @initialize(files=st.lists(files, min_size=2, max_size=6))
-    def a_card_is_put_in(self, files):
+    @initialize(files=st.lists(files, min_size=2, max_size=6), tick=st.sampled_from([0.0, 0.05, 1.0]))
+    def a_card_is_put_in(self, files, tick):
+        self.clock.tick = tick
         self.files_are_written(files)
 
     @rule(files=st.lists(files, min_size=1, max_size=5))
@@ -177,6 +179,17 @@ class TrapMachine(RuleBasedStateMachine):
         for _ in range(steps):
             if self._is_on():
                 self._send()
+
+    @rule(readings=st.integers(0, 12), uploaded=st.lists(uploads, max_size=3))
+    def a_picture_falls_due_while_it_sends(self, readings, uploaded):
+        """After some readings of the clock; what is due already is sent meanwhile."""
+        self._expect([], uploaded)
+        if not self._is_on():
+            return
+        waits = [row.not_before - self.clock.wall for row in (self._rows() or {}).values() if row.not_before]
+        if after := min((wait for wait in waits if 0 < wait <= LONGEST_WAIT), default=None):
+            self.clock.advance(max(0.0, after - readings * self.clock.tick))
+        self._send()
 
     @rule(pressed=st.booleans(), asked=st.lists(questions, max_size=1))
     def it_makes_room(self, pressed, asked):
@@ -274,6 +287,7 @@ class TrapMachine(RuleBasedStateMachine):
             return
         key = keys[pick % len(keys)]
         if how == "forgotten":
+            self.forgotten.add((self.server.url, key))
             del self.server.rows[key], self.server.objects[key]
         else:
             self.server.objects[key] = b"another client's"
@@ -492,6 +506,8 @@ class TrapMachine(RuleBasedStateMachine):
             if content.kind == "broken":
                 assert row.state in (State.REJECTED, State.UPLOADED), row
                 continue
+            if (self.server.url, key) in self.forgotten and not self._is_asked_again(key):
+                continue  # what clashes with it, or takes its place, came later
             assert key in self.server.rows, row
             is_held = self.server.rows[key] == content.md5
             assert row.state is (State.UPLOADED if is_held else State.CONFLICT), row
@@ -523,15 +539,15 @@ class TrapMachine(RuleBasedStateMachine):
         return {str(file.relative_to(images)): _md5(file) for file in images.rglob("*.jpg")}
 
     def _forgettable(self):
-        """Name the keys of which the trap finds out by itself that the server has lost them.
-
-        It never asks again for a suspect picture, or for one with which another is in conflict.
-        """
-        kept = {key_in(path) for path, *_ in self.removed}
-        kept |= {key_in(path) for path, content in self.card.items() if content.kind == "suspect"}
-        kept |= {key for key in self.server.rows if len(self._known(key)) > 1}
+        """Name the keys that the server may lose: the trap finds out by itself, and has the picture."""
         self.server.settle(at_once=True)
-        return sorted(self.server.rows.keys() - kept)
+        kept = {key_in(path) for path, *_ in self.removed}
+        return sorted(key for key in self.server.rows.keys() - kept if self._is_asked_again(key))
+
+    def _is_asked_again(self, key):
+        """Say whether the server is asked again for what it has: not for a suspect picture, or where two clash."""
+        is_suspect = any(content.kind == "suspect" for path, content in self.card.items() if key_in(path) == key)
+        return not is_suspect and len(self._known(key)) <= 1
 
 
 def _md5(file):
