@@ -11,7 +11,7 @@ from typing import Final
 
 from .events import Kind, about
 from .models import Event, Picture
-from .outbox import Outbox, OutboxReader, earlier_ones, outbox_path, ruins
+from .outbox import Outbox, OutboxReader, earlier_ones, outbox_path, remove_earlier, ruins
 from .reserve import Reserve
 from .thumbnails import ThumbnailFolder
 
@@ -25,6 +25,9 @@ INSPECTED_EVERY: Final = 7 * 86400.0
 
 BATCH: Final = 200
 """Pictures carried over with one transaction, and thumbnails looked for at once"""
+
+ASIDE_KEPT: Final = 10
+"""Earlier outboxes that stay: each may be large, and a failing card damages one after the other"""
 
 DAY: Final = 86400.0
 
@@ -113,6 +116,7 @@ class Upkeep:
         with OutboxReader.open_beside(self._path) as reader:
             reader.inspect()
         self._sweep()
+        self._clear_away()
         self._outbox.note_done(_INSPECTION)
         self._inspect_now = False
 
@@ -123,3 +127,10 @@ class Upkeep:
         while some := list(islice(found, BATCH)):
             for md5 in set(some) - self._outbox.known_md5s(some):
                 self._thumbnails.remove(md5)
+
+    def _clear_away(self) -> None:
+        """Remove earlier outboxes but the last ones, as far as they are carried over."""
+        found = earlier_ones(self._path)
+        for earlier in found[: max(0, len(found) - ASIDE_KEPT)]:
+            if not self._is_new(earlier):
+                remove_earlier(earlier)

@@ -9,7 +9,7 @@ from sticky_pi_uploader.exceptions import OutboxDamagedError
 from sticky_pi_uploader.models import Fingerprint, State, Taken
 from sticky_pi_uploader.outbox import Outbox, open_or_rebuild, outbox_path
 from sticky_pi_uploader.thumbnails import ThumbnailFolder, Thumbnails
-from sticky_pi_uploader.upkeep import DAY, INSPECTED_EVERY, INTERVAL, Upkeep
+from sticky_pi_uploader.upkeep import ASIDE_KEPT, DAY, INSPECTED_EVERY, INTERVAL, Upkeep
 
 NOW = 1_700_000_000.0
 HERE = "file:///here"
@@ -271,3 +271,36 @@ def test_thumbnails_of_which_nothing_is_known_go_when_a_record_would(house):
     house.finish()
     assert [house.thumbnails.find(md5) is not None for md5 in (known, forgotten, lately)] == [True, False, True]
     assert not list((house.state / "thumbnails" / "ff").iterdir())
+
+
+def test_of_the_outboxes_that_were_put_aside_the_last_ten_stay(house):
+    """Each may have grown for years, and a failing card damages one after the other."""
+    put = []
+    for number in range(ASIDE_KEPT + 3):
+        house.add(1)
+        put.append(put_aside(house))
+        # Newer ones and damaged ones are one row of them; a log may have been left beside.
+        stamp, label = f"202011{number:02}T101500Z", ("damaged", "newer")[number % 2]
+        os.rename(put[-1], f"{house.path}.{label}-{stamp}")
+        put[-1] = f"{house.path}.{label}-{stamp}"
+        with open(f"{put[-1]}-wal", "w", encoding="ascii") as file:
+            file.write("a log")
+    house.finish()
+    found = {name.removesuffix("-wal").removesuffix("-shm") for name in os.listdir(house.state) if "-2020" in name}
+    assert found == {os.path.basename(path) for path in put[3:]}
+
+
+def test_one_that_was_put_aside_stays_until_all_of_it_is_carried_over(house, monkeypatch):
+    gone = house.add(1, here=False)
+    put_aside(house)
+    monkeypatch.setattr(module, "ASIDE_KEPT", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Upkeep, "_carry_over", lambda _: False)
+        house.finish()
+    assert house.outbox.at(gone) is None
+    house.now += INSPECTED_EVERY + 1
+    house.finish()
+    assert house.outbox.at(gone) is not None
+    house.now += INSPECTED_EVERY + 1
+    house.finish()
+    assert not [name for name in os.listdir(house.state) if ".newer-" in name]

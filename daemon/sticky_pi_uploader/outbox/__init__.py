@@ -32,7 +32,7 @@ it found the picture in a state that it may leave.
 from __future__ import annotations
 
 from ..exceptions import OutboxDamagedError
-from .files import Aside, earlier_ones, outbox_path, put_aside
+from .files import Aside, earlier_ones, outbox_path, put_aside, remove_earlier
 from .folders import NOT_SEEN, Folders, Seen
 from .keeping import Keeping
 from .reader import OutboxReader
@@ -53,6 +53,7 @@ __all__ = [
     "open_or_rebuild",
     "outbox_path",
     "put_aside",
+    "remove_earlier",
     "ruins",
 ]
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from ..exceptions import OutboxDamagedError, OutboxNewerError, StateError
 
 _DAMAGED: Final = ".damaged-"
 _NEWER: Final = ".newer-"
+_BESIDE: Final = ("-wal", "-shm")
+"""What SQLite has beside a database's file"""
 
 
 class Aside(NamedTuple):
@@ -37,7 +40,7 @@ def put_aside(path: str, why: OutboxDamagedError) -> Aside:
         others += 1
         aside = f"{stamped}-{others}"
     try:
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("", *_BESIDE):
             if os.path.exists(path + suffix):
                 os.replace(path + suffix, aside + suffix)
     except OSError as failure:
@@ -46,8 +49,16 @@ def put_aside(path: str, why: OutboxDamagedError) -> Aside:
 
 
 def earlier_ones(path: str) -> list[str]:
-    """List the outboxes that were put aside for the one at `path`, in order of their names."""
+    """List the outboxes that were put aside for the one at `path`, in the order of the times in their names."""
     folder, name = os.path.split(path)
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.name.startswith((name + _DAMAGED, name + _NEWER))]
-    return [os.path.join(folder, each) for each in sorted(names) if not each.endswith(("-wal", "-shm"))]
+    found = [each for each in names if not each.endswith(_BESIDE)]
+    return [os.path.join(folder, each) for each in sorted(found, key=lambda each: each.partition("-")[2])]
+
+
+def remove_earlier(earlier: str) -> None:
+    """Remove an outbox that was put aside; where that can't be, it is no matter."""
+    for suffix in (*_BESIDE, ""):
+        with suppress(OSError):
+            os.unlink(earlier + suffix)
