@@ -1,11 +1,10 @@
 import os
 import re
-import shutil
-import subprocess
 import sys
 
 import pytest
 from sticky_pi_uploader.entries import Entries
+from tracing import traced
 
 FLUSH = """if True:
     import os, sys, time
@@ -24,18 +23,13 @@ FLUSH = """if True:
 @pytest.fixture
 def flushed(tmp_path):
     """Have each step done, and return the folders that each of them flushed."""
-    strace = shutil.which("strace")
-    if strace is None:
-        pytest.skip("needs strace, to see what is flushed")
 
     def do(*steps):
         log = tmp_path / "log"
         images = tmp_path / "images"
         images.mkdir()
-        command = [strace, "-y", "-s", "5", "-o", log, "-e", "trace=fsync,write", sys.executable, "-c", FLUSH, images]
-        done = subprocess.run([*command, *steps], capture_output=True, text=True, timeout=120, check=False)
-        if "ptrace" in done.stderr:
-            pytest.skip(f"strace doesn't work here: {done.stderr}")
+        options = ["-y", "-s", "5", "-o", log, "-e", "trace=fsync,write"]
+        done = traced(options, [sys.executable, "-c", FLUSH, images, *steps])
         assert done.returncode == 0, done.stderr
         parts = re.split(r'"step', log.read_text(encoding="utf-8"))[1:]
         found = [re.findall(r"fsync\(\d+<([^>]*)>", part) for part in parts]

@@ -18,6 +18,7 @@ from sticky_pi_uploader.ingest import Ingest
 from sticky_pi_uploader.models import Candidate, Fingerprint
 from sticky_pi_uploader.pictures import picture_bytes
 from sticky_pi_uploader.thumbnails import ThumbnailFolder
+from tracing import traced
 
 NAME = "1b74105a.2020-07-05_10-07-16.jpg"
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC, as in the file names
@@ -374,19 +375,8 @@ print(ingest.take_in(Candidate(sys.argv[3], Fingerprint(0, 0, 0)), "the card").s
 
 def calls_on(path, *command):
     """Run a command, and return its system calls on one file: (name, result)."""
-    strace = shutil.which("strace")
-    if strace is None:
-        pytest.skip("needs strace, to see what is read")
     log = f"{path}.strace"
-    done = subprocess.run(
-        [strace, "-f", "-o", log, "-P", path, "-e", "trace=openat,read,pread64,readv,mmap,fsync,fdatasync", *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    if "ptrace" in done.stderr:
-        pytest.skip(f"strace doesn't work here: {done.stderr}")
+    done = traced(["-o", log, "-P", path, "-e", "trace=openat,read,pread64,readv,mmap,fsync,fdatasync"], command)
     assert done.returncode == 0, done.stderr
     with open(log, encoding="utf-8") as file:
         return re.findall(r"^\d+ +(\w+)\(.* = (-?\w+)", file.read(), re.MULTILINE)

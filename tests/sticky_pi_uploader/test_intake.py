@@ -18,6 +18,7 @@ from sticky_pi_uploader.outbox import Outbox
 from sticky_pi_uploader.pictures import picture_bytes
 from sticky_pi_uploader.scan import Scanner
 from sticky_pi_uploader.thumbnails import ThumbnailFolder
+from tracing import traced
 
 FIRST = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC, as in the file names
 SMALL = (64, 48)
@@ -698,26 +699,13 @@ outbox.close()
 
 
 def test_the_file_its_folder_and_those_above_are_on_the_disk_before_the_row_is(tmp_path):
-    strace = shutil.which("strace")
-    if strace is None:
-        pytest.skip("needs strace, to see what is flushed")
     image_dir, state_dir, log = tmp_path / "images", tmp_path / "state", tmp_path / "log"
     folder = image_dir / "1b74105a" / "2020-07-05"
     for each in (folder, state_dir):
         each.mkdir(parents=True)
     (folder / name()).write_bytes(blob())
-    done = subprocess.run(
-        [
-            *(strace, "-f", "-y", "-s", "5", "-o", log, "-e", "trace=fsync,fdatasync,write"),
-            *(sys.executable, "-c", RECORD_ONE, image_dir, state_dir),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    if "ptrace" in done.stderr:
-        pytest.skip(f"strace doesn't work here: {done.stderr}")
+    options = ["-y", "-s", "5", "-o", log, "-e", "trace=fsync,fdatasync,write"]
+    done = traced(options, [sys.executable, "-c", RECORD_ONE, image_dir, state_dir])
     assert done.returncode == 0, done.stderr
     calls = log.read_text(encoding="utf-8").partition('"begin"')[2]
     flushed = re.findall(r"f(?:data)?sync\(\d+<([^>]*)>", calls)

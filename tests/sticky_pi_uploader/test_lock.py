@@ -1,6 +1,5 @@
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +7,7 @@ import sys
 import pytest
 from sticky_pi_uploader.exceptions import LockedError, StateError
 from sticky_pi_uploader.lock import LOCK_FILE, Lock, is_held
+from tracing import traced
 
 HOLD = """if True:
     import sys
@@ -132,7 +132,6 @@ def test_a_lock_that_waits_elsewhere_is_not_taken_for_the_holder(folders, holder
         assert waiting.wait() == 0
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace, to let a system call fail")
 def test_an_image_folder_that_can_not_be_locked_is_said_and_the_state_folder_is_relied_on(folders):
     code = f"""if True:
         import logging
@@ -141,10 +140,8 @@ def test_an_image_folder_that_can_not_be_locked_is_said_and_the_state_folder_is_
         with Lock("{folders}/pictures", "{folders}/state"):
             print("held")
         """
-    strace = ["strace", "-f", "-e", "trace=flock", "-e", "inject=flock:error=ENOLCK:when=2", "-o", "/dev/null"]
-    done = subprocess.run([*strace, sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    if "ptrace" in done.stderr:
-        pytest.skip("this machine lets nobody trace")
+    fails = ["-e", "trace=flock", "-e", "inject=flock:error=ENOLCK:when=2", "-o", "/dev/null"]
+    done = traced(fails, [sys.executable, "-c", code])
     assert done.stdout == "held\n"
     assert done.stderr.startswith(f"WARNING {folders}/pictures can't be locked there")
 

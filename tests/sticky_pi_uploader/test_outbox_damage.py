@@ -9,6 +9,7 @@ import pytest
 from sticky_pi_uploader.exceptions import OutboxDamagedError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, Fingerprint, State, Taken
 from sticky_pi_uploader.outbox import Outbox, OutboxReader
+from tracing import traced
 
 LONGEST_WAIT = 1800.0
 HERE = "file:///here"
@@ -213,7 +214,6 @@ with Outbox(sys.argv[1], longest_wait=1800.0) as outbox:
 """
 
 
-@pytest.mark.skipif(not os.path.exists("/usr/bin/strace"), reason="strace isn't installed")
 @pytest.mark.parametrize(
     ("failing", "found"),
     [
@@ -225,8 +225,7 @@ def test_what_the_disk_cannot_read_is_damage_unless_it_can_after_all(path, faili
     with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
         outbox.record([taken(f"{number}/{NAME}", f"{number:032}") for number in range(300)])
     fails = ["-e", f"inject={failing}", "-P", path, "-o", "/dev/null"]
-    command = [sys.executable, "-c", READ, path]
-    done = subprocess.run(["strace", "-f", *fails, *command], capture_output=True, text=True, check=False, timeout=60)
+    done = traced(fails, [sys.executable, "-c", READ, path])
     assert found in done.stderr, done
 
 

@@ -2,11 +2,9 @@
 
 import os
 import re
-import shutil
-import subprocess
 import sys
 
-import pytest
+from tracing import traced
 
 
 def flushes(log, code, *arguments):
@@ -14,22 +12,11 @@ def flushes(log, code, *arguments):
 
     Each as (call, path): `flush`, `rename` with the new name, `unlink`, `mkdir`, and `say` with what is printed.
     """
-    strace = shutil.which("strace")
-    if strace is None:
-        pytest.skip("needs strace, to see what is flushed")
-    done = subprocess.run(
-        [
-            *(strace, "-f", "-y", "-s", "300", "-o", log, "-e", "trace=fsync,fdatasync,rename,unlink,mkdir,write"),
-            *(sys.executable, "-c", code, *map(str, arguments)),
-        ],
+    done = traced(
+        ["-y", "-s", "300", "-o", log, "-e", "trace=fsync,fdatasync,rename,unlink,mkdir,write"],
+        [sys.executable, "-c", code, *arguments],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
     )
-    if "ptrace" in done.stderr:
-        pytest.skip(f"strace doesn't work here: {done.stderr}")
     assert done.returncode == 0, done.stderr
     lines = log.read_text("utf-8").partition('"begin')[2].splitlines()[1:]
     return [call for line in lines for call in _understood(line)]
