@@ -52,7 +52,7 @@ LAYERS = {
             ),
             *("reserve", "retry", "sequence", "signals"),
         ),
-        ("health", "repeats", "summary", "thumbnails"),
+        ("health", "misfits", "repeats", "summary", "thumbnails"),
         ("folders", "lock", "scan", "worker"),
         ("ingest", "outbox", "watcher"),
         ("crew", "familiar"),

@@ -32,6 +32,7 @@ from .hints import Hints
 from .ingest import Ingest
 from .intake import Intake
 from .lock import Lock
+from .misfits import make_way
 from .outbox import Aside, open_or_rebuild, outbox_path, put_aside
 from .removal import Removal
 from .reserve import Reserve
@@ -111,6 +112,7 @@ class Session:
         Reserve(config.state_dir).use_if_needed()
         if (problem := state_dir_problem(config.state_dir)) is not None:
             raise StateError(problem)
+        make_way(config.state_dir)
         stack.enter_context(Lock(config.image_dir, config.state_dir))
         stack.push(self._put_aside_if_damaged)
         # Every path that is kept is relative to this one; a link may point elsewhere next time.

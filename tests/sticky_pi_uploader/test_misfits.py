@@ -1,0 +1,98 @@
+"""Things of the wrong kind in the state folder: each drain must go on as if the right ones had been missing."""
+
+import os
+from datetime import datetime, timedelta
+
+import pytest
+from sticky_pi_uploader.exceptions import StateError
+from sticky_pi_uploader.misfits import make_way
+
+FIRST = datetime(2020, 6, 20, 21, 33)  # noqa: DTZ001  # UTC, as in the file names
+FILES = ("lock", "outbox.db", "outbox.db-wal", "outbox.db-shm", "reserve")
+
+
+@pytest.fixture
+def drained(trap, make_trap_picture):
+    """Have another picture taken and sent; returns what the command said."""
+
+    def drain():
+        number = len(list(trap.images.rglob("*.jpg")))
+        make_trap_picture(trap.images / "5c173ff2", "5c173ff2", FIRST + timedelta(minutes=number))
+        done = trap.run("drain", text=True)
+        assert done.returncode == 0, done.stderr
+        assert sum(each["state"] == "uploaded" for each in trap.json("list")) == number + 1
+        return done.stderr
+
+    return drain
+
+
+def replace(path, kind):
+    if path.is_dir():
+        for file in path.iterdir():
+            file.unlink()
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)
+    if kind == "folder":
+        path.mkdir()
+        (path / "found").write_text("what somebody may want")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.write_text("what somebody may want")
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo"])
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_no_file_is_put_aside(trap, drained, name, kind):
+    drained()
+    replace(trap.state / name, kind)
+    said = drained()
+    (aside,) = trap.state.glob(f"{name}.misfit-*")
+    assert aside.is_dir() == (kind == "folder")
+    assert f"WARNING {trap.state / name} was in the way, and lies in {aside} now\n" in said
+    assert "was in the way" not in drained()
+
+
+def test_what_is_no_folder_of_thumbnails_is_put_aside(trap, drained):
+    drained()
+    (one,) = (trap.state / "thumbnails").iterdir()
+    replace(one, "file")
+    said = drained()
+    (aside,) = trap.state.glob("thumbnails/*.misfit-*")
+    assert f"{one} was in the way, and lies in {aside} now" in said
+    assert "was in the way" not in drained()
+
+
+def test_thumbnails_that_are_a_file_are_put_aside(trap, drained):
+    drained()
+    (trap.state / "thumbnails").rename(trap.state / "elsewhere")
+    replace(trap.state / "thumbnails", "file")
+    assert "thumbnails was in the way" in drained()
+    assert (trap.state / "thumbnails").is_dir()
+
+
+def test_it_knows_everything_that_is_made_in_a_state_folder(trap, drained):
+    """But the FIFO of the running service, without which it goes on."""
+    drained()
+    with trap.open():
+        found = {entry.name for entry in trap.state.iterdir()}
+    assert found == {*FILES, "thumbnails"}
+
+
+def test_links_stay_whether_they_lead_to_something_or_not(trap, tmp_path, drained):
+    drained()
+    (trap.state / "thumbnails").rename(tmp_path / "elsewhere")
+    (trap.state / "thumbnails").symlink_to(tmp_path / "elsewhere")
+    assert "in the way" not in drained()
+    (trap.state / "reserve").unlink()
+    (trap.state / "reserve").symlink_to(tmp_path / "not there")
+    make_way(str(trap.state))
+    assert {name for name in os.listdir(trap.state) if "misfit" in name} == set()
+
+
+def test_one_that_cannot_be_renamed_is_named(tmp_path, monkeypatch):
+    (tmp_path / "lock").mkdir()
+    monkeypatch.setattr("time.time_ns", lambda: "y" * 300)
+    with pytest.raises(StateError, match=r"lock is in the way, and can't be renamed: File name too long"):
+        make_way(str(tmp_path))
