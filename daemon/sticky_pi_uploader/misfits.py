@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import stat
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Final
 
 from .events import Kind, about
@@ -15,7 +16,7 @@ from .exceptions import StateError
 log = logging.getLogger(__name__)
 
 _FILES: Final = ("lock", "outbox.db", "outbox.db-wal", "outbox.db-shm", "reserve")
-_THUMBNAILS: Final = "thumbnails"
+_FOLDERS: Final = ("thumbnails",)
 
 
 def make_way(state_dir: str) -> None:
@@ -23,22 +24,20 @@ def make_way(state_dir: str) -> None:
 
     A link counts as what it leads to; one that leads nowhere stays, as its disk may come back.
     """
-    for path in (os.path.join(state_dir, name) for name in _FILES):
-        _displace(path, os.path.isfile)
-    folder = os.path.join(state_dir, _THUMBNAILS)
-    _displace(folder, os.path.isdir)
-    for path in _no_folders(folder):
-        _displace(path, os.path.isdir)
+    for names, fits in ((_FILES, stat.S_ISREG), (_FOLDERS, stat.S_ISDIR)):
+        for path in (os.path.join(state_dir, name) for name in names):
+            if _is_misfit(path, fits):
+                _displace(path)
 
 
-def _no_folders(folder: str) -> Iterator[str]:
-    with suppress(OSError), os.scandir(folder) as entries:
-        yield from (entry.path for entry in entries if not entry.is_dir() and ".misfit-" not in entry.name)
+def _is_misfit(path: str, fits: Callable[[int], bool]) -> bool:
+    try:
+        return not fits(os.stat(path).st_mode)
+    except OSError as error:
+        return error.errno == errno.ELOOP
 
 
-def _displace(path: str, fits: Callable[[str], bool]) -> None:
-    if not os.path.exists(path) or fits(path):
-        return
+def _displace(path: str) -> None:
     aside = f"{path}.misfit-{time.time_ns()}"
     try:
         os.rename(path, aside)

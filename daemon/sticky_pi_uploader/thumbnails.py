@@ -34,11 +34,12 @@ class ThumbnailFolder:
         self._folder = folder
 
     def keep(self, md5: str, thumbnails: Thumbnails) -> None:
-        """Write both thumbnails of the picture with this md5. Raises OSError."""
+        """Write both thumbnails of the picture with this md5, unless a file or folder is in the way. Raises OSError."""
         path = self._path(md5)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        _write(path + _LARGE, thumbnails.large)
-        _write(path + _MINI, thumbnails.mini)
+        with suppress(FileExistsError, NotADirectoryError, IsADirectoryError):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            _write(path + _LARGE, thumbnails.large)
+            _write(path + _MINI, thumbnails.mini)
 
     def find(self, md5: str) -> Thumbnails | None:
         """Read both; None where one is missing, unfinished or can't be read."""
@@ -58,10 +59,13 @@ class ThumbnailFolder:
 
     def older_than(self, time: float) -> Iterator[str]:
         """Yield the md5s of pictures whose larger thumbnail was written before a Unix time."""
-        with suppress(FileNotFoundError):
-            for name in sorted(os.listdir(self._folder)):
-                with os.scandir(os.path.join(self._folder, name)) as entries:
-                    found = [each.name for each in entries if each.stat(follow_symlinks=False).st_mtime < time]
+        try:
+            names = sorted(os.listdir(self._folder))
+        except FileNotFoundError:
+            return
+        for name in names:
+            with suppress(NotADirectoryError), os.scandir(os.path.join(self._folder, name)) as entries:
+                found = [each.name for each in entries if each.stat(follow_symlinks=False).st_mtime < time]
                 yield from (each.removesuffix(_LARGE) for each in found if each.endswith(_LARGE))
 
     def _path(self, md5: str) -> str:

@@ -631,7 +631,7 @@ def test_a_suspect_picture_is_taken_in_with_a_warning_whose_name_is_fit_for_a_lo
 def test_a_thumbnail_folder_that_cannot_be_written_is_an_error_that_leaves_nothing_half_recorded(tmp_path, trap):
     for number in range(3):
         trap.put(name(number))
-    (tmp_path / "state" / "thumbnails").write_bytes(b"in the way")
+    (tmp_path / "state" / "thumbnails").symlink_to("thumbnails")
     trap.hints.everything()
     with pytest.raises(OSError, match="thumbnails"):
         trap.intake.step()

@@ -54,16 +54,6 @@ def test_what_is_no_file_is_put_aside(trap, drained, name, kind):
     assert "was in the way" not in drained()
 
 
-def test_what_is_no_folder_of_thumbnails_is_put_aside(trap, drained):
-    drained()
-    (one,) = (trap.state / "thumbnails").iterdir()
-    replace(one, "file")
-    said = drained()
-    (aside,) = trap.state.glob("thumbnails/*.misfit-*")
-    assert f"{one} was in the way, and lies in {aside} now" in said
-    assert "was in the way" not in drained()
-
-
 def test_thumbnails_that_are_a_file_are_put_aside(trap, drained):
     drained()
     (trap.state / "thumbnails").rename(trap.state / "elsewhere")
@@ -89,6 +79,13 @@ def test_links_stay_whether_they_lead_to_something_or_not(trap, tmp_path, draine
     (trap.state / "reserve").symlink_to(tmp_path / "not there")
     make_way(str(trap.state))
     assert {name for name in os.listdir(trap.state) if "misfit" in name} == set()
+
+
+def test_a_link_that_leads_in_a_circle_is_put_aside(trap, drained):
+    drained()
+    (trap.state / "outbox.db").unlink()
+    (trap.state / "outbox.db").symlink_to("outbox.db")
+    assert "outbox.db was in the way" in drained()
 
 
 def test_one_that_cannot_be_renamed_is_named(tmp_path, monkeypatch):

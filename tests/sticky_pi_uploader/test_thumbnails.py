@@ -53,14 +53,32 @@ def test_one_that_cannot_be_read_counts_as_missing(folder, tmp_path):
 
 
 def test_where_they_cannot_be_written_it_is_an_oserror(tmp_path):
-    (tmp_path / "thumbnails").write_bytes(b"")
+    (tmp_path / "thumbnails").symlink_to("thumbnails")
     with pytest.raises(OSError, match="thumbnails"):
         ThumbnailFolder(str(tmp_path / "thumbnails")).keep(MD5, BOTH)
 
 
 def test_no_half_written_one_has_the_final_name(folder, tmp_path):
     os.makedirs(tmp_path / "thumbnails" / "9e" / f"{MD5}.thumbnail_mini.part")
-    with pytest.raises(IsADirectoryError):
-        folder.keep(MD5, BOTH)
+    folder.keep(MD5, BOTH)
     assert folder.find(MD5) is None
     assert files(tmp_path) == [f"thumbnails/9e/{MD5}.thumbnail"]
+
+
+@pytest.mark.parametrize("where", [f"9e/{MD5}.thumbnail.part", f"9e/{MD5}.thumbnail_mini"])
+def test_a_folder_in_the_way_means_that_they_are_made_again_each_time(folder, tmp_path, where):
+    (tmp_path / "thumbnails" / where).mkdir(parents=True)
+    folder.keep(MD5, BOTH)
+    assert folder.find(MD5) is None
+    assert list(folder.older_than(2e9)) in ([], [MD5])
+
+
+def test_a_file_in_the_way_holds_up_no_others(folder, tmp_path):
+    (tmp_path / "thumbnails").mkdir()
+    (tmp_path / "thumbnails" / "9e").write_bytes(b"a file")
+    folder.keep(MD5, BOTH)
+    assert folder.find(MD5) is None
+    other = "a" + MD5[1:]
+    folder.keep(other, BOTH)
+    assert folder.find(other) == BOTH
+    assert list(folder.older_than(2e9)) == [other]
