@@ -15,24 +15,30 @@ from .exceptions import StateError
 
 log = logging.getLogger(__name__)
 
-_FILES: Final = ("lock", "outbox.db", "outbox.db-wal", "outbox.db-shm", "reserve")
+_FILES: Final = ("lock", "outbox.db", "reserve")
+_NO_LINKS: Final = ("outbox.db-wal", "outbox.db-shm")
+"""Files, too, but SQLite follows no link to them"""
 _FOLDERS: Final = ("thumbnails",)
 
 
 def make_way(state_dir: str) -> None:
     """Rename all misfits, so that what belongs there can be made anew. Raises StateError.
 
-    A link counts as what it leads to; one that leads nowhere stays, as its disk may come back.
+    A link counts as what it leads to, and one that leads nowhere stays, as its disk may come back.
     """
-    for names, fits in ((_FILES, stat.S_ISREG), (_FOLDERS, stat.S_ISDIR)):
+    for names, fits, follow in (
+        (_FILES, stat.S_ISREG, True),
+        (_NO_LINKS, stat.S_ISREG, False),
+        (_FOLDERS, stat.S_ISDIR, True),
+    ):
         for path in (os.path.join(state_dir, name) for name in names):
-            if _is_misfit(path, fits):
+            if _is_misfit(path, fits, follow=follow):
                 _displace(path)
 
 
-def _is_misfit(path: str, fits: Callable[[int], bool]) -> bool:
+def _is_misfit(path: str, fits: Callable[[int], bool], *, follow: bool) -> bool:
     try:
-        return not fits(os.stat(path).st_mode)
+        return not fits(os.stat(path, follow_symlinks=follow).st_mode)
     except OSError as error:
         return error.errno == errno.ELOOP
 

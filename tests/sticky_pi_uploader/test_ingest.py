@@ -355,7 +355,7 @@ def test_a_file_that_grows_is_not_settled_until_it_is_whole(tmp_path, image_dir,
 
 def test_thumbnails_that_cannot_be_written_are_an_error_and_no_fault_of_the_picture(tmp_path, image_dir, take_in):
     (image_dir / NAME).write_bytes(WHOLE)
-    (tmp_path / "thumbnails").write_bytes(b"in the way")
+    (tmp_path / "thumbnails").symlink_to("thumbnails")
     with pytest.raises(OSError, match="thumbnails") as caught:
         take_in()
     assert not isinstance(caught.value, FileNotFoundError)

@@ -81,11 +81,15 @@ def test_links_stay_whether_they_lead_to_something_or_not(trap, tmp_path, draine
     assert {name for name in os.listdir(trap.state) if "misfit" in name} == set()
 
 
-def test_a_link_that_leads_in_a_circle_is_put_aside(trap, drained):
+@pytest.mark.parametrize(
+    ("name", "to"), [("outbox.db", "outbox.db"), ("outbox.db-wal", "nowhere"), ("outbox.db-shm", "lock")]
+)
+def test_a_link_that_cannot_be_followed_is_put_aside(trap, drained, name, to):
+    """One leads in a circle; SQLite follows none of the others."""
     drained()
-    (trap.state / "outbox.db").unlink()
-    (trap.state / "outbox.db").symlink_to("outbox.db")
-    assert "outbox.db was in the way" in drained()
+    (trap.state / name).unlink(missing_ok=True)
+    (trap.state / name).symlink_to(to)
+    assert f"{name} was in the way" in drained()
 
 
 def test_one_that_cannot_be_renamed_is_named(tmp_path, monkeypatch):

@@ -210,7 +210,8 @@ def test_a_state_folder_that_cannot_be_made_is_a_state_error_and_leaves_nothing_
 
 def test_an_outbox_that_cannot_be_opened_gives_back_the_locks(configure, tmp_path):
     config = configure(state_dir=tmp_path / "state")
-    (tmp_path / "state" / "outbox.db").mkdir(parents=True)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "outbox.db").symlink_to(tmp_path / "a disk that isn't mounted" / "outbox.db")
     for _ in range(2):
         with pytest.raises(StateError, match="can't be used"), opened(config):
             pass
@@ -300,7 +301,7 @@ def test_a_worker_that_died_is_noticed_and_its_end_told(config, make_trap_pictur
 
 def test_trouble_of_a_worker_is_to_be_had(config, make_trap_picture, images):
     with opened(config) as session:
-        (images / ".sticky-pi-uploader" / "thumbnails").write_bytes(b"in the way")
+        (images / ".sticky-pi-uploader" / "thumbnails").symlink_to("thumbnails")
         make_trap_picture(images)
         session.start()
         assert isinstance(eventually(session.crew.trouble), OSError)

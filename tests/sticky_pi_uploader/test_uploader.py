@@ -360,7 +360,7 @@ def test_metadata_that_are_damaged_are_read_again_and_the_picture_stored_with_it
 
 
 def test_thumbnails_that_cannot_be_kept_are_sent_all_the_same(real, tmp_path):
-    (tmp_path / "thumbnails").write_bytes(b"")
+    (tmp_path / "thumbnails").symlink_to("thumbnails")
     file = real.take_in(keep=False)
     real.uploader.step()
     assert real.outbox.at(file.name).state is State.UPLOADED
