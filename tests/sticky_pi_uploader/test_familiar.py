@@ -99,7 +99,7 @@ def test_a_folder_that_looks_as_it_did_is_not_read_again_not_even_after_a_restar
     assert not trap.is_noticed(path)
 
 
-def test_one_that_went_while_it_was_being_sent_is_lost_at_the_next_scan_whatever_came_of_it(trap):
+def test_one_that_went_while_it_was_being_sent_is_lost_in_the_end(trap):
     path = trap.put()
     trap.settle()
     (picture,) = trap.outbox.claim(1)

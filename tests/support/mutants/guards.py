@@ -445,8 +445,8 @@ STATES = (
             (
                 "lose",
                 _RECORDING,
-                "sources = (State.PENDING, State.CONFLICT, State.REJECTED)",
-                f"sources = {_ANYTHING}",
+                "self._move(picture.id, _MISSED, State.LOST, why, values)",
+                f"self._move(picture.id, {_ANYTHING}, State.LOST, why, values)",
                 "an uploaded picture could be called lost",
             ),
             (
@@ -478,6 +478,14 @@ STATES = (
                 "an uploaded picture would be sent again",
             ),
         )
+    ),
+    Guard(
+        "a picture being sent is missed, too",
+        _RECORDING,
+        "picture.state in (*_MISSED, State.UPLOADING)",
+        "picture.state in _MISSED",
+        ("sticky_pi_uploader/test_familiar.py::test_one_that_went_while_it_was_being_sent_is_lost_in_the_end",),
+        "one that is gone would be in conflict, or due, until all folders are read again",
     ),
     Guard(
         "states that claim takes from",
