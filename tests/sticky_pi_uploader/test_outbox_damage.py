@@ -8,7 +8,7 @@ import sys
 import pytest
 from sticky_pi_uploader.exceptions import OutboxDamagedError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, Fingerprint, State, Taken
-from sticky_pi_uploader.outbox import Outbox, OutboxReader
+from sticky_pi_uploader.outbox import Outbox, OutboxReader, Seen
 from tracing import traced
 
 LONGEST_WAIT = 1800.0
@@ -26,32 +26,37 @@ IMPOSSIBLE = [
     "pictures SET md5 = replace(md5, 'a', 'b')",
     "pictures SET receipt_md5 = 'b' WHERE state = 'uploaded'",
     "pictures SET device = NULL",
-    "pictures SET datetime = 20",
+    "pictures SET datetime = x'ff'",
     "pictures SET not_before = 'soon'",
     "pictures SET attempts = 'often'",
-    "pictures SET misses = NULL",
+    "pictures SET misses = 0.5",
     "pictures SET failed_since = 'x'",
     "pictures SET refused_after = 'x'",
     "pictures SET uploaded_at = 'x'",
     "pictures SET removed_at = 'x'",
     "pictures SET size = 'x'",
     "pictures SET mtime_ns = 0.5",
-    "pictures SET file_system = NULL",
+    "pictures SET file_system = x'ff'",
     "pictures SET present = 2",
     "pictures SET recheck = 'x'",
-    "pictures SET name = 7",
+    "pictures SET name = x'00'",
     "pictures SET name = 'a' || char(0) || 'b.jpg'",
     "pictures SET folder = x'00'",
-    "pictures SET reason = 1.5",
+    "pictures SET reason = x'ff'",
     "history SET state = 'sent'",
     "history SET at = 'x'",
-    "history SET why = NULL",
+    "history SET why = x'ff'",
     "destinations SET state = 'away'",
     "destinations SET retry_at = 'x'",
     "destinations SET failures = 'x'",
     "destinations SET accepted = 'x'",
     "destinations SET url = x'00'",
     "destinations SET configured = 2",
+    "folders SET folder = 'a' || char(0)",
+    "folders SET inode = 'x'",
+    "folders SET mtime_ns = 0.5",
+    "folders SET at = 'x'",
+    "tasks SET at = 'x'",
 ]
 """Each as a flipped bit or two may leave it, or worse"""
 
@@ -75,6 +80,8 @@ def outbox(path):
         outbox.record([taken(), taken(OTHER), taken(f"copy/{NAME}", "c" * 32)])
         sent = next(each for each in outbox.claim(2) if each.path == NAME)
         assert outbox.confirm(sent, sent.md5, "stored")
+        outbox.note_folders({"copy": Seen(1, 2, 3, 4.0)}, ())
+        outbox.note_done("something")
         outbox.recover()
         yield outbox
 
@@ -102,6 +109,9 @@ def every_use(outbox):
         yield lambda name=name: outbox.retry(outbox.at(name))
         yield lambda name=name: outbox.history(outbox.at(name))
     yield outbox.folders_to_check
+    yield outbox.folders_in_doubt
+    yield outbox.folders_seen
+    yield lambda: outbox.last_done("something")
     yield outbox.end_impossible_waits
     yield outbox.next_due
     yield outbox.reoffer
@@ -113,6 +123,7 @@ def every_use(outbox):
     yield lambda: outbox.destination("file:///there")
     yield lambda: outbox.set_destination(Destination("file:///there", DestinationState.OK))
     yield lambda: outbox.removable(states=[State.UPLOADED], suspect=True, before=None, after=None, most=9)
+    yield outbox.date_anew
     yield lambda: outbox.forget(2e10, 9)
     yield outbox.counts
     yield outbox.oldest_pending
@@ -132,6 +143,13 @@ def test_whatever_is_impossible_in_a_row_is_damage_to_all_who_meet_it_and_nothin
         except AttributeError:
             # Nothing was found at the path, and the test itself asked for its state.
             assert outbox.at(NAME) is None or outbox.at(OTHER) is None or outbox.at(f"copy/{NAME}") is None
+
+
+@pytest.mark.parametrize("change", IMPOSSIBLE, ids=lambda change: change[:60])
+def test_whatever_is_impossible_in_a_row_is_found_by_a_look_at_the_whole(outbox, path, change):
+    damage(outbox, change)
+    with OutboxReader.open_beside(path) as reader, pytest.raises(OutboxDamagedError):
+        reader.inspect()
 
 
 @pytest.mark.parametrize("column", ["folder", "name"])

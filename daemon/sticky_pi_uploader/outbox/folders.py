@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple, Self
 
-from .rows import column
+from .rows import column, to_folder, to_path
 from .schema import IN_DOUBT
 from .writer import OutboxWriter
 
@@ -42,12 +42,14 @@ class Folders(OutboxWriter):
     def folders_seen(self) -> dict[str, Seen]:
         """Map the folders that are known, relative to the image dir, to how they looked."""
         rows = self._rows("SELECT folder, inode, mtime_ns, ctime_ns, at FROM folders")
-        return {os.fsdecode(row[0]): Seen(*row[1:]) for row in rows}
+        with self._sound():
+            return {folder: Seen(*looked) for folder, looked in map(to_folder, rows)}
 
     def folders_in_doubt(self) -> set[str]:
         """Name the folders in which a file is to be looked at, whatever they look like."""
         rows = self._rows(f"SELECT DISTINCT folder FROM pictures WHERE {IN_DOUBT}")
-        return {os.fsdecode(row[0]) for row in rows}
+        with self._sound():
+            return {to_path(row[0]) for row in rows}
 
     def note_folders(self, seen: Mapping[str, Seen], gone: Collection[str]) -> None:
         """Remember folders, and how they looked when everything in them was known; forget those that are gone."""

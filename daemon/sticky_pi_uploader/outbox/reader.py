@@ -6,19 +6,28 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from sticky_pi_api.sqlite import uri
 
 from ..exceptions import StateError
 from ..models import Destination, Event, Picture, State
 from .errors import damaged, plain_errors
-from .rows import column, mended, split_path, to_destination, to_event, to_picture
+from .rows import check_task, column, mended, split_path, to_destination, to_event, to_folder, to_picture
 
 _HOPELESS = 20_000  # rows in a row that can't be read; one damaged inner page holds fewer
 _PATIENCE = 60.0  # seconds from one row that can be read to the next: a failing disk takes its time for the others
+
+_TABLES: Final[Mapping[str, Callable[[sqlite3.Row], object]]] = {
+    "pictures": to_picture,
+    "history": to_event,
+    "destinations": to_destination,
+    "folders": to_folder,
+    "tasks": check_task,
+}
+"""What raises where a row of each can't be one"""
 
 
 def _connect(path: str, mode: str) -> sqlite3.Connection:
@@ -215,7 +224,7 @@ class OutboxReader:
         """Look at the whole file and at every value in it. Raises OutboxDamagedError where something is wrong."""
         if (fault := self.fault()) is not None:
             raise damaged(self._path, fault)
-        for table, read in (("pictures", to_picture), ("history", to_event), ("destinations", to_destination)):
+        for table, read in _TABLES.items():
             for row in self._rows(f"SELECT * FROM {table}"):
                 with self._sound():
                     read(row)

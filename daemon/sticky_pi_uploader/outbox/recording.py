@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from sticky_pi_api.exceptions import printable
 
 from ..models import Fingerprint, Picture, State, Taken
-from .rows import split_path
+from .rows import split_path, to_path
 from .schema import UNTRIED
 from .writer import OutboxWriter
 
@@ -51,7 +51,8 @@ class Recording(OutboxWriter):
             "SELECT DISTINCT folder FROM pictures"
             " WHERE state IN ('pending', 'uploading', 'conflict', 'rejected') AND removed_at IS NULL"
         )
-        return {os.fsdecode(row[0]) for row in rows}
+        with self._sound():
+            return {to_path(row[0]) for row in rows}
 
     def twins(self, taken: Taken) -> list[Picture]:
         """Find the pictures with the same key and md5 that were recorded under another path."""

@@ -34,8 +34,11 @@ _DESTINATION: Final[Mapping[str, _Kinds]] = {
     **dict.fromkeys(("url", "state"), (str,)),
     "reason": _TEXT,
     "retry_at": _TIME,
-    "failures": (int,),
+    **dict.fromkeys(("failures", "accepted"), (int,)),
 }
+
+_FOLDER: Final[Mapping[str, _Kinds]] = {**dict.fromkeys(("inode", "mtime_ns", "ctime_ns"), (int,)), "at": (int, float)}
+_TASK: Final[Mapping[str, _Kinds]] = {"task": (str,), "at": (int, float)}
 
 
 def split_path(path: str) -> tuple[str | bytes, str | bytes]:
@@ -53,6 +56,16 @@ def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
+def to_path(value: object) -> str:
+    """Give the path, or the part of one, that a column holds. Raises ValueError or TypeError where it can't be one."""
+    if not isinstance(value, str | bytes):
+        raise TypeError(f"a path can't be {value!r:.40}")
+    path = os.fsdecode(value)
+    if "\0" in path:
+        raise ValueError(f"a path can't be {path!a:.60}")
+    return path
+
+
 def mended(row: sqlite3.Row) -> dict[str, Any]:
     """Give a row of `pictures` with nothing, or 0, for the damaged values that its picture can do without."""
     values = dict(zip(row.keys(), row, strict=True))
@@ -63,9 +76,7 @@ def mended(row: sqlite3.Row) -> dict[str, Any]:
 def to_picture(row: _Row) -> Picture:
     """Make a Picture of a whole row of `pictures`. Raises ValueError or TypeError where that can't be one."""
     _check(row, _PICTURE)
-    path = os.path.join(os.fsdecode(row["folder"]), os.fsdecode(row["name"]))
-    if "\0" in path:
-        raise ValueError(f"a path can't be {path!a:.60}")
+    path = os.path.join(to_path(row["folder"]), to_path(row["name"]))
     fingerprint = None if row["size"] is None else Fingerprint(row["size"], row["mtime_ns"], row["inode"])
     return Picture(
         id=row["id"],
@@ -114,6 +125,17 @@ def to_destination(row: sqlite3.Row) -> Destination:
     _check(row, _DESTINATION)
     state = DestinationState(row["state"])
     return Destination(row["url"], state, row["reason"], row["retry_at"], row["failures"], bool(row["holds_all"]))
+
+
+def to_folder(row: sqlite3.Row) -> tuple[str, tuple[int, int, int, float]]:
+    """Give the path of a row of `folders`, and how the folder looked. Raises ValueError or TypeError."""
+    _check(row, _FOLDER)
+    return to_path(row["folder"]), (row["inode"], row["mtime_ns"], row["ctime_ns"], float(row["at"]))
+
+
+def check_task(row: sqlite3.Row) -> None:
+    """Raise TypeError where a row of `tasks` can't be one."""
+    _check(row, _TASK)
 
 
 def _check(row: _Row, kinds: Mapping[str, _Kinds]) -> None:
