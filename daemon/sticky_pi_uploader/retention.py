@@ -83,6 +83,7 @@ class Retention:
 
     def step(self) -> float:
         """Remove what may go of the next few pictures; returns the seconds until the next step is worth it."""
+        self._outbox.date_anew()
         self._forget()
         obstacle = self._why_not()
         if obstacle is None and (batch := self._next()):

@@ -24,6 +24,7 @@ from sticky_pi_uploader.uploader import Uploader
 
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC
 NOW = 1_700_000_000.0
+NEW_YEAR_2000 = 946_684_800.0
 EVERYTHING = lambda size: size  # noqa: E731
 NOTHING = lambda _: 0  # noqa: E731
 
@@ -404,6 +405,35 @@ def test_a_removed_picture_that_comes_back_is_known_and_goes_again(card):
     assert (card.picture(0).state, card.picture(0).removed_at) == (State.UPLOADED, None)
     run(card.retention())
     assert card.left() == []
+
+
+def test_what_was_sent_while_the_clock_was_not_set_is_kept_for_its_days_from_when_it_is(card):
+    card.now = NEW_YEAR_2000
+    card.add(0).send()
+    run(card.retention())
+    card.now = NOW
+    run(card.retention())
+    card.now += 29 * DAY
+    run(card.retention())
+    assert card.left() == [0]
+    card.now += 2 * DAY
+    run(card.retention())
+    assert card.left() == []
+
+
+def test_what_was_removed_while_the_clock_was_not_set_is_remembered_for_its_days_from_when_it_is(card):
+    card.now = NEW_YEAR_2000
+    card.add(0).send()
+    run(card.retention(min_free=EVERYTHING))
+    assert card.left() == []
+    card.now = NOW
+    run(card.retention())
+    card.now += 399 * DAY
+    run(card.retention())
+    assert card.picture(0) is not None
+    card.now += 2 * DAY
+    run(card.retention())
+    assert card.picture(0) is None
 
 
 def test_a_removed_picture_is_remembered_for_its_days_and_then_forgotten_with_its_thumbnails(card):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from ..clock import PLATFORM_START
 from ..models import Picture, State
 from .schema import UNTRIED
 from .writer import OutboxWriter
@@ -56,6 +57,19 @@ class Keeping(OutboxWriter):
         """Record that the destination holds another picture than its receipt said; the file is read again."""
         values = {"receipt_md5": None, "uploaded_at": None, "reason": why, "recheck": 1}
         return self._move(picture.id, (State.UPLOADED,), State.CONFLICT, why, values)
+
+    def date_anew(self) -> None:
+        """Date uploads and removals that a clock dated which wasn't set: what follows counts from now on."""
+        now = self._clock()
+        if now < PLATFORM_START:
+            return
+        with self._writing() as connection:
+            connection.execute(
+                "UPDATE pictures SET uploaded_at = iif(uploaded_at < :start, :now, uploaded_at),"
+                " removed_at = iif(removed_at < :start, :now, removed_at)"
+                " WHERE uploaded_at < :start OR removed_at < :start",
+                {"start": PLATFORM_START, "now": now},
+            )
 
     def forget(self, before: float, most: int) -> list[str]:
         """Forget up to `most` pictures that were removed from the card before a Unix time.
