@@ -64,7 +64,7 @@ class TrapMachine(RuleBasedStateMachine):
         self.card = {}
         """what lies on the card, by path, as people and the camera left it there"""
         self.removed = []
-        """what the trap removed: path, content, the server that has it, and how often the outbox was damaged before"""
+        """what the trap removed: path, content, the server that has it, and how the outbox had fared until then"""
         self.known = defaultdict(set)
         """the md5s of the pictures that lay on the card under a key, and what `_known` adds"""
         self.rewritten = {}
@@ -410,7 +410,7 @@ class TrapMachine(RuleBasedStateMachine):
         removed = self.card.keys() - self._on_disk().keys()
         for path in removed:
             self._check_removed(path, self.card[path])
-            self.removed.append((path, self.card.pop(path), self.server, self.damages))
+            self.removed.append((path, self.card.pop(path), self.server, self._outbox_fared()))
         if done and checked and self.is_sound and (rows := self._rows()) is not None:
             assert all(path not in rows or rows[path].removed_at is not None for path in removed)
         return wait if done else None
@@ -495,10 +495,14 @@ class TrapMachine(RuleBasedStateMachine):
 
     def _check_removals(self, rows):
         kept = {(key_in(path), row.md5) for path, row in rows.items()}
-        for path, content, _, damages in self.removed:
+        for path, content, _, fared in self.removed:
             may_be_forgotten = self.was_far_ahead or self.clock.since_boot > KEEP_RECORD_DAYS * DAY
-            if damages == self.damages and path not in self.card and not may_be_forgotten:
+            if fared == self._outbox_fared() and path not in self.card and not may_be_forgotten:
                 assert (key_in(path), content.md5) in kept or rows[path].md5 != content.md5, path
+
+    def _outbox_fared(self):
+        """Count the harms done to the outbox; some are found only later, and then it is put aside."""
+        return self.damages, self.trap.counts["put aside"]
 
     def _check_end(self, rows):
         for path, content in self.card.items():

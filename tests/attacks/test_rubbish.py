@@ -1,0 +1,198 @@
+"""Damages whatever lies in the state folder, between rounds that end or are killed; then rounds must come right.
+
+A test run does it to some traps. The long run does it to as many as it is told:
+
+    STICKY_PI_RUBBISH=300 tests/run -k rubbish -s
+
+It prints its seeds; STICKY_PI_RUBBISH_SEED=<seed> begins with one of them.
+"""
+
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import sticky_pi_uploader
+from sticky_pi_uploader.pictures import picture_bytes
+
+SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
+TRAPS = int(os.environ.get("STICKY_PI_RUBBISH", "8"))
+SEED = int(os.environ.get("STICKY_PI_RUBBISH_SEED") or time.time_ns() // 1_000_000 % 1_000_000)
+FIRST = datetime(2022, 5, 17, 18, 34, 50)  # noqa: DTZ001  # UTC, as in the file names
+DEVICES = ("5c173ff2", "1b74105a")
+SMALL = (48, 36)
+PATIENCE = 120.0
+MOST_DRAINS = 5
+"""In which all must be sent: one may find a damage, and wait for what it can't know for sure"""
+
+
+class Trap:
+    """A trap with a store beside, to which everything comes by chance."""
+
+    def __init__(self, folder, seed):
+        self.chance = random.Random(seed)
+        self.images, self.state, self.store = folder / "pictures", folder / "state", folder / "store"
+        for each in (self.images, self.state):
+            each.mkdir(parents=True)
+        self.pictures = {}
+        self.harms = []
+        self.said = ""
+
+    def takes_pictures(self):
+        for _ in range(self.chance.randint(1, 12)):
+            device, when = self.chance.choice(DEVICES), FIRST + timedelta(minutes=20 * len(self.pictures))
+            file = self.images / device / f"{when:%Y-%m-%d}" / f"{device}.{when:%Y-%m-%d_%H-%M-%S}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self.pictures[file] = picture_bytes(device, when, generation=self.chance.choice((2020, 2022)), size=SMALL)
+            file.write_bytes(self.pictures[file])
+
+    def works(self):
+        """Work until all is sent, or until the power goes."""
+        command = self.chance.choice(("drain", "run"))
+        until = self.chance.choice((PATIENCE, self.chance.uniform(0.1, 1.5))) if command == "drain" else 1.0
+        with self._process(command) as process:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(until)
+            process.kill()
+            self.said += process.communicate()[1]
+
+    def drain(self):
+        with self._process("drain") as process:
+            self.said += process.communicate(timeout=PATIENCE)[1]
+        return process.returncode
+
+    def is_damaged(self):
+        """Do harm to something in the state folder, to the outbox more often than not."""
+        files = [file for file in self.state.rglob("*") if file.is_symlink() or file.is_file()]
+        if not files:
+            return
+        weights = [10 if file.name.startswith("outbox.db") else 1 for file in files]
+        (file,) = self.chance.choices(files, weights)
+        harm = self.chance.choice(HARMS)
+        self.harms.append(f"{harm.__name__} {file.relative_to(self.state)}")
+        with suppress(OSError):  # an earlier harm made it none that can be read
+            harm(file, self)
+
+    def wrong(self, status):
+        """Say what isn't as it should be, once a drain has ended with this status."""
+        held = Counter(self.store.rglob("*.jpg"))
+        stored = {file.name: [each.read_bytes() for each in held if each.name == file.name] for file in self.pictures}
+        wrong = [f"drain ends with {status}"] if status else []
+        wrong += [f"{file} isn't as it was" for file, blob in self.pictures.items() if _bytes(file) != blob]
+        wrong += [f"{file} isn't stored once" for file, blob in self.pictures.items() if stored[file.name] != [blob]]
+        wrong += re.findall(r"Traceback|CRITICAL.*", self.said)
+        return wrong
+
+    def _process(self, command):
+        flags = ["--image-dir", self.images, "--state-dir", self.state, "--api-url", self.store.as_uri()]
+        return subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "sticky_pi_uploader", *map(str, flags), command],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def _bytes(file):
+    return file.read_bytes() if file.exists() else None
+
+
+def bits_flipped(file, trap):
+    content = bytearray(file.read_bytes())
+    for _ in range(trap.chance.choice((1, 5, 200)) if content else 0):
+        content[trap.chance.randrange(len(content))] ^= 1 << trap.chance.randrange(8)
+    file.write_bytes(content)
+
+
+def zeros_in(file, trap):
+    content = bytearray(file.read_bytes())
+    at = trap.chance.randrange(len(content) + 1)
+    end = min(len(content), at + trap.chance.choice((1, 512, 4096, 100_000)))
+    content[at:end] = bytes(end - at)
+    file.write_bytes(content)
+
+
+def cut_short(file, trap):
+    os.truncate(file, trap.chance.randrange(file.stat().st_size + 1))
+
+
+def overwritten(file, trap):
+    file.write_bytes(trap.chance.randbytes(trap.chance.choice((0, 1, 100, 5000))))
+
+
+def grown(file, trap):
+    with file.open("ab") as opened:
+        opened.write(trap.chance.randbytes(trap.chance.choice((1, 4096, 100_000))))
+
+
+def removed(file, _trap):
+    file.unlink()
+
+
+def removed_with_its_folder(file, trap):
+    if file.parent != trap.state:
+        shutil.rmtree(file.parent)
+
+
+def exchanged(file, trap):
+    other = trap.chance.choice([each for each in trap.state.rglob("*") if each.is_file()])
+    content = other.read_bytes()
+    other.write_bytes(file.read_bytes())
+    file.write_bytes(content)
+
+
+def a_folder_instead(file, _trap):
+    file.unlink()
+    file.mkdir()
+
+
+def a_link_instead(file, trap):
+    file.unlink()
+    file.symlink_to(trap.chance.choice((file.name, "lock", "..")))
+
+
+def a_file_instead_of_its_folder(file, trap):
+    if file.parent != trap.state:
+        shutil.rmtree(file.parent)
+        file.parent.write_bytes(b"found")
+
+
+HARMS = (
+    bits_flipped,
+    zeros_in,
+    cut_short,
+    overwritten,
+    grown,
+    removed,
+    removed_with_its_folder,
+    exchanged,
+    a_folder_instead,
+    a_link_instead,
+    a_file_instead_of_its_folder,
+)
+
+
+def test_whatever_lies_in_the_state_folder_every_picture_is_stored_once(tmp_path):
+    figures = Counter()
+    for seed in range(SEED, SEED + TRAPS):
+        trap = Trap(tmp_path / f"{seed}", seed)
+        for _ in range(trap.chance.randint(1, 4)):
+            trap.takes_pictures()
+            trap.works()
+            for _ in range(trap.chance.randint(1, 4)):
+                trap.is_damaged()
+        statuses = [trap.drain()]
+        while statuses[-1] != 0 and len(statuses) < MOST_DRAINS:
+            statuses.append(trap.drain())
+        wrong = trap.wrong(statuses[-1])
+        assert not wrong, f"seed {seed}: {wrong}\nafter {trap.harms}\n{trap.said}"
+        figures.update(traps=1, pictures=len(trap.pictures), harms=len(trap.harms), drains=len(statuses))
+    print(f"seeds from {SEED} on: {dict(figures)}")
