@@ -18,7 +18,7 @@ from sticky_pi_api.client import LocalClient
 from sticky_pi_uploader.folders import file_system_id
 from sticky_pi_uploader.ingest import Ingest
 from sticky_pi_uploader.models import Candidate, Fingerprint
-from sticky_pi_uploader.outbox import Outbox
+from sticky_pi_uploader.outbox import Outbox, Seen
 from sticky_pi_uploader.pictures import make_picture
 from sticky_pi_uploader.thumbnails import ThumbnailFolder
 
@@ -103,12 +103,17 @@ _COLUMNS = {
     ),
     "history": ("id", "picture_id", "at", "state", "why"),
     "destinations": ("url", "configured", "state", "reason", "retry_at", "failures", "holds_all", "accepted"),
+    "folders": ("folder", "inode", "mtime_ns", "ctime_ns", "at"),
+    "tasks": ("task", "at"),
 }
+_WITH_ROWID = _COLUMNS.keys() - {"folders"}
 _STATEMENTS = (
     "DROP TABLE history",
     "DROP TABLE destinations",
     "DROP INDEX pictures_by_key",
     "DELETE FROM destinations",
+    "DROP TABLE folders",
+    "DROP TABLE tasks",
     "VACUUM",
 )
 _NO_PICTURE = f"{seeds.DEVICE}.2020-01-01_00-00-00.jpg"
@@ -250,6 +255,8 @@ class Target:
             outbox.lose(outbox.at(lost.name))
             removed.unlink()
             outbox.mark_removed(outbox.at(removed.name), "removed from the card")
+            outbox.note_folders({"": Seen.of(os.stat(images), time.time()), "a": Seen(1, 2, 3, 4.0)}, ())
+            outbox.note_done("inspection")
             assert {state: number for state, number in outbox.counts().items() if not number} == {}
             self._images = _contents(images)
             self._held = _contents(self._trap / "store" / "raw_images" / seeds.DEVICE)
@@ -292,7 +299,7 @@ def _change_values(random, path):
             table = random.choice(sorted(_COLUMNS))
             column = random.choice(_COLUMNS[table])
             with suppress(sqlite3.IntegrityError, sqlite3.DataError):
-                where = random.choice(("1", f"rowid = {random.randint(1, 9)}"))
+                where = random.choice(("1", f"rowid = {random.randint(1, 9)}")) if table in _WITH_ROWID else "1"
                 database.execute(f"UPDATE OR IGNORE {table} SET {column} = ? WHERE {where}", (random.choice(_VALUES),))
         if random.random() < _RARELY:
             database.execute(f"PRAGMA user_version = {random.choice(INTERESTING)}")
@@ -304,7 +311,7 @@ def _change_values(random, path):
 
 def _with_other_pages(random, blob):
     """Zero, repeat, swap or cut off whole pages, or halves of them."""
-    size = random.choice((512, 4096, 4096, 4096, 24 + 4096))
+    size = random.choice((512, 1024, 1024, 1024, 24 + 1024))
     pages = [blob[start : start + size] for start in range(0, len(blob), size)]
     for _ in range(random.randint(1, 3)):
         one, other = random.randrange(len(pages)), random.randrange(len(pages))
