@@ -55,7 +55,7 @@ LAYERS = {
         ("health", "misfits", "repeats", "summary", "thumbnails"),
         ("folders", "lock", "scan", "worker"),
         ("ingest", "outbox", "watcher"),
-        ("crew", "familiar"),
+        ("arrivals", "crew", "familiar"),
         ("intake", "judgement"),
         ("removal", "upkeep", "uploader"),
         ("retention",),

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from sticky_pi_api.exceptions import printable
 
+from .arrivals import Arrivals
 from .entries import Entries
 from .events import Kind, about
 from .familiar import Familiar
@@ -82,6 +83,7 @@ class Intake:
         self._scanned = scanned
         self._monotonic = monotonic
         self._entries = Entries(scanner.image_dir, clock=clock)
+        self._arrivals = Arrivals(outbox)
         self._familiar = Familiar(scanner, outbox, clock=clock, monotonic=monotonic)
         self._sources: deque[Iterator[Candidate]] = deque()
         self._looks: dict[str, _Look] = {}
@@ -138,7 +140,7 @@ class Intake:
         """Yield the candidate at a path, unless it is known as it is; note its absence where it was known."""
         candidate = self._scanner.look(path)
         if candidate is not None:
-            yield from self._unknown([candidate], {})
+            yield from self._unknown([candidate], {}, self._arrivals.known_at)
         else:
             self._absent.add(path)
 
@@ -168,14 +170,16 @@ class Intake:
             return
         missing = _missed(known) - {candidate.path for candidate in candidates}
         self._absent |= missing
-        for candidate in self._unknown(candidates, known):
+        for candidate in self._unknown(candidates, known, self._outbox.known_at):
             self._familiar.expect(candidate.path)
             yield candidate
         if not missing and not any(candidate.path in self._looks for candidate in candidates):
             self._familiar.note(folder)
 
-    def _unknown(self, candidates: Iterable[Candidate], known: Mapping[str, Known]) -> Iterator[Candidate]:
-        """Yield those that aren't known as they are."""
+    def _unknown(
+        self, candidates: Iterable[Candidate], known: Mapping[str, Known], known_at: Callable[[str], Known | None]
+    ) -> Iterator[Candidate]:
+        """Yield those that aren't known as they are, neither by what was `known` nor by what `known_at` tells now."""
         for candidate in candidates:
             path, look = candidate.path, self._looks.get(candidate.path)
             if look is not None and look.fingerprint == candidate.fingerprint:
@@ -183,7 +187,7 @@ class Intake:
             record = known.get(path)
             if record is None or record.fingerprint != candidate.fingerprint:
                 # A hint may have led to it since its folder was listed.
-                record = self._outbox.known_at(path)
+                record = known_at(path)
             if record is None or record.fingerprint != candidate.fingerprint:
                 yield candidate
             elif not record.present:
@@ -229,6 +233,7 @@ class Intake:
             else:
                 self._looks.pop(taken.path, None)
                 self._familiar.know(taken.path)
+                self._arrivals.know(taken.path)
                 self.recorded += 1
                 _tell(was, self._outbox.at(taken.path))
         self._recorded()

@@ -20,7 +20,7 @@ PICTURES = 300
 PAUSE = 0.004
 """Seconds between two pictures: each finds its process asleep"""
 
-ROUNDS = 7
+ROUNDS = 21
 _CLOSE_WRITE, _MOVED_TO, _CREATE = 0x8, 0x80, 0x100
 
 
