@@ -123,7 +123,8 @@ class TrapMachine(RuleBasedStateMachine):
 
     @rule(pick=picks, path=st.none() | paths)
     def a_file_is_renamed_or_deleted(self, pick, path):
-        if (old := self._picked(pick)) is None:
+        old = self._picked(pick)
+        if old is None or old == path:
             return
         self.rewritten.pop(old, None)
         if path is None:
