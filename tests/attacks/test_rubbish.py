@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -90,15 +90,20 @@ class Trap:
         wrong += re.findall(r"Traceback|CRITICAL.*", self.said)
         return wrong
 
+    @contextmanager
     def _process(self, command):
         flags = ["--image-dir", self.images, "--state-dir", self.state, "--api-url", self.store.as_uri()]
-        return subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-W", "error", "-m", "sticky_pi_uploader", *map(str, flags), command],
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
 
 def _bytes(file):
