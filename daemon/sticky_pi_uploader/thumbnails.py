@@ -59,14 +59,11 @@ class ThumbnailFolder:
 
     def older_than(self, time: float) -> Iterator[str]:
         """Yield the md5s of pictures whose larger thumbnail was written before a Unix time."""
-        try:
-            names = sorted(os.listdir(self._folder))
-        except FileNotFoundError:
-            return
-        for name in names:
-            with suppress(NotADirectoryError), os.scandir(os.path.join(self._folder, name)) as entries:
-                found = [each.name for each in entries if each.stat(follow_symlinks=False).st_mtime < time]
-                yield from (each.removesuffix(_LARGE) for each in found if each.endswith(_LARGE))
+        with suppress(FileNotFoundError):
+            for name in sorted(os.listdir(self._folder)):
+                with suppress(NotADirectoryError), os.scandir(os.path.join(self._folder, name)) as entries:
+                    found = [each.name for each in entries if each.stat(follow_symlinks=False).st_mtime < time]
+                    yield from (each.removesuffix(_LARGE) for each in found if each.endswith(_LARGE))
 
     def _path(self, md5: str) -> str:
         return os.path.join(self._folder, md5[:2], md5)

@@ -73,6 +73,18 @@ def test_a_folder_in_the_way_means_that_they_are_made_again_each_time(folder, tm
     assert list(folder.older_than(2e9)) in ([], [MD5])
 
 
+def test_those_that_go_while_they_are_looked_for_are_passed_over(folder, tmp_path):
+    others = ["a" + MD5[1:], "b" + MD5[1:]]
+    for md5 in (MD5, *others):
+        folder.keep(md5, BOTH)
+    found = folder.older_than(2e9)
+    assert next(found) == MD5
+    for md5 in others:
+        folder.remove(md5)
+        (tmp_path / "thumbnails" / md5[:2]).rmdir()
+    assert list(found) == []
+
+
 def test_a_file_in_the_way_holds_up_no_others(folder, tmp_path):
     (tmp_path / "thumbnails").mkdir()
     (tmp_path / "thumbnails" / "9e").write_bytes(b"a file")
