@@ -69,6 +69,7 @@ def _call(argv: Sequence[str] | None) -> int:
         _give_up(UploaderError(f"can't go on: {in_words(error)}"))
         return os.EX_TEMPFAIL if arguments.command == "drain" else os.EX_SOFTWARE
     except Exception:
+        # A bug, of which nobody above knows better; a traceback of Python itself would have no priority in the journal.
         import logging
 
         from .events import Kind, about

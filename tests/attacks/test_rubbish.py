@@ -82,7 +82,7 @@ class Trap:
 
     def wrong(self, status):
         """Say what isn't as it should be, once a drain has ended with this status."""
-        held = Counter(self.store.rglob("*.jpg"))
+        held = list(self.store.rglob("*.jpg"))
         stored = {file.name: [each.read_bytes() for each in held if each.name == file.name] for file in self.pictures}
         wrong = [f"drain ends with {status}"] if status else []
         wrong += [f"{file} isn't as it was" for file, blob in self.pictures.items() if _bytes(file) != blob]

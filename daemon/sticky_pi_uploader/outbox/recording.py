@@ -19,6 +19,7 @@ _CLAIMS_ITS_KEY: Final = "(state IN ('pending', 'uploading') OR (state = 'upload
 """Says of which pictures no other with the same device and time is sent; what only another destination has does not"""
 
 _MISSED: Final = (State.PENDING, State.CONFLICT, State.REJECTED)
+"""States of pictures that nobody has but the card"""
 
 
 class Known(NamedTuple):
