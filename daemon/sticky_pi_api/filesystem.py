@@ -1,0 +1,84 @@
+"""Opens files and folders of ours where somebody else can write: no link is followed, and no pipe holds anything up.
+
+All three give a descriptor, which the caller closes, and raise OSError; its text says of other things than files and
+folders which they are.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Final, NoReturn
+
+_FILE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_NAMES: Final = {
+    stat.S_IFLNK: "a link",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFREG: "a file",
+}
+
+
+def open_file(path: str, flags: int = os.O_RDONLY, mode: int = 0o644, *, folder: int | None = None) -> int:
+    """Open a regular file, with O_CREAT made with `mode`; a relative path counts from the open `folder`."""
+    try:
+        descriptor = os.open(path, flags | _FILE, mode, dir_fd=folder)
+    except OSError as error:
+        _raise_in_words(error, path, folder, stat.S_IFREG)
+    found = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(found):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, f"it is {name_of(found)}, not a file", path)
+
+
+def open_folder(path: str, *, folder: int | None = None) -> int:
+    """Open a folder; links on the way to it are followed, it itself must not be one."""
+    try:
+        return os.open(path, _FOLDER, dir_fd=folder)
+    except OSError as error:
+        _raise_in_words(error, path, folder, stat.S_IFDIR)
+
+
+def open_beneath(root: int, path: str) -> int:
+    """Open a folder at a relative path beneath the open folder `root`, one after the other: none may be a link.
+
+    An empty path is `root` itself, opened once more.
+    """
+    names = path.split("/") if path else ["."]
+    if path and not {"", ".", ".."}.isdisjoint(names):
+        raise OSError(errno.EINVAL, "it is no path beneath a folder", path)
+    folder = root
+    for name in names:
+        above = folder
+        try:
+            folder = open_folder(name, folder=above)
+        except OSError as error:
+            error.filename = path
+            raise
+        finally:
+            if above != root:
+                os.close(above)
+    return folder
+
+
+def name_of(mode: int) -> str:
+    """Say what a file's mode makes it, such as `a pipe`."""
+    return _NAMES.get(stat.S_IFMT(mode), "something unknown")
+
+
+def _raise_in_words(error: OSError, path: str, folder: int | None, wanted: int) -> NoReturn:
+    """Raise the error again, with its number and class, but say what lies there where that is the reason."""
+    try:
+        found = os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode
+    except OSError:
+        raise error from None
+    if stat.S_IFMT(found) == wanted or error.errno == errno.EEXIST:
+        raise error
+    raise OSError(error.errno or errno.EINVAL, f"it is {name_of(found)}, not {_NAMES[wanted]}", path) from error
