@@ -1,7 +1,8 @@
 """Keeps both thumbnails of every picture in the state folder, named by the picture's md5, so that they outlive it.
 
 They can be made again as long as the picture is there, so writing them costs no flush; one that a power cut left
-unfinished is noticed when it is read.
+unfinished is noticed when it is read. Each is written under a name of its own, beside the folders, as two threads may
+keep the same ones at once.
 """
 
 from __future__ import annotations
@@ -9,12 +10,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 from typing import Final, NamedTuple
 
 from sticky_pi_api.durable import naming
+from sticky_pi_api.filesystem import open_file
 
 _LARGE: Final = ".thumbnail"
 _MINI: Final = ".thumbnail_mini"
+_PART: Final = ".part"
+_NAMES: Final = (_LARGE, _MINI, _LARGE + _PART, _MINI + _PART)
+"""What follows the md5 in a name; the last two are what earlier releases left unfinished"""
 
 
 class Thumbnails(NamedTuple):
@@ -32,14 +38,18 @@ class ThumbnailFolder:
     def __init__(self, folder: str) -> None:
         """Keep them below `folder`, made when the first one comes."""
         self._folder = folder
+        self._numbers = count()
+        self._mine = f".{os.urandom(4).hex()}{_PART}"
+        self._is_swept = False
 
     def keep(self, md5: str, thumbnails: Thumbnails) -> None:
         """Write both thumbnails of the picture with this md5, unless a file or folder is in the way. Raises OSError."""
         path = self._path(md5)
         with suppress(FileExistsError, NotADirectoryError, IsADirectoryError):
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            _write(path + _LARGE, thumbnails.large)
-            _write(path + _MINI, thumbnails.mini)
+            self._sweep()
+            self._write(path + _LARGE, thumbnails.large)
+            self._write(path + _MINI, thumbnails.mini)
 
     def find(self, md5: str) -> Thumbnails | None:
         """Read both; None where one is missing, unfinished or can't be read."""
@@ -53,30 +63,49 @@ class ThumbnailFolder:
     def remove(self, md5: str) -> None:
         """Remove both; where they can't be removed, or are gone, that is no matter."""
         path = self._path(md5)
-        for suffix in (_LARGE, _MINI):
+        for suffix in _NAMES:
             with suppress(OSError):
                 os.unlink(path + suffix)
 
     def older_than(self, time: float) -> Iterator[str]:
-        """Yield the md5s of pictures whose larger thumbnail was written before a Unix time."""
+        """Yield the md5s of pictures of which a thumbnail, or a part of one, was written before a Unix time."""
         with suppress(FileNotFoundError):
             for name in sorted(os.listdir(self._folder)):
                 with suppress(NotADirectoryError), os.scandir(os.path.join(self._folder, name)) as entries:
                     found = [each.name for each in entries if each.stat(follow_symlinks=False).st_mtime < time]
-                    yield from (each.removesuffix(_LARGE) for each in found if each.endswith(_LARGE))
+                    yield from sorted({md5 for md5, dot, end in map(_parted, found) if dot + end in _NAMES})
+
+    def _write(self, path: str, content: bytes) -> None:
+        part = os.path.join(self._folder, f"{os.path.basename(path)}.{next(self._numbers)}{self._mine}")
+        try:
+            with naming(part), open(part, "xb") as file:
+                file.write(content)
+            os.replace(part, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(part)
+            raise
+
+    def _sweep(self) -> None:
+        """Remove, once, what processes that were killed left unfinished."""
+        if self._is_swept:
+            return
+        self._is_swept = True
+        for name in os.listdir(self._folder):
+            if name.endswith(_PART) and not name.endswith(self._mine):
+                with suppress(OSError):
+                    os.unlink(os.path.join(self._folder, name))
 
     def _path(self, md5: str) -> str:
         return os.path.join(self._folder, md5[:2], md5)
 
 
-def _write(path: str, content: bytes) -> None:
-    with naming(path), open(path + ".part", "wb") as file:
-        file.write(content)
-    os.replace(path + ".part", path)
+def _parted(name: str) -> tuple[str, str, str]:
+    return name.partition(".")
 
 
 def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
+    with open(open_file(path), "rb") as file:
         return file.read()
 
 

@@ -19,7 +19,7 @@ FOUND = {
         "ENOMEM at getcwd waiting #1",
         "ENOMEM at clone3 thread #1",
         "ENOSPC at mkdir state/thumbnails #1",
-        "ENOSPC at write state/thumbnails/<md5>.thumbnail.part #1",
+        "ENOSPC at write state/thumbnails/<md5>.thumbnail.<unique>.part #1",
         "EIO at fsync card #1",
         "EIO at write log #1",
         "EIO at lseek log #1",

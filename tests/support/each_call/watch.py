@@ -20,7 +20,7 @@ PATIENCE = 120.0
 
 _FIRST_OPEN_FLAGS = {"open": 1, "openat": 2}
 _VARYING = (
-    (re.compile(r"/[0-9a-f]{2}(/[0-9a-f]{32}|$)"), "/<md5>"),
+    (re.compile(r"(/[0-9a-f]{2})?/[0-9a-f]{32}|/[0-9a-f]{2}$"), "/<md5>"),
     (re.compile(r"\.\d+\.[0-9a-f]{8}\."), ".<unique>."),
     (re.compile(r"\d{8}T\d{6}Z|\d{4}-\d\d-\d\d(_\d\d-\d\d-\d\d)?"), "<time>"),
 )
