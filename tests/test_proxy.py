@@ -155,9 +155,11 @@ def test_closing_breaks_off_an_upload_in_a_tunnel(client, front, make_trap_pictu
         one = client(proxy.url())
         thread = threading.Thread(target=lambda: outcomes.append(put(one, make_trap_picture())))
         thread.start()
-        while not front.counts().get("fault_silence"):
+        deadline = time.monotonic() + PATIENCE
+        while not (is_silent := front.counts().get("fault_silence")) and time.monotonic() < deadline:
             time.sleep(0.02)
         one.close()
         thread.join(PATIENCE)
+    assert is_silent
     error = outcomes[0].error
     assert isinstance(error.end if isinstance(error, DoubtfulError) else error, BrokenOffError)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from functools import partial
 
@@ -239,23 +238,45 @@ def test_a_file_that_changes_before_it_is_sent_is_noticed(client, bundle):
     assert client._get_ml_bundle_file_list(NAME) == []
 
 
-@pytest.mark.parametrize("after", [0.0, 0.05, 0.2])
-def test_a_put_that_is_killed_leaves_nothing_half_there(bundle, tmp_path, after):
+KILLED_AT_AN_EVENT = """
+left = {whole}
+def kill(event, arguments):
+    global left
+    if event == {event!r} and "/.incoming-" in str(arguments[0]):
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+sys.addaudithook(kill)
+"""
+KILLED_HALF_WAY = """
+resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, 5_000_000))
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+"""
+PUT = """
+import os, resource, signal, sys
+from sticky_pi_api.client import LocalClient
+with LocalClient(sys.argv[1]) as client:
+    exec(sys.argv[2])
+    client.put_ml_bundle_dir(sys.argv[3], sys.argv[4])
+"""
+
+
+@pytest.mark.parametrize(
+    ("killed", "whole"),
+    [
+        *((KILLED_AT_AN_EVENT.format(event="open", whole=whole), whole) for whole in (0, 1, 5)),
+        *((KILLED_AT_AN_EVENT.format(event="os.rename", whole=whole), whole) for whole in (0, 1, 5)),
+        (KILLED_HALF_WAY, sorted(FILES).index("output/model_final.pth")),
+    ],
+    ids=[*(f"{at} {whole}" for at in ("before the file of", "before the name of") for whole in (0, 1, 5)), "half-way"],
+)
+def test_a_put_that_is_killed_leaves_nothing_half_there(bundle, tmp_path, killed, whole):
     store = tmp_path / "store"
-    script = f"""if True:
-        from sticky_pi_api.client import LocalClient
-        with LocalClient({str(store)!r}) as client:
-            print("ready", flush=True)
-            client.put_ml_bundle_dir({NAME!r}, {str(bundle)!r})
-    """
-    write(bundle, {f"data/{number}.jpg": os.urandom(2_000_000) for number in range(20)})
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
-        time.sleep(after)
-        process.send_signal(signal.SIGKILL)
+    ended = subprocess.run([sys.executable, "-c", PUT, store, killed, NAME, bundle], check=False).returncode
+    assert ended in (-signal.SIGKILL, -signal.SIGXFSZ)
     expected = {info["key"]: info["md5"] for info in local_bundle_files_info(bundle)}
-    folder = store / "ml" / NAME
-    there = local_bundle_files_info(folder) if folder.exists() else []
+    there = local_bundle_files_info(store / "ml" / NAME)
+    assert len(there) == whole
     assert all(expected[info["key"]] == info["md5"] and info["mtime"] == MTIME for info in there)
     with LocalClient(store) as client:
         sent = client.put_ml_bundle_dir(NAME, bundle)
@@ -277,7 +298,9 @@ def test_nothing_of_the_account_goes_to_the_storage(remote, server, bundle, tmp_
 
 def test_local_paths_are_not_told_to_the_server(remote, server, bundle, proxy):
     info = local_bundle_files_info(bundle)
-    for link in remote(proxy.port)._get_ml_bundle_upload_links(NAME, info):
+    links = remote(proxy.port)._get_ml_bundle_upload_links(NAME, info)
+    assert len(links) == len(FILES)
+    for link in links:
         assert set(link) == {"bundle_name", "key", "md5", "mtime", "url"}
     (entry,) = server.requests("/_get_ml_bundle_upload_links")
     assert entry.entries == len(FILES)

@@ -313,19 +313,22 @@ def test_packed_answers_are_unpacked_and_damaged_ones_are_no_api(http, answering
 
 
 @pytest.mark.parametrize(
-    ("header", "body"),
-    [
-        ("Transfer-Encoding: chunked", b"-5\r\n[1, 2]"),
-        ("Transfer-Encoding: chunked", b"ffffffffffffffffff\r\n[1, 2]"),
-        ("Content-Length: " + "9" * 5000, b"[1, 2]"),
-        ("Content-Length: \xb2", b"[1, 2]"),
-    ],
+    ("length", "error"),
+    [(b"-5", NotAnAPIError), (b"ffffffffffffffffff", UnreachableError)],
+    ids=["negative", "endless"],
 )
-def test_lengths_that_are_none_are_the_answers_fault(http, answering, header, body):
-    answer = b"HTTP/1.1 200 OK\r\n" + header.encode("latin-1") + b"\r\n\r\n" + body
+def test_lengths_of_chunks_that_are_none_are_the_answers_fault(http, answering, length, error):
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + length + b"\r\n[1, 2]"
     port, _ = answering(lambda connection: connection.sendall(answer))
-    with contextlib.suppress(NotAnAPIError, UnreachableError):
-        assert ask(http(f"http://127.0.0.1:{port}")).body == b"[1, 2]"
+    with pytest.raises(error):
+        ask(http(f"http://127.0.0.1:{port}"))
+
+
+@pytest.mark.parametrize("length", [b"9" * 5000, b"\xb2"], ids=["endless", "no number"])
+def test_an_answer_whose_length_is_none_ends_with_its_connection(http, answering, length):
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\n[1, 2]"
+    port, _ = answering(lambda connection: connection.sendall(answer))
+    assert ask(http(f"http://127.0.0.1:{port}")).body == b"[1, 2]"
 
 
 def test_redirects_are_not_followed(http, answering):

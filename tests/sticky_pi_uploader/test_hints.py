@@ -1,4 +1,5 @@
 import threading
+import time
 
 from sticky_pi_uploader.hints import Hint, Hints
 
@@ -46,7 +47,9 @@ def test_no_hint_is_lost_or_taken_twice_while_threads_leave_them():
     threads = [threading.Thread(target=leave, args=[thread]) for thread in range(4)]
     for thread in threads:
         thread.start()
+    deadline = time.monotonic() + 60
     while any(thread.is_alive() for thread in threads) or hints:
+        assert time.monotonic() < deadline
         hints.waiting.wait(0.01)
         taken += hints.take().files
     for thread in threads:

@@ -20,6 +20,7 @@ from sticky_pi_uploader.models import Destination, DestinationState, Fingerprint
 from sticky_pi_uploader.outbox import REOFFER_AFTER, Outbox, OutboxReader, open_or_rebuild, outbox_path
 from sticky_pi_uploader.outbox.schema import MIGRATIONS
 
+PATIENCE = 60.0
 LONGEST_WAIT = 1800.0
 HERE = "file:///here"
 THERE = "file:///there"
@@ -905,8 +906,10 @@ for _ in range(20):
 def test_pictures_retried_by_another_process_while_they_are_sent_are_sent_once(outbox, path):
     outbox.record([taken(name(number)) for number in range(40)])
     sent = []
+    deadline = time.monotonic() + PATIENCE
     with child(RETRY_OFTEN, path) as process:
         while process.poll() is None or outbox.next_due() is not None:
+            assert time.monotonic() < deadline
             for picture in outbox.claim(3):
                 outbox.refuse(picture, "busy", not_before=0)
             for picture in outbox.claim(2):
@@ -930,6 +933,7 @@ def test_what_another_process_writes_is_noticed_once_and_its_own_writing_is_not(
 def test_threads_share_one_outbox_and_no_step_is_lost(outbox):
     numbers = range(30)
     problems = []
+    deadline = time.monotonic() + PATIENCE
 
     def record():
         for number in numbers:
@@ -939,6 +943,7 @@ def test_threads_share_one_outbox_and_no_step_is_lost(outbox):
     def send():
         sent = 0
         while sent < len(numbers):
+            assert time.monotonic() < deadline
             for picture in outbox.claim(4):
                 sent += outbox.confirm(picture, picture.md5, "stored", accepted_by=HERE)
 
@@ -952,7 +957,7 @@ def test_threads_share_one_outbox_and_no_step_is_lost(outbox):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join()
     assert problems == []
     assert outbox.counts()[State.UPLOADED] == len(numbers)
 

@@ -310,7 +310,9 @@ def test_signs_of_life_go_on_while_it_waits_for_work_and_while_it_takes_in_and_s
         manager.hear("WATCHDOG=1")
     for _ in range(100):
         make_trap_picture(trap.images)
+    deadline = time.monotonic() + 2 * PATIENCE
     while uploaded(trap) < 100:
+        assert time.monotonic() < deadline
         manager.hear("WATCHDOG=1", "WATCHDOG=1")
     manager.hear("WATCHDOG=1")
     assert "started anew" not in manager.said
@@ -347,6 +349,7 @@ def test_an_upload_over_a_slow_link_is_no_hanging_one(trap, manager, work, make_
         began = time.monotonic()
         eventually(lambda: trap.json("status")["counts"][State.UPLOADING])
         while not uploaded(trap):
+            assert time.monotonic() - began < 2 * PATIENCE
             manager.hear("WATCHDOG=1", "WATCHDOG=1")
         assert time.monotonic() - began > 8
         manager.hear("WATCHDOG=1")
