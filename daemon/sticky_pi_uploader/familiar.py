@@ -48,6 +48,7 @@ class Familiar:
 
     def begin(self) -> None:
         """Begin a scan of everything."""
+        self._scanner.missed.clear()
         self._before = self._outbox.folders_seen()
         self._now, self._noted, self._new, self._gone = {}, {}, {}, ()
         self._unknown.clear()
@@ -85,7 +86,8 @@ class Familiar:
         seen = self._now.get(folder)
         settled = seen is not None and max(seen.mtime_ns, seen.ctime_ns) / 1e9 <= seen.at - SETTLED
         # What can't be read now may be there all the same; what is left out today may not be after a restart.
-        if seen is not None and settled and not self._scanner.missed and not self._scanner.leaves_out_some_of(folder):
+        lacks = self._scanner.missed_some_of(folder) or self._scanner.leaves_out_some_of(folder)
+        if seen is not None and settled and not lacks:
             self._noted[folder] = seen
 
     def end(self, folders: Collection[str]) -> None:

@@ -103,7 +103,7 @@ class Intake:
     @property
     def missed(self) -> bool:
         """Tell whether something couldn't be looked at: a picture may lie there that nobody has seen yet."""
-        return self._scanner.missed > 0
+        return bool(self._scanner.missed)
 
     def step(self) -> float | None:
         """Take in a few files, second looks and hinted ones before those that a scan finds.

@@ -30,8 +30,8 @@ class Scanner:
         self._ignored = {os.path.relpath(folder, image_dir) for folder in ignored}
         self._ignored_starts = tuple(f"{folder}{os.sep}" for folder in self._ignored)
         self._unreadable = Repeats(monotonic)
-        self.missed = 0
-        """how often something was there that couldn't be looked at"""
+        self.missed: set[str] = set()
+        """the folders and files that were there and couldn't be looked at since a scan of everything last began"""
 
     def is_candidate_name(self, path: str) -> bool:
         """Tell whether a path relative to the image dir is one that a picture can have."""
@@ -63,6 +63,12 @@ class Scanner:
         except OSError:
             return False
         return not stat.S_ISREG(status.st_mode)
+
+    def missed_some_of(self, folder: str) -> bool:
+        """Tell whether a folder, or a file that lies directly in it, is among those that couldn't be looked at."""
+        return folder in self.missed or any(
+            os.path.dirname(path) == folder for path in self.missed if self.is_candidate_name(path)
+        )
 
     def leaves_out_some_of(self, folder: str) -> bool:
         """Tell whether a folder in this one is among those that are never entered, but for its name."""
@@ -123,7 +129,7 @@ class Scanner:
             return
         if os.path.basename(path) == "lost+found":
             return
-        self.missed += 1
+        self.missed.add(path)
         spell = self._unreadable.again(path, str(error.strerror))
         if spell is not None:
             log.warning(

@@ -1,9 +1,12 @@
 """Which folders a scan reads again, told by what it finds: bytes written into a file in place show in no folder."""
 
+import contextlib
+import errno
 import os
 import subprocess
 import time
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from sticky_pi_uploader.familiar import CHECKED_EVERY, CHECKS, SETTLED
@@ -100,6 +103,40 @@ def trap(tmp_path, make_trap_picture):
     trap.stop()
 
 
+class FailingDisk:
+    """What the system says of names on a disk that fails for some of them; root can read all that is only forbidden."""
+
+    def __init__(self, trap, monkeypatch):
+        self._images, self._failing, self._scandir = os.fspath(trap.images), set(), os.scandir
+        monkeypatch.setattr(os, "scandir", self.scandir)
+
+    def fail(self, *paths):
+        """Have just these folders and files give errors."""
+        self._failing = {os.path.join(self._images, path) for path in paths}
+
+    @contextlib.contextmanager
+    def scandir(self, folder):
+        self._check(folder)
+        with self._scandir(folder) as entries:
+            yield [
+                SimpleNamespace(name=each.name, is_dir=each.is_dir, stat=lambda each=each, **more: self._stat(each, more))
+                for each in entries
+            ]
+
+    def _stat(self, entry, more):
+        self._check(entry.path)
+        return entry.stat(**more)
+
+    def _check(self, path):
+        if path in self._failing:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+
+@pytest.fixture
+def disk(trap, monkeypatch):
+    return FailingDisk(trap, monkeypatch)
+
+
 def test_a_folder_that_looks_as_it_did_is_not_read_again_not_even_after_a_restart(trap):
     path = trap.put()
     trap.settle()
@@ -170,6 +207,45 @@ def test_no_times_from_the_future_are_believed_after_a_restart(trap):
     trap.wall -= 600
     trap.restart()
     assert trap.is_noticed(path)
+
+
+def test_a_folder_that_could_not_be_read_once_is_read_again_and_then_no_more(trap, disk):
+    known, failing = trap.put(), trap.put("5c173ff2/2020-06-21", 1)
+    disk.fail(os.path.dirname(failing))
+    trap.settle()
+    assert trap.outbox.at(known)
+    assert trap.outbox.at(failing) is None
+    assert trap.intake.missed
+    disk.fail()
+    trap.settle()
+    assert trap.outbox.at(failing)
+    assert not trap.intake.missed
+    for path in (known, failing):
+        trap.spoil(path)
+    trap.scan()
+    assert [trap.outbox.at(path).state for path in (known, failing)] == [State.PENDING, State.PENDING]
+
+
+def test_a_folder_that_can_never_be_read_has_no_other_read_again(trap, disk):
+    """A folder of root's only, say."""
+    known, failing = trap.put(), trap.put("5c173ff2/2020-06-19", 1)
+    disk.fail(os.path.dirname(failing))
+    for _ in range(2):
+        trap.settle()
+    trap.spoil(known)
+    trap.scan()
+    assert trap.outbox.at(known).state is State.PENDING
+    assert trap.intake.missed
+
+
+def test_a_file_that_cant_be_looked_at_has_its_folder_read_again_and_no_other(trap, disk):
+    known, failing, beside = trap.put(), trap.put("5c173ff2/2020-06-21", 1), trap.put("5c173ff2/2020-06-21", 2)
+    disk.fail(failing)
+    trap.settle()
+    for path in (known, beside):
+        trap.spoil(path)
+    trap.scan()
+    assert [trap.outbox.at(path).state for path in (known, beside)] == [State.PENDING, State.REJECTED]
 
 
 def test_what_comes_and_goes_in_a_known_folder_is_found(trap):
