@@ -47,6 +47,7 @@ LAYERS = {
                 "logs",
                 "notify",
                 "observer",
+                "originals",
                 "pictures",
                 "receipts",
             ),

@@ -136,7 +136,7 @@ def _attend(session: Session, readiness: Readiness, config: Config) -> Config:
             raise trouble
         if session.is_displaced():
             log.warning(
-                "%s or the state in it was replaced: starting over with what is there",
+                "%s, its state or the store was replaced: starting over with what is there",
                 config.image_dir,
                 extra=about(Kind.DISPLACED, folder=config.image_dir),
             )

@@ -33,6 +33,7 @@ from .ingest import Ingest
 from .intake import Intake
 from .lock import Lock
 from .misfits import make_way
+from .originals import Originals
 from .outbox import Aside, open_or_rebuild, outbox_path, put_aside
 from .removal import Removal
 from .reserve import Reserve
@@ -119,7 +120,10 @@ class Session:
         image_dir = os.path.realpath(config.image_dir)
         self.outbox, aside = open_or_rebuild(outbox_path(config.state_dir), longest_wait=LONGEST_WAIT)
         stack.callback(self._close_unless_abandoned, self.outbox.close)
-        self._identities = {path: _identity(path) for path in (image_dir, outbox_path(config.state_dir))}
+        # The folder as it is configured, too: it may be a link that is turned to another card. And of a store that was
+        # exchanged, the client would put files in the new one, and rows in the old.
+        store = [] if config.api.store is None else [os.path.join(config.api.store, "database.db")]
+        self._originals = Originals([image_dir, config.image_dir, outbox_path(config.state_dir)], store)
         if aside is not None:
             _tell_of_damage(aside)
         self._resume(image_dir)
@@ -255,8 +259,8 @@ class Session:
         return summary(self.outbox.counts(), self.outbox.destination(self._config.api.url), problem)
 
     def is_displaced(self) -> bool:
-        """Tell whether the image folder or the outbox isn't the one any more that this session began with."""
-        return any(_identity(path) != identity for path, identity in self._identities.items())
+        """Tell whether the image folder, the outbox or the store isn't the one any more that it was at the start."""
+        return self._originals.are_replaced()
 
     def tick(self) -> float:
         """Look after the watch, and notice what people asked for; returns the seconds until the next tick."""
@@ -302,11 +306,3 @@ def _tell_of_damage(aside: Aside) -> None:
         aside.path,
         extra=about(Kind.DAMAGED, aside=aside.path, reason=aside.why),
     )
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

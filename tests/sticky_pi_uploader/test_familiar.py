@@ -119,7 +119,9 @@ class FailingDisk:
         self._check(folder)
         with self._scandir(folder) as entries:
             yield [
-                SimpleNamespace(name=each.name, is_dir=each.is_dir, stat=lambda each=each, **more: self._stat(each, more))
+                SimpleNamespace(
+                    name=each.name, is_dir=each.is_dir, stat=lambda each=each, **more: self._stat(each, more)
+                )
                 for each in entries
             ]
 

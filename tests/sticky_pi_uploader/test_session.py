@@ -251,6 +251,47 @@ def test_a_replaced_image_folder_or_outbox_is_noticed(config, images, tmp_path):
         assert not session.is_displaced()
 
 
+@pytest.mark.parametrize("where", ["itself", "above it", "a link behind it"])
+def test_an_image_folder_whose_link_is_turned_to_another_card_is_noticed(configure, tmp_path, where):
+    cards = [tmp_path / name / "pictures" for name in ("first", "second")]
+    for card in cards:
+        card.mkdir(parents=True)
+    link, turned = tmp_path / "link", tmp_path / "turned"
+    leads_to = [card.parent if where == "above it" else card for card in cards]
+    link.symlink_to(leads_to[0])
+    images = link / "pictures" if where == "above it" else link
+    if where == "a link behind it":
+        images = tmp_path / "configured"
+        images.symlink_to(link)
+    with opened(configure(image_dir=images, state_dir=tmp_path / "state")) as session:
+        assert not session.is_displaced()
+        turned.symlink_to(leads_to[1])
+        turned.replace(link)
+        assert session.is_displaced()
+        turned.symlink_to(leads_to[0])
+        turned.replace(link)
+        assert not session.is_displaced()
+
+
+def test_a_store_whose_link_is_turned_to_another_disk_is_noticed(configure, tmp_path, make_trap_picture, images):
+    disks = [tmp_path / "first", tmp_path / "second"]
+    for disk in disks:
+        disk.mkdir()
+        with LocalClient(disk / "store"):
+            pass
+    link, turned = tmp_path / "usb", tmp_path / "turned"
+    link.symlink_to(disks[0])
+    with opened(configure(api__url=(link / "store").as_uri())) as session:
+        assert not session.is_displaced()
+        link.unlink()
+        assert not session.is_displaced(), "it may only be away"
+        link.symlink_to(disks[0])
+        assert not session.is_displaced()
+        turned.symlink_to(disks[1])
+        turned.replace(link)
+        assert session.is_displaced()
+
+
 def test_what_another_process_asks_for_wakes_the_intake_and_the_uploader(configure, make_trap_picture, images):
     config = configure(api__url=(images / "usb" / "store").as_uri())
     make_trap_picture(images)
