@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from fault_proxy import Fault, FaultProxy, Rule
 from sticky_pi_api.client import RemoteClient
 from sticky_pi_api.exceptions import BrokenOffError, DoubtfulError, UnreachableError
 from sticky_pi_api.http import Timeouts
+from sticky_pi_api.remote import RemoteAPI
 from sticky_pi_api.types import Outcome
 
 SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
@@ -128,6 +130,18 @@ def test_a_proxy_that_refuses_is_the_destinations_trouble_and_no_pictures(sticky
     assert server.requests() == []
     sticky("drain")
     assert len(server.rows()) == 1
+
+
+@pytest.mark.parametrize(("port", "target"), [({}, "trap.example:443"), ({"port": 444}, "trap.example:444")])
+def test_a_server_is_asked_at_the_port_of_https_where_no_other_is_named(tmp_path, monkeypatch, port, target):
+    with ConnectProxy(refuses=403) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url())
+        with RemoteClient(tmp_path / "client", "trap.example", "trap", "pollen", **port) as client:
+            with pytest.raises(UnreachableError):
+                client.get_users()
+        with closing(RemoteAPI("trap.example", "trap", "pollen", **port)) as api, pytest.raises(UnreachableError):
+            api.get_users()
+        assert {request.target for request in proxy.requests()} == {target}
 
 
 def test_a_proxy_that_never_answers_costs_no_more_than_the_deadline(client, make_trap_picture):

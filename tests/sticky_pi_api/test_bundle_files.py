@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import sys
+import threading
 import time
 
 import pytest
@@ -12,6 +14,8 @@ from sticky_pi_api.exceptions import BundleError
 from sticky_pi_api.incoming import PREFIX, placed, sweep
 from sticky_pi_api.storage import DiskStorage
 from sticky_pi_api.utils import local_bundle_files_info, multipart_etag
+
+PATIENCE = 10.0
 
 
 @pytest.fixture
@@ -59,6 +63,42 @@ def test_a_bad_file_among_many_is_named(folder, n_threads):
     os.mkfifo(folder / "pipe.yaml")
     with pytest.raises(BundleError, match=r"pipe\.yaml: it is no regular file"):
         local_bundle_files_info(folder, n_threads=n_threads)
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_named_by_its_own_error(folder):
+    # The kernel has it as a regular file, and nothing is mapped where its bytes begin.
+    (folder / "bad.yaml").symlink_to("/proc/self/mem")
+    with pytest.raises(OSError, match=r"Input/output error: .*bad\.yaml"):
+        local_bundle_files_info(folder)
+
+
+_reading = []
+"""What is called with the path of each file that is opened, while a test listens"""
+sys.addaudithook(lambda event, arguments: [hear(arguments[0]) for hear in _reading] if event == "open" else None)
+
+
+def test_four_files_at_a_time_are_read_where_nothing_else_is_said(folder):
+    for number in range(8):
+        (folder / f"{number}.yaml").write_bytes(b"x")
+    threads, four, five = set(), threading.Event(), threading.Event()
+
+    def hear(path):
+        if str(path).endswith(".yaml"):
+            threads.add(threading.get_ident())
+            if len(threads) == 4:
+                four.set()
+            elif len(threads) > 4:
+                five.set()
+            four.wait(PATIENCE)
+            four.set()
+            five.wait(0.1)
+
+    _reading.append(hear)
+    try:
+        assert len(local_bundle_files_info(folder)) == 8
+    finally:
+        _reading.clear()
+    assert len(threads) == 4
 
 
 def test_links_to_files_are_followed_and_to_folders_inside_passed_over(folder):

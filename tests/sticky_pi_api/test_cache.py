@@ -235,6 +235,26 @@ def test_the_files_read_longest_ago_are_forgotten_first(local_dir, tmp_path):
         assert cache.recognised(md5s) == set(paths[-10:])
 
 
+def test_what_is_remembered_together_is_written_in_one_transaction(local_dir, trap):
+    """Each would cost a flash card more than the reading of its file does a trap."""
+    files = trap(30)
+    with FileCache(str(local_dir)) as cache:
+        cache.remember(cache.sight(files[0]), "0" * 32)
+        cache.recognised({files[0]: "0" * 32})
+        before = commits(local_dir)
+        for file in files[1:]:
+            cache.remember(cache.sight(file), "0" * 32)
+        assert cache.recognised(dict.fromkeys(files, "0" * 32)) == set(files)
+        assert commits(local_dir) == before + 1
+
+
+def commits(folder):
+    """Count the transactions in the log, by the frames that end one (sqlite.org/fileformat2.html, 4.1)."""
+    log = (folder / "put_images.db-wal").read_bytes()
+    frame = 24 + int.from_bytes(log[8:12], "big")
+    return sum(log[at + 4 : at + 8] != bytes(4) for at in range(32, len(log), frame))
+
+
 def test_an_entry_that_would_make_a_conflict_is_not_believed(client, local_dir, trap):
     files = trap()
     client.put_images(files)

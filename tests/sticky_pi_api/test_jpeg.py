@@ -36,6 +36,9 @@ def test_the_header_says_dimensions_exif_and_where_the_data_begin(picture):
         (b"\xff\xd8\xff\xd9", "no picture data"),
         (b"\xff\xd8\xff\xe1\0\x10abc\xff\xd9", "no picture data"),
         (b"\xff\xd8\xff\xe1\0\0\xff\xd9", "no picture data"),
+        (b"\xff\xd8\xff\xe1\0\4\xff\xd9", "no picture data"),  # a segment that ends with the file
+        (b"\xff\xd8\xff\xd0\xff\xd9", "no picture data"),
+        (b"\xff\xd8\xff\xfe\0\x02\0\xda\0\x02\xff\xd9", "no picture data"),  # a segment without its mark
         (b"\xff\xd8" + b"\xff" * 5000 + b"\xff\xd9", "no picture data"),
         (b"\xff\xd8\xff\xd9" * 100, "no picture data"),
         (b"\xff\xd8" + b"\xff\xfe\0\x02" * 100_000 + b"\xff\xd9", "no picture data"),

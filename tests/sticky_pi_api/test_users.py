@@ -8,7 +8,7 @@ import traceback
 
 import pytest
 from sticky_pi_api.client import LocalClient
-from sticky_pi_api.exceptions import AccountError, NotAnAPIError, RemoteError
+from sticky_pi_api.exceptions import AccountError, DoubtfulError, NotAnAPIError, RemoteError
 from sticky_pi_api.users import COLUMNS, checked_users
 
 ANN = {"username": "ann", "password": "correct horse", "email": "ann@example.org", "is_admin": True}
@@ -179,6 +179,21 @@ def test_a_server_whose_users_make_no_sense_is_no_api(server, remote, email):
     server.set_mode("wrong_json", paths=["/get_users"], json=[{"username": "bob", "email": email}])
     with pytest.raises(NotAnAPIError, match="email"):
         remote(server.port).put_users([ANN])
+
+
+@pytest.mark.parametrize("rows", [[{"email": "a@example.org"}], [{"username": "bob"}, {"username": None}]])
+def test_a_server_whose_users_have_no_name_is_no_api(server, remote, rows):
+    server.set_mode("wrong_json", paths=["/get_users"], json=rows)
+    with pytest.raises(NotAnAPIError, match="with users that have no username"):
+        remote(server.port).get_users()
+
+
+@pytest.mark.parametrize("made", [["bob"], ["bob", "ann"], ["ann"], ["ann", "bob", "carol"], []])
+def test_a_server_that_tells_of_other_users_than_it_got_is_not_believed(server, remote, made):
+    server.set_mode("wrong_json", paths=["/put_users"], json=[{"username": name} for name in made])
+    with pytest.raises(DoubtfulError, match="not with the rows of the users that it got") as raised:
+        remote(server.port).put_users([ANN, BOB])
+    assert isinstance(raised.value.end, NotAnAPIError)
 
 
 def test_an_answer_that_is_lost_is_made_good_by_asking_again(server, proxy, remote):

@@ -1,12 +1,14 @@
 # ruff: noqa: DTZ001 - naive datetimes are UTC throughout
+import errno
 import hashlib
 import io
 import os
+import traceback
 from datetime import datetime
 
 import pytest
 from sticky_pi_api.exceptions import ImageError
-from sticky_pi_api.files import open_regular
+from sticky_pi_api.files import FileFailedError, open_regular, unwrapped
 from sticky_pi_api.utils import datetime_to_string, md5, multipart_etag, string_to_datetime
 
 NOON = datetime(2020, 6, 20, 12, 0, 9)
@@ -83,6 +85,16 @@ def test_what_is_no_regular_file_is_named_and_holds_nobody_up(tmp_path):
 def test_a_path_that_no_file_can_have_is_the_pictures_fault():
     with pytest.raises(ImageError, match="zero byte"):
         open_regular("a\0b")
+
+
+def test_what_the_file_system_said_is_raised_as_it_was():
+    said = OSError(errno.EIO, "Input/output error", "/card/a.yaml")
+    with pytest.raises(OSError, match=r"Input/output error: '/card/a\.yaml'") as raised, unwrapped():
+        raise FileFailedError(said)
+    assert raised.value is said
+    assert "FileFailedError" not in "".join(traceback.format_exception(said))
+    with pytest.raises(KeyError), unwrapped():
+        raise KeyError
 
 
 def test_links_to_files_are_followed(tmp_path):

@@ -138,6 +138,28 @@ def test_a_camera_that_stopped_is_noticed_and_gaps_are_shown(trap, make_trap_pic
     assert "about 5 missing" in text
 
 
+def test_of_two_cameras_only_the_newer_one_is_missed_when_it_stops(trap, make_trap_picture, recently):
+    """An older one was exchanged; its last picture was taken after the newer one's first."""
+    begins = recently - timedelta(days=3)
+    for hours in range(6):
+        make_trap_picture(trap.images, device="2b2b2b2b", when=begins + timedelta(hours=hours + 2))
+        make_trap_picture(trap.images, device="1b74105a", when=begins + timedelta(hours=hours + 5))
+        make_trap_picture(trap.images, device="1b74105a", when=begins + timedelta(hours=hours - 5))
+        make_trap_picture(trap.images, device="3c3c3c3c", when=begins + timedelta(hours=hours + 3))
+    trap.run("drain")
+    report = trap.json("audit", status=1)
+    assert [camera["device"] for camera in report["cameras"]] == ["1b74105a", "2b2b2b2b", "3c3c3c3c"]
+    assert all(camera["gaps"][-1]["to"] is None for camera in report["cameras"])
+    ((_, what),) = problems(report)
+    assert what.startswith("the camera 1b74105a has taken no picture since ")
+
+
+def test_with_no_picture_recorded_all_adds_up(trap):
+    assert trap.run("drain").returncode == 0
+    report = trap.json("audit")
+    assert (report["adds_up"], report["cameras"]) == (True, [])
+
+
 def test_the_configured_interval_counts_more_than_the_one_learnt(sent):
     config = sent.folder / "config.toml"
     config.write_text("picture_interval = 300\n", encoding="ascii")

@@ -1,19 +1,23 @@
 import json
+import logging
 import os
 import pty
 import re
 import select
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sticky_pi_uploader import cli
 from sticky_pi_uploader.commands import arguments
+from sticky_pi_uploader.events import Kind
 from sticky_pi_uploader.models import Destination, DestinationState, State
 
 NOBODY = 65534
@@ -293,6 +297,18 @@ def test_ctrl_c_is_quiet(trap, taken):
         process.stdout.read()
         assert process.stderr.read() == b""
     assert process.returncode == 130
+
+
+def test_an_error_of_its_own_ends_with_70_and_all_that_a_report_needs(trap, taken, caplog):
+    trap.record(taken("notes.jpg"))
+    with closing(sqlite3.connect(trap.outbox)) as outbox:
+        outbox.execute("CREATE TRIGGER bug BEFORE INSERT ON history BEGIN SELECT raise(ABORT, 'a bug'); END")
+    assert cli.main(["retry", "notes.jpg", *trap.flags]) == os.EX_SOFTWARE
+    (record,) = caplog.records
+    assert (record.levelno, record.MESSAGE_ID) == (logging.CRITICAL, Kind.DIED.value)
+    assert record.getMessage() == "stopped by an error of its own; please report it with these lines"
+    assert "IntegrityError: a bug" in caplog.text
+    assert "Traceback" in trap.run("retry", "notes.jpg").stderr.decode()
 
 
 def numbered(number):

@@ -535,8 +535,14 @@ def test_a_file_that_holds_no_password_is_refused_and_not_shown(password_file, c
 
 def test_what_is_no_regular_file_is_no_password_file(tmp_path):
     os.mkfifo(tmp_path / "fifo", 0o600)
-    for path in (tmp_path / "fifo", tmp_path, tmp_path / "gone"):
-        assert str(path) in problems({"api.password_file": str(path)}, check_secrets=True)[0]
+    for path, why in (
+        (tmp_path / "fifo", "isn't a regular file"),
+        (tmp_path, "can't be read: Is a directory"),
+        ("/dev/null", "isn't a regular file"),
+        (tmp_path / "gone", "can't be read: No such file or directory"),
+    ):
+        (problem,) = problems({"api.password_file": str(path)}, check_secrets=True)
+        assert problem.endswith(f"the password file {path} {why}")
 
 
 def test_a_password_file_is_looked_at_only_when_it_is_asked_for(tmp_path):

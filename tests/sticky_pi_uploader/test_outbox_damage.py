@@ -285,6 +285,14 @@ def test_an_outbox_that_can_be_read_and_not_written_is_not_damaged(path, tmp_pat
         assert (outbox.fault(), outbox.counts()[State.PENDING] + outbox.counts()[State.CONFLICT]) == (None, 300)
 
 
+def test_an_outbox_whose_folder_is_not_there_lacks_no_space(tmp_path):
+    path = str(tmp_path / "gone" / "outbox.db")
+    for opened in (lambda: Outbox(path, longest_wait=LONGEST_WAIT), lambda: OutboxReader.open_beside(path)):
+        with pytest.raises(StateError, match="can't be used: unable to open database file") as caught:
+            opened()
+        assert type(caught.value) is StateError
+
+
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY])
 def test_other_trouble_with_the_file_is_no_damage(outbox, code):
     class Failing:

@@ -1,9 +1,13 @@
 import json
 import os
 import re
+import subprocess
+import sys
 import time
 
 import pytest
+from filled_disk import FilledDisk
+from power_cuts import reason_to_skip
 from sticky_pi_uploader.commands import explain, reports, tables
 from sticky_pi_uploader.exceptions import OutboxDamagedError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, State
@@ -246,6 +250,14 @@ def test_names_that_no_terminal_should_see_are_escaped(trap, taken, env):
         assert (value[0] if isinstance(value, list) else value)["path"] == f"{trap.images}/{NASTY}"
 
 
+def test_json_is_of_printable_ascii_and_has_no_number_that_json_lacks():
+    assert tables.to_json("a\x7fé\x1b", indent=None) == r'"a\u007f\u00e9\u001b"'
+    assert tables.to_json({"a": [1]}) == '{\n  "a": [\n    1\n  ]\n}'
+    assert tables.to_json({"a": [1]}, indent=None) == '{"a": [1]}'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        tables.to_json(float("nan"))
+
+
 def test_numbers_that_json_lacks_become_null(trap, taken):
     trap.record(taken("a.jpg", metadata={"temp": float("nan"), "hum": float("inf"), "bat": 7}))
     assert trap.json("explain", "a.jpg")["metadata"] == {"temp": None, "hum": None, "bat": 7}
@@ -394,6 +406,47 @@ def test_salvage_of_a_table_that_is_gone_altogether_asks_but_a_few_times(trap, t
         reader._connection.set_trace_callback(asked.append)
         assert list(reader.salvage()) == []
     assert len(asked) < 500
+
+
+def test_salvage_of_an_outbox_of_which_the_rest_is_gone_soon_gives_up(trap, taken):
+    trap.record(*(taken(f"{number}.jpg", number) for number in range(3000)))
+    os.truncate(trap.outbox, trap.outbox.stat().st_size // 2)
+    with OutboxReader.open_damaged(str(trap.outbox)) as reader:
+        asked = []
+        reader._connection.set_trace_callback(asked.append)
+        found = [picture.id for picture in reader.salvage()]
+    assert found == list(range(1, len(found) + 1))
+    assert 1000 < len(found) < 2000
+    assert len(asked) < len(found) + 500
+
+
+LEFT_BY_A_KILL = """
+import os, sys
+from sticky_pi_uploader.outbox import Outbox
+Outbox(sys.argv[1], longest_wait=1800.0).note_done("something")
+os._exit(0)
+"""
+
+
+def test_on_a_full_disk_what_lies_there_is_shown_with_a_warning(tmp_path, trap, taken):
+    if (reason := reason_to_skip(tmp_path)) is not None:
+        pytest.skip(reason)
+    disk = FilledDisk(tmp_path)
+    try:
+        trap = type(trap)(disk.mount)
+        trap.images.mkdir()
+        trap.record(taken("a.jpg"))
+        subprocess.run([sys.executable, "-c", LEFT_BY_A_KILL, trap.outbox], check=True)
+        os.unlink(f"{trap.outbox}-shm")  # as after a power cut
+        disk.fill()
+        done = trap.run("list", cwd=tmp_path)
+    finally:
+        disk.close()
+    assert (done.returncode, done.stdout.decode().split()[-1]) == (0, "a.jpg")
+    assert done.stderr.decode() == (
+        f"sticky-pi-uploader: no space left for the outbox {trap.outbox}: free some on that disk;"
+        " what is shown may not be the latest\n"
+    )
 
 
 def test_a_folder_in_the_place_of_the_outbox_is_a_state_error(trap):

@@ -163,6 +163,18 @@ def test_rows_that_are_damaged_are_passed_over_and_no_picture_is_made_up(house):
     assert [picture.path for picture in house.outbox.pictures()] == [sound]
 
 
+def test_what_was_no_trap_picture_is_carried_over_only_where_it_was_rejected(house):
+    fingerprint = Fingerprint(9, 1, 7)
+    house.outbox.record([Taken(name, fingerprint, "disk", rejected="it is empty") for name in ("a.jpg", "b.jpg")])
+    house.outbox.lose(house.outbox.at("b.jpg"))
+    sound, renamed = house.add(1, here=False), house.add(2, here=False)
+    house.outbox._connection.execute("UPDATE pictures SET name = 'c.jpg' WHERE name = ?", (renamed,))
+    put_aside(house)
+    house.finish()
+    found = {picture.path: picture.state for picture in house.outbox.pictures()}
+    assert found == {"a.jpg": State.REJECTED, "b.jpg": State.LOST, sound: State.PENDING}
+
+
 def test_an_outbox_of_which_nothing_can_be_read_holds_nothing_up(house):
     house.add(1)
     house.close()

@@ -11,8 +11,10 @@ import time
 from functools import partial
 
 import pytest
+from sticky_pi_uploader.events import Kind
 from sticky_pi_uploader.folders import network_file_system
 from sticky_pi_uploader.hints import Hints
+from sticky_pi_uploader.observer import GOING
 from sticky_pi_uploader.scan import Scanner
 from sticky_pi_uploader.watcher import POLL_INTERVAL, SETTLING, Watcher
 from watchdog.observers.api import BaseObserver, EventEmitter
@@ -363,6 +365,33 @@ def test_a_tick_on_a_vanished_image_dir_raises_nothing_leaks_nothing_and_goes_on
         trap.wait_for(NAME)
 
 
+def test_that_a_folder_is_watched_again_is_told_with_how_long_it_was_not(image_dir, caplog):
+    caplog.set_level(logging.INFO)
+    with Trap(image_dir) as trap:
+        os.rmdir(image_dir)
+        trap.wait(lambda: trap.watcher.tick() == 600 and trap.scans)
+        image_dir.mkdir()
+        trap.now += 90
+        for _ in range(3):
+            trap.watcher.tick()
+    (unwatched, watched) = caplog.records
+    assert (unwatched.levelno, unwatched.MESSAGE_ID) == (logging.WARNING, Kind.UNWATCHED.value)
+    assert (watched.levelno, watched.MESSAGE_ID) == (logging.INFO, Kind.WATCHED.value)
+    assert watched.getMessage() == f"{image_dir} is watched again, after 1.5 min"
+    assert watched.STICKY_PI_FOLDER == str(image_dir)
+
+
+def test_a_watch_in_order_ends_at_once(image_dir):
+    def seconds():
+        with Trap(image_dir) as trap:
+            begins = time.monotonic()
+            trap.watcher.stop()
+            return time.monotonic() - begins
+
+    # The quickest of some, as a machine may be busy: what is in doubt waits for that long each time.
+    assert min(seconds() for _ in range(5)) < GOING
+
+
 def test_a_watch_that_is_stopped_leaves_no_thread_and_no_file_open_however_often(image_dir):
     (image_dir / "a" / "b").mkdir(parents=True)
     for cycle in range(31):
@@ -409,6 +438,7 @@ def test_a_network_file_system_is_polled_and_that_is_said_once(tmp_path, image_d
 WATCH = """
 import logging, os, sys, time
 from sticky_pi_uploader.hints import Hints
+from sticky_pi_uploader.observer import GOING
 from sticky_pi_uploader.scan import Scanner
 from sticky_pi_uploader.watcher import Watcher
 logging.basicConfig(stream=sys.stdout, format="%(name)s: %(levelname)s %(message)s", level=logging.WARNING)

