@@ -136,11 +136,10 @@ def test_a_proxy_that_refuses_is_the_destinations_trouble_and_no_pictures(sticky
 def test_a_server_is_asked_at_the_port_of_https_where_no_other_is_named(tmp_path, monkeypatch, port, target):
     with ConnectProxy(refuses=403) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url())
-        with RemoteClient(tmp_path / "client", "trap.example", "trap", "pollen", **port) as client:
-            with pytest.raises(UnreachableError):
+        whole = RemoteClient(tmp_path / "client", "trap.example", "trap", "pollen", **port)
+        for client in (whole, RemoteAPI("trap.example", "trap", "pollen", **port)):
+            with closing(client), pytest.raises(UnreachableError):
                 client.get_users()
-        with closing(RemoteAPI("trap.example", "trap", "pollen", **port)) as api, pytest.raises(UnreachableError):
-            api.get_users()
         assert {request.target for request in proxy.requests()} == {target}
 
 

@@ -376,9 +376,10 @@ def test_that_a_folder_is_watched_again_is_told_with_how_long_it_was_not(image_d
             trap.watcher.tick()
     (unwatched, watched) = caplog.records
     assert (unwatched.levelno, unwatched.MESSAGE_ID) == (logging.WARNING, Kind.UNWATCHED.value)
-    assert (watched.levelno, watched.MESSAGE_ID) == (logging.INFO, Kind.WATCHED.value)
+    fields = vars(watched)
+    assert (watched.levelno, fields["MESSAGE_ID"]) == (logging.INFO, Kind.WATCHED.value)
     assert watched.getMessage() == f"{image_dir} is watched again, after 1.5 min"
-    assert watched.STICKY_PI_FOLDER == str(image_dir)
+    assert fields["STICKY_PI_FOLDER"] == str(image_dir)
 
 
 def test_a_watch_in_order_ends_at_once(image_dir):
