@@ -79,6 +79,7 @@ OUTSIDE = {
         "requests": {"http"},
         "sqlite3": {"blame", "cache", "remote", "sqlite"},
         "sqlite_utils": {"sqlite"},
+        "tenacity": {"server"},
         "urllib3": {"http"},
     },
     "sticky_pi_uploader": {

@@ -13,7 +13,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from sticky_pi_api.threads import starting
 
@@ -25,35 +25,44 @@ Address = tuple[Any, ...]
 """What getaddrinfo gives: family, type, protocol, canonical name, socket address"""
 
 
+class _Breakable(Protocol):
+    @property
+    def overdue(self) -> float:
+        """Seconds by which it is past its time."""
+
+    def break_off(self) -> None:
+        """End it now."""
+
+
 class Scope:
-    """Requests that are broken off together, those still to come too."""
+    """Requests, and pauses between them, that are broken off together, those still to come too."""
 
     def __init__(self) -> None:
         """Begin with none."""
         self._lock = threading.Lock()
-        self._live: set[Guard] = set()
+        self._live: set[_Breakable] = set()
         self._broken = False
         self._ended_at = time.monotonic()
 
-    def add(self, guard: Guard) -> None:
+    def add(self, one: _Breakable) -> None:
         """Take a request in; where the scope is broken off, so is the request."""
         with self._lock:
-            self._live.add(guard)
+            self._live.add(one)
             broken = self._broken
         if broken:
-            guard.break_off()
+            one.break_off()
 
-    def remove(self, guard: Guard) -> None:
+    def remove(self, one: _Breakable) -> None:
         """Forget a request that has ended."""
         with self._lock:
-            self._live.discard(guard)
+            self._live.discard(one)
             self._ended_at = time.monotonic()
 
     def stalled_for(self) -> float:
         """Tell by how many seconds a request is past its end, or where there is none, for how long there was none."""
         with self._lock:
             if self._live:
-                return max(guard.overdue for guard in self._live)
+                return max(one.overdue for one in self._live)
             return time.monotonic() - self._ended_at
 
     def break_off(self) -> None:
@@ -61,8 +70,33 @@ class Scope:
         with self._lock:
             self._broken = True
             live = list(self._live)
-        for guard in live:
-            guard.break_off()
+        for one in live:
+            one.break_off()
+
+
+class Pause:
+    """A pause before a request is sent again, which ends early with any of some scopes."""
+
+    overdue = 0.0
+
+    def __init__(self, scopes: tuple[Scope, ...]) -> None:
+        """Take the scopes."""
+        self._scopes = scopes
+        self._over = threading.Event()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for so many seconds; tells whether there is to be no further request."""
+        for scope in self._scopes:
+            scope.add(self)
+        try:
+            return self._over.wait(seconds)
+        finally:
+            for scope in self._scopes:
+                scope.remove(self)
+
+    def break_off(self) -> None:
+        """End the pause now, and each one to come as it begins."""
+        self._over.set()
 
 
 class Guard:

@@ -209,7 +209,8 @@ class RemoteAPI(BaseAPISpec):
         found: dict[Key, Row] = {}
         for chunk in chunks(keys, CHUNK):
             largest = SHORT_ANSWER + _LARGEST_ROW * len(chunk)
-            answer = self._server.ask(path, write_keys(chunk), read, largest=largest, scope=scope)
+            question, is_small = write_keys(chunk), len(chunk) == 1
+            answer = self._server.ask(path, question, read, is_small=is_small, largest=largest, scope=scope)
             rows = {key_of(row): row for row in answer}
             found |= {key: rows[key] for key in chunk if key in rows}
         return list(found.values())

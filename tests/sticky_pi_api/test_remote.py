@@ -417,11 +417,11 @@ def test_a_destination_that_goes_away_during_a_batch_is_not_tried_for_each_pictu
 
 
 def test_questions_raise_what_is_wrong(remote, server, proxy):
-    client = remote(proxy.port)
+    client = remote(proxy.port, timeouts=Timeouts(again=0.5))
     key = [{"device": "1b74105a", "datetime": TAKEN}]
     assert client.get_images(key) == []
     for status, error in ((500, UnavailableError), (400, UnavailableError), (403, AccountError), (404, NotAnAPIError)):
-        proxy.set(**strike("replace", path=ASK, status=status))
+        proxy.set(**strike("replace", path=ASK, status=status, times=None))
         with pytest.raises(error, match=f"status {status}"):
             client.get_images(key)
 
@@ -442,7 +442,7 @@ def test_questions_raise_what_is_wrong(remote, server, proxy):
 @pytest.mark.parametrize("path", ["/get_token", ASK, PUT])
 def test_nothing_of_the_libraries_below_gets_out(remote, server, proxy, pictures, *, fault, path):
     proxy.set(rules=(Rule((fault,), path=path),))
-    client = remote(proxy.port, timeouts=Timeouts(connect=2.0, read=0.3, whole=1.0))
+    client = remote(proxy.port, timeouts=Timeouts(connect=2.0, read=0.3, whole=1.0, again=1.0))
     (outcome,) = put(client, pictures(1))
     assert outcome.error is None or isinstance(outcome.error, StickyPiError)
     # What else might come is raised here, and fails the test.

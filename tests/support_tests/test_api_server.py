@@ -282,6 +282,27 @@ def test_a_third_of_the_first_parallel_uploads_after_a_start_fails_with_nothing_
     assert visitor.put(*picture(7)).status_code == 200
 
 
+def test_each_worker_fails_at_its_first_request_after_a_start_and_after_one_of_the_database(serve, visit):
+    server = serve(workers=4, cold_workers=1, worker_choice="in turn")
+    visitor = visit(server.url)
+    statuses = [visitor.post("/get_token", auth=("trap", "pollen")).status_code for _ in range(6)]
+    assert statuses == [500] * 4 + [200] * 2
+    visitor.log_in()
+    server.restart_database()
+    assert [visitor.ask((DEVICE, WHEN)).status_code for _ in range(6)] == [500] * 4 + [200] * 2
+    server.restart_database(0.2)
+    wait_for(lambda: visitor.ask((DEVICE, WHEN)).status_code == 200)
+    assert [entry.status for entry in server.requests("/get_images")].count(500) > 8
+
+
+def test_any_worker_may_have_a_request_so_that_failures_and_answers_are_mixed(serve, visit):
+    server = serve(workers=8, cold_workers=1)
+    visitor = visit(server.url)
+    statuses = [visitor.post("/get_token", auth=("trap", "pollen")).status_code for _ in range(60)]
+    assert statuses.count(500) == 8
+    assert statuses.index(200) < 60 - statuses[::-1].index(500) - 1
+
+
 @pytest.mark.parametrize("wrong", ["no boundary", "another boundary", "cut short", "junk before"])
 def test_a_form_that_is_not_well_formed_is_a_500(trap, picture, wrong):
     server, visitor = trap()

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 import requests
 from requests.utils import get_environ_proxies, select_proxy
 
-from sticky_pi_api.deadline import Guard, Scope
+from sticky_pi_api.deadline import Guard, Pause, Scope
 from sticky_pi_api.exceptions import AnswerTooLargeError, RemoteError
 from sticky_pi_api.failures import OK, Answer
 from sticky_pi_api.files import FileFailedError
@@ -39,6 +39,8 @@ class Timeouts(NamedTuple):
     """between two reads, or writes; the servers' front gives its workers 60"""
     whole: float = 60.0
     """for all of it, on top of the time that its body needs"""
+    again: float = 30.0
+    """within which a question is sent again that a server fails at, as one does that has just started"""
 
 
 class Body(Protocol):
@@ -102,7 +104,7 @@ class Http:
         can't be read.
         """
         self.address = address
-        self._timeouts = timeouts or Timeouts()
+        self.timeouts = timeouts or Timeouts()
         self._wall_clock = wall_clock
         self._all = Scope()
         self._adapter = Adapter(tls_context(ca_file), connections)
@@ -111,6 +113,10 @@ class Http:
         """Break off what is under way, in any thread, and close the connections; later requests fail."""
         self._all.break_off()
         self._adapter.close()
+
+    def pause(self, scope: Scope | None = None) -> Pause:
+        """Return a pause between two requests, which `close` ends, and so does a scope that is broken off."""
+        return Pause(self._scopes(scope))
 
     def stalled_for(self) -> float:
         """Tell by how many seconds a request is past its end, or where there is none, for how long there was none."""
@@ -164,9 +170,9 @@ class Http:
         return self._send(_Call("GET", link.address, link.url, headers, receive=lambda blocks: next(iter(blocks), b"")))
 
     def _send(self, call: _Call, seconds: float = 0.0, scope: Scope | None = None) -> Answer:
-        scopes = (self._all,) if scope is None else (self._all, scope)
+        scopes = self._scopes(scope)
         for is_last in (False, True):
-            guard = Guard(self._timeouts.whole + seconds, scopes, fresh=is_last, silence=self._timeouts.read)
+            guard = Guard(self.timeouts.whole + seconds, scopes, fresh=is_last, silence=self.timeouts.read)
             failure: RemoteError | None = None
             try:
                 with guard:
@@ -184,10 +190,13 @@ class Http:
                 raise failure from guard.cause
         raise AssertionError
 
+    def _scopes(self, scope: Scope | None) -> tuple[Scope, ...]:
+        return (self._all,) if scope is None else (self._all, scope)
+
     def _exchange(self, call: _Call) -> Answer:
         auth = None if call.auth is None else (call.auth[0].encode(), call.auth[1].encode())
         request = requests.Request(call.method, call.url, data=call.body, headers=call.headers, auth=auth).prepare()
-        timeout = (self._timeouts.connect, self._timeouts.read)
+        timeout = (self.timeouts.connect, self.timeouts.read)
         proxies = get_environ_proxies(call.url)
         if (select_proxy(call.url, proxies) or "").lower().startswith("socks"):
             raise requests.exceptions.InvalidProxyURL("SOCKS proxies aren't supported")

@@ -15,6 +15,7 @@ from sticky_pi_api.failures import OK, STORED, UNAUTHORISED, Answer, failure_of,
 from sticky_pi_api.links import Link
 from sticky_pi_api.login import Login
 from sticky_pi_api.sending import SECOND_LOOK, UnclearEndError
+from sticky_pi_api.server.warm_up import FAILED, WarmUp
 from sticky_pi_api.sqlite import IntegrityError
 from sticky_pi_api.types import Row
 
@@ -30,6 +31,9 @@ SHORT_ANSWER: Final = 2**20
 
 LARGEST_ANSWER: Final = 2**26
 """bytes, unpacked; no API answers with more"""
+
+_GREETING: Final = b'[{"device": "00000000", "datetime": "2020-01-01_00-00-00"}]'
+"""the smallest question: for a picture that no trap took"""
 
 _BLOCK: Final = 65536
 _PAGES: Final = (b"<html", b"<!doc")
@@ -61,6 +65,8 @@ class Server:
         from sticky_pi_api.http import Http
 
         self.address = address
+        self._is_cold = False
+        """whether a worker failed since a question was answered"""
         self._lowest_rate = lowest_rate
         self._wall_clock = wall_clock
         self._http = Http(address, ca_file=ca_file, connections=connections, timeouts=timeouts, wall_clock=wall_clock)
@@ -80,12 +86,14 @@ class Server:
         question: object,
         read: Callable[[bytes], _Found],
         *,
+        is_small: bool = False,
         seconds: float = 0.0,
         largest: int = LARGEST_ANSWER,
         scope: Scope | None = None,
     ) -> _Found:
         """Send a question as JSON, and return what `read` makes of the answer; it raises WrongShapeError.
 
+        A server that has just started is asked again; first what is small, unless the question itself `is_small`.
         `seconds` is what the server needs, over what others do; what answers with more than `largest` bytes is no API.
         """
         body = json.dumps(question).encode()
@@ -93,7 +101,10 @@ class Server:
         def post(token: str) -> Answer:
             return self.post(path, body, token, JSON, seconds=seconds, largest=largest, scope=scope)
 
-        answer = self.with_token(post)
+        # Its answer tells whether the workers fail.
+        self._login.token()
+        warm_up = self._warm_up(scope)
+        answer = warm_up.insist(lambda: (None if is_small else self._greet(warm_up, scope)) or self._note(post))
         with self.reading(answer):
             return read(answer.body)
 
@@ -180,8 +191,32 @@ class Server:
         except WrongShapeError as error:
             raise NotAnAPIError(f"{self.address} doesn't answer as a Sticky Pi API does, but {error}") from None
 
+    def _warm_up(self, scope: Scope | None = None) -> WarmUp:
+        return WarmUp(self._http.timeouts.again, self._http.pause(scope))
+
+    def _greet(self, warm_up: WarmUp, scope: Scope | None) -> Answer | None:
+        """Have a server whose workers fail answer something small first; returns a failure to do so."""
+        if not self._is_cold:
+            return None
+
+        def post(token: str) -> Answer:
+            return self.post("/get_images/metadata", _GREETING, token, JSON, largest=SHORT_ANSWER, scope=scope)
+
+        answer = warm_up.insist(lambda: self._note(post))
+        return answer if answer.status == FAILED else None
+
+    def _note(self, post: Callable[[str], Answer]) -> Answer:
+        answer = self.with_token(post)
+        self._is_cold = answer.status == FAILED
+        return answer
+
     def _get_token(self, auth: tuple[str, str]) -> str:
-        answer = self._http.post("/get_token", b"", auth=auth, content_type=JSON, largest=SHORT_ANSWER)
+        def post() -> Answer:
+            return self._http.post("/get_token", b"", auth=auth, content_type=JSON, largest=SHORT_ANSWER)
+
+        warm_up = self._warm_up()
+        answer = warm_up.insist(post)
+        self._is_cold = self._is_cold or warm_up.was_needed
         with self.reading(answer):
             return read_token(answer.body)
 

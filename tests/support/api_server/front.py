@@ -115,19 +115,21 @@ class Handler(BaseHTTPRequestHandler):
     def _work(self, request, upload):
         """Return what a worker answers, once it does."""
         site = self.server.site
-        if not site.workers.take():
+        worker = site.workers.take()
+        if worker is None:
             site.ledger.add(request, 504, upload)
             return page(504)
         answer = None
         try:
-            answer = site.api.answer(request, upload, site.mode)
+            is_well = site.workers.reaches_database(worker)
+            answer = site.api.answer(request, upload, site.mode) if is_well else REFUSED
             site.ledger.add(request, answer.status, upload)
             time.sleep(answer.delay)
         finally:
             if answer and answer.kills_worker:
-                site.workers.kill()
+                site.workers.kill(worker)
             else:
-                site.workers.give_back()
+                site.workers.give_back(worker)
         return answer
 
     def _send(self, request, answer):

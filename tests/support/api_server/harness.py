@@ -72,6 +72,10 @@ class ApiServer:
         """Make the tokens handed out so far worthless."""
         self._process.ask({"expire_tokens": True})
 
+    def restart_database(self, seconds=0.0):
+        """Let its database be away for so long, after which each worker fails at its first request."""
+        self._process.ask({"restart_database": seconds})
+
     def reset(self):
         """Make it as new: without pictures, requests, tokens, and a bad state."""
         self._process.ask({"reset": True})

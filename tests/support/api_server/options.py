@@ -30,6 +30,8 @@ class Options:
     idle: float = _option(60.0, "seconds until an idle connection is closed")
     body_stall: float = _option(60.0, "seconds that a request body may stall before it is dropped without an answer")
     largest_body: int = _option(100_000_000, "bytes; more is answered 413")
+    cold_workers: int = _option(0, "1: each worker answers its first request with a 500, as after a start")
+    worker_choice: str = _option("any", "which free worker has the next request: any, or in turn")
     cold_uploads: int = _option(0, "of this many first uploads, every third that runs beside another is answered 500")
 
 

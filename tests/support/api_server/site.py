@@ -27,7 +27,7 @@ class Site:
         self.store = Store(options.data)
         self.bundles = Bundles(options.data)
         self.ledger = Ledger(Path(options.data) / LEDGER)
-        self.workers = Workers(options.workers, options.gateway_timeout, options.respawn)
+        self.workers = Workers(options)
         self._front = Front(self, options.port)
         self.port = self._front.server_address[1]
         self._accounts = Accounts(options)
@@ -37,11 +37,16 @@ class Site:
         self._front.start()
 
     def obey(self, command):
-        """Do what a test asks for: `{"mode": {…}}`, `{"expire_tokens": true}` or `{"reset": true}`."""
+        """Do what a test asks for: `{"mode": {…}}`, `{"expire_tokens": true}`, `{"reset": true}`, or so.
+
+        `{"restart_database": 2.5}` has the database away for that many seconds.
+        """
         if "mode" in command:
             self._enter(Mode(**command["mode"]))
         if command.get("expire_tokens"):
             self._accounts.expire_tokens()
+        if "restart_database" in command:
+            self.workers.restart_database(command["restart_database"])
         if command.get("reset"):
             self._reset()
 
