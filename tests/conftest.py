@@ -1,6 +1,9 @@
-"""What every test gets: trap pictures, real ones and made ones, and a look for what was left running."""
+"""What every test gets: trap pictures, real ones and made ones, a time limit, and a look for what was left behind."""
 
 import os
+import shutil
+import signal
+import tempfile
 import threading
 import time
 from datetime import datetime, timedelta
@@ -11,6 +14,33 @@ from sticky_pi_uploader import pictures
 
 PATIENCE = 5.0
 """Seconds that a thread or child process gets to finish after its test has."""
+
+LONGEST = 600
+"""Seconds after which a test has failed: what it waits for never comes; attacks have limits of their own"""
+
+ROOM = 1_000_000_000
+"""Bytes that all tests together may need at a time for their files, with some to spare"""
+
+_HAS_FAILED = pytest.StashKey[bool]()
+
+
+def pytest_configure(config):
+    """Begin nothing that ends in the middle on a full disk: /tmp may lie in memory."""
+    folder = config.option.basetemp or tempfile.gettempdir()
+    folder = folder if os.path.isdir(folder) else os.path.dirname(os.path.abspath(folder))
+    free = shutil.disk_usage(folder).free
+    if free < ROOM:
+        raise pytest.UsageError(
+            f"{folder} has {free // 1_000_000} MB free, and the tests need {ROOM // 1_000_000} MB for their files:"
+            " make room there, or name a folder that has it in the environment variable TMPDIR"
+        )
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """Keep in mind which tests have failed."""
+    report = (yield).get_result()
+    item.stash[_HAS_FAILED] = item.stash.get(_HAS_FAILED, default=False) or report.failed
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +65,29 @@ def make_trap_picture(tmp_path):
         return Path(pictures.make_picture(folder, device, when, size=size, **more))
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def files_only_of_failures(request):
+    """Remove the folder of a test that is over, unless it has failed: together they would fill a small disk."""
+    yield
+    folder = request.node.funcargs.get("tmp_path")
+    if folder is not None and not request.node.stash[_HAS_FAILED]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_hangs(request):
+    """Fail a test that waits for what never comes."""
+
+    def give_up(*_):
+        pytest.fail(f"it isn't over after {LONGEST} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(0 if "attacks" in request.path.parts else LONGEST)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import signal
-import socket
+import stat
 import subprocess
 import sys
 import time
@@ -124,14 +124,11 @@ def write_what_is_ignored(image_dir):
     (image_dir / name(502)).symlink_to(image_dir / "1b74105a")
     (image_dir / name(503)).symlink_to(name(503))
     (image_dir / "loop").symlink_to(".")
-    with socket.socket(socket.AF_UNIX) as listener:
-        os.chdir(image_dir)  # the paths of sockets are short
-        listener.bind(name(504))
+    os.mknod(image_dir / name(504), stat.S_IFSOCK | 0o600)
 
 
 @pytest.fixture
-def image_dir(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def image_dir(tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     return folder

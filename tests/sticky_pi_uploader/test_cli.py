@@ -289,7 +289,8 @@ def test_a_closed_stream_is_no_error(trap, taken, closed):
 
 def test_ctrl_c_is_quiet(trap, taken):
     trap.record(*(taken(f"{n}.jpg", n) for n in range(3000)))
-    command = [sys.executable, "-m", "sticky_pi_uploader", "list", *trap.flags]
+    # These tests may have been started by what ignores the signal, as nohup does, and that is inherited.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "sticky_pi_uploader", "list", *trap.flags]
     env = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as process:
         assert process.stdout.readline()  # the pipe fills up, and it waits

@@ -4,7 +4,7 @@ import os
 import re
 import resource
 import shutil
-import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -257,8 +257,7 @@ def no_file(path, kind):
     elif kind == "folder":
         path.mkdir()
     elif kind == "socket":
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(os.fspath(path))
+        os.mknod(path, stat.S_IFSOCK | 0o600)
     elif kind == "link to a picture":
         (path.parent / "real").write_bytes(WHOLE)
         path.symlink_to("real")

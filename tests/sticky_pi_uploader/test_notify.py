@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import systemd_python
+from short_paths import short_path
 from sticky_pi_uploader.notify import ServiceManager, notify
 
 CALL = """if True:
@@ -45,9 +46,16 @@ def listener():
         yield listening
 
 
-def test_messages_arrive_one_by_one(call, listener, tmp_path):
-    listener.bind(str(tmp_path / "socket"))
-    assert call(str(tmp_path / "socket"), "READY=1", "STATUS=3 pictures, ü\nWATCHDOG=1") == "done\n"
+@pytest.fixture
+def address(tmp_path):
+    """Where a socket can be bound."""
+    with short_path(tmp_path) as folder:
+        yield f"{folder}/socket"
+
+
+def test_messages_arrive_one_by_one(call, listener, address):
+    listener.bind(address)
+    assert call(address, "READY=1", "STATUS=3 pictures, ü\nWATCHDOG=1") == "done\n"
     assert listener.recv(1000) == b"READY=1"
     assert listener.recv(1000) == "STATUS=3 pictures, ü\nWATCHDOG=1".encode()
 
@@ -63,11 +71,11 @@ def test_nobody_listening_is_no_error(call, address):
     assert call(address, "READY=1") == "done\n"
 
 
-def test_a_socket_of_another_kind_is_no_error(call, tmp_path):
+def test_a_socket_of_another_kind_is_no_error(call, address):
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
-        stream.bind(str(tmp_path / "socket"))
+        stream.bind(address)
         stream.listen()
-        assert call(str(tmp_path / "socket"), "READY=1") == "done\n"
+        assert call(address, "READY=1") == "done\n"
 
 
 def test_a_message_that_is_no_text_is_no_error(monkeypatch, listener, tmp_path):
@@ -88,11 +96,11 @@ def test_without_anybody_to_tell_nothing_is_imported_for_it():
 
 
 @pytest.fixture
-def listening(monkeypatch, listener, tmp_path):
+def listening(monkeypatch, listener, address):
     """Listen to what this process tells; return what reads all that came so far."""
-    listener.bind(str(tmp_path / "socket"))
+    listener.bind(address)
     listener.setblocking(False)
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "socket"))
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
 
     def read():
         heard = []

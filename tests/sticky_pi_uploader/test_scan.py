@@ -1,6 +1,6 @@
 import logging
 import os
-import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -108,8 +108,7 @@ def test_symbolic_links_are_neither_followed_nor_taken_for_pictures(tmp_path):
 
 def test_what_is_named_like_a_picture_but_is_no_file_is_ignored_and_not_opened(tmp_path, caplog):
     os.mkfifo(tmp_path / NAME)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(os.fspath(tmp_path / "socket.jpg"))
+    os.mknod(tmp_path / "socket.jpg", stat.S_IFSOCK | 0o600)
     put(tmp_path, f"folder.jpg/{LATER}")
     assert found(tmp_path) == [f"folder.jpg/{LATER}"]
     assert [Scanner(os.fspath(tmp_path)).look(name) for name in (NAME, "socket.jpg", "folder.jpg")] == [None] * 3

@@ -15,6 +15,8 @@ import pytest
 from api_server import ApiServer
 from fault_proxy import FaultProxy
 from padding import padded
+from short_paths import short_path
+from sticky_pi_uploader.doorbell import ring
 from sticky_pi_uploader.models import State
 
 PATIENCE = 30.0
@@ -35,8 +37,8 @@ SERVICE = """if True:
 class Manager:
     """What systemd is to the service: hears what it tells, and sends signals."""
 
-    def __init__(self, folder):
-        self.address = str(folder / "notify")
+    def __init__(self, folder, address):
+        self.address = address
         self.heard = []
         self._log = folder / "log"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -100,9 +102,10 @@ def eventually(condition):
 
 @pytest.fixture
 def manager(tmp_path):
-    manager = Manager(tmp_path)
-    yield manager
-    manager.close()
+    with short_path(tmp_path) as short:
+        manager = Manager(tmp_path, f"{short}/notify")
+        yield manager
+        manager.close()
 
 
 @pytest.fixture
@@ -156,10 +159,16 @@ def test_the_status_is_one_line_that_is_told_when_it_changes(trap, manager, conf
     trap.store.write_text("in the way")
     configured(f'url = "{trap.url}"')
     waiting = f"1 picture waiting; 1 to be looked at; {trap.url} is unreachable, tried again at "
-    status = eventually(lambda: next((one for one in manager.statuses if one.startswith(waiting)), None))
-    assert status.endswith(" UTC")
+
+    def told(text):
+        # How things stand is looked at whenever the service wakes up, by itself every quarter of a minute.
+        ring(str(trap.state))
+        return next((one for one in manager.statuses if one.startswith(text)), None)
+
+    assert eventually(lambda: told(waiting)).endswith(" UTC")
     trap.store.unlink()
-    eventually(lambda: f"no pictures waiting; 1 to be looked at; {trap.url} takes pictures" in manager.statuses)
+    now = f"no pictures waiting; 1 to be looked at; {trap.url} takes pictures"
+    assert eventually(lambda: told(now)) == now
     before = len(manager.statuses)
     manager.process.send_signal(signal.SIGHUP)
     eventually(lambda: "nothing has changed" in manager.said)
