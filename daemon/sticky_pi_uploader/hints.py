@@ -12,6 +12,8 @@ class Hint(NamedTuple):
     files: frozenset[str] = frozenset()
     folders: frozenset[str] = frozenset()
     everything: bool = False
+    touched: frozenset[str] = frozenset()
+    """files of which perhaps nothing but the attributes changed"""
 
 
 class Hints:
@@ -21,6 +23,7 @@ class Hints:
         """Start with none."""
         self._lock = threading.Lock()
         self._files: set[str] = set()
+        self._touched: set[str] = set()
         self._folders: set[str] = set()
         self._everything = False
         self.waiting = threading.Event()
@@ -30,6 +33,12 @@ class Hints:
         """Ask for a look at one file, which may be there or gone."""
         with self._lock:
             self._files.add(path)
+            self.waiting.set()
+
+    def touched(self, path: str) -> None:
+        """Tell of a file whose attributes changed: where it is known as no picture, it may be one by now."""
+        with self._lock:
+            self._touched.add(path)
             self.waiting.set()
 
     def folder(self, path: str) -> None:
@@ -47,8 +56,9 @@ class Hints:
     def take(self) -> Hint:
         """Take all hints; none are left."""
         with self._lock:
-            hint = Hint(frozenset(self._files), frozenset(self._folders), self._everything)
+            hint = Hint(frozenset(self._files), frozenset(self._folders), self._everything, frozenset(self._touched))
             self._files.clear()
+            self._touched.clear()
             self._folders.clear()
             self._everything = False
             self.waiting.clear()
@@ -57,4 +67,4 @@ class Hints:
     def __bool__(self) -> bool:
         """Tell whether there is a hint to take."""
         with self._lock:
-            return bool(self._files or self._folders or self._everything)
+            return bool(self._files or self._touched or self._folders or self._everything)

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Final, NamedTuple
 from sticky_pi_api.durable import flush
 
 from .clock import PLATFORM_START, is_synchronised
-from .models import Candidate, Taken
+from .models import Candidate, Fingerprint, Taken
 from .scan import fingerprint_of
 from .thumbnails import ThumbnailFolder, Thumbnails
 
@@ -61,13 +61,29 @@ class Ingest:
         device, taken_at = _key_in_name(candidate.path)
         taken = Taken(candidate.path, None, file_system, device, taken_at, clock_synchronised=self._is_synchronised())
         try:
-            file = open(os.path.join(self._image_dir, candidate.path), "rb", opener=_open_regular)  # noqa: SIM115
+            file = self._open(candidate)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise FileNotFoundError(candidate.path) from error
         except OSError as error:
             return _unreadable(taken, error)
         with file:
             return self._read(file, taken)
+
+    def still_is(self, candidate: Candidate) -> Fingerprint | None:
+        """Hash a file that looks as it did, but for its ctime: how it looks now, where it has the bytes that it had."""
+        from sticky_pi_api.utils import md5
+
+        try:
+            with self._open(candidate) as file:
+                before = fingerprint_of(os.fstat(file.fileno()))
+                same = md5(file) == candidate.md5
+                flush(file.fileno())
+                return before if same and fingerprint_of(os.fstat(file.fileno())) == before else None
+        except OSError:
+            return None
+
+    def _open(self, candidate: Candidate) -> IO[bytes]:
+        return open(os.path.join(self._image_dir, candidate.path), "rb", opener=_open_regular)
 
     def _read(self, file: IO[bytes], taken: Taken) -> Ingested:
         from sticky_pi_api.exceptions import ImageError

@@ -89,6 +89,8 @@ class Intake:
         self._looks: dict[str, _Look] = {}
         self._absent: set[str] = set()
         self._back: list[str] = []
+        self._ctimes: dict[str, Fingerprint] = {}
+        """of known files, as they are to be recorded"""
         self._came_back: list[str] = []
         self._went_away: list[str] = []
         self.idle = False
@@ -119,6 +121,7 @@ class Intake:
             self._take_in(batch[:1])
             del batch[:1]
         self._take_in(batch)
+        self._note_ctimes()
         self._note_returns()
         if not self._sources:
             # Not sooner: until everything is looked at, what isn't here any more may turn up elsewhere.
@@ -133,8 +136,13 @@ class Intake:
             self._sources.append(self._scan_everything())
         for folder in sorted(hint.folders):
             self._sources.appendleft(self._scan_below(folder))
-        if hint.files:
-            self._sources.appendleft(candidate for path in sorted(hint.files) for candidate in self._look(path))
+        files = hint.files.union(filter(self._is_rejected, hint.touched))
+        if files:
+            self._sources.appendleft(candidate for path in sorted(files) for candidate in self._look(path))
+
+    def _is_rejected(self, path: str) -> bool:
+        picture = self._outbox.at(path)
+        return picture is not None and picture.state is State.REJECTED and path not in self._looks
 
     def _look(self, path: str) -> Iterator[Candidate]:
         """Yield the candidate at a path, unless it is known as it is; note its absence where it was known."""
@@ -185,13 +193,18 @@ class Intake:
             if look is not None and look.fingerprint == candidate.fingerprint:
                 continue  # its second look is due soon
             record = known.get(path)
-            if record is None or record.fingerprint != candidate.fingerprint:
+            if record is None or not record.is_of(candidate.fingerprint):
                 # A hint may have led to it since its folder was listed.
                 record = known_at(path)
-            if record is None or record.fingerprint != candidate.fingerprint:
+            if record is None or record.fingerprint is None:
                 yield candidate
-            elif not record.present:
-                self._back.append(path)
+            elif not record.is_of(candidate.fingerprint):
+                yield candidate._replace(md5=record.md5_if_like(candidate.fingerprint))
+            else:
+                if record.fingerprint.ctime_ns is None:
+                    self._ctimes[path] = candidate.fingerprint
+                if not record.present:
+                    self._back.append(path)
 
     def _next_batch(self) -> Iterable[Candidate]:
         # Second looks get no more than half of it as long as there is something else.
@@ -242,6 +255,9 @@ class Intake:
         """Yield what a file is, once that can be believed."""
         self._beat()
         path, file_system = candidate.path, self._file_system(os.path.dirname(candidate.path))
+        if candidate.md5 is not None and (fingerprint := self._ingest.still_is(candidate)) is not None:
+            self._ctimes[path] = fingerprint
+            return
         try:
             ingested = None if file_system is None else self._ingest.take_in(candidate, file_system)
         except FileNotFoundError:
@@ -274,6 +290,15 @@ class Intake:
                     extra = about(Kind.RENAMED, renamed, renamed_from=twin.path)
                     log.info("%s: renamed from %s", printable(taken.path), printable(twin.path), extra=extra)
                 return
+
+    def _note_ctimes(self) -> None:
+        if not self._ctimes:
+            return
+        self._outbox.note_ctimes(self._ctimes)
+        for path in self._ctimes:
+            self._looks.pop(path, None)
+            self._familiar.know(path)
+        self._ctimes.clear()
 
     def _note_returns(self) -> None:
         """Have those sent again whose disk is back."""

@@ -37,6 +37,16 @@ class Fingerprint(NamedTuple):
     mtime_ns: int
     """nanoseconds since 1970, as the file system has it"""
     inode: int
+    ctime_ns: int | None = None
+    """the same of the last change of anything, contents or status; None where an earlier release took no note of it"""
+
+    def is_same(self, other: Fingerprint) -> bool:
+        """Tell whether nothing changed, as far as both tell."""
+        return self.is_like(other) and (None in (self.ctime_ns, other.ctime_ns) or self.ctime_ns == other.ctime_ns)
+
+    def is_like(self, other: Fingerprint) -> bool:
+        """Tell whether nothing changed but perhaps the ctime, as by a rename or `chmod`."""
+        return self[:3] == other[:3]
 
 
 class Candidate(NamedTuple):
@@ -45,6 +55,8 @@ class Candidate(NamedTuple):
     path: str
     """relative to the image dir; bytes that are not UTF-8 as surrogate escapes"""
     fingerprint: Fingerprint
+    md5: str | None = None
+    """what it was when it was recorded, where nothing but its ctime changed since: hashing it may be enough"""
 
 
 class Taken(NamedTuple):

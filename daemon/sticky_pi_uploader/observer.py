@@ -13,10 +13,13 @@ from sticky_pi_api.threads import starting
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
-    from watchdog.observers.api import BaseObserver
+    from watchdog.observers.api import BaseObserver, EventEmitter
 
 GOING: Final = 1.0
 """Seconds in which a watching thread ends by itself after its folder is gone."""
+
+
+_IN_ATTRIB: Final = 0x4  # inotify(7)
 
 
 class Handler(Protocol):
@@ -46,6 +49,7 @@ class Watch:
             for emitter in self._observer.emitters:
                 # Straight on: the observer's queue, and its thread behind it, would be half the work of an event.
                 emitter.queue_event = handler.dispatch  # type: ignore[method-assign]
+                _ask_for_attributes(emitter)
             with starting():
                 self._observer.start()
         except BaseException:
@@ -105,6 +109,13 @@ def _event_filter(observer: BaseObserver) -> dict[str, Any]:
     if "event_filter" not in signature(observer.schedule).parameters:
         return {}
     return {"event_filter": [DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileMovedEvent]}
+
+
+def _ask_for_attributes(emitter: EventEmitter) -> None:
+    """Ask for changes of attributes too, without those of contents that the library's own filter would ask for."""
+    mask = getattr(emitter, "get_event_mask_from_filter", None)
+    if mask is not None:
+        emitter.get_event_mask_from_filter = lambda: type(mask())(mask() | _IN_ATTRIB)  # type: ignore[attr-defined]
 
 
 def new_path(event: FileSystemEvent) -> str:

@@ -168,7 +168,8 @@ def _candidate(path: str, status: os.stat_result) -> Candidate | None:
 def fingerprint_of(status: os.stat_result) -> Fingerprint:
     """Take from a file's status what tells whether it changed."""
     # A damaged inode may be of a year that no clock has seen.
-    return Fingerprint(status.st_size, min(status.st_mtime_ns, _LARGEST), status.st_ino & _LARGEST)
+    times = min(status.st_mtime_ns, _LARGEST), min(status.st_ctime_ns, _LARGEST)
+    return Fingerprint(status.st_size, times[0], status.st_ino & _LARGEST, times[1])
 
 
 def _time_in_name(candidate: Candidate) -> str:

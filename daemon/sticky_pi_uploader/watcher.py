@@ -37,6 +37,10 @@ SHORTAGES: Final = 3
 """Counts in a row that have to find a folder unwatched before that is believed."""
 
 
+_ATTRIBUTES: Final = ("attrib", "modified")
+"""Kinds of event by which versions of watchdog tell of a change of attributes; by the latter old ones tell of more"""
+
+
 class Watcher:
     """One observer on one image dir; `tick` keeps it healthy."""
 
@@ -205,6 +209,10 @@ class _Handler:
                 # Half of them are the camera's unfinished files.
                 if not path.endswith("~") and self._scanner.is_candidate_name(relative := self._relative(path)):
                     self._hints.file(relative)
+        elif event.event_type in _ATTRIBUTES and not event.is_directory:
+            path = os.fsdecode(event.src_path)
+            if not path.endswith("~") and self._scanner.is_candidate_name(relative := self._relative(path)):
+                self._hints.touched(relative)
 
     def has_settled(self) -> bool:
         """Tell whether new folders came, and no more of them do, or have done for long."""

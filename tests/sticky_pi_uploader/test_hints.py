@@ -15,8 +15,9 @@ def test_hints_are_taken_once_and_all_together():
         hints.file("a.jpg")
         hints.folder("b")
     hints.file("b/c.jpg")
+    hints.touched("d.jpg")
     assert (bool(hints), hints.waiting.is_set()) == (True, True)
-    assert hints.take() == Hint(frozenset({"a.jpg", "b/c.jpg"}), frozenset({"b"}))
+    assert hints.take() == Hint(frozenset({"a.jpg", "b/c.jpg"}), frozenset({"b"}), touched=frozenset({"d.jpg"}))
     assert (bool(hints), hints.waiting.is_set(), hints.take()) == (False, False, Hint())
 
 

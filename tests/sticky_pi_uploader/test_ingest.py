@@ -48,7 +48,7 @@ def take_in(tmp_path, image_dir):
 
 def fingerprint(path):
     status = os.stat(path)
-    return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino)
+    return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
 
 
 def md5(blob):

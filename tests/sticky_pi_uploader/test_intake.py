@@ -1,3 +1,4 @@
+import hashlib
 import logging
 import os
 import re
@@ -33,9 +34,13 @@ def blob(seed=0):
 
 
 class CountingIngest(Ingest):
-    """The real one, which also keeps the paths that it read."""
+    """The real one, which also keeps the paths that it read, and those that it only hashed."""
 
-    reads = ()
+    reads = hashes = ()
+
+    def still_is(self, candidate):
+        self.hashes = (*self.hashes, candidate.path)
+        return super().still_is(candidate)
 
     def take_in(self, candidate, file_system):
         self.reads = (*self.reads, candidate.path)
@@ -712,3 +717,132 @@ def test_the_file_its_folder_and_those_above_are_on_the_disk_before_the_row_is(t
     row = flushed.index(os.fspath(state_dir / "outbox.db-wal"))
     assert flushed[0] == os.fspath(folder / name())
     assert set(flushed[1:row]) == {os.fspath(each) for each in (folder, folder.parent, image_dir)}
+
+
+# What a file's status tells
+
+
+def refill(trap, path, content):
+    """Write other bytes into a file, which then has the size, the mtime and the inode that it had."""
+    full = trap.image_dir / path
+    before = full.stat()
+    assert len(content) == before.st_size
+    with open(full, "r+b") as file:
+        file.write(content)
+    restamp(trap, path, before.st_mtime_ns)
+    after = full.stat()
+    assert (after.st_size, after.st_mtime_ns, after.st_ino) == (before.st_size, before.st_mtime_ns, before.st_ino)
+
+
+def restamp(trap, path, mtime_ns=None):
+    """Change a file's ctime, which the kernel counts in milliseconds, and nothing else that a scan looks at."""
+    full = trap.image_dir / path
+    before = full.stat()
+    while full.stat().st_ctime_ns == before.st_ctime_ns:
+        os.utime(full, ns=(before.st_atime_ns, before.st_mtime_ns if mtime_ns is None else mtime_ns))
+
+
+@pytest.mark.parametrize("how", ["hint", "scan"])
+def test_a_rejected_file_that_is_filled_under_the_same_size_mtime_and_inode_is_taken_in(trap, how):
+    path = trap.put(name(), bytes(len(blob())))
+    trap.scan()
+    assert trap.states() == {path: "rejected"}
+    refill(trap, path, blob())
+    if how == "hint":
+        trap.hints.touched(path)
+        trap.finish()
+    else:
+        trap.scan()
+    (picture,) = trap.outbox.pictures()
+    assert (picture.state, picture.suspect) == (State.PENDING, None)
+
+
+@pytest.mark.parametrize("state", ["pending", "uploaded", "rejected"])
+def test_a_file_whose_ctime_alone_changed_is_hashed_once_and_stays_as_it_was(trap, state):
+    """As after `chmod`, or after it was renamed there and back: nothing is decoded, recorded or sent anew."""
+    path = trap.put(name(), bytes(9) if state == "rejected" else blob())
+    trap.scan()
+    if state == "uploaded":
+        trap.upload(path)
+    story, before, recorded = trap.story(path), trap.outbox.at(path), trap.intake.recorded
+    trap.ingest.reads = ()
+    for _ in range(2):
+        restamp(trap, path)
+        trap.scan()
+        assert trap.outbox.at(path).fingerprint.ctime_ns == (trap.image_dir / path).stat().st_ctime_ns
+    hashed = trap.ingest.hashes
+    trap.scan()
+    assert (trap.ingest.reads, hashed, trap.ingest.hashes) == ((), (path, path), (path, path))
+    assert (trap.story(path), trap.intake.recorded) == (story, recorded)
+    assert trap.outbox.at(path)._replace(fingerprint=None) == before._replace(fingerprint=None)
+
+
+def test_a_known_folder_is_known_again_once_the_files_in_it_were_hashed(trap):
+    path = trap.put(f"1b74105a/2020-07-05/{name()}")
+    trap.scan()
+    restamp(trap, path)
+    trap.scan()
+    assert trap.outbox.known_at(path).fingerprint.ctime_ns == (trap.image_dir / path).stat().st_ctime_ns
+    assert trap.intake.idle
+
+
+@pytest.mark.parametrize("state", ["pending", "uploaded"])
+def test_a_picture_whose_bytes_changed_under_the_same_mtime_is_marked_and_warned_of(trap, caplog, state):
+    one, other = (picture_bytes("1b74105a", FIRST, size=SMALL, temp=temp) for temp in (20.5, 21.5))
+    path = trap.put(name(), one)
+    trap.scan()
+    if state == "uploaded":
+        trap.upload(path)
+    caplog.clear()
+    refill(trap, path, other)
+    trap.scan()
+    picture = trap.outbox.at(path)
+    assert picture.state is State.PENDING
+    assert "its bytes changed, but neither its size nor its time did" in picture.suspect
+    assert [(record.levelname, path in record.getMessage()) for record in caplog.records] == [("WARNING", True)]
+    restamp(trap, path)
+    trap.scan()
+    assert trap.outbox.at(path).suspect == picture.suspect
+
+
+def test_a_picture_whose_bytes_changed_with_its_mtime_is_not_marked(trap):
+    path = trap.put(name(), blob(1))
+    trap.scan()
+    trap.put(path, blob(2))
+    trap.scan()
+    assert trap.outbox.at(path).suspect is None
+
+
+def test_a_row_of_an_earlier_release_gains_its_ctime_at_the_next_look_and_nothing_is_read(trap):
+    paths = [trap.put(f"1b74105a/2020-07-05/{name(number)}", blob(number)) for number in range(20)]
+    paths.append(trap.put(name(30), b"no picture"))
+    trap.scan()
+    trap.upload(*paths[:5])
+    trap.outbox._connection.execute("UPDATE pictures SET ctime_ns = NULL")
+    before = [picture._replace(fingerprint=None) for picture in trap.outbox.pictures()]
+    trap.ingest.reads = ()
+    trap.outbox.forget_folders()
+    trap.scan()
+    assert (trap.ingest.reads, trap.ingest.hashes) == ((), ())
+    assert [picture._replace(fingerprint=None) for picture in trap.outbox.pictures()] == before
+    times = {picture.path: picture.fingerprint.ctime_ns for picture in trap.outbox.pictures()}
+    assert times == {path: (trap.image_dir / path).stat().st_ctime_ns for path in paths}
+
+
+def test_a_file_with_another_mtime_is_read_though_its_row_is_of_an_earlier_release(trap):
+    path = trap.put(name(), blob(1))
+    trap.scan()
+    trap.outbox._connection.execute("UPDATE pictures SET ctime_ns = NULL")
+    trap.put(path, blob(2))
+    trap.scan()
+    assert trap.outbox.at(path).md5 == hashlib.md5(blob(2), usedforsecurity=False).hexdigest()
+
+
+def test_a_change_of_attributes_of_what_isnt_rejected_is_left_to_the_scan(trap):
+    path = trap.put(name())
+    trap.scan()
+    restamp(trap, path)
+    trap.hints.touched(path)
+    trap.hints.touched(name(7))
+    trap.finish()
+    assert (trap.ingest.hashes, trap.states()) == ((), {path: "pending"})

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -1137,6 +1138,30 @@ def test_a_step_of_the_schema_that_fails_leaves_the_one_before(outbox):
     assert outbox._value("PRAGMA user_version") == len(MIGRATIONS)
     assert outbox._value("SELECT count(*) FROM sqlite_master WHERE name = 'more'") == 0
     outbox.record([taken()])
+
+
+@pytest.mark.parametrize("steps", range(1, len(MIGRATIONS)))
+def test_an_outbox_of_an_earlier_release_is_read_as_it_lies_and_keeps_its_pictures(path, steps):
+    with closing(sqlite.connect(path)) as connection:
+        sqlite.migrate(connection, MIGRATIONS[:steps])
+        with connection:
+            connection.execute(
+                "INSERT INTO pictures (folder, name, device, datetime, md5, state, metadata, size, mtime_ns, inode,"
+                " file_system) VALUES ('', ?, '1b74105a', ?, ?, 'pending', '{}', 1000, 1, 7, 'disk')",
+                (NAME, "2020-07-05T10:07:16Z", "a" * 32),
+            )
+    for open_it in (OutboxReader.open_readonly, OutboxReader.open_damaged):
+        with open_it(path) as reader:
+            (picture,) = [*reader.pictures()]
+            assert [*reader.salvage()] == [picture]
+            assert picture.fingerprint == Fingerprint(1000, 1, 7, None)
+    with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
+        assert [*outbox.pictures()] == [picture]
+        assert outbox.known_at(NAME).is_of(Fingerprint(1000, 1, 7, 5))
+        outbox.note_ctimes({NAME: Fingerprint(1000, 1, 7, 5)})
+        assert not outbox.known_at(NAME).is_of(Fingerprint(1000, 1, 7, 6))
+        outbox.note_ctimes({NAME: Fingerprint(1000, 2, 7, 6)})
+        assert outbox.at(NAME).fingerprint == Fingerprint(1000, 1, 7, 5)
 
 
 def test_the_outbox_of_a_newer_release_is_put_aside_and_kept(path):

@@ -128,7 +128,8 @@ def test_names_that_are_not_utf8_are_found_and_come_back_byte_for_byte(tmp_path)
 def test_a_candidate_carries_what_tells_whether_it_changed(tmp_path):
     path = put(tmp_path, NAME, b"12345")
     os.utime(path, ns=(1, 1_594_000_000_123_456_789))
-    expected = Candidate(NAME, Fingerprint(5, 1_594_000_000_123_456_789, os.stat(path).st_ino))
+    found = os.stat(path)
+    expected = Candidate(NAME, Fingerprint(5, 1_594_000_000_123_456_789, found.st_ino, found.st_ctime_ns))
     scanner = Scanner(os.fspath(tmp_path))
     assert scanner.look(NAME) == expected
     assert scanner.candidates("") == [expected]

@@ -32,7 +32,7 @@ class Trap:
         self.hints = Hints() if hints is None else hints
         self.scanner = Scanner(os.fspath(folder), [os.fspath(each) for each in ignored])
         self.watcher = Watcher(self.scanner, self.hints, scan_interval=600.0, monotonic=lambda: self.now, **options)
-        self.files, self.folders, self.scans = set(), set(), 0
+        self.files, self.touched, self.folders, self.scans = set(), set(), set(), 0
 
     def __enter__(self):
         self.watcher.start()
@@ -54,6 +54,7 @@ class Trap:
     def look(self):
         hint = self.hints.take()
         self.files |= hint.files
+        self.touched |= hint.touched
         self.folders |= hint.folders
         self.scans += hint.everything
 
@@ -154,6 +155,33 @@ def test_a_name_that_is_not_utf8_is_hinted_at_as_a_scan_finds_it(image_dir):
         trap.put(path)
         trap.wait_for(path)
         assert trap.scanner.look(path) is not None
+
+
+def stamp(file):
+    os.utime(file.fileno(), ns=(1, 1))
+
+
+def forbid(file):
+    os.fchmod(file.fileno(), 0o600)
+
+
+@pytest.mark.parametrize("change", [stamp, forbid])
+def test_a_change_of_attributes_alone_is_told_of(image_dir, change):
+    """The file stays open: closing it is another event."""
+    path = f"1b74105a/{NAME}"
+    (image_dir / "1b74105a").mkdir()
+    (image_dir / path).write_bytes(b"x")
+    with open(image_dir / path, "r+b") as file, Trap(image_dir) as trap:
+        change(file)
+        trap.wait(lambda: path in trap.touched)
+        assert (trap.files, trap.folders, trap.scans) == (set(), set(), 0)
+
+
+def test_what_a_camera_does_is_told_of_once_and_not_as_a_change_of_attributes(image_dir):
+    with Trap(image_dir) as trap:
+        trap.put(NAME)
+        trap.wait_for(NAME)
+        assert (trap.files, trap.touched) == ({NAME}, set())
 
 
 # Folders

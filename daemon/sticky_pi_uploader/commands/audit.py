@@ -142,7 +142,7 @@ class _Audit:
             self._read += 1
             if (wrong := self._compare(picture)) is not None:
                 self._problem(picture.path, wrong)
-        elif picture.fingerprint not in (None, candidate.fingerprint):
+        elif picture.fingerprint is not None and not picture.fingerprint.is_like(candidate.fingerprint):
             self._problem(picture.path, "its file changed since it was taken in: the next scan reads it")
 
     def _compare(self, picture: Picture) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sticky_pi_api.exceptions import printable
@@ -18,6 +18,8 @@ from .writer import OutboxWriter
 _CLAIMS_ITS_KEY: Final = "(state IN ('pending', 'uploading') OR (state = 'uploaded' AND recheck = 0))"
 """Says of which pictures no other with the same device and time is sent; what only another destination has does not"""
 
+CHANGED_UNSEEN: Final = "its bytes changed, but neither its size nor its time did: the card may be failing"
+
 _MISSED: Final = (State.PENDING, State.CONFLICT, State.REJECTED)
 """States of pictures that nobody has but the card"""
 
@@ -27,10 +29,19 @@ class Known(NamedTuple):
 
     fingerprint: Fingerprint | None
     """None where the file is to be read whatever it looks like"""
+    md5: str | None
     present: bool
     """whether it was there at the last look"""
     missed: bool
     """whether it is a loss if its file is gone, or may be once it is known what came of sending it"""
+
+    def is_of(self, fingerprint: Fingerprint) -> bool:
+        """Tell whether a file that looks so is known."""
+        return self.fingerprint is not None and self.fingerprint.is_same(fingerprint)
+
+    def md5_if_like(self, fingerprint: Fingerprint) -> str | None:
+        """Give the md5 that a file had which looks as it did, but for its ctime; None of another file."""
+        return self.md5 if self.fingerprint is not None and self.fingerprint.is_like(fingerprint) else None
 
 
 class Recording(OutboxWriter):
@@ -88,6 +99,18 @@ class Recording(OutboxWriter):
                 (int(present), *split_path(path)),
             )
 
+    def note_ctimes(self, fingerprints: Mapping[str, Fingerprint]) -> None:
+        """Record the ctimes of files, by their paths, that have the bytes that are recorded, and look as they did.
+
+        The step is not durable: what is lost of it is looked at once more.
+        """
+        with self._writing(durable=False) as connection:
+            connection.executemany(
+                "UPDATE pictures SET ctime_ns = ? WHERE folder = ? AND name = ?"
+                " AND size = ? AND mtime_ns = ? AND inode = ?",
+                [(each.ctime_ns, *split_path(path), *each[:3]) for path, each in fingerprints.items()],
+            )
+
     def lose(self, picture: Picture) -> bool:
         """Record that the file is gone before the destination had it."""
         was = "" if picture.reason is None else f" (it was {picture.state}: {picture.reason})"
@@ -103,7 +126,8 @@ class Recording(OutboxWriter):
         picture = self._picture(row)
         unread = row["recheck"] or picture.state is State.LOST
         missed = picture.removed_at is None and picture.state in (*_MISSED, State.UPLOADING)
-        return picture.path, Known(None if unread else picture.fingerprint, bool(row["present"]), missed)
+        fingerprint = None if unread else picture.fingerprint
+        return picture.path, Known(fingerprint, picture.md5, bool(row["present"]), missed)
 
     def _record_one(self, taken: Taken) -> bool:
         row = next(self._rows("SELECT * FROM pictures WHERE folder = ? AND name = ?", split_path(taken.path)), None)
@@ -116,6 +140,7 @@ class Recording(OutboxWriter):
         if taken.rejected is not None:
             self._record_no_picture(known, taken, taken.rejected)
         elif taken.md5 != known.md5:
+            taken = _marked(taken, known)
             receipt = "" if known.receipt_md5 is None else f" after it was sent (receipt {known.receipt_md5})"
             self._take_in_again(known, taken, f"the file changed{receipt}: taken in again")
         elif known.state is State.LOST or row["recheck"]:
@@ -169,7 +194,7 @@ class Recording(OutboxWriter):
             self._move(row["id"], (State.CONFLICT,), State.PENDING, why, {"reason": None, "not_before": None})
 
     def _record_no_picture(self, known: Picture, taken: Taken, why: str) -> None:
-        same_file = known.fingerprint == taken.fingerprint
+        same_file = _is_same_file(known, taken)
         if known.state is State.UPLOADED:
             if not same_file:
                 self._note(known.id, known.state, f"the file here changed after it was sent: {why}")
@@ -182,7 +207,7 @@ class Recording(OutboxWriter):
 
     def _overwrite(self, known: Picture, taken: Taken, state: State, why: str) -> None:
         reset = {**UNTRIED, "receipt_md5": None, "uploaded_at": None, "removed_at": None, "present": 1, "recheck": 0}
-        if state is known.state is State.PENDING and known.fingerprint == taken.fingerprint:
+        if state is known.state is State.PENDING and _is_same_file(known, taken):
             # The file is the same, so it is the card that gave other bytes; it may do so again.
             reset |= {"misses": known.misses, "not_before": known.not_before}
         reason = None if state is State.PENDING else why
@@ -192,6 +217,22 @@ class Recording(OutboxWriter):
         values = {**_fingerprint_columns(taken.fingerprint), "file_system": taken.file_system}
         values |= {"present": 1, "recheck": 0, "removed_at": None}
         self._move(known.id, (known.state,), known.state, None, values)
+
+
+def _is_same_file(known: Picture, taken: Taken) -> bool:
+    if known.fingerprint is None or taken.fingerprint is None:
+        return known.fingerprint is taken.fingerprint
+    return known.fingerprint.is_same(taken.fingerprint)
+
+
+def _marked(taken: Taken, known: Picture) -> Taken:
+    """Mark a picture as suspect that has other bytes than it had, and looks as it did."""
+    before, now = known.fingerprint, taken.fingerprint
+    # What wasn't written whole when it was rejected may be filled later: that harms nothing.
+    if known.state is State.REJECTED or before is None or now is None or not before.is_like(now):
+        return taken
+    doubts = [doubt for doubt in (taken.suspect, CHANGED_UNSEEN) if doubt]
+    return taken._replace(suspect="; ".join(doubts))
 
 
 def _columns(taken: Taken) -> dict[str, Any]:
@@ -209,5 +250,5 @@ def _columns(taken: Taken) -> dict[str, Any]:
 
 def _fingerprint_columns(fingerprint: Fingerprint | None) -> dict[str, int | None]:
     if fingerprint is None:
-        return {"size": None, "mtime_ns": None, "inode": None}
-    return {"size": fingerprint.size, "mtime_ns": fingerprint.mtime_ns, "inode": fingerprint.inode}
+        return dict.fromkeys(Fingerprint._fields)
+    return fingerprint._asdict()

@@ -24,10 +24,13 @@ _PICTURE: Final[Mapping[str, _Kinds]] = {
     **dict.fromkeys(("state", "file_system"), (str,)),
     **dict.fromkeys(("device", "datetime", "md5", "reason", "receipt_md5", "suspect", "metadata"), _TEXT),
     **dict.fromkeys(("not_before", "uploaded_at", "removed_at"), _TIME),
-    **dict.fromkeys(("failed_since", "refused_after", "size", "mtime_ns", "inode"), _COUNT),
+    **dict.fromkeys(("failed_since", "refused_after", "size", "mtime_ns", "inode", "ctime_ns"), _COUNT),
     **dict.fromkeys(("attempts", "misses"), (int,)),
 }
 """What a sound value is in each column of `pictures`; SQLite itself takes any in any"""
+
+_LATER: Final = frozenset({"clock_synchronised", "ctime_ns"})
+"""Columns that an outbox of an earlier release lacks, until it is opened for writing"""
 
 _EVENT: Final[Mapping[str, _Kinds]] = {"at": (int, float), "state": (str,), "why": (str,)}
 _DESTINATION: Final[Mapping[str, _Kinds]] = {
@@ -68,7 +71,7 @@ def to_path(value: object) -> str:
 
 def mended(row: sqlite3.Row) -> dict[str, Any]:
     """Give a row of `pictures` with nothing, or 0, for the damaged values that its picture can do without."""
-    values = dict(zip(row.keys(), row, strict=True))
+    values = dict.fromkeys(_LATER) | dict(zip(row.keys(), row, strict=True))
     wrong = {name: kinds for name, kinds in _PICTURE.items() if not isinstance(values[name], kinds)}
     return values | {name: None if NoneType in kinds else 0 for name, kinds in wrong.items() if str not in kinds}
 
@@ -77,7 +80,9 @@ def to_picture(row: _Row) -> Picture:
     """Make a Picture of a whole row of `pictures`. Raises ValueError or TypeError where that can't be one."""
     _check(row, _PICTURE)
     path = os.path.join(to_path(row["folder"]), to_path(row["name"]))
-    fingerprint = None if row["size"] is None else Fingerprint(row["size"], row["mtime_ns"], row["inode"])
+    looks = [_value(row, name) for name in Fingerprint._fields]
+    fingerprint = None if row["size"] is None else Fingerprint(*looks)
+    synchronised = _value(row, "clock_synchronised")
     return Picture(
         id=row["id"],
         path=path,
@@ -98,7 +103,7 @@ def to_picture(row: _Row) -> Picture:
         metadata=None if row["metadata"] is None else json.loads(row["metadata"]),
         fingerprint=fingerprint,
         file_system=row["file_system"],
-        clock_synchronised=None if row["clock_synchronised"] is None else bool(row["clock_synchronised"]),
+        clock_synchronised=None if synchronised is None else bool(synchronised),
     )
 
 
@@ -140,5 +145,14 @@ def check_task(row: sqlite3.Row) -> None:
 
 def _check(row: _Row, kinds: Mapping[str, _Kinds]) -> None:
     for name, kind in kinds.items():
-        if not isinstance(row[name], kind):
-            raise TypeError(f"{name} can't be {row[name]!r:.40}")
+        if not isinstance(value := _value(row, name), kind):
+            raise TypeError(f"{name} can't be {value!r:.40}")
+
+
+def _value(row: _Row, name: str) -> Any:
+    try:
+        return row[name]
+    except LookupError:
+        if name not in _LATER:
+            raise
+        return None

@@ -105,4 +105,9 @@ _FOLDERS_AND_WAITS: Final = (
     "CREATE INDEX pictures_waiting ON pictures (not_before) WHERE state = 'pending' AND not_before IS NOT NULL",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_FIRST_TABLES, _TASKS_AND_CLOCKS, _FOLDERS_AND_WAITS)
+_CTIME: Final = (
+    # Unknown for what was taken in before, until it is next looked at.
+    "ALTER TABLE pictures ADD COLUMN ctime_ns INTEGER",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_FIRST_TABLES, _TASKS_AND_CLOCKS, _FOLDERS_AND_WAITS, _CTIME)
