@@ -55,6 +55,7 @@ LAYERS = {
         ),
         ("health", "misfits", "repeats", "summary", "thumbnails"),
         ("folders", "lock", "scan", "worker"),
+        ("disk",),
         ("ingest", "outbox", "watcher"),
         ("arrivals", "crew", "familiar"),
         ("intake", "judgement"),

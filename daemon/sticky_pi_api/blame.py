@@ -12,6 +12,7 @@ from sticky_pi_api.exceptions import StoreError, printable
 from sticky_pi_api.sqlite import NewerSchemaError
 
 _DISK_FULL = "the disk is full: make room on it"
+_NO_INODES = "no further file can be made on its disk, as all of its inodes are used: remove files"
 _READ_ONLY = "it can't be written to: the file system is read-only"
 _DENIED = "permission denied: the user that runs this must be allowed to write there"
 
@@ -59,7 +60,7 @@ def blaming_the_store(local_dir: str) -> Iterator[None]:
         raise StoreError(_message(local_dir, _BY_SQLITE_CODE[sqlite3.SQLITE_CORRUPT])) from error
     except OSError as error:
         whole = error.errno not in _LOCAL
-        raise StoreError(_message(local_dir, _say_os(error)), whole_store=whole) from error
+        raise StoreError(_message(local_dir, _say_os(error, local_dir)), whole_store=whole) from error
 
 
 def _message(local_dir: str, what: str) -> str:
@@ -73,6 +74,16 @@ def _say_sqlite(error: sqlite3.Error) -> str:
     return _BY_SQLITE_CODE.get(code & 0xFF, f"its database.db answers: {error}")
 
 
-def _say_os(error: OSError) -> str:
+def _say_os(error: OSError, local_dir: str) -> str:
+    if error.errno == errno.ENOSPC and _has_no_inodes(local_dir):
+        return _NO_INODES
     what = _BY_ERRNO.get(error.errno or 0, error.strerror or str(error))
     return what if error.filename is None else f"{what} ({printable(os.fsdecode(error.filename))})"
+
+
+def _has_no_inodes(folder: str) -> bool:
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return False
+    return found.f_files > 0 and found.f_favail == 0

@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,18 @@ _DEVICES = """
     )
     SELECT device FROM devices WHERE device LIKE ?
 """
+
+
+def look_at(local_dir: str) -> None:
+    """See that the database of a store can be read, where there is one; nothing is changed.
+
+    Raises sqlite3.Error, also where a newer release wrote it, and OSError.
+    """
+    path = os.path.join(local_dir, "database.db")
+    if os.path.lexists(path):
+        with closing(sqlite.open_to_look(path)) as connection:
+            sqlite.require_known(connection, MIGRATIONS)
+            connection.execute("SELECT 1 FROM sqlite_master").fetchall()
 
 
 class ImagesDatabase:

@@ -68,6 +68,17 @@ def connect(
     return connection
 
 
+def open_to_look(path: str) -> sqlite3.Connection:
+    """Open a database that is there, without changing what it holds."""
+    connection = sqlite3.connect(uri(path, "mode=rw"), uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def _switch_to_wal(connection: sqlite3.Connection, timeout: float) -> None:
     """Wait for other processes that open a new file at the same time: SQLite itself doesn't, for this one change."""
     deadline = time.monotonic() + timeout
@@ -110,7 +121,12 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> 
             if _version(connection) == version:
                 _make(migrations[version], connection)
                 connection.execute(f"PRAGMA user_version = {version + 1}")
-    if version > len(migrations):
+    require_known(connection, migrations)
+
+
+def require_known(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
+    """Raise NewerSchemaError when the file knows more steps than this release does."""
+    if (version := _version(connection)) > len(migrations):
         raise NewerSchemaError(f"schema {version} is newer than this release's {len(migrations)}")
 
 

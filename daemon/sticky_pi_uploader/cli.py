@@ -121,6 +121,7 @@ def _status(arguments: argparse.Namespace) -> int:
             image_dir=config.image_dir,
             state_dir=config.state_dir,
             url=config.api.url,
+            store=config.api.store,
             config_file=config.file,
             least_free=None if config.retention.keep_days is None else config.retention.min_free.of,
         )

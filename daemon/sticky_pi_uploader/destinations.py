@@ -8,7 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .config import url_not_set
+from .disk import trial
 from .exceptions import ConfigError
+from .folders import nearest
 
 if TYPE_CHECKING:
     from sticky_pi_api.client import LocalClient, RemoteClient
@@ -65,11 +67,27 @@ def _server(config: Config) -> dict[str, Any]:
     return {"protocol": protocol, "host": host, "port": port, **given}
 
 
+def try_store(folder: str) -> None:
+    """See that a store can be opened and takes a file; nothing of it is changed. Raises StoreError."""
+    from sticky_pi_api.blame import blaming_the_store
+    from sticky_pi_api.database import look_at
+
+    _require_disk(folder)
+    with blaming_the_store(folder):
+        trial(nearest(folder))
+        look_at(folder)
+
+
 def _open_store(folder: str) -> LocalClient:
     from sticky_pi_api.client import LocalClient
+
+    _require_disk(folder)
+    return LocalClient(folder)
+
+
+def _require_disk(folder: str) -> None:
     from sticky_pi_api.exceptions import StoreError
 
     # Only the folder itself is made: above an unmounted disk, a whole path would fill another one.
     if not os.path.isdir(os.path.dirname(folder)):
         raise StoreError(f"{os.path.dirname(folder)} isn't there: is the disk of the store mounted?")
-    return LocalClient(folder)

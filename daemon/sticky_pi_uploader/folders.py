@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from sticky_pi_api.durable import sync_folder
 
 from .exceptions import StateError
-from .reserve import Reserve
+from .reserve import NO_INODES, Reserve
 
 _FSTAB: Final = "/etc/fstab"
 _MOUNTINFO: Final = "/proc/self/mountinfo"
@@ -28,6 +28,8 @@ _LOCAL_FUSE: Final = frozenset(
         *("fuse.ntfs", "fuse.ntfs-3g"),
     }
 )
+_AFTER_AN_ERROR: Final = frozenset({"emergency_ro", "shutdown"})
+"""Options with which ext4 shows that an error made it read-only, while all flags say that it can be written"""
 _KEEPS_TIMES: Final = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs"})
 
 
@@ -39,15 +41,6 @@ def file_system_id(path: str) -> str:
     identity = os.statvfs(path).f_fsid
     # Some have none; the device's number is the next best, and may be another one after a boot.
     return f"{identity:x}" if identity else f"device {os.stat(path).st_dev:x}"
-
-
-def disk_space(folder: str) -> tuple[int | None, int | None]:
-    """Give the bytes that are free, and that there are, on the file system of `folder`; None where it isn't there."""
-    try:
-        found = os.statvfs(folder)
-    except OSError:
-        return None, None
-    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
 
 
 def image_dir_problem(image_dir: str, *, fstab: str = _FSTAB, mountinfo: str = _MOUNTINFO) -> str | None:
@@ -72,7 +65,7 @@ def image_dir_problem(image_dir: str, *, fstab: str = _FSTAB, mountinfo: str = _
 
 def _missing_mount(path: str, fstab: str, mountinfo: str) -> str | None:
     """Name the folder at or above `path` on which fstab wants something mounted, and nothing is."""
-    mounted = {folder for folder, _ in _mounts(mountinfo)}
+    mounted = {mount.folder for mount in _mounts(mountinfo)}
     if not mounted:  # the kernel doesn't tell
         return None
     real = os.path.realpath(path)
@@ -100,20 +93,45 @@ def keeps_times(path: str, mountinfo: str = _MOUNTINFO) -> bool:
 
 def file_system_type(path: str, mountinfo: str = _MOUNTINFO) -> str:
     """Return the type of the file system of `path`, such as ext4; "" where the kernel doesn't tell."""
-    real, longest, found = os.path.realpath(path), -1, ""
-    for folder, kind in _mounts(mountinfo):
+    found = _mount_of(path, mountinfo)
+    return found.kind if found else ""
+
+
+def is_read_only(path: str, mountinfo: str = _MOUNTINFO) -> bool:
+    """Tell whether the file system of `path` shows that it can't be written, be it since an error. Raises OSError."""
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY) or has_failed(path, mountinfo)
+
+
+def has_failed(path: str, mountinfo: str = _MOUNTINFO) -> bool:
+    """Tell whether the kernel says that it made the file system of `path` read-only after an error."""
+    found = _mount_of(path, mountinfo)
+    return found is not None and not _AFTER_AN_ERROR.isdisjoint(found.options)
+
+
+class _Mount(NamedTuple):
+    folder: str
+    kind: str
+    """its type, such as ext4"""
+    options: frozenset[str]
+    """of the file system, not of this mount alone"""
+
+
+def _mount_of(path: str, mountinfo: str) -> _Mount | None:
+    real, found = os.path.realpath(path), None
+    for mount in _mounts(mountinfo):
         # Of two at one place, the later one hides the earlier.
-        if is_within(real, folder) and len(folder) >= longest:
-            longest, found = len(folder), kind
+        if is_within(real, mount.folder) and (found is None or len(mount.folder) >= len(found.folder)):
+            found = mount
     return found
 
 
-def _mounts(mountinfo: str) -> Iterator[tuple[str, str]]:
-    """Yield every mount point and its type, in the order in which they were mounted (proc(5))."""
+def _mounts(mountinfo: str) -> Iterator[_Mount]:
+    """Yield everything that is mounted, in the order in which it was (proc(5))."""
     for fields in _fields(mountinfo):
         # A number of optional fields ends with a dash.
         if len(fields) > 6 and "-" in fields[6:-1]:  # noqa: PLR2004  # proc(5)
-            yield fields[4], fields[fields.index("-", 6) + 1]
+            kind, *rest = fields[fields.index("-", 6) + 1 :]
+            yield _Mount(fields[4], kind, frozenset(rest[-1].split(",") if rest else ()))
 
 
 def _fields(table: str) -> Iterator[list[str]]:
@@ -136,14 +154,22 @@ def is_within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
+def nearest(folder: str) -> str:
+    """Give the folder, or the nearest one above it that is there."""
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    return folder
+
+
 def state_dir_problem(state_dir: str) -> str | None:
     """Say why there can be no state in its folder for the time being; None if nothing is in the way."""
-    there = os.path.realpath(state_dir)
-    while not os.path.lexists(there):
-        there = os.path.dirname(there)
-    if os.statvfs(there).f_flag & os.ST_RDONLY:
+    there = nearest(os.path.realpath(state_dir))
+    if is_read_only(there):
         return f"the state folder {state_dir} can't be written: its file system is read-only"
-    if not Reserve(there).is_enough():
+    reserve = Reserve(there)
+    if not reserve.has_inodes():
+        return f"the state folder {state_dir} can't be written: {NO_INODES}"
+    if not reserve.is_enough():
         return f"the state folder {state_dir} can't be written: no space left on its disk"
     return None
 
@@ -165,8 +191,7 @@ def prepare_state_dir(state_dir: str, image_dir: str, *, fstab: str = _FSTAB) ->
     except OSError as error:
         raise StateError(f"the state folder {state_dir} can't be made: {_reason(error, state_dir)}") from error
     if not os.access(state_dir, os.R_OK | os.W_OK | os.X_OK):
-        read_only = os.statvfs(state_dir).f_flag & os.ST_RDONLY
-        why = "its file system is read-only" if read_only else "permission denied; try it with sudo"
+        why = "its file system is read-only" if is_read_only(state_dir) else "permission denied; try it with sudo"
         raise StateError(f"the state folder {state_dir} can't be written: {why}")
 
 

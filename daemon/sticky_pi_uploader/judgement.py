@@ -141,6 +141,11 @@ class Judge:
         if not _broken_off(error):
             self._blame(error, holds_all=True)
 
+    def clear_destination(self) -> None:
+        """Take note that a destination which couldn't be used can be used now."""
+        if self._outbox.destination(self._url).state is DestinationState.UNREACHABLE:
+            self._answered(took=False)
+
     def end_batch(self) -> bool:
         """Let the queue wait if the destination took nothing after it was in trouble; tells whether it does."""
         self._receipts.settle()

@@ -15,7 +15,7 @@ from .exceptions import StateError
 
 log = logging.getLogger(__name__)
 
-_FILES: Final = ("lock", "outbox.db", "reserve")
+_FILES: Final = ("lock", "outbox.db", "reserve", "reserve-inode")
 _NO_LINKS: Final = ("outbox.db-wal", "outbox.db-shm")
 """Files, too, but SQLite follows no link to them"""
 _FOLDERS: Final = ("thumbnails",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .config import url_not_set
 from .destinations import client_opener
+from .disk import reason, trial
 from .events import Kind, about
 from .exceptions import ConfigError
-from .folders import image_dir_problem, state_dir_problem
+from .folders import image_dir_problem, nearest, state_dir_problem
 from .notify import ServiceManager
 from .signals import Signals
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from .config import Config
 
 log = logging.getLogger(__name__)
+
+_DISK_ERRORS: Final = (errno.EROFS, errno.EIO, errno.EUCLEAN, errno.ENXIO, errno.ENODEV, errno.ESTALE)
+"""Which errors of a trial are waited out: for space was asked before, and any other ends the start with its reason"""
 
 GLANCE: Final = 5.0
 """Seconds between two looks for what isn't there."""
@@ -62,7 +67,8 @@ class Readiness(NamedTuple):
     def _problem(self, config: Config) -> str | None:
         if self.with_destination and not config.api.url:
             return url_not_set(config)
-        return image_dir_problem(config.image_dir) or state_dir_problem(config.state_dir)
+        wrong = image_dir_problem(config.image_dir) or state_dir_problem(config.state_dir)
+        return wrong if wrong or not self.with_destination else _failed(config.state_dir)
 
     def reload(self, config: Config) -> Config | None:
         """Read the configuration again; None where it is unchanged, or broken: then the one from before stays."""
@@ -80,6 +86,16 @@ class Readiness(NamedTuple):
         what = "" if changed != config else ": nothing has changed"
         log.info("the configuration was reloaded%s", what, extra=about(Kind.RELOADED))
         return changed if changed != config else None
+
+
+def _failed(state_dir: str) -> str | None:
+    """Say why the disk of the state folder takes no file though all looks as if it did; None if it does."""
+    try:
+        trial(nearest(os.path.realpath(state_dir)))
+    except OSError as error:
+        if error.errno in _DISK_ERRORS:
+            return f"the state folder {state_dir} can't be written: {reason(error, state_dir)}"
+    return None
 
 
 def _version(file: str | None) -> tuple[int, ...] | None:

@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
+from .disk import room
 from .events import Kind, about
-from .folders import disk_space, file_system_id
+from .folders import file_system_id
 from .models import Picture, State
 from .outbox import Outbox
 from .removal import Removal
@@ -97,8 +98,8 @@ class Retention:
 
     def is_pressed(self) -> bool:
         """Tell whether less is free than should be; False where the disk can't be asked."""
-        free, total = disk_space(self._image_dir)
-        return free is not None and total is not None and free < self._policy.min_free(total)
+        found = room(self._image_dir)
+        return found is not None and found.is_under(self._policy.min_free)
 
     def _why_not(self) -> str | None:
         """Say why nothing may be removed at all."""
@@ -145,12 +146,11 @@ class Retention:
     def _tell(self, obstacle: str | None, *, pressed: bool) -> None:
         """Say what keeps pictures from being removed, and whether that fills the disk; now and then while it does."""
         if pressed:
-            least = self._policy.min_free(disk_space(self._image_dir)[1] or 0)
             why = obstacle or "no picture on it may be removed"
             if (spell := self._repeats.again(_FILLING, why)) is not None:
                 extra = about(Kind.FILLING, folder=self._image_dir, reason=why)
-                what = "the disk of %s fills: less than %d bytes are free, and %s%s"
-                log.error(what, self._image_dir, least, why, spell, extra=extra)
+                what = "the disk of %s fills: less than %s are free, and %s%s"
+                log.error(what, self._image_dir, self._least(), why, spell, extra=extra)
             return
         self._repeats.over(_FILLING)
         if obstacle is None or self._policy.keep_days is None:
@@ -158,6 +158,14 @@ class Retention:
         elif (spell := self._repeats.again(_NOT_REMOVED, obstacle)) is not None:
             extra = about(Kind.NOT_REMOVED, folder=self._image_dir, reason=obstacle)
             log.warning("no picture is removed: %s%s", obstacle, spell, extra=extra)
+
+    def _least(self) -> str:
+        """Say how much is to be free, of what there is too little of."""
+        found = room(self._image_dir)
+        least = self._policy.min_free(found.total) if found is not None else 0
+        if found is None or found.free < least:
+            return f"{least} bytes"
+        return f"{found.least_inodes(least)} inodes"
 
     def _forget(self) -> None:
         for md5 in self._outbox.forget(self._clock() - self._policy.keep_record_days * DAY, BATCH):

@@ -18,11 +18,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from .crew import Crew
-from .destinations import client_opener
+from .destinations import client_opener, try_store
 from .doorbell import Doorbell
 from .events import Kind, about
 from .exceptions import OutboxDamagedError, StateError
@@ -207,6 +208,8 @@ class Session:
         self._exit.callback(self._watcher.stop)
         self._watcher.start()
         self.start_intake()
+        if (store := self._config.api.store) is not None:
+            self.uploader.begin_with(partial(try_store, store))
         self.crew.start(
             "uploader",
             self.uploader.step,

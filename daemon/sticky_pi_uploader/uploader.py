@@ -84,6 +84,7 @@ class Uploader:
         self._beat = beat
         self._clock = clock
         self._client: Client | None = None
+        self._trial: Callable[[], None] | None = None
         self._in_hand: dict[str, Picture] = {}
         self._unsettled = False
         self._is_store = url.startswith("file:")
@@ -106,6 +107,9 @@ class Uploader:
             self._judge.forget_receipts()
             self._outbox.recover()
             self._unsettled = False
+        if self._trial is not None:
+            trial, self._trial = self._trial, None
+            self._try(trial)
         wait = self._wait()
         if wait != 0:
             return 0.0 if self._outbox.reoffer() else wait
@@ -118,6 +122,13 @@ class Uploader:
             return None
         self._send(batch[:fitting])
         return 0.0
+
+    def begin_with(self, trial: Callable[[], None]) -> None:
+        """Have the first step try the destination out, so that what is wrong is known before there is a picture.
+
+        `trial` raises StickyPiError.
+        """
+        self._trial = trial
 
     def stalled_for(self) -> float:
         """Tell for how many seconds no request to the destination got on; infinite where none is made."""
@@ -167,6 +178,17 @@ class Uploader:
         if in_trouble and self._is_store:
             # What is behind it may be another disk by the time that it is tried again.
             self.close()
+
+    def _try(self, trial: Callable[[], None]) -> None:
+        from sticky_pi_api.exceptions import StickyPiError
+
+        try:
+            trial()
+        except StickyPiError as error:
+            self._judge.blame_destination(error)
+            self._judge.end_batch()
+        else:
+            self._judge.clear_destination()
 
     @contextmanager
     def _breaking_off(self, client: Client) -> Iterator[None]:

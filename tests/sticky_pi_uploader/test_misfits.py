@@ -8,7 +8,7 @@ from sticky_pi_uploader.exceptions import StateError
 from sticky_pi_uploader.misfits import make_way
 
 FIRST = datetime(2020, 6, 20, 21, 33)  # noqa: DTZ001  # UTC, as in the file names
-FILES = ("lock", "outbox.db", "outbox.db-wal", "outbox.db-shm", "reserve")
+FILES = ("lock", "outbox.db", "outbox.db-wal", "outbox.db-shm", "reserve", "reserve-inode")
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ from power_cuts import reason_to_skip
 from sticky_pi_uploader.folders import state_dir_problem
 from sticky_pi_uploader.reserve import LEAST, SIZE, Reserve
 
+RESERVE = {"reserve", "reserve-inode"}
+
 
 @pytest.fixture
 def disk(tmp_path):
@@ -23,7 +25,8 @@ def names(folder):
 def test_some_of_the_disk_is_put_by_once(tmp_path):
     reserve = Reserve(str(tmp_path))
     reserve.put_by()
-    (file,) = tmp_path.iterdir()
+    assert names(tmp_path) == RESERVE
+    file = tmp_path / "reserve"
     assert (file.stat().st_size, file.stat().st_blocks * 512 >= SIZE) == (SIZE, True)
     before = file.stat().st_mtime_ns
     reserve.put_by()
@@ -35,7 +38,7 @@ def test_where_there_is_plenty_it_is_kept(tmp_path):
     reserve.put_by()
     reserve.use_if_needed()
     assert reserve.is_enough()
-    assert names(tmp_path) == {"reserve"}
+    assert names(tmp_path) == RESERVE
 
 
 def test_on_a_full_disk_it_is_given_up_and_is_enough_to_write_with(disk):

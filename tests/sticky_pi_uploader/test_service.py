@@ -429,7 +429,7 @@ def test_run_stops_cleanly_at_once_when_nothing_is_to_do(trap, start, number):
     daemon = start()
     eventually(daemon.is_watching)
     assert daemon.stop(number) == DONE
-    assert set(os.listdir(trap.state)) <= {"lock", "outbox.db", "reserve"}
+    assert set(os.listdir(trap.state)) <= {"lock", "outbox.db", "reserve", "reserve-inode"}
 
 
 def test_run_stops_cleanly_in_the_middle_of_a_backlog(trap, start):

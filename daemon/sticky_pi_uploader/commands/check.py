@@ -1,4 +1,7 @@
-"""Looks at everything that a trap needs, from the configuration to the destination. It changes nothing."""
+"""Looks at everything that a trap needs, from the configuration to the destination.
+
+It changes nothing: what it writes, to try the state folder and the store out, is gone at once.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,18 @@ from typing import Final
 
 from ..clock import PLATFORM_START, is_synchronised
 from ..config import Config, understand
+from ..disk import room, trial_problem
 from ..exceptions import ConfigError, OutboxDamagedError, StateError
-from ..folders import disk_space, file_system_type, image_dir_problem, is_within
+from ..folders import file_system_type, has_failed, image_dir_problem, is_read_only, is_within, nearest
 from .findings import Finding, Level, ok, problem, warning
-from .reports import open_state
-from .tables import FULL, pictures, size
+from .reports import failed_disk, open_state
+from .tables import FULL, LOW, few_inodes, pictures, size
 
-_LOW: Final = 15  # per cent of the disk; the stock firmware deletes the oldest pictures itself below 10
 _DAY: Final = 86400.0
 _WATCHES: Final = "/proc/sys/fs/inotify/max_user_watches"
 _CONFIGURATION: Final = "configuration"
 _RIGHTS: Final = "give this user the right (or is sudo missing?), or name another folder"
+_FSCK: Final = "see `sudo dmesg` for what the kernel met; unmount the disk, check it with fsck, and mount it again"
 _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 _REBUILT: Final = "nothing: the next start puts it aside, and makes a new one from the folder and the destination"
 _SET_CLOCK: Final = "set it (sudo date -u -s '2022-05-17 18:34'), and keep it with a clock chip or a time server"
@@ -46,7 +50,7 @@ def exit_status(findings: Sequence[Finding]) -> int:
 
 def _retention(config: Config) -> Iterator[Finding]:
     wanted, store = config.retention, config.api.store
-    on_same_disk = store is not None and _device(_nearest(store)) == _device(config.image_dir)
+    on_same_disk = store is not None and _device(nearest(store)) == _device(config.image_dir)
     if wanted.keep_days is None or on_same_disk:  # the latter is said of the destination
         return
     what = f"what was sent goes after {wanted.keep_days} days, or sooner with less than {wanted.min_free} free"
@@ -57,6 +61,8 @@ def _image_folder(config: Config) -> Iterator[Finding]:
     about, wrong = "image folder", image_dir_problem(config.image_dir)
     if wrong is not None:
         yield problem(about, wrong, "mount its disk, or set image_dir to the folder with the pictures")
+    elif (wrong := failed_disk(config.image_dir)) is not None:
+        yield problem(about, wrong, _FSCK)
     else:
         yield ok(about, _place(config.image_dir))
 
@@ -64,11 +70,13 @@ def _image_folder(config: Config) -> Iterator[Finding]:
 def _state_folder(config: Config) -> Iterator[Finding]:
     about, folder = "state folder", config.state_dir
     inside = is_within(os.path.realpath(folder), os.path.realpath(config.image_dir))
-    there = _nearest(folder)
+    there = nearest(folder)
     if inside and image_dir_problem(config.image_dir) is not None:
         return  # it is made once the image folder is there
-    if (wrong := _not_writable(there)) is not None:
-        yield problem(about, wrong, _RIGHTS)
+    if (wrong := _not_writable(about, there)) is not None:
+        yield wrong
+    elif (why := trial_problem(there)) is not None:
+        yield problem(about, f"{folder} can't be written: {why}", _FSCK)
     elif not inside and there not in (folder, os.path.dirname(folder)):
         yield problem(about, f"{folder} can't be made, as {os.path.dirname(folder)} isn't there", "make it")
     elif file_system_type(there) in _IN_MEMORY:
@@ -96,16 +104,20 @@ def _outbox(config: Config) -> Iterator[Finding]:
 
 def _space(config: Config) -> Iterator[Finding]:
     about = "free space"
-    free, total = disk_space(config.image_dir)
-    if free is None or not total:
+    found = room(config.image_dir)
+    if found is None or not found.total:
         return
+    free, total, inodes = found.free, found.total, found.inodes
     what = f"{size(free)} of {size(total)}"
+    if inodes and found.free_inodes is not None and found.free_inodes * 100 < inodes * LOW:
+        few, advice = few_inodes(found.free_inodes, inodes), "remove files: without an inode no file can be made"
+        yield warning(about, few, advice) if found.free_inodes else problem(about, few, advice)
     if free < FULL:
         advice = "make room now: below that, the camera program keeps no pictures"
         yield problem(about, f"{what}: less than {size(FULL)}", advice)
-    elif free * 100 < total * _LOW:
+    elif free * 100 < total * LOW:
         advice = "make room: below 10 % the stock firmware may delete pictures that nobody has yet"
-        yield warning(about, f"{what}: less than {_LOW} %", advice)
+        yield warning(about, f"{what}: less than {LOW} %", advice)
     else:
         yield ok(about, what)
 
@@ -165,10 +177,20 @@ def _server(config: Config) -> Iterator[Finding]:
 
 
 def _store(config: Config, store: str) -> Iterator[Finding]:
-    about, there = "destination", _nearest(store)
-    if (wrong := _not_writable(there)) is not None:
-        yield problem(about, wrong, _RIGHTS)
-    elif _device(there) == _device(config.image_dir):
+    from sticky_pi_api.exceptions import StoreError
+
+    from ..destinations import try_store
+
+    about, there = "destination", nearest(store)
+    if (wrong := _not_writable(about, there)) is not None:
+        yield wrong
+        return
+    try:
+        try_store(store)
+    except StoreError as error:
+        yield problem(about, str(error), "see to what it says; pictures are kept, and sent once it works")
+        return
+    if _device(there) == _device(config.image_dir):
         what = f"{store} is on the pictures' own disk: a second copy on the same card"
         advice = "fine for trying things; a trap needs another disk. No picture is ever removed for such a copy"
         yield warning(about, what, advice)
@@ -202,23 +224,19 @@ def _systemd(_: Config) -> Iterator[Finding]:
     yield ok("systemd", "systemd-python is there" if there else "without systemd-python (works the same)")
 
 
-def _nearest(folder: str) -> str:
-    """Give the folder, or the nearest one above it that is there."""
-    while not os.path.lexists(folder):
-        folder = os.path.dirname(folder)
-    return folder
-
-
-def _not_writable(folder: str) -> str | None:
+def _not_writable(about: str, folder: str) -> Finding | None:
     if not os.path.isdir(folder):
-        return f"{folder} isn't a folder"
-    if os.statvfs(folder).f_flag & os.ST_RDONLY:
-        return f"{folder} is on a file system that is read-only"
-    return None if os.access(folder, os.W_OK | os.X_OK) else f"{folder} can't be written by this user"
+        return problem(about, f"{folder} isn't a folder", _RIGHTS)
+    if is_read_only(folder):
+        advice = _FSCK if has_failed(folder) else "mount it for writing, or name another folder"
+        return problem(about, f"{folder} is on a file system that is read-only", advice)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return problem(about, f"{folder} can't be written by this user", _RIGHTS)
+    return None
 
 
 def _place(folder: str) -> str:
-    kind = file_system_type(_nearest(folder))
+    kind = file_system_type(nearest(folder))
     return f"{folder}, on {kind}" if kind else folder
 
 

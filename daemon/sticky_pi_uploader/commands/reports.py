@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from ..disk import obstacle, room
 from ..exceptions import NoSpaceError, OutboxDamagedError, StateError
-from ..folders import disk_space, image_dir_problem
+from ..folders import has_failed, image_dir_problem, nearest
 from ..lock import is_held
 from ..models import Destination, Picture, State
 from ..outbox import OutboxReader, outbox_path
@@ -43,29 +44,28 @@ def status(
     image_dir: str,
     state_dir: str,
     url: str,
+    store: str | None = None,
     config_file: str | None,
     least_free: Callable[[int], int] | None = None,
 ) -> dict[str, Any]:
     """Tell how things stand; what can't be read is null.
 
-    `least_free` says how many bytes are to be free on a disk of so many, where anybody cares for that.
+    `store` is the destination's folder, where that is an embedded store. `least_free` says how many bytes are to be
+    free on a disk of so many, where anybody cares for that.
     """
-    free, total = disk_space(image_dir)
     return {
         "config_file": config_file,
         "image_dir": image_dir,
         "state_dir": state_dir,
-        "image_dir_problem": image_dir_problem(image_dir),
+        "image_dir_problem": image_dir_problem(image_dir) or failed_disk(image_dir),
+        "state_dir_problem": _write_problem("state folder", state_dir),
+        "store_problem": None if store is None else _write_problem("store", store),
         "running": is_held(state_dir),
         "counts": _counts(reader, warn),
         "oldest_pending": ask(reader, OutboxReader.oldest_pending, warn, None),
         "last_upload": utc(ask(reader, OutboxReader.last_upload, warn, None)),
         "destination": _destination(reader, url, warn),
-        "disk": {
-            "free_bytes": free,
-            "total_bytes": total,
-            "least_free_bytes": None if least_free is None or total is None else least_free(total),
-        },
+        "disk": _disk(image_dir, least_free),
     }
 
 
@@ -173,6 +173,29 @@ def _counts(reader: OutboxReader | None, warn: Warn) -> dict[str, int]:
     if counts is None:
         counts = Counter(picture.state for picture in (reader.salvage() if reader else ()))
     return {state.value: counts.get(state, 0) for state in State}
+
+
+def failed_disk(image_dir: str) -> str | None:
+    """Say that the camera can't write any more, where the kernel has made its disk read-only after an error."""
+    return f"the disk of {image_dir} was made read-only after an error on it" if has_failed(image_dir) else None
+
+
+def _write_problem(what: str, folder: str) -> str | None:
+    why = obstacle(nearest(folder))
+    return None if why is None else f"the {what} {folder} can't be written: {why}"
+
+
+def _disk(folder: str, least_free: Callable[[int], int] | None) -> dict[str, int | None]:
+    found = room(folder)
+    least = None if found is None or least_free is None else least_free(found.total)
+    return {
+        "free_bytes": found and found.free,
+        "total_bytes": found and found.total,
+        "least_free_bytes": least,
+        "free_inodes": found and found.free_inodes,
+        "total_inodes": found and found.inodes,
+        "least_free_inodes": None if found is None or least is None else found.least_inodes(least),
+    }
 
 
 def _destination(reader: OutboxReader | None, url: str, warn: Warn) -> dict[str, Any]:

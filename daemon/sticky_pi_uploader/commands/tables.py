@@ -15,6 +15,9 @@ from .terminal import safe
 FULL = 50_000_000
 """Bytes: with less free space the camera program writes to /tmp, and its pictures are gone at power-off."""
 
+LOW = 15
+"""Per cent of a disk; the stock firmware deletes the oldest pictures itself below 10."""
+
 _TROUBLE = (DestinationState.UNAUTHORIZED, DestinationState.NOT_AN_API, DestinationState.REFUSING)
 _CLOCKS = {True: "synchronised with a time server", False: "not synchronised with a time server", None: None}
 _SPANS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
@@ -65,6 +68,7 @@ def status_screen(status: Mapping[str, Any], now: float) -> Iterator[str]:
             ("Destination", status["destination"]["url"]),
             *(("", line) for line in _destination(status["destination"], now)),
             ("Free space", _space(status["disk"])),
+            ("Free inodes", _inodes(status["disk"])),
             ("Image folder", status["image_dir"]),
             ("State folder", status["state_dir"]),
             ("Configuration", status["config_file"] or "no file: flags, environment and defaults"),
@@ -160,6 +164,11 @@ def size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"  # noqa: PLR2004 - a GB
 
 
+def few_inodes(free: int, total: int) -> str:
+    """Tell of inodes for people who may never have heard of them."""
+    return f"{free:,} of {total:,} inodes ({free * 100 // total} %): each file takes one"
+
+
 def pictures(count: int) -> str:
     """Write a number of pictures for people."""
     return "1 picture" if count == 1 else f"{count:,} pictures" if count else "no picture"
@@ -174,28 +183,47 @@ def _verdict(status: Mapping[str, Any]) -> Iterator[str]:
 
 def _trouble(status: Mapping[str, Any]) -> str | None:
     """Say what keeps pictures from being taken or sent; None where nothing does."""
-    free, destination = status["disk"]["free_bytes"], status["destination"]["state"]
-    to_send = f"{pictures(_waiting(status))} to be sent"
-    if status["image_dir_problem"]:
-        return f"Attention: {status['image_dir_problem']}; {to_send}."
-    if free is not None and free < FULL:
-        return f"Attention: only {size(free)} are free. Below {size(FULL)} the camera keeps no pictures."
+    destination, to_send = status["destination"]["state"], f"{pictures(_waiting(status))} to be sent"
+    if (wrong := _camera_trouble(status)) is not None:
+        return f"Attention: {wrong}"
+    if (wrong := status["image_dir_problem"] or status["state_dir_problem"] or status["store_problem"]) is not None:
+        return f"Attention: {wrong}; {to_send}."
     if destination in _TROUBLE:
         return f"Attention: the destination {SAYINGS[destination]}; {to_send}."
-    least = status["disk"]["least_free_bytes"]
-    if free is not None and least is not None and free < least:
-        return f"Attention: only {size(free)} are free, less than min_free; {to_send}."
+    if (left := _too_little(status["disk"])) is not None:
+        return f"Attention: only {left} are free, less than min_free; {to_send}."
     if look := {state: status["counts"][state] for state in TO_LOOK_AT if status["counts"][state]}:
         kinds = ", ".join(f"{count:,} {state}" for state, count in look.items())
         rest = to_send if _waiting(status) else "nothing else is left to send"
         return f"Attention: {_need_a_look(sum(look.values()))} ({kinds}); {rest}."
-    return _delay(status, to_send) if _waiting(status) else None
+    return _delay(status, to_send)
+
+
+def _camera_trouble(status: Mapping[str, Any]) -> str | None:
+    """Say that the camera can't put its pictures on the disk for want of room; None where it can."""
+    free = status["disk"]["free_bytes"]
+    if free is not None and free < FULL and not status["image_dir_problem"]:
+        return f"only {size(free)} are free. Below {size(FULL)} the camera keeps no pictures."
+    if status["disk"].get("free_inodes") == 0:
+        return f"no further file can be made on the disk of {status['image_dir']}, as all of its inodes are used."
+    return None
+
+
+def _too_little(disk: Mapping[str, int | None]) -> str | None:
+    """Say how much is free of what there is less of than `min_free`; None where there is enough."""
+    free, least = disk["free_bytes"], disk["least_free_bytes"]
+    if free is not None and least is not None and free < least:
+        return size(free)
+    free, least = disk["free_inodes"], disk["least_free_inodes"]
+    return f"{free:,} inodes" if free is not None and least is not None and free < least else None
 
 
 def _delay(status: Mapping[str, Any], to_send: str) -> str | None:
     if status["destination"]["state"] == DestinationState.UNREACHABLE:
+        if not _waiting(status):
+            return f"Waiting: the destination couldn't be reached when it was last tried; {to_send}."
         return f"Waiting: the destination can't be reached; {to_send} when it can."
-    if status["running"] is False:
+    if _waiting(status) and status["running"] is False:
         return f"Waiting: {to_send}, and nothing is at work that sends."
     return None
 
@@ -241,6 +269,12 @@ def _destination(destination: Mapping[str, Any], now: float) -> Iterator[str]:
 def _space(disk: Mapping[str, int | None]) -> str | None:
     free, total = disk["free_bytes"], disk["total_bytes"]
     return f"{size(free)} of {size(total)} ({free * 100 // total} % free)" if free is not None and total else None
+
+
+def _inodes(disk: Mapping[str, int | None]) -> str | None:
+    """Tell of the inodes where they run out before the bytes do."""
+    free, total = disk.get("free_inodes"), disk.get("total_inodes")
+    return None if free is None or not total or free * 100 >= total * LOW else few_inodes(free, total)
 
 
 def _when(stamp: str | None, now: float) -> str | None:

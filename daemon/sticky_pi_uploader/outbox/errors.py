@@ -68,12 +68,12 @@ def _is_sound(path: str) -> bool:
 
 
 def _is_full(path: str) -> bool:
-    """Tell whether the disk has no space; SQLite's own message is no more than an I/O error, mostly."""
+    """Tell whether the disk has no space, or no inode; SQLite's own message is no more than an I/O error, mostly."""
     try:
         disk = os.statvfs(os.path.dirname(path))
     except OSError:
         return False
-    return disk.f_bavail * disk.f_frsize < LEAST
+    return disk.f_bavail * disk.f_frsize < LEAST or (disk.f_files > 0 and disk.f_favail == 0)
 
 
 def _is_readable(path: str) -> bool:

@@ -39,6 +39,10 @@ class Disk:
                 return
             time.sleep(0.001)
 
+    def fail(self):
+        """Have the kernel meet an error on it; made with `-e remount-ro`, it can't be written from then on."""
+        Path(f"/sys/fs/ext4/{self._counters.parent.resolve().name}/trigger_fs_error").write_text("1", "ascii")
+
     def close(self):
         """Unmount it, whoever uses it; its loop device goes with it."""
         subprocess.run(["umount", "-l", self.mount], check=True)

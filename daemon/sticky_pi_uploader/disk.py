@@ -1,0 +1,119 @@
+"""How much room a disk has for bytes and for files, and whether it takes a file: after an error, only trying tells."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from sticky_pi_api.durable import flush
+from sticky_pi_api.filesystem import open_file
+
+from .folders import is_read_only
+from .reserve import NO_INODES
+
+_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
+READ_ONLY: Final = "its file system is read-only"
+
+_PREFIX: Final = ".trial-"
+_LEFTOVER_AGE: Final = 3600.0
+_TRIED: Final = bytes(4096)
+
+
+class Room(NamedTuple):
+    """What is free on a disk, and what there is."""
+
+    free: int
+    """bytes, for those who aren't root"""
+    total: int
+    """bytes"""
+    free_inodes: int | None
+    """files that can still be made; None where the file system has no such limit, as btrfs and FAT"""
+    inodes: int | None
+
+    def is_under(self, least: Callable[[int], int]) -> bool:
+        """Tell whether less is free than should be; `least` says how many bytes that is on a disk of so many.
+
+        Of the inodes, the same share is to be free.
+        """
+        wanted = least(self.total)
+        least_inodes = self.least_inodes(wanted)
+        return self.free < wanted or (least_inodes is not None and (self.free_inodes or 0) < least_inodes)
+
+    def least_inodes(self, least: int) -> int | None:
+        """Return how many inodes are to be free where `least` bytes are."""
+        return None if self.inodes is None or not self.total else min(self.inodes, self.inodes * least // self.total)
+
+
+def room(folder: str) -> Room | None:
+    """Ask for the room on the disk of a folder; None where the folder isn't there."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None
+    inodes = (found.f_favail, found.f_files) if found.f_files else (None, None)
+    return Room(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize, *inodes)
+
+
+def obstacle(folder: str) -> str | None:
+    """Say why no file can be made on the disk of a folder, as far as looking tells; None where it isn't there."""
+    try:
+        if is_read_only(folder):
+            return READ_ONLY
+    except OSError:
+        return None
+    found = room(folder)
+    return NO_INODES if found is not None and found.free_inodes == 0 else None
+
+
+def trial(folder: str) -> None:
+    """Write, flush and remove a small file in a folder. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    name = f"{_PREFIX}{os.urandom(8).hex()}"
+    try:
+        _sweep(descriptor)
+        file = open_file(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, folder=descriptor)
+        try:
+            os.write(file, _TRIED)
+            flush(file)
+        finally:
+            os.close(file)
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=descriptor)
+        flush(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(folder: int) -> None:
+    """Remove what trials that were killed have left, in a folder of one's own."""
+    if os.fstat(folder).st_uid != os.geteuid():
+        return
+    before = time.time() - _LEFTOVER_AGE
+    with os.scandir(folder) as entries:
+        leftovers = [entry for entry in entries if entry.name.startswith(_PREFIX)]
+    for entry in leftovers:
+        with suppress(OSError):
+            if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before:
+                os.unlink(entry.name, dir_fd=folder)
+
+
+def trial_problem(folder: str) -> str | None:
+    """Try a folder out; say why it takes no file, None where it does."""
+    try:
+        trial(folder)
+    except OSError as error:
+        return reason(error, folder)
+    return None
+
+
+def reason(error: OSError, folder: str) -> str:
+    """Say why nothing could be written in a folder."""
+    if error.errno == errno.EROFS:
+        return READ_ONLY
+    if error.errno in _NO_SPACE:
+        return NO_INODES if obstacle(folder) == NO_INODES else "no space left on its disk"
+    return "permission denied; try it with sudo" if isinstance(error, PermissionError) else str(error.strerror)
