@@ -38,7 +38,7 @@ def test_the_wheel_holds_both_packages_with_their_types_and_nothing_else(wheel):
 def test_the_wheel_carries_command_licence_and_extras(wheel):
     with ZipFile(wheel) as file:
         about = {name.partition(".dist-info/")[2]: file.read(name) for name in file.namelist() if ".dist-info/" in name}
-    assert b"sticky-pi-uploader = sticky_pi_uploader.cli:main" in about["entry_points.txt"]
+    assert b"sticky-pi-uploader = sticky_pi_uploader.__main__:start" in about["entry_points.txt"]
     assert about["licenses/LICENSE"] == (PROJECT / "LICENSE").read_bytes()
     metadata = message_from_bytes(about["METADATA"])
     assert metadata["Name"] == "sticky-pi-uploader"

@@ -71,7 +71,7 @@ class Readiness(NamedTuple):
         return wrong if wrong or not self.with_destination else _failed(config.state_dir)
 
     def reload(self, config: Config) -> Config | None:
-        """Read the configuration again; None where it is unchanged, or broken: then the one from before stays."""
+        """Read the configuration again, and the files that it names; None where the one from before has to stay."""
         self.manager.reloading()
         try:
             changed = self.load()
@@ -85,7 +85,7 @@ class Readiness(NamedTuple):
             return None
         what = "" if changed != config else ": nothing has changed"
         log.info("the configuration was reloaded%s", what, extra=about(Kind.RELOADED))
-        return changed if changed != config else None
+        return changed
 
 
 def _failed(state_dir: str) -> str | None:

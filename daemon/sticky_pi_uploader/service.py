@@ -142,8 +142,11 @@ def _attend(session: Session, readiness: Readiness, config: Config) -> Config:
             )
             break
         if signals.take_reload():
-            if (changed := readiness.reload(config)) is not None:
-                return changed
+            if (read := readiness.reload(config)) is not None:
+                # Whoever asks for it may have mended just what keeps the destination from taking pictures.
+                session.end_wait()
+                if read != config:
+                    return read
             manager.reloaded()
     return config
 

@@ -280,10 +280,14 @@ class Session:
                 extra=about(Kind.CLOCK_SET, seconds=by),
             )
             self._clock_offset = offset
-            self.outbox.end_wait()
-            self._to_send.set()
+            self.end_wait()
         longest = LOOK_OUT if self.doorbell.descriptor is None else TICK
         return longest if self._watcher is None else min(longest, self._watcher.tick())
+
+    def end_wait(self) -> None:
+        """Have the destination tried at once."""
+        self.outbox.end_wait()
+        self._to_send.set()
 
     def _take_in(self) -> float | None:
         wait = self.intake.step()

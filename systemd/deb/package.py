@@ -29,9 +29,9 @@ COMMAND: Final = """\
 #!/usr/bin/python3 -I
 import sys
 
-from sticky_pi_uploader.cli import main
+from sticky_pi_uploader.__main__ import start
 
-sys.exit(main())
+sys.exit(start())
 """
 
 

@@ -15,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sticky_pi_uploader
 from sticky_pi_uploader import cli
 from sticky_pi_uploader.commands import arguments
 from sticky_pi_uploader.events import Kind
@@ -298,6 +299,49 @@ def test_ctrl_c_is_quiet(trap, taken):
         process.stdout.read()
         assert process.stderr.read() == b""
     assert process.returncode == 130
+
+
+SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
+INTERRUPTED_AT_IMPORTS = """if True:
+    import os, signal, sys
+
+    class Counter:
+        "Is asked for each module that is to be imported; at the last of them somebody presses Ctrl-C."
+        left = {at}
+
+        def find_spec(self, name, *_):
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    from sticky_pi_uploader import __main__
+    sys.meta_path.insert(0, Counter())
+    sys.argv[1:] = {arguments}
+    sys.exit(__main__.start())
+"""
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 5, 8, 12, 17, 25, 35, 50])
+def test_ctrl_c_is_quiet_while_modules_are_imported(trap, at):
+    script = INTERRUPTED_AT_IMPORTS.format(at=at, arguments=["list", *trap.flags])
+    command = ["env", "--default-signal=INT", sys.executable, "-c", script]
+    done = subprocess.run(command, env={"PYTHONPATH": str(SOURCE)}, capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
+@pytest.mark.parametrize("way", ["-m", "script"])
+def test_ctrl_c_prints_no_traceback_of_ours_at_any_moment_of_a_start(trap, tmp_path, way):
+    """Nobody but Python has a say in what is printed before the first line of ours."""
+    script = tmp_path / "script"
+    script.write_text("import sys\nfrom sticky_pi_uploader.__main__ import start\nsys.exit(start())\n", "ascii")
+    program = ["-m", "sticky_pi_uploader"] if way == "-m" else [script]
+    command = ["env", "--default-signal=INT", sys.executable, *program, "list", *trap.flags]
+    for moment in range(40):
+        with subprocess.Popen(command, stderr=subprocess.PIPE, env={"PYTHONPATH": str(SOURCE)}) as process:
+            time.sleep(0.004 * moment)
+            process.send_signal(signal.SIGINT)
+            said = process.stderr.read().decode()
+        assert "/sticky_pi_" not in said
 
 
 def test_an_error_of_its_own_ends_with_70_and_all_that_a_report_needs(trap, taken, caplog):

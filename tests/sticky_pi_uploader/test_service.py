@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from api_server import ApiServer
+from certificates import Authority
+from fault_proxy import FaultProxy
 from sticky_pi_api.client import LocalClient
 from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader import service
@@ -530,6 +533,71 @@ def test_a_configuration_that_cannot_be_used_is_said_and_the_old_one_stays(trap,
         assert problem in daemon.said
         file = trap.make()
         eventually(lambda: trap.uploaded(file))
+
+
+@pytest.fixture
+def account(trap):
+    """Write the configuration of a server's account; its password is a wrong one."""
+
+    def write(url, more=""):
+        password = trap.folder / "password"
+        password.touch(mode=0o600)
+        password.write_text("nectar\n", "ascii")
+        return f'[api]\nurl = "{url}"\nusername = "trap"\npassword_file = "{password}"\n{more}'
+
+    return write
+
+
+def far_off(trap, url):
+    """Have the destination wait for longer than the test does."""
+    with Outbox(trap.outbox, longest_wait=1800) as outbox:
+        outbox.set_destination(outbox.destination(url)._replace(retry_at=time.time() + 1000))
+
+
+def test_a_password_that_was_set_right_is_taken_at_sighup_and_ends_the_wait(trap, start, account):
+    file = trap.make()
+    with ApiServer(trap.folder / "server") as server:
+        text = account(server.url)
+        with configured(trap, start, text) as (daemon, reload):
+            eventually(lambda: "doesn't accept the account" in daemon.said)
+            far_off(trap, server.url)
+            (trap.folder / "password").write_text("pollen\n", "ascii")
+            reload(text)
+            eventually(lambda: trap.uploaded(file))
+            assert "the configuration was reloaded\n" in daemon.said
+            reload(text)
+            eventually(lambda: "the configuration was reloaded: nothing has changed" in daemon.said)
+
+
+def test_certificates_that_were_set_right_are_taken_at_sighup_and_end_the_wait(trap, start, account, tmp_path_factory):
+    right, wrong = (Authority(tmp_path_factory.mktemp("authority")) for _ in range(2))
+    file, trusted = trap.make(), trap.folder / "ca.pem"
+    shutil.copyfile(wrong.ca_file, trusted)
+    with (
+        ApiServer(trap.folder / "server") as server,
+        FaultProxy(server.port, certificate=right.certificate()) as front,
+    ):
+        text = account(front.url, f'ca_file = "{trusted}"')
+        (trap.folder / "password").write_text("pollen\n", "ascii")
+        with configured(trap, start, text) as (daemon, reload):
+            eventually(lambda: "proves nothing, so nothing was sent" in daemon.said)
+            far_off(trap, front.url)
+            shutil.copyfile(right.ca_file, trusted)
+            reload(text)
+            eventually(lambda: trap.uploaded(file))
+            assert "the configuration was reloaded\n" in daemon.said
+
+
+def test_a_sighup_ends_the_wait_for_a_destination_though_nothing_changed(trap, start):
+    file = trap.make()
+    trap.store.write_text("in the way", "ascii")
+    with configured(trap, start) as (daemon, reload):
+        eventually(lambda: "the destination is unreachable" in daemon.said)
+        far_off(trap, trap.store.as_uri())
+        trap.store.unlink()
+        reload("")
+        eventually(lambda: trap.uploaded(file))
+        assert "the configuration was reloaded: nothing has changed" in daemon.said
 
 
 def test_an_image_folder_that_is_not_there_is_waited_for_and_not_made(trap, start):

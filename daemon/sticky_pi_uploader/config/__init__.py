@@ -23,6 +23,19 @@ DEFAULT_FILE: Final = "/etc/sticky-pi-uploader/config.toml"
 CONFIG_FLAG: Final = "config_file"
 
 
+_SYSTEM_CERTIFICATES: Final = "/etc/ssl/certs/ca-certificates.crt"
+_LARGEST_CERTIFICATES: Final = 1 << 24  # bytes
+_WITHOUT_WAITING: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class FilesRead(NamedTuple):
+    """What the files held that the configuration names, when it was read: they may change while it stays."""
+
+    password: Secret | None
+    certificates: int | None
+    """a hash of their file, which is the system's where none is named; None where that can't be read"""
+
+
 class ApiConfig(NamedTuple):
     """The destination, and how pictures are sent there."""
 
@@ -41,6 +54,8 @@ class ApiConfig(NamedTuple):
     """bytes a second"""
     give_up_after: int
     """refusals of one picture"""
+    files: FilesRead | None = None
+    """None where they weren't read"""
 
     @property
     def store(self) -> str | None:
@@ -54,12 +69,26 @@ class ApiConfig(NamedTuple):
 
     def read_password(self) -> Secret | None:
         """Return the password, None where there is none. Raises ConfigError where its file can't be used."""
+        if self.files is not None:
+            return self.files.password
         if self.password_file is None:
             return self.password
         try:
             return read_password_file(self.password_file, others_may_read=self.password_from_systemd)
         except ValueError as error:
             raise ConfigError([f"[api] password_file: {error}"]) from error
+
+    def with_files(self) -> ApiConfig:
+        """Read the files that it names. Raises ConfigError where the password's can't be used."""
+        certificates = None
+        if self.server is not None:
+            try:
+                # Neither a FIFO nor an endless device must hold up the start.
+                with open(os.open(self.ca_file or _SYSTEM_CERTIFICATES, _WITHOUT_WAITING), "rb") as file:
+                    certificates = hash(file.read(_LARGEST_CERTIFICATES))
+            except OSError:
+                pass  # whoever opens the connection says so
+        return self._replace(files=FilesRead(self.read_password(), certificates))
 
 
 class RetentionConfig(NamedTuple):
@@ -133,7 +162,7 @@ def understand(
         problems.append(url_not_set(config))
     if check_secrets and "api.password_file" not in wrong:
         try:
-            config.api.read_password()
+            config = config._replace(api=config.api.with_files())
         except ConfigError as error:
             problems += error.problems
     return config, problems
