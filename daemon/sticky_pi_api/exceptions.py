@@ -6,7 +6,7 @@ StickyPiError
 │   ├── FilenameError                         its name isn't <device>.<YYYY-MM-DD_HH-MM-SS>.jpg, or an impossible time
 │   ├── DamagedImageError                     its bytes aren't a whole JPEG picture that decodes
 │   ├── MetadataError                         its EXIF isn't what a Sticky Pi writes: the server would refuse it
-│   ├── TooLargeError                         the server takes no picture of its size
+│   ├── TooLargeError                         it is larger than any server is meant to take
 │   └── ImageChangedError        nothing      the file is no longer the one that was parsed
 ├── ConflictError                picture      another picture is held under the same device and datetime
 ├── StoreError                   destination  the store can't be opened, read or written
@@ -15,6 +15,7 @@ StickyPiError
 │   │   ├── CertificateError                  the server can't prove who it is
 │   │   └── ClockNotSetError     nothing      the certificate isn't valid yet by the trap's clock
 │   ├── UnavailableError                      it answers that it can't just now
+│   │   └── RequestTooLargeError              its front takes no request of this size; smaller ones may pass
 │   ├── NotAnAPIError                         what answers there isn't a Sticky Pi API
 │   │   └── AnswerTooLargeError               it answers with more than is read in one go
 │   ├── AccountError             account      it doesn't accept the user, or not for this
@@ -86,7 +87,7 @@ class MetadataError(ImageError):
 
 
 class TooLargeError(ImageError):
-    """The server takes no picture of its size."""
+    """It is larger than any server is meant to take."""
 
 
 class ImageChangedError(ImageError):
@@ -155,6 +156,18 @@ class ClockNotSetError(UnreachableError):
 
 class UnavailableError(RemoteError):
     """The server answers that it can't just now."""
+
+
+class RequestTooLargeError(UnavailableError):
+    """The server's front takes no request of this size, though the servers do: until somebody sets its limit right.
+
+    `size` is that of the request, in bytes. Smaller requests may pass.
+    """
+
+    def __init__(self, message: str, size: int, *, retry_after: float | None = None) -> None:
+        """Keep the parts."""
+        super().__init__(message, retry_after=retry_after)
+        self.size = size
 
 
 class NotAnAPIError(RemoteError):

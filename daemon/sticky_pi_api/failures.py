@@ -11,6 +11,7 @@ from sticky_pi_api.exceptions import (
     NotAnAPIError,
     RefusedError,
     RemoteError,
+    RequestTooLargeError,
     UnavailableError,
     UnreachableError,
     printable,
@@ -72,16 +73,26 @@ UNTOUCHED = frozenset({UNAUTHORISED, 403, 404, 405, 407, 410, TOO_LARGE, 429, 51
 """statuses that come before anything is stored, so that they leave no doubt about an upload; redirects as well"""
 
 
-def failure_of(answer: Answer, address: str, user: str, clock: Callable[[], float]) -> RemoteError:
-    """Return what an answer with a status other than 200 means; `clock` gives Unix seconds."""
+def failure_of(
+    answer: Answer, address: str, user: str, clock: Callable[[], float], *, size: int | None = None
+) -> RemoteError:
+    """Return what an answer with a status other than 200 means; `clock` gives Unix seconds.
+
+    `size` is that of an upload's body, in bytes: smaller ones may pass where it is too large.
+    """
+    retry_after = read_retry_after(answer.headers, clock)
+    says = f"{address} answers with status {answer.status}"
+    if answer.status == TOO_LARGE:
+        what = "this size" if size is None else f"{-(-size // 1000):,} kB"
+        message = f"{says}: its front takes no request of {what}: see nginx's client_max_body_size"
+        if size is None:
+            return UnavailableError(message, retry_after=retry_after)
+        return RequestTooLargeError(message, size, retry_after=retry_after)
     kind, meaning = _BY_STATUS.get(answer.status, (RefusedError, "it refused that, and doesn't say why"))
     if answer.status < 400:  # noqa: PLR2004 - statuses have their meaning in hundreds
         kind, meaning = NotAnAPIError, f"not as a Sticky Pi API does{_redirection(answer)}"
-    elif answer.status == TOO_LARGE:
-        kind, meaning = UnavailableError, "it takes no request of this size"
     meaning = meaning.format(user=printable(user)) if kind is AccountError else meaning
-    retry_after = read_retry_after(answer.headers, clock)
-    return kind(f"{address} answers with status {answer.status}: {meaning}", retry_after=retry_after)
+    return kind(f"{says}: {meaning}", retry_after=retry_after)
 
 
 def link_failure_of(answer: Answer, address: str, clock: Callable[[], float]) -> RemoteError:

@@ -20,7 +20,7 @@ from sticky_pi_api.deadline import Scope
 from sticky_pi_api.exceptions import RemoteError, TooLargeError, UnavailableError
 from sticky_pi_api.failures import TOO_LARGE, UNAUTHORISED, Answer, leaves_no_doubt
 from sticky_pi_api.files import FileFailedError
-from sticky_pi_api.image_parser import ImageParser
+from sticky_pi_api.image_parser import MAX_SIZE, ImageParser
 from sticky_pi_api.pace import Pace
 from sticky_pi_api.questions import image_keys, series_of
 from sticky_pi_api.rate import RateLimit
@@ -243,23 +243,23 @@ class RemoteAPI(BaseAPISpec):
                 if body.begun:
                     raise UnclearEndError(error, whole=body.whole) from None
                 raise
-        return self._receipt(image, answer, whole=body.whole)
+        if answer.status == TOO_LARGE and len(body) > MAX_SIZE:
+            raise TooLargeError(image.path or image.filename, "no server takes a picture of this size (status 413)")
+        return self._receipt(image, answer, body)
 
-    def _receipt(self, image: ImageParser, answer: Answer, *, whole: bool) -> Row:
-        if answer.status == TOO_LARGE:
-            raise TooLargeError(image.path or image.filename, "the server takes no picture of this size (status 413)")
+    def _receipt(self, image: ImageParser, answer: Answer, body: UploadBody) -> Row:
         try:
-            with self._server.reading(answer, "upload"):
+            with self._server.reading(answer, "upload", len(body)):
                 rows = read_rows(answer.body)
                 if len(rows) != 1 or key_of(rows[0]) != key_of(image):
                     raise WrongShapeError("not with the row of the picture that it got")
         except RemoteError as error:
             if leaves_no_doubt(answer):
                 raise
-            raise UnclearEndError(error, whole=whole) from None
+            raise UnclearEndError(error, whole=body.whole) from None
         if rows[0]["md5"] != image["md5"]:
             end = UnavailableError(f"{self._server.address} says that it got other bytes of {image.filename}")
-            raise UnclearEndError(end, whole=whole, row=rows[0])
+            raise UnclearEndError(end, whole=body.whole, row=rows[0])
         return rows[0]
 
 

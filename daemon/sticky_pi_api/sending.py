@@ -5,6 +5,7 @@ A picture's upload ends in one of these ways, and what follows is the same whate
     receipt with our md5                        stored
     receipt for other bytes                     doubtful
     certainly nothing stored (401, no route…)   unsent, with all that are still to come: the destination is down
+    its request is too large for the front      unsent, with those still to come that are as large
     anything else                               asked for again at once:
         held with our md5                       stored; held if the server had refused it (500)
         held with another md5                   conflict
@@ -18,6 +19,7 @@ absent. That is kept here as long as the client lives; who asks after a restart 
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
@@ -29,7 +31,14 @@ from typing import Any, Final
 from sticky_pi_api.batch import Held, Key, Picture, compare, failure_outcome, identify, is_known, look, recognise
 from sticky_pi_api.cache import FileCache
 from sticky_pi_api.deadline import Scope
-from sticky_pi_api.exceptions import DoubtfulError, ImageError, RefusedError, RemoteError, UnavailableError
+from sticky_pi_api.exceptions import (
+    DoubtfulError,
+    ImageError,
+    RefusedError,
+    RemoteError,
+    RequestTooLargeError,
+    UnavailableError,
+)
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.pace import Pace
 from sticky_pi_api.threads import starting
@@ -129,6 +138,7 @@ class RemoteBatch:
         self._lock = threading.Lock()
         self._unclear_in_a_row = 0
         self._down: RemoteError | None = None
+        self._too_large: tuple[int, RequestTooLargeError] | None = None
         self._held: Held = {}
         self._known: set[str] = set()
         self._asked_at = 0.0
@@ -230,7 +240,7 @@ class RemoteBatch:
         """Settle a picture; runs on a thread."""
         try:
             return self._compare_or_send(picture, row, asked_at)
-        except (ImageError, OSError) as error:
+        except (ImageError, OSError, RequestTooLargeError) as error:
             return failure_outcome(picture, error)
         except RemoteError as error:
             self._down = error
@@ -269,6 +279,9 @@ class RemoteBatch:
         return asked_at, rows[0] if rows else None
 
     def _send(self, picture: Picture, image: ImageParser, asked_at: float) -> ImageOutcome:
+        size = _size_of(image)
+        if self._too_large is not None and size >= self._too_large[0]:
+            return failure_outcome(picture, self._too_large[1])
         # One that is sent a second time isn't among those going up any more.
         began, beside = self._clock(), max(0, len(self._going_up) - 1)
 
@@ -280,6 +293,11 @@ class RemoteBatch:
             row = self._upload(image, lambda: self._clock() - asked_at <= FRESH, self._scope, on_sent)
         except UnclearEndError as unclear:
             return self._clear_up(picture, image, unclear)
+        except RequestTooLargeError as error:
+            with self._lock:
+                if self._too_large is None or size < self._too_large[0]:
+                    self._too_large = size, error
+            raise
         self._unclear_in_a_row = 0
         return ImageOutcome(picture.file, Outcome.STORED, row)
 
@@ -324,6 +342,11 @@ class RemoteBatch:
 def key_of(row: Mapping[str, Any]) -> Key:
     """Return the key of a row, or of a parsed picture."""
     return row["device"].lower(), row["datetime"]
+
+
+def _size_of(image: ImageParser) -> int:
+    """Return a picture's bytes. Raises OSError."""
+    return len(image.file_blob) if image.path is None else os.path.getsize(image.path)
 
 
 def _doubtful(picture: Picture, end: RemoteError, wait: float) -> ImageOutcome:

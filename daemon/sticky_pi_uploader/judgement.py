@@ -11,6 +11,7 @@
     unsent, the file's fault        read again, and waits if it is the     -
                                     same file
     unsent, broken off here         as it was                              -
+    unsent, too large for its front waits for the destination              refuses what is as large; takes the others
     unsent, anything else           waits for the destination, or alone    in trouble, unless it takes others
                                     where that takes others
 
@@ -39,6 +40,7 @@ from .repeats import Repeats, span
 from .retry import LONGEST_WAIT, delay
 
 if TYPE_CHECKING:
+    from sticky_pi_api.exceptions import RequestTooLargeError
     from sticky_pi_api.types import ImageOutcome
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,16 @@ _LONGEST_RECEIPT: Final = 64
 _NO_TROUBLE: Final = (Kind.READ_AGAIN, Kind.UPLOADED, Kind.HELD)
 
 
+class SizeLimit(NamedTuple):
+    """What the destination's front was found to take: only smaller pictures than this."""
+
+    size: int
+    """bytes of the smallest picture that was too large"""
+    why: str
+    passes_smaller: bool = False
+    """whether it took a smaller one since"""
+
+
 class _Trouble(NamedTuple):
     """What is wrong with the destination."""
 
@@ -63,6 +75,8 @@ class _Trouble(NamedTuple):
     """seconds"""
     holds_all: bool
     """whether it can't be the fault of the picture that met with it"""
+    by_size: bool = False
+    """whether only pictures from the limit's size on meet with it"""
 
 
 class Judge:
@@ -88,18 +102,21 @@ class Judge:
         self._clock = clock
         self._receipts = Receipts(self._confirm, monotonic)
         self._trouble: _Trouble | None = None
-        self._put_off: list[Picture] = []
+        self._put_off: list[tuple[Picture, str | None]] = []
+        self.limit: SizeLimit | None = None
+        """how small pictures have to be so that the destination may take them; None: any size"""
         self.sent = 0
         """pictures that the destination turned out to hold, so far"""
 
     @property
     def refuses_all(self) -> bool:
         """Tell whether the rest of the batch would only be refused as well."""
-        return self._trouble is not None and self._trouble.state is DestinationState.REFUSING
+        trouble = self._trouble
+        return trouble is not None and trouble.state is DestinationState.REFUSING and not trouble.by_size
 
     def judge(self, picture: Picture, result: ImageOutcome) -> None:
         """Record one picture's outcome, durably, and say it once; receipts may wait a little for others."""
-        from sticky_pi_api.exceptions import ImageError, StoreError
+        from sticky_pi_api.exceptions import ImageError, RequestTooLargeError, StoreError
         from sticky_pi_api.types import Outcome
 
         # It goes into reasons, and whatever the destination says can be in it.
@@ -122,8 +139,11 @@ class Judge:
                 self.read_again(picture, error)
             case Outcome.UNSENT if isinstance(error, StoreError) and not error.whole_store:
                 self._refuse(picture, error)
+            case Outcome.UNSENT if isinstance(error, RequestTooLargeError):
+                self._put_off.append((picture, str(error)))
+                self._bound(picture, error)
             case Outcome.UNSENT:
-                self._put_off.append(picture)
+                self._put_off.append((picture, None))
                 self._blame(error)
             case _:
                 self._doubt(picture, receipt, error)
@@ -132,12 +152,16 @@ class Judge:
         """Record receipts that waited for others for long enough; any thread may. Raises StateError."""
         self._receipts.settle_if_late()
 
-    def forget_receipts(self) -> None:
-        """Forget receipts that couldn't be recorded: their pictures are asked for again."""
+    def forget_batch(self) -> None:
+        """Forget what couldn't be recorded of a batch: its pictures are asked for again."""
         self._receipts.drop()
+        self._trouble = None
+        self._put_off = []
 
     def blame_destination(self, error: Exception) -> None:
-        """Take note that the destination failed before it came to any picture."""
+        """Take note that the destination failed in another way than with one picture. Raises StateError."""
+        # What it took before says nothing against that, and would if it were recorded later.
+        self._receipts.settle()
         if not _broken_off(error):
             self._blame(error, holds_all=True)
 
@@ -152,18 +176,21 @@ class Judge:
         trouble, self._trouble = self._trouble, None
         put_off, self._put_off = self._put_off, []
         now = self._clock()
-        for number, picture in enumerate(put_off):
+        for number, (picture, why) in enumerate(put_off):
             if trouble is None:
-                self._outbox.put_off(picture, not_before=now + delay(picture.misses + 1), missed=True)
+                self._outbox.put_off(picture, why, not_before=now + delay(picture.misses + 1), missed=True)
             else:
                 # The first may have been the cause, so another is tried next: by this time it is known when it was.
-                self._outbox.put_off(picture, not_before=now if number == 0 else None, missed=False)
+                self._outbox.put_off(picture, why, not_before=now if number == 0 else None, missed=False)
         if trouble is not None:
             self._hold(trouble)
         return trouble is not None
 
     def _hold(self, trouble: _Trouble) -> None:
-        holds_all = trouble.holds_all or self._outbox.lately_failed() >= SEVERAL
+        if not trouble.by_size:
+            self.limit = None
+        takes_some = self.limit is not None and self.limit.passes_smaller
+        holds_all = trouble.holds_all or (not takes_some and self._outbox.lately_failed() >= SEVERAL)
         if holds_all and trouble.state is DestinationState.REFUSING:
             self._outbox.forget_refusals()
         failures = self._outbox.destination(self._url).failures + 1
@@ -218,7 +245,8 @@ class Judge:
                 )
                 self._outbox.confirm(picture, md5, why, accepted_by=self._url if stored else None)
                 self._outbox.ask_again(picture, md5)
-            self._answered(took=any(receipt.stored for receipt in receipts))
+            taken = [receipt.picture for receipt in receipts if receipt.stored]
+            self._answered(took=bool(taken), largest=max(map(_size, taken), default=0))
         self.sent += len(receipts)
         for picture, _, stored in receipts:
             kind, what = (Kind.UPLOADED, "uploaded") if stored else (Kind.HELD, "was uploaded already")
@@ -247,7 +275,8 @@ class Judge:
             self._charge(picture, why, retry_after, charge)
             return
         before = self._outbox.destination(self._url).state
-        if before is DestinationState.REFUSING or self._outbox.others_refused(picture) + 1 >= SEVERAL:
+        refuses_all = before is DestinationState.REFUSING and self.limit is None
+        if refuses_all or self._outbox.others_refused(picture) + 1 >= SEVERAL:
             self._outbox.refuse(picture, why, not_before=self._clock(), missed=False)
             self._trouble = _Trouble(DestinationState.REFUSING, why, retry_after, holds_all=False)
             self._tell(Kind.REFUSED, picture, State.PENDING, "refused, as others are", why)
@@ -282,12 +311,30 @@ class Judge:
         plain = state is not DestinationState.UNREACHABLE or retry_after is not None
         self._trouble = _Trouble(state, why or _reason_of(error), retry_after, holds_all or plain)
 
-    def _answered(self, *, took: bool) -> None:
-        """End the destination's trouble; an answer that took nothing doesn't prove that it would."""
+    def _bound(self, picture: Picture, error: RequestTooLargeError) -> None:
+        """Take note that the destination's front takes no picture as large as this one, nor larger ones."""
+        if self.limit is None or _size(picture) < self.limit.size:
+            self.limit = SizeLimit(_size(picture), str(error))
+        state, why = DestinationState.REFUSING, self.limit.why
+        self._trouble = _Trouble(state, why, error.retry_after, holds_all=False, by_size=True)
+
+    def _answered(self, *, took: bool, largest: int = 0) -> None:
+        """End the destination's trouble; an answer that took nothing doesn't prove that it would.
+
+        Of what it took, the `largest` has so many bytes: that it takes smaller ones ends no trouble with large ones.
+        """
         before = self._outbox.destination(self._url)
         if not took and (self._trouble is not None or before.state is DestinationState.REFUSING):
             return
-        self._trouble = None
+        if self.limit is not None and largest < self.limit.size:
+            self.limit = self.limit._replace(passes_smaller=True)
+            if self._trouble is not None and self._trouble.by_size:
+                return
+            if before.state is DestinationState.REFUSING:
+                self._trouble = None
+                self._outbox.set_destination(before._replace(holds_all=False))
+                return
+        self._trouble = self.limit = None
         if before.state is not DestinationState.OK:
             self._outbox.set_destination(Destination(self._url, DestinationState.OK))
         if before.failures:
@@ -304,6 +351,10 @@ class Judge:
         text = "".join([what, "" if why is None else f": {why}", "" if spell is None else str(spell)])
         extra = about(kind, picture, state=state, reason=why, destination=self._url)
         log.log(level, "%s: %s", printable(picture.path), text, extra=extra)
+
+
+def _size(picture: Picture) -> int:
+    return 0 if picture.fingerprint is None else picture.fingerprint.size
 
 
 def _broken_off(error: Exception | None) -> bool:

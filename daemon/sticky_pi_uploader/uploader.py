@@ -104,7 +104,7 @@ class Uploader:
         """
         if self._unsettled:
             # An outcome couldn't be recorded, so what was in hand is asked for again.
-            self._judge.forget_receipts()
+            self._judge.forget_batch()
             self._outbox.recover()
             self._unsettled = False
         if self._trial is not None:
@@ -113,8 +113,7 @@ class Uploader:
         wait = self._wait()
         if wait != 0:
             return 0.0 if self._outbox.reoffer() else wait
-        in_trouble = self._outbox.destination(self._url).failures > 0
-        batch = self._outbox.claim_canary() if in_trouble else self._outbox.claim(BATCH)
+        batch = self._claim()
         fitting = self._allowance.fitting(batch)
         for picture in batch[fitting:]:
             self._outbox.release(picture)
@@ -150,9 +149,22 @@ class Uploader:
         destination = self._outbox.destination(self._url)
         if destination.retry_at is None or is_due(destination.retry_at, now):
             return due_in
+        held_for = max(due_in, destination.retry_at - now)
+        if (limit := self._judge.limit) is not None:
+            smaller = self._outbox.next_due(untried=not limit.passes_smaller, smaller_than=limit.size)
+            return held_for if smaller is None else min(held_for, smaller)
         if not destination.holds_all and self._outbox.next_due(untried=True) == 0:
             return 0.0
-        return max(due_in, destination.retry_at - now)
+        return held_for
+
+    def _claim(self) -> Sequence[Picture]:
+        limit = self._judge.limit
+        if limit is not None:
+            smaller = self._outbox.claim(BATCH, untried=not limit.passes_smaller, smaller_than=limit.size)
+            if smaller:
+                return smaller
+        in_trouble = self._outbox.destination(self._url).failures > 0
+        return self._outbox.claim_canary() if in_trouble else self._outbox.claim(BATCH)
 
     def _send(self, batch: Sequence[Picture]) -> None:
         from sticky_pi_api.exceptions import StickyPiError

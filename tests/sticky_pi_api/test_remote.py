@@ -27,6 +27,7 @@ from sticky_pi_api.exceptions import (
     NotAnAPIError,
     RefusedError,
     RemoteError,
+    RequestTooLargeError,
     StickyPiError,
     TooLargeError,
     UnavailableError,
@@ -342,12 +343,36 @@ def test_refusals_blame_nothing_yet_and_the_others_are_tried(remote, server, pic
     assert_nothing_harmful_was_sent(server)
 
 
-def test_what_is_too_large_for_the_server_is_the_pictures_fault(remote, proxy, server, pictures):
-    proxy.set(**strike("replace", status=413))
-    seen = put(remote(proxy.port, parallel=1), pictures(2))
-    assert outcomes(seen) == ["refused", "stored"]
-    assert isinstance(seen[0].error, TooLargeError)
-    assert seen[0].error.blame is Blame.PICTURE
+def test_what_is_too_large_for_the_servers_front_goes_later_with_all_that_are_as_large(remote, server, pictures):
+    files = [pictures(1, size=(160 * more, 120 * more))[0] for more in range(1, 7)]
+    assert sorted(files, key=os.path.getsize) == files
+    server.set_mode("status", status=413, paths=(PUT,), above=os.path.getsize(files[2]) + 700)
+    seen = put(remote(server.port, parallel=1), files[::-1])
+    assert outcomes(seen) == ["unsent"] * 3 + ["stored"] * 3
+    assert {(type(one.error), one.error.blame) for one in seen[:3]} == {(RequestTooLargeError, Blame.DESTINATION)}
+    seen = put(remote(server.port, parallel=1), files)
+    assert outcomes(seen) == ["held"] * 3 + ["unsent"] * 3
+    assert str(seen[3].error) == str(seen[5].error)
+    refused = [entry for entry in server.requests(PUT) if entry.status == 413]
+    assert len(refused) == 4
+
+
+def test_what_is_larger_than_servers_take_is_the_pictures_fault(remote, server, make_trap_picture, tmp_path):
+    small = ImageParser(make_trap_picture(tmp_path))
+    large = tmp_path / "large" / small.filename
+    large.parent.mkdir()
+    large.write_bytes(bytes(99_999_900))
+    fields = {**small, "md5": md5_of(large)}
+    picture = ImageParser.restore(large, fields, small.thumbnail_jpeg, small.thumbnail_mini_jpeg)
+    (one,) = put(remote(server.port), [picture])
+    assert (one.outcome, type(one.error), one.error.blame) == ("refused", TooLargeError, Blame.PICTURE)
+
+
+@pytest.mark.parametrize("status", [401, 403, 413, 503])
+def test_an_answer_before_a_reset_is_read_where_it_can_be(remote, server, pictures, status):
+    server.set_mode("status", status=status, paths=(PUT,), early=True, reset=True)
+    seen = put(remote(server.port, parallel=1), pictures(1, size=(1600, 1200)))
+    assert f"status {status}" in str(seen[0].error)
 
 
 @pytest.mark.parametrize(

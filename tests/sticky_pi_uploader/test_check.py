@@ -9,6 +9,7 @@ from sticky_pi_uploader.commands import check, findings
 from sticky_pi_uploader.commands.tables import FULL
 from sticky_pi_uploader.config import load
 from sticky_pi_uploader.folders import file_system_type
+from sticky_pi_uploader.models import Destination, DestinationState
 
 KEYS = ["about", "level", "what", "advice"]
 
@@ -249,3 +250,30 @@ def test_a_state_folder_without_the_right_to_write_is_a_problem(trap, look):
 
 def test_the_defaults_stand_for_what_was_not_understood():
     assert load({}, {}, os.devnull).image_dir == "/sticky_pi_data"
+
+
+@pytest.mark.parametrize(
+    ("state", "level"),
+    [
+        (DestinationState.REFUSING, "problem"),
+        (DestinationState.UNAUTHORIZED, "problem"),
+        (DestinationState.NOT_AN_API, "problem"),
+        (DestinationState.UNREACHABLE, "warning"),
+        (DestinationState.OK, None),
+        (DestinationState.UNKNOWN, None),
+    ],
+)
+def test_trouble_with_the_last_pictures_is_told_though_the_destination_answers(trap, look, state, level):
+    """As where a server's front lets questions pass, and no picture."""
+    with trap.open() as outbox:
+        outbox.set_destination(Destination(trap.url, state, "its front takes no request of 2,100 kB", failures=1))
+    found = look().get("sending")
+    assert (found and found.level) == level
+    assert look.status == (1 if level == "problem" else 0)
+    assert found is None or "its front takes no request of 2,100 kB" in found.what
+
+
+def test_trouble_of_another_destination_is_not_told_of_this_one(trap, look):
+    with trap.open() as outbox:
+        outbox.set_destination(Destination(trap.url, DestinationState.REFUSING, "status 500", failures=1))
+    assert "sending" not in look({"api.url": f"{trap.url}2"})

@@ -6,7 +6,7 @@ from sending_rig import FakeClient, Rig, md5, name
 from sticky_pi_api.exceptions import UnreachableError
 from sticky_pi_api.types import Outcome
 from sticky_pi_uploader.exceptions import StateError
-from sticky_pi_uploader.models import State
+from sticky_pi_uploader.models import DestinationState, State
 from sticky_pi_uploader.outbox import Outbox
 from sticky_pi_uploader.receipts import SHORTLY, Receipt, Receipts
 
@@ -123,6 +123,53 @@ def test_a_failure_after_receipts_ends_no_trouble_that_came_later(rig):
     rig.add(1, 2, 3)
     rig.step(Outcome.STORED, Outcome.STORED, (Outcome.UNSENT, UnreachableError("no route to host")))
     assert (rig.outbox.counts()[State.UPLOADED], rig.destination.failures) == (2, 1)
+
+
+class BreaksOff(FakeClient):
+    """Takes some pictures, and then fails as a whole."""
+
+    def put_images(self, files, *, on_outcome):
+        super().put_images(files[:3], on_outcome=on_outcome)
+        raise UnreachableError("no route to host")
+
+
+@pytest.mark.parametrize("reboots", [False, True])
+def test_a_client_that_fails_after_receipts_is_in_trouble_though_they_wait_to_be_recorded(tmp_path, reboots):
+    rig = Rig(tmp_path, BreaksOff())
+    rig.add(1, 2, 3, 4, 5)
+    rig.step(Outcome.STORED, Outcome.STORED, Outcome.STORED)
+    assert (rig.outbox.counts()[State.UPLOADED], rig.outbox.accepted()) == (3, 3)
+    if reboots:
+        rig.reboot()
+    assert (rig.destination.state, rig.destination.failures) == (DestinationState.UNREACHABLE, 1)
+    assert rig.step() == rig.held_for
+    rig.close()
+
+
+class FullOutbox(Outbox):
+    """Has no room for receipts while it is `full`."""
+
+    full = False
+
+    def together(self):
+        if self.full:
+            raise StateError("no space left")
+        return super().together()
+
+
+def test_of_a_batch_that_could_not_be_recorded_nothing_is_held_against_the_next(tmp_path):
+    rig = Rig(tmp_path)
+    rig.outbox.close()
+    rig.outbox = rig.open_outbox(FullOutbox)
+    rig.uploader = rig.make()
+    rig.add(1, 2, 3)
+    rig.outbox.full = True
+    with pytest.raises(StateError):
+        rig.step((Outcome.UNSENT, UnreachableError("no route to host")), Outcome.STORED)
+    rig.outbox.full = False
+    rig.step(*[(Outcome.HELD, None)] * 3)
+    assert (rig.outbox.counts()[State.UPLOADED], rig.destination.state) == (3, DestinationState.OK)
+    rig.close()
 
 
 class LongUpload(FakeClient):

@@ -74,6 +74,9 @@ class _Connection(HTTPConnection):
             if self._raw is not None and self._raw.fileno() >= 0:
                 # A proxy's refusal keeps it open otherwise, until somebody collects garbage.
                 os.close(self._raw.detach())
+            if isinstance(error, ConnectionResetError | BrokenPipeError):
+                # As above, with a proxy or TLS.
+                raise ConnectionAbortedError(*error.args) from error
             raise
 
     def request(self, *args: Any, **kwargs: Any) -> None:
@@ -87,7 +90,11 @@ class _Connection(HTTPConnection):
         """Send a part of a request."""
         if self.sock is not None:
             self.sock.settimeout(current.guard.silence)
-        super().send(data)
+        try:
+            super().send(data)
+        except ConnectionResetError as error:
+            # An answer may have come before it, such as 413: after this one, every version of urllib3 reads it.
+            raise BrokenPipeError(*error.args) from error
 
 
 class _SecureConnection(_Connection, HTTPSConnection):

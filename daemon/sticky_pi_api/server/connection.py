@@ -179,10 +179,10 @@ class Server:
         return answer
 
     @contextmanager
-    def reading(self, answer: Answer, what: str = "question") -> Iterator[None]:
-        """Raise RemoteError for an answer that says no, and for one that makes no sense."""
+    def reading(self, answer: Answer, what: str = "question", size: int | None = None) -> Iterator[None]:
+        """Raise RemoteError for an answer that says no, and for one that makes no sense; `size` as of `failure_of`."""
         if answer.status != OK:
-            failure = failure_of(answer, self.address, self._login.user, self._wall_clock)
+            failure = failure_of(answer, self.address, self._login.user, self._wall_clock, size=size)
             if isinstance(failure, RefusedError) and what == "question":
                 failure = UnavailableError(str(failure), retry_after=failure.retry_after)
             raise failure

@@ -15,6 +15,8 @@ from ..config import Config, understand
 from ..disk import room, trial_problem
 from ..exceptions import ConfigError, OutboxDamagedError, StateError
 from ..folders import file_system_type, has_failed, image_dir_problem, is_read_only, is_within, nearest
+from ..models import Destination, DestinationState
+from ..summary import SAYINGS
 from .findings import Finding, Level, ok, problem, warning
 from .reports import failed_disk, open_state
 from .tables import FULL, LOW, few_inodes, pictures, size
@@ -198,6 +200,20 @@ def _store(config: Config, store: str) -> Iterator[Finding]:
         yield ok(about, _place(store))
 
 
+def _sending(config: Config) -> Iterator[Finding]:
+    """Find what the uploader met with when it last sent: a question to the destination may show nothing of it."""
+    try:
+        with open_state(config.state_dir, lambda _: None) as reader:
+            last = Destination("") if reader is None else reader.destination(config.api.url)
+    except StateError:
+        return
+    if last.state in (DestinationState.OK, DestinationState.UNKNOWN):
+        return
+    find = warning if last.state is DestinationState.UNREACHABLE else problem
+    advice = "see to what it says: pictures are kept, and sent once it takes them; `retry --all` has it tried at once"
+    yield find("sending", f"when pictures were last sent, the destination {SAYINGS[last.state]}: {last.reason}", advice)
+
+
 def _watching(config: Config) -> Iterator[Finding]:
     from ..scan import Scanner
 
@@ -264,6 +280,7 @@ _LOOKS: Final[tuple[Callable[[Config], Iterator[Finding]], ...]] = (
     _clock,
     _credentials,
     _destination,
+    _sending,
     _watching,
     _systemd,
 )

@@ -24,14 +24,14 @@ _ACCEPTED: Final = "(SELECT accepted FROM destinations WHERE configured = 1)"
 class Sending(OutboxWriter):
     """The verbs of the uploader, and those that people ask for."""
 
-    def claim(self, most: int) -> list[Picture]:
+    def claim(self, most: int, *, untried: bool = False, smaller_than: int | None = None) -> list[Picture]:
         """Take up to `most` due pictures to be sent: the newest, the oldest, the next newest and so on; no key twice.
 
-        The step is not durable, and needn't be: after a crash they are pending again, and asked for before they
-        are sent.
+        Which ones may be limited as for `next_due`. The step is not durable, and needn't be: after a crash they are
+        pending again, and asked for before they are sent.
         """
         with self._writing(durable=False):
-            chosen = list(self._choose(most))
+            chosen = list(self._choose(most, _claimable(untried=untried, smaller_than=smaller_than)))
             return [picture for picture in chosen if self._move(picture.id, (State.PENDING,), State.UPLOADING)]
 
     def claim_canary(self) -> list[Picture]:
@@ -41,16 +41,16 @@ class Sending(OutboxWriter):
         fails holds up no other.
         """
         with self._writing(durable=False):
-            tried = self._due("failed_since IS NOT NULL, not_before, datetime DESC", 1, self._clock())
+            tried = self._due("failed_since IS NOT NULL, not_before, datetime DESC", 1, self._clock(), _SENDABLE)
             return [picture for picture in tried if self._move(picture.id, (State.PENDING,), State.UPLOADING)]
 
-    def next_due(self, *, untried: bool = False) -> float | None:
+    def next_due(self, *, untried: bool = False, smaller_than: int | None = None) -> float | None:
         """Tell in how many seconds a picture falls due (0: now), or None where none is waiting.
 
-        With `untried`, only those count of which no try has failed.
+        With `untried`, only those count of which no try has failed; with `smaller_than`, those with fewer bytes.
         """
         now = self._clock()
-        which = f"{_SENDABLE}{' AND failed_since IS NULL' if untried else ''}"
+        which = _claimable(untried=untried, smaller_than=smaller_than)
         # One after the other, each by an index of its own: it takes no longer with many of them.
         for due in (
             f"SELECT 1 FROM {_BY_WAIT} WHERE {which} AND not_before > :now + :longest LIMIT 1",
@@ -140,15 +140,18 @@ class Sending(OutboxWriter):
         values = {"not_before": picture.not_before if not_before is None else not_before}
         return self._move(picture.id, (State.UPLOADING,), State.PENDING, None, values, durable=False)
 
-    def put_off(self, picture: Picture, *, not_before: float | None, missed: bool) -> bool:
-        """Give a claimed picture back that couldn't be sent, nothing charged and nothing to tell of.
+    def put_off(self, picture: Picture, why: str | None = None, *, not_before: float | None, missed: bool) -> bool:
+        """Give a claimed picture back that couldn't be sent, nothing charged.
 
-        `missed` says that the destination as a whole isn't to blame.
+        Without `why` there is nothing to tell of; `missed` says that the destination as a whole isn't to blame.
         """
         values = self._failed(picture) | {"misses": picture.misses + missed}
         if not_before is not None:
             values["not_before"] = not_before
-        return self._move(picture.id, (State.UPLOADING,), State.PENDING, None, values, durable=False)
+        news = None if why == picture.reason else why
+        if why is not None:
+            values["reason"] = why
+        return self._move(picture.id, (State.UPLOADING,), State.PENDING, news, values, durable=False)
 
     def postpone(self, picture: Picture, why: str, *, not_before: float) -> bool:
         """Give a claimed picture back of which nobody knows whether it is stored, to be asked for at `not_before`."""
@@ -245,10 +248,10 @@ class Sending(OutboxWriter):
     def _failed(self, picture: Picture) -> dict[str, Any]:
         return {"failed_since": self.accepted() if picture.failed_since is None else picture.failed_since}
 
-    def _choose(self, most: int) -> Iterator[Picture]:
+    def _choose(self, most: int, which: str) -> Iterator[Picture]:
         # By one time for both: another falls due between two.
         now = self._clock()
-        newest, oldest = self._due("datetime DESC", most, now), self._due("datetime", most, now)
+        newest, oldest = self._due("datetime DESC", most, now, which), self._due("datetime", most, now, which)
         chosen: set[tuple[str | None, str | None]] = set()
         for picture in filter(None, chain.from_iterable(zip_longest(newest, oldest))):
             key = (picture.device and picture.device.lower(), picture.datetime)
@@ -256,9 +259,9 @@ class Sending(OutboxWriter):
                 chosen.add(key)
                 yield picture
 
-    def _due(self, order: str, most: int, now: float) -> list[Picture]:
+    def _due(self, order: str, most: int, now: float, which: str) -> list[Picture]:
         rows = self._rows(
-            f"SELECT * FROM {_BY_TIME} WHERE {_SENDABLE}"
+            f"SELECT * FROM {_BY_TIME} WHERE {which}"
             " AND (not_before IS NULL OR not_before <= :now OR not_before > :now + :longest)"
             f" ORDER BY {order}, id LIMIT :most",
             {"now": now, "longest": self._longest_wait, "most": most},
@@ -280,3 +283,9 @@ class Sending(OutboxWriter):
         # Should one of the others come back, it is read and sent: its receipt is another destination's.
         self._connection.execute("UPDATE pictures SET recheck = 1 WHERE state = 'uploaded'")
         return changed
+
+
+def _claimable(*, untried: bool, smaller_than: int | None) -> str:
+    """Say in SQL which pictures may be claimed."""
+    smaller = "" if smaller_than is None else f" AND size < {smaller_than:d}"
+    return f"{_SENDABLE}{' AND failed_since IS NULL' if untried else ''}{smaller}"

@@ -57,14 +57,18 @@ class Handler(BaseHTTPRequestHandler):
             site.ledger.add(request, early.status)
             self.close_connection = True
             self._send(request, early)
-            self._linger()
+            if site.mode.reset:
+                # What is still unread makes it a reset.
+                self.connection.shutdown(socket.SHUT_RDWR)
+            else:
+                self._linger()
             return
         request = self._receive()
         upload = read_upload(request, site.store) if request.path == PATH else Upload()
         if not request.whole:
             site.ledger.add(request, None, upload)
             self.close_connection = True
-        elif answer := site.mode.instead(request.path):
+        elif answer := site.mode.instead(request.path, len(request.body)):
             site.ledger.add(request, answer.status, upload)
             self._send(request, answer)
         elif request.path.startswith(PREFIX):
@@ -89,7 +93,10 @@ class Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "0")
         if not length.isdecimal():
             return page(400)
-        return page(413) if int(length) > self.server.site.options.largest_body else None
+        site = self.server.site
+        if int(length) > site.options.largest_body:
+            return page(413)
+        return site.mode.early_answer(self.path, int(length))
 
     def _receive(self):
         if self.headers.get("Expect", "").lower() == "100-continue":

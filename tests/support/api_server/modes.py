@@ -14,12 +14,19 @@ class Mode:
 
     name: str = "ok"
     """ok; down (connections are refused, and those that are open closed); unauthorised; refuse_uploads (as with full
-    storage); not_an_api (a page with status 200); redirect; wrong_json; maintenance (503)"""
+    storage); not_an_api (a page with status 200); redirect; wrong_json; maintenance (503); status (any)"""
     paths: tuple[str, ...] = ()
     """beginnings of the paths that it is for; none for all"""
     status: int = 302
+    """how to `redirect`, or what `status` answers"""
     location: str = "http://elsewhere.invalid/"
-    """how and where to `redirect`"""
+    """where to `redirect`"""
+    above: int = -1
+    """bytes of a body: `status` is for those with more"""
+    early: bool = False
+    """whether `status` is answered before the body is read"""
+    reset: bool = False
+    """whether the connection is reset with that early answer"""
     json: Any = None
     """what `wrong_json` answers"""
     retry_after: str | None = None
@@ -34,9 +41,14 @@ class Mode:
         """Return whether requests of a path are affected."""
         return not self.paths or path.startswith(tuple(self.paths))
 
-    def instead(self, path):
+    def instead(self, path, length=0):
         """Return what is answered before anything looks at the request; None when something does."""
-        return _INSTEAD[self.name](self) if self.name in _INSTEAD and self.is_for(path) else None
+        affected = self.name in _INSTEAD and self.is_for(path) and length > self.above
+        return _INSTEAD[self.name](self) if affected else None
+
+    def early_answer(self, path, length):
+        """Return what is answered before the body of `length` bytes is read; None where it is read."""
+        return self.instead(path, length) if self.early else None
 
 
 def _maintenance(mode):
@@ -49,4 +61,5 @@ _INSTEAD = {
     "redirect": lambda mode: page(mode.status, ("Location", mode.location)),
     "wrong_json": lambda mode: json_answer(mode.json),
     "maintenance": _maintenance,
+    "status": lambda mode: page(mode.status),
 }

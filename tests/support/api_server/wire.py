@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from email.message import Message
 from http import HTTPStatus
 
+_KNOWN = frozenset(HTTPStatus)
 JSON, HTML, TEXT = "application/json", "text/html; charset=utf-8", "text/plain; charset=utf-8"
 
 
@@ -41,7 +42,7 @@ def json_answer(value):
 
 def page(status, *headers):
     """Answer with a page that says no more than the status, as web frameworks make them."""
-    title = f"{status} {HTTPStatus(status).phrase}"
+    title = f"{status} {HTTPStatus(status).phrase if status in _KNOWN else 'Unknown'}"
     return Answer(status, f"<!doctype html>\n<html><title>{title}</title>\n<h1>{title}</h1>".encode(), HTML, headers)
 
 
