@@ -28,7 +28,7 @@ from sticky_pi_uploader.retry import LONGEST_WAIT
 from sticky_pi_uploader.scan import fingerprint_of
 
 UPLOAD = "/_put_new_images"
-QUICK = Timeouts(connect=2.0, read=0.15, whole=2.0)
+QUICK = Timeouts(connect=2.0, read=0.15, whole=2.0, again=0.05)
 ROUNDS = 5
 COUNT = 4
 LEFT = os.EX_TEMPFAIL
