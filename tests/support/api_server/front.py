@@ -1,8 +1,10 @@
 """The front, as nginx is one: connections, bodies, compression; it hands whole requests on to a worker."""
 
 import gzip
+import os
 import socket
 import socketserver
+import struct
 import sys
 import threading
 import time
@@ -14,6 +16,7 @@ from .upload import PATH, Upload, read_upload
 from .wire import JSON, REFUSED, Request, page
 
 _COMPRESSED_FROM = 1000
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _LINGERING = 5.0
 """Seconds that a refused body's sender has, to stop sending and read the answer"""
 
@@ -58,8 +61,8 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self._send(request, early)
             if site.mode.reset:
-                # What is still unread makes it a reset.
-                self.connection.shutdown(socket.SHUT_RDWR)
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+                os.close(self.connection.detach())
             else:
                 self._linger()
             return
