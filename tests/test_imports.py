@@ -24,7 +24,7 @@ LAYERS = {
         ("answers", "blame", "cache", "decode", "http", "metadata", "schema"),
         ("image_parser", "incoming"),
         ("bundle_storage", "bundle_transfer", "form"),
-        ("batch", "bundle_form", "holdings", "storage", "stretches", "upload"),
+        ("batch", "bundle_form", "holdings", "passwords", "storage", "stretches", "upload"),
         ("database", "sending"),
         ("questions",),
         ("annotations", "users"),

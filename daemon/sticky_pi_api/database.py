@@ -6,14 +6,15 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from sticky_pi_api import sqlite
+from sticky_pi_api import passwords, sqlite
 from sticky_pi_api.durable import sync_folder
-from sticky_pi_api.schema import API_VERSION, MIGRATIONS, to_datetime, to_text
+from sticky_pi_api.exceptions import StoreError
+from sticky_pi_api.schema import API_VERSION, MIGRATIONS, USERS_TABLE, to_datetime, to_text
 from sticky_pi_api.types import Row
 from sticky_pi_api.utils import utc_now
 
@@ -72,6 +73,8 @@ class ImagesDatabase:
 
     def __init__(self, local_dir: str) -> None:
         """Open it; what is missing of the file and its tables is made."""
+        self._folder = local_dir
+        self._moved = False
         self._path = path = os.path.join(local_dir, "database.db")
         is_new = not os.path.exists(path)
         self._lock = threading.RLock()
@@ -115,8 +118,21 @@ class ImagesDatabase:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the write lock, against threads and processes: what is found stays true, until all is committed."""
-        with self._lock, sqlite.transaction(self._connection):
-            yield
+        with self._lock:
+            self._move_hashes()
+            with sqlite.transaction(self._connection):
+                yield
+
+    def keep_hashes(self, hashes: Mapping[str, str]) -> None:
+        """Keep the hashes of some users' passwords by their names, within `writing`. Raises StoreError."""
+        passwords.keep(self._folder, hashes)
+
+    def _move_hashes(self) -> None:
+        """Once, move the hashes that an earlier release left in the table; where that can't be, pictures go on."""
+        if not self._moved:
+            self._moved = True
+            with suppress(StoreError, sqlite.Error):
+                passwords.move(self._folder, self._connection, USERS_TABLE)
 
     def insert(self, image: Mapping[str, Any]) -> Row:
         """Add an image, within `writing`. Raises sqlite3.IntegrityError where its key is there."""

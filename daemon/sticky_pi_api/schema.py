@@ -38,6 +38,19 @@ _IMAGES_TABLE: Final = (
     """,
 )
 
+USERS_TABLE: Final = """
+    CREATE TABLE users (
+        id INTEGER PRIMARY KEY,
+        username TEXT NOT NULL UNIQUE,
+        email TEXT UNIQUE,
+        password_hash TEXT NOT NULL,
+        is_admin INTEGER NOT NULL CHECK (is_admin IN (0, 1)),
+        can_write INTEGER NOT NULL CHECK (can_write IN (0, 1)),
+        datetime_created TEXT NOT NULL
+    )
+    """
+"""Its hashes are empty: what they were lies in the file of `passwords`"""
+
 _ANNOTATIONS_AND_USERS: Final = (
     # The json is last: what comes after it in a row can't be read without reading all of it.
     """
@@ -54,17 +67,7 @@ _ANNOTATIONS_AND_USERS: Final = (
         UNIQUE (parent_image_id, algo_name, algo_version)
     )
     """,
-    """
-    CREATE TABLE users (
-        id INTEGER PRIMARY KEY,
-        username TEXT NOT NULL UNIQUE,
-        email TEXT UNIQUE,
-        password_hash TEXT NOT NULL,
-        is_admin INTEGER NOT NULL CHECK (is_admin IN (0, 1)),
-        can_write INTEGER NOT NULL CHECK (can_write IN (0, 1)),
-        datetime_created TEXT NOT NULL
-    )
-    """,
+    USERS_TABLE,
 )
 
 MIGRATIONS: Final[tuple[Migration, ...]] = (_IMAGES_TABLE, _ANNOTATIONS_AND_USERS)

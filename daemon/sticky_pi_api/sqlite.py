@@ -17,6 +17,9 @@ Migration = Sequence[str] | Callable[["Database"], None]
 A function changes them through sqlite-utils, which takes 0.2 s and 10 MB to import, with pandas 0.6 s and 70 MB.
 """
 
+Error = sqlite3.Error
+"""The base of all that SQLite raises"""
+
 IntegrityError = sqlite3.IntegrityError
 """A row breaks a rule of its table: it is there already, mostly."""
 
@@ -105,6 +108,16 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def empty_log(connection: sqlite3.Connection, patience: int) -> None:
+    """Move what is in the log to its place and cut the log to nothing, unless others read for `patience` ms."""
+    before = connection.execute("PRAGMA busy_timeout").fetchone()[0]
+    connection.execute(f"PRAGMA busy_timeout = {patience}")
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {before}")
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:

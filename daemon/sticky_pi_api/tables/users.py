@@ -27,17 +27,20 @@ class UsersTable:
         # Outside the transaction: a hash takes its time.
         hashed = [(user, hash_password(user.password)) for user in users]
         with self._database.writing():
-            return [self._add(user, password_hash) for user, password_hash in hashed]
+            rows = [self._add(user) for user, _ in hashed]
+            # Before the rows are committed: one without its hash would be of no use.
+            self._database.keep_hashes({user.username: password_hash for user, password_hash in hashed})
+            return rows
 
     def all(self) -> list[Row]:
         """Return the rows of all users, in the order they were added in."""
         return self._query(f"{_ALL} ORDER BY id")
 
-    def _add(self, user: NewUser, password_hash: str) -> Row:
+    def _add(self, user: NewUser) -> Row:
         row = {
             "username": user.username,
             "email": user.email,
-            "password_hash": password_hash,
+            "password_hash": "",
             "is_admin": bool(user.is_admin),
             "can_write": bool(user.can_write),
             "datetime_created": to_text(utc_now()),

@@ -1,0 +1,90 @@
+"""Where the store keeps the hashes of passwords: beside its database, in a file that only its owner can read.
+
+Whatever a crash leaves, each hash is in that file or still in the row of its user, as with earlier releases.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING, Final
+
+from sticky_pi_api import sqlite
+from sticky_pi_api.durable import sync_folder
+from sticky_pi_api.exceptions import StoreError, printable
+from sticky_pi_api.filesystem import open_file
+
+if TYPE_CHECKING:
+    import sqlite3
+
+FILE: Final = "passwords.db"
+"""A SQLite database in the store's folder, of mode 0600"""
+
+_TABLE: Final = """
+    CREATE TABLE passwords (username TEXT PRIMARY KEY, password_hash TEXT NOT NULL) WITHOUT ROWID
+"""
+_MIGRATIONS: Final = ((_TABLE,),)
+_WITH_HASHES: Final = "SELECT username, password_hash FROM users WHERE password_hash != ''"
+_PATIENCE: Final = 100  # milliseconds
+
+
+def keep(local_dir: str, hashes: Mapping[str, str]) -> None:
+    """Write the hashes of some users by their names, durably, in the place of what was there of them.
+
+    The caller holds the lock of the store's database. Raises StoreError.
+    """
+    path = os.path.join(local_dir, FILE)
+    try:
+        _close_to_others(path, local_dir)
+        with closing(sqlite.connect(path, page_size=1024)) as connection:
+            sqlite.migrate(connection, _MIGRATIONS)
+            with sqlite.transaction(connection):
+                connection.executemany("INSERT OR REPLACE INTO passwords VALUES (?, ?)", list(hashes.items()))
+    except (OSError, sqlite.Error) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise StoreError(f"the hashes of passwords can't be written to {printable(path)}: {why}") from error
+
+
+def move(local_dir: str, connection: sqlite3.Connection, users_table: str) -> None:
+    """Move the hashes that an earlier release left in the users' rows, if any; `users_table` is what makes the table.
+
+    Raises StoreError and sqlite3.Error; the rows are then as they were.
+    """
+    if connection.execute(f"{_WITH_HASHES} LIMIT 1").fetchone() is None:
+        return
+    # What is freed is overwritten, down to what once was moved within a page.
+    connection.execute("PRAGMA secure_delete = ON")
+    with sqlite.transaction(connection):
+        keep(local_dir, dict(connection.execute(_WITH_HASHES).fetchall()))
+        connection.execute("ALTER TABLE users RENAME TO users_before")
+        connection.execute(users_table)
+        connection.execute(
+            "INSERT INTO users SELECT id, username, email, '', is_admin, can_write, datetime_created FROM users_before"
+        )
+        connection.execute("DROP TABLE users_before")
+    connection.execute("PRAGMA secure_delete = OFF")
+    sqlite.empty_log(connection, _PATIENCE)
+
+
+def _close_to_others(path: str, local_dir: str) -> None:
+    """Make the file where it isn't there, and see that nobody else can read it. Raises OSError."""
+    try:
+        descriptor = open_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        descriptor = open_file(path)
+    else:
+        _give_to_owner(descriptor, os.stat(local_dir))
+        sync_folder(local_dir)
+    try:
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:  # noqa: PLR2004
+            os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+
+
+def _give_to_owner(descriptor: int, folder: os.stat_result) -> None:
+    """Give what root makes in another user's store to that user, who can't use it otherwise."""
+    if os.geteuid() == 0:
+        os.fchown(descriptor, folder.st_uid, folder.st_gid)
