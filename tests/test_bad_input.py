@@ -68,7 +68,7 @@ def wrong_contents():
     yield with_make(b"Canon"), "another camera's"
     yield with_make(b"{'a': " + b"(" * 1000 + b")" * 1000 + b"}"), "EXIF is damaged"
     yield with_make(b"{" + b"'a': 1, " * 7500 + b"}"), "EXIF is damaged"
-    yield WHOLE[:2] + b"\xff\xe1\xff\xffExif\0\0MM\0*" + b"{'a': 1}" * 1_250_000 + WHOLE[2:], "header is damaged"
+    yield WHOLE[:2] + b"\xff\xe1\xff\xffExif\0\0MM\0*" + b"{'a': 1}" * 1_250_000 + WHOLE[2:], "EXIF is damaged"
     for start in range(30):
         exif = WHOLE.index(b"Exif\0\0") + 6 + start
         yield WHOLE[:exif] + b"\xff\x00" * 100 + WHOLE[exif + 200 :], "EXIF"

@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "daemon"
 
 LAYERS = {
     "sticky_pi_api": (
-        ("etag", "filesystem", "threads", "types"),
+        ("doubts", "etag", "filesystem", "threads", "types"),
         ("exceptions",),
         ("bundle_keys", "files", "links"),
         ("bundle_files",),

@@ -137,8 +137,7 @@ class ImagesDatabase:
     def insert(self, image: Mapping[str, Any]) -> Row:
         """Add an image, within `writing`. Raises sqlite3.IntegrityError where its key is there."""
         values = {
-            **dict.fromkeys(_INSERTED),
-            **image,
+            **{name: image.get(name) for name in _INSERTED},
             "datetime": to_text(image["datetime"]),
             "datetime_created": to_text(utc_now()),
             "api_version": API_VERSION,

@@ -1,9 +1,14 @@
-"""Decoding and thumbnails, with Pillow: each picture once, at a reduced scale."""
+"""Decoding and thumbnails, with Pillow: each picture once, at a reduced scale.
+
+A decoder says nothing of data that end before the last row, or go on behind it. Both come of foreign bytes amid the
+data: these hardly ever decode to as many rows as the bytes whose place they took. So it is watched which bytes the
+decoder asks for until it has the last row.
+"""
 
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sticky_pi_api.jpeg import JpegError
 
@@ -16,6 +21,23 @@ THUMBNAIL = (512, 384)
 THUMBNAIL_MINI = (128, 96)
 """What thumbnails fit in, width and height in pixels"""
 
+_HELD_BACK: Final = 8
+"""How many bytes at the end of its data a decoder gets by themselves: without them it can't have the last row."""
+_FILLER: Final = b"\x55" * 16
+"""What it gets along with them, as it looks ahead; if data are missing, it can make no more than a few blocks of it."""
+_ODD: Final = "its data are damaged: they end before the last row, or go on behind it"
+
+
+class Decoded(NamedTuple):
+    """What came of decoding a picture."""
+
+    thumbnail: bytes
+    """JPEG; fits in THUMBNAIL"""
+    thumbnail_mini: bytes
+    """JPEG; fits in THUMBNAIL_MINI"""
+    doubt: str | None
+    """what is odd about its data"""
+
 
 def most_pixels() -> int | None:
     """Return how many pixels Pillow takes for a picture rather than for an attack."""
@@ -24,16 +46,42 @@ def most_pixels() -> int | None:
     return Image.MAX_IMAGE_PIXELS
 
 
-def thumbnails(jpeg: Jpeg) -> tuple[bytes, bytes]:
-    """Decode a picture to its end, and return its two thumbnails as JPEG, the large one first.
+class _Watched(BytesIO):
+    """The bytes of a picture of one scan, which know what a decoder took of them."""
+
+    def __init__(self, blob: bytes, data: slice) -> None:
+        """Take a whole picture, and where its coded data are."""
+        super().__init__(blob)
+        self._last = max(data.start, data.stop - _HELD_BACK)
+        self._data_end = data.stop
+        self._helpings = 0
+
+    @property
+    def ends_with_last_row(self) -> bool:
+        """Whether the decoder, which has the last row now, needed the last of the data for it, and nothing else."""
+        return self._helpings == 1
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return the next bytes: at most `size`, then the last of the data, and then all the rest."""
+        at = self.tell()
+        if at < self._last:
+            return super().read(self._last - at if size is None or size < 0 else min(size, self._last - at))
+        self._helpings += 1
+        return super().read(self._data_end - at) + _FILLER if self._helpings == 1 else super().read()
+
+
+def decode(jpeg: Jpeg) -> Decoded:
+    """Decode a picture to its end, and make its two thumbnails.
 
     Raises JpegError when it doesn't decode.
     """
     from PIL import Image, JpegImagePlugin
 
+    blob, data = jpeg.without_metadata()
+    file = _Watched(blob, data) if jpeg.is_sequential else BytesIO(blob)
     try:
         # Not Image.open: it would load and try every format there is.
-        with JpegImagePlugin.JpegImageFile(BytesIO(jpeg.without_metadata())) as picture:
+        with JpegImagePlugin.JpegImageFile(file) as picture:
             picture.draft("RGB", THUMBNAIL)
             picture.load()
             reduced = picture if picture.mode in ("RGB", "L") else picture.convert("RGB")
@@ -43,7 +91,8 @@ def thumbnails(jpeg: Jpeg) -> tuple[bytes, bytes]:
                 encoded.append(_encode(reduced))
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, … by the damage
         raise JpegError(f"it doesn't decode: {error}") from error
-    return encoded[0], encoded[1]
+    is_odd = isinstance(file, _Watched) and not file.ends_with_last_row
+    return Decoded(encoded[0], encoded[1], _ODD if is_odd else None)
 
 
 def open_thumbnail(encoded: bytes) -> Image:

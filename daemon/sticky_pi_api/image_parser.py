@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
+from sticky_pi_api.doubts import summary
 from sticky_pi_api.exceptions import DamagedImageError, FilenameError, ImageChangedError, ImageError, MetadataError
 from sticky_pi_api.filename import format_filename, parse_filename
 from sticky_pi_api.files import open_regular
@@ -26,11 +27,15 @@ class ImageParser(dict[str, Any]):
 
     Keys: `device`, `datetime` (naive, UTC), `md5`, `width`, `height` (pixels), and those that the trap's generation
     has of `lng`, `lat` (degrees), `alt` (m), `temp` (°C), `hum` (%), `device_version`, `bat` (%), `lum`, `but`,
-    `no_flash_exposure_time` (s), `no_flash_iso`, `no_flash_bv`, `no_flash_shutter_speed`.
+    `no_flash_exposure_time` (s), `no_flash_iso`, `no_flash_bv`, `no_flash_shutter_speed`. `filename` is a key, too.
     """
 
     suspect: str | None
-    """why the picture, though whole, deserves a look: a hole in its data, a value that is none"""
+    """why the picture, though it decodes, deserves a look: a hole in its data, a value that is none; or, where the text
+    begins with `note: `, what is harmless: bytes behind its end, a damaged part of its EXIF that nobody needs"""
+
+    surplus: int
+    """how many bytes the file has behind the picture's end; 0 for one that was restored"""
 
     path: str | None
     """where its bytes can be read again; None for a file-like object that isn't a file on disk"""
@@ -54,7 +59,7 @@ class ImageParser(dict[str, Any]):
         device, when = parse_filename(name)
         self._blob: bytes | None = _read_all(file, name)
         md5 = hashlib.md5(self._blob, usedforsecurity=False).hexdigest()
-        self.update(device=device, datetime=when, md5=md5)
+        self.update(device=device, datetime=when, filename=format_filename(device, when), md5=md5)
         with _blaming(name, md5):
             self._parse(self._blob)
 
@@ -75,7 +80,9 @@ class ImageParser(dict[str, Any]):
         parser = cls.__new__(cls)
         dict.__init__(parser, fields)
         parser["datetime"] = string_to_datetime(fields["datetime"])
+        parser["filename"] = parser.filename
         parser.path, parser.suspect, parser._blob = os.fspath(path), suspect, None  # noqa: SLF001 - one of us
+        parser.surplus = 0
         parser.thumbnail_jpeg, parser.thumbnail_mini_jpeg = thumbnail_jpeg, thumbnail_mini_jpeg
         return parser
 
@@ -126,17 +133,17 @@ class ImageParser(dict[str, Any]):
 
     def _parse(self, blob: bytes) -> None:
         # A restored picture needs none of these, and Pillow costs more than all the rest of a start.
-        from sticky_pi_api.decode import most_pixels, thumbnails
+        from sticky_pi_api.decode import decode, most_pixels
         from sticky_pi_api.jpeg import read_jpeg
         from sticky_pi_api.metadata import read_metadata
 
         jpeg = read_jpeg(blob, most_pixels())
         fields, doubts = read_metadata(jpeg.exif)
-        self.thumbnail_jpeg, self.thumbnail_mini_jpeg = thumbnails(jpeg)
+        self.thumbnail_jpeg, self.thumbnail_mini_jpeg, of_data = decode(jpeg)
         self.update(width=jpeg.width, height=jpeg.height, **fields)
-        if jpeg.has_hole:
-            doubts.insert(0, "a part of its data was never written: there are zero bytes in its place")
-        self.suspect = "; ".join(doubts) or None
+        hole = "a part of its data was never written: there are zero bytes in its place" if jpeg.has_hole else None
+        self.suspect = summary([*filter(None, (hole, of_data)), *doubts, *jpeg.doubts])
+        self.surplus = jpeg.surplus
 
 
 @contextmanager

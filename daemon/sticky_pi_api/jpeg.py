@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from sticky_pi_api.doubts import NOTE
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 HOLE = bytes(64)
 """A run of zero bytes that no camera writes after the start of scan: a hole left by a power cut."""
 
-_SCAN, _EXIF = 0xDA, 0xE1
-_STANDALONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
+_SCAN, _END, _EXIF = 0xDA, 0xD9, 0xE1
+# Any number of 0xFF may stand before a marker; 0xFF00 and restarts are parts of coded data.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_STANDALONE = frozenset({0x01, 0xD8, _END})
 # SOF0 to SOF15 without DHT, JPG and DAC, which lie between them.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SEQUENTIAL = frozenset({0xC0, 0xC1})
 # Metadata that a decoder needs not: all but JFIF (APP0) and Adobe (APP14), which tell the colour space.
 _METADATA = frozenset({*range(0xE1, 0xEE), 0xEF, 0xFE})
 _EXIF_HEADER = b"Exif\0\0"
 _MOST_SEGMENTS = 1000
 _COEFFICIENT_BYTES = 2
+_Part = tuple[int, slice]
 
 # Several scans (a progressive picture) make the decoder keep every coefficient and go over all of them for each
 # scan. Cameras write one scan; without these limits a small file could take a trap's memory and hours of its time.
@@ -60,11 +67,19 @@ class Jpeg(NamedTuple):
     height: int
     """pixels"""
     exif: bytes | None
-    """the TIFF structure in its first Exif segment"""
+    """the TIFF structure in its first Exif segment that isn't empty"""
     scan: int
-    """where the coded data begin: the offset of the first start of scan"""
+    """the offset of the first start of scan"""
+    data: slice
+    """the coded data between it and the next marker, which is the end mark in a camera's picture"""
+    end: int
+    """the offset behind the end mark"""
     needed: tuple[slice, ...]
     """the segments that a decoder can't do without"""
+    is_sequential: bool
+    """whether its one scan holds it row by row, as cameras write it"""
+    doubts: tuple[str, ...]
+    """what is odd about its parts, and notes of what is harmless"""
 
     def __repr__(self) -> str:
         """Tell its size, but not its bytes."""
@@ -73,12 +88,22 @@ class Jpeg(NamedTuple):
     @property
     def has_hole(self) -> bool:
         """Whether a run of zero bytes in the coded data shows that a part of it was never written."""
-        return self.blob.find(HOLE, self.scan) >= 0
+        return self.blob.find(HOLE, self.data.start, self.end) >= 0
 
-    def without_metadata(self) -> bytes:
-        """Return the picture for a decoder: without EXIF and its like, which decoders parse, and warn about."""
+    @property
+    def surplus(self) -> int:
+        """How many bytes the file has behind the picture's end."""
+        return len(self.blob) - self.end
+
+    def without_metadata(self) -> tuple[bytes, slice]:
+        """Return the picture for a decoder, and where its coded data are.
+
+        That is without EXIF and its like, which decoders parse, and warn about.
+        """
         whole = memoryview(self.blob)
-        return b"".join([START, *(whole[segment] for segment in self.needed), whole[self.scan :]])
+        bare = b"".join([START, *(whole[segment] for segment in self.needed), whole[self.scan : self.end]])
+        removed = self.end - len(bare)
+        return bare, slice(self.data.start - removed, self.data.stop - removed)
 
 
 def read_jpeg(blob: bytes, most_pixels: int | None) -> Jpeg:
@@ -86,32 +111,59 @@ def read_jpeg(blob: bytes, most_pixels: int | None) -> Jpeg:
 
     Raises JpegError when it is no JPEG, is cut short, or claims more than `most_pixels`.
     """
-    _check_ends(blob)
-    segments = list(_segments(blob))
-    scan = segments.pop()[1].start
-    frames = [(marker, where) for marker, where in segments if marker in _FRAMES]
+    _check_start(blob)
+    parts = list(_parts(blob))
+    at = next((number for number, (marker, _) in enumerate(parts) if marker == _SCAN), None)
+    header, behind = parts[:at], [] if at is None else parts[at + 1 :]
+    _check_end(blob, len(blob) if at is None else parts[at][1].stop, behind)
+    if at is None:
+        raise JpegError("its header is damaged: no picture data follow it")
+    scan, end = parts[at][1], behind[-1][1].stop
+    frames = [(marker, where) for marker, where in header if marker in _FRAMES]
     if len(frames) != 1:
         raise JpegError(f"its header is damaged: it describes {len(frames)} pictures, not one")
     height, width, components = _dimensions(blob, frames[0][1])
     _check_dimensions(width, height, most_pixels)
-    _check_scans(blob.count(b"\xff\xda", scan), width * height * components)
+    _check_scans(1 + sum(marker == _SCAN for marker, _ in behind), width * height * components)
+    is_sequential = frames[0][0] in _SEQUENTIAL and _payload(blob, scan)[:1] == bytes([components])
+    exifs = list(_exifs(blob, header))
     return Jpeg(
         blob=blob,
         width=width,
         height=height,
-        exif=_exif(blob, segments),
-        scan=scan,
-        needed=tuple(where for marker, where in segments if marker not in _METADATA),
+        exif=next(filter(None, exifs), None),
+        scan=scan.start,
+        data=slice(scan.stop, _without_fill(blob, scan.stop, behind[0][1].start)),
+        end=end,
+        needed=tuple(where for marker, where in header if marker not in _METADATA),
+        is_sequential=is_sequential,
+        doubts=(
+            *_strays(blob, [where for _, where in [*header, parts[at]]]),
+            *(_intruder(behind[0][0]) if is_sequential else ()),
+            *([f"{NOTE}an empty Exif segment before the one with metadata"] if any(exifs) and not exifs[0] else []),
+            *([f"{NOTE}{len(blob) - end} bytes behind the end"] if end < len(blob) else []),
+        ),
     )
 
 
-def _check_ends(blob: bytes) -> None:
+def _check_start(blob: bytes) -> None:
     if not blob:
         raise JpegError("it is empty: nothing of it was written")
     if not blob.startswith(START):
         raise JpegError(f"it isn't a JPEG picture: {_what_it_is(blob)}")
-    if not blob.endswith(END):
+
+
+def _check_end(blob: bytes, data: int, behind: list[_Part]) -> None:
+    """See that there is an end mark behind the start of the coded data, and that decoders find it.
+
+    A picture that leads some past its end is as bad for a server as one that is cut short.
+    """
+    if behind and behind[-1][0] == _END:
+        return
+    if blob.find(END, min(data, len(blob) - len(END))) < 0:
         raise JpegError("it is cut short: the end of the picture is missing")
+    if data < len(blob):
+        raise JpegError("its data are damaged: a marker amid them hides the end of the picture")
 
 
 def _what_it_is(blob: bytes) -> str:
@@ -123,24 +175,38 @@ def _what_it_is(blob: bytes) -> str:
     return "it begins as no picture does"
 
 
-def _segments(blob: bytes) -> Iterator[tuple[int, slice]]:
-    """Yield each segment's marker and place, from its marker to its end, up to the first start of scan."""
+def _parts(blob: bytes) -> Iterator[_Part]:
+    """Yield each segment's marker and place, and at last the end mark's, as decoders find them."""
     at = len(START)
     for _ in range(_MOST_SEGMENTS):
-        # JPEG allows more than one 0xFF here; piexif doesn't, and no camera writes it.
-        if at + 4 > len(blob) or blob[at] != 0xFF:  # noqa: PLR2004 - what every marker begins with
-            break
-        start, marker = at, blob[at + 1]
-        at += 2
+        if (found := _MARKER.search(blob, at)) is None:
+            return
+        marker, at = blob[found.start() + 1], found.end()
         if marker not in _STANDALONE:
             length = int.from_bytes(blob[at : at + 2], "big")
             at += length
             if length < 2 or at > len(blob):  # noqa: PLR2004 - the length counts its own two bytes
-                break
-        yield marker, slice(start, at)
-        if marker == _SCAN:
+                return
+        yield marker, slice(found.start(), at)
+        if marker == _END:
             return
-    raise JpegError("its header is damaged: no picture data follow it")
+
+
+def _without_fill(blob: bytes, start: int, marker: int) -> int:
+    """Return where the data before a marker end: any number of 0xFF may stand between."""
+    return start + len(blob[start:marker].rstrip(b"\xff")) if blob[marker - 1] == 0xFF else marker  # noqa: PLR2004
+
+
+def _strays(blob: bytes, segments: list[slice]) -> Iterator[str]:
+    ends = [len(START), *(segment.stop for segment in segments)]
+    strays = sum(len(blob[end : segment.start].rstrip(b"\xff")) for end, segment in zip(ends, segments, strict=False))
+    if strays:
+        yield f"its header is damaged: {strays} bytes in it belong to none of its parts"
+
+
+def _intruder(marker: int) -> Iterator[str]:
+    if marker != _END:
+        yield f"its data are damaged: a marker breaks them off that has no place there (FF {marker:02X})"
 
 
 def _payload(blob: bytes, segment: slice) -> bytes:
@@ -168,8 +234,8 @@ def _check_scans(scans: int, coefficients: int) -> None:
         raise JpegError("it is progressive and large: decoding it would take too much memory")
 
 
-def _exif(blob: bytes, segments: list[tuple[int, slice]]) -> bytes | None:
-    for marker, where in segments:
+def _exifs(blob: bytes, header: list[_Part]) -> Iterator[bytes]:
+    """Yield the TIFF structure of each Exif segment."""
+    for marker, where in header:
         if marker == _EXIF and (payload := _payload(blob, where)).startswith(_EXIF_HEADER):
-            return payload.removeprefix(_EXIF_HEADER)
-    return None
+            yield payload.removeprefix(_EXIF_HEADER)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
+from sticky_pi_api.doubts import summary
 from sticky_pi_api.durable import flush
 
 from .clock import PLATFORM_START, is_synchronised
@@ -25,13 +26,18 @@ if TYPE_CHECKING:
 FAR_FUTURE: Final = 86400.0
 """Seconds ahead of the trap's clock from which a picture's time is doubted."""
 
+STILL_YOUNG: Final = 2.0
+"""Seconds since its last change for which a file with bytes behind the picture's end may still grow."""
+
+_COLUMNS = frozenset({"device", "datetime", "filename", "md5"})
+
 
 class Ingested(NamedTuple):
     """What became of one file."""
 
     taken: Taken
     settled: bool
-    """False where it is no picture as it stands, and may be one that is still being written"""
+    """False where it is no whole picture as it stands, or has more behind it, and may still be being written"""
 
 
 class Ingest:
@@ -100,14 +106,16 @@ class Ingest:
             return _unreadable(taken, error)
         if fingerprint_of(os.fstat(file.fileno())) != before:
             return Ingested(taken._replace(rejected="it changed while it was read"), settled=False)
-        return Ingested(self._keep(parser, taken), settled=True)
+        # Behind a picture's end, something may still be being written.
+        is_young = self._clock() - before.mtime_ns / 1e9 < STILL_YOUNG
+        return Ingested(self._keep(parser, taken), settled=not (parser.surplus and is_young))
 
     def _keep(self, parser: ImageParser, taken: Taken) -> Taken:
         md5 = str(parser["md5"])
         self._thumbnails.keep(md5, Thumbnails(parser.thumbnail_jpeg, parser.thumbnail_mini_jpeg))
-        fields = {name: value for name, value in parser.items() if name not in ("device", "datetime", "md5")}
-        doubts = [doubt for doubt in (parser.suspect, self._doubt_time(parser["datetime"])) if doubt]
-        return taken._replace(md5=md5, metadata=fields, suspect="; ".join(doubts) or None)
+        fields = {name: value for name, value in parser.items() if name not in _COLUMNS}
+        doubts = filter(None, (parser.suspect, self._doubt_time(parser["datetime"])))
+        return taken._replace(md5=md5, metadata=fields, suspect=summary(doubts))
 
     def _doubt_time(self, taken_at: datetime) -> str | None:
         now = self._clock()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final, NamedTuple
 
+from sticky_pi_api.doubts import is_note
 from sticky_pi_api.exceptions import printable
 
 from .arrivals import Arrivals
@@ -396,7 +397,9 @@ def _tell(was: Picture | None, picture: Picture | None) -> None:
     if picture.state in (State.REJECTED, State.CONFLICT):
         kind = Kind.REJECTED if picture.state is State.REJECTED else Kind.CONFLICT
         log.warning("%s: can't be sent: %s", path, picture.reason, extra=about(kind, picture))
-    elif picture.suspect is not None:
+    elif picture.suspect is not None and not is_note(picture.suspect):
         log.warning("%s: taken in, but suspect: %s", path, picture.suspect, extra=about(Kind.SUSPECT, picture))
+    elif picture.suspect is not None:
+        log.info("%s: taken in; %s", path, picture.suspect, extra=about(Kind.TAKEN_IN, picture))
     else:
         log.info("%s: taken in", path, extra=about(Kind.TAKEN_IN, picture))

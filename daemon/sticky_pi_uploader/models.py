@@ -72,7 +72,7 @@ class Taken(NamedTuple):
     """UTC, YYYY-MM-DDTHH:MM:SSZ, from the file name"""
     md5: str | None = None
     metadata: Mapping[str, Any] | None = None
-    """the fields of `ImageParser` that JSON can hold, without device, datetime and md5"""
+    """the fields of `ImageParser` that JSON can hold, without device, datetime, filename and md5"""
     suspect: str | None = None
     rejected: str | None = None
     clock_synchronised: bool | None = None

@@ -18,14 +18,15 @@ from sticky_pi_api.exceptions import (
     MetadataError,
 )
 from sticky_pi_api.image_parser import MAX_SIZE, ImageParser
+from sticky_pi_uploader.pictures import FIELDS_2020
 
 NAME = "1b74105a.2020-07-05_10-07-16.jpg"
 KEYS_2020 = {
-    *("device", "datetime", "md5", "width", "height", "lng", "lat", "alt", "temp", "hum"),
+    *("device", "datetime", "filename", "md5", "width", "height", "lng", "lat", "alt", "temp", "hum"),
     *("no_flash_exposure_time", "no_flash_iso", "no_flash_bv", "no_flash_shutter_speed"),
 }
 KEYS_2022 = {
-    *("device", "datetime", "md5", "width", "height", "device_version", "temp", "hum", "bat", "lum"),
+    *("device", "datetime", "filename", "md5", "width", "height", "device_version", "temp", "hum", "bat", "lum"),
     *("lat", "lng", "alt", "but"),
 }
 
@@ -59,10 +60,9 @@ SAMPLES = {
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_real_picture_parses_to_what_the_trap_wrote(samples, name):
     parser = ImageParser(samples / name)
-    assert parser == SAMPLES[name]
-    assert {key: type(value) for key, value in parser.items()} == {
-        key: type(value) for key, value in SAMPLES[name].items()
-    }
+    expected = SAMPLES[name] | {"filename": name}
+    assert parser == expected
+    assert {key: type(value) for key, value in parser.items()} == {key: type(value) for key, value in expected.items()}
     assert parser.filename == name
     assert parser.file_blob == (samples / name).read_bytes()
     assert parser.suspect is None
@@ -86,6 +86,7 @@ def test_a_picture_has_exactly_its_generations_keys(make_trap_picture, generatio
     assert parser["md5"] == hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
     assert (parser["width"], parser["height"]) == (160, 120)
     assert parser.path == str(path)
+    assert parser["filename"] == parser.filename == path.name
 
 
 def test_a_path_a_text_and_an_open_file_give_the_same(make_trap_picture):
@@ -117,6 +118,11 @@ def test_the_extension_may_be_in_capitals_and_the_name_is_written_in_one_way(pic
     assert (
         ImageParser(write(picture, "1B74105a.2020-07-05_10-07-16.JPG")).filename == "1B74105a.2020-07-05_10-07-16.jpg"
     )
+
+
+def test_the_key_filename_is_the_property(picture, write):
+    parser = ImageParser(write(picture, "1B74105a.2020-07-05_10-07-16.JPG"))
+    assert parser["filename"] == parser.filename
 
 
 def test_an_impossible_name_is_refused_before_the_file_is_read(tmp_path):
@@ -216,6 +222,100 @@ def test_a_value_that_is_none_makes_the_picture_suspect(make_trap_picture):
     parser = ImageParser(make_trap_picture(temp="broken"))
     assert "temp" in parser.suspect
     assert set(parser) == KEYS_2020 - {"temp"}
+
+
+@pytest.mark.parametrize("more", [b"\n", bytes(4096), b"BRCMo" + bytes(range(256)) * 40, "another picture"])
+def test_bytes_behind_the_end_are_noted_and_the_picture_is_what_it_is(make_trap_picture, write, more):
+    path = make_trap_picture()
+    plain, blob = ImageParser(path), path.read_bytes()
+    more = make_trap_picture(device="5c173ff2").read_bytes() if isinstance(more, str) else more
+    parser = ImageParser(write(blob + more, path.name))
+    assert parser.suspect == f"note: {len(more)} bytes behind the end"
+    assert (plain.surplus, parser.surplus) == (0, len(more))
+    assert {**parser, "md5": None} == {**plain, "md5": None}
+    assert parser.thumbnail_jpeg == plain.thumbnail_jpeg
+    assert parser.file_blob == blob + more
+
+
+def test_doubts_come_before_notes(make_trap_picture, write):
+    path = make_trap_picture(temp="broken")
+    parser = ImageParser(write(path.read_bytes() + b"\n", path.name))
+    assert parser.suspect == "its metadata give no usable temp: 'broken'; note: 1 bytes behind the end"
+
+
+def test_an_end_mark_amid_the_data_is_suspect(samples, make_trap_picture, write):
+    for path in (samples / "5c173ff2.2020-06-20_21-33-24.jpg", make_trap_picture(size=(640, 480))):
+        blob = path.read_bytes()
+        middle = len(blob) * 3 // 4
+        parser = ImageParser(write(blob[:middle] + b"\xff\xd9" + blob[middle + 2 :], path.name))
+        assert parser.suspect.startswith("its data are damaged: they end before the last row")
+        assert parser.suspect.endswith(f"note: {len(blob) - middle - 2} bytes behind the end")
+        parser = ImageParser(write(blob[:middle] + b"\xff\xd9", path.name))
+        assert parser.suspect == "its data are damaged: they end before the last row, or go on behind it"
+
+
+def test_one_byte_that_is_missing_is_noticed(make_trap_picture, write):
+    path = make_trap_picture(size=(640, 480))
+    blob = path.read_bytes()
+    assert ImageParser(path).suspect is None
+    assert "before the last row" in ImageParser(write(blob[:-3] + blob[-2:], path.name)).suspect
+
+
+def test_restarts_of_a_picture_that_has_some_are_nothing_odd(tiff_of, write):
+    blob = io.BytesIO()
+    image = Image.effect_noise((640, 480), 80).convert("RGB")
+    image.save(blob, "JPEG", exif=b"Exif\0\0" + tiff_of(repr(FIELDS_2020)), restart_marker_rows=1)
+    if b"\xff\xd3" not in blob.getvalue():
+        pytest.skip("Pillow before 10.2 writes no restarts")
+    assert ImageParser(write(blob.getvalue())).suspect is None
+
+
+BLOCK = 4096
+
+
+def _block_of(blob, random):
+    at = random.randrange(len(blob) // 2, len(blob) - 2 * BLOCK)
+    return blob[at : at + BLOCK]
+
+
+FOREIGN = {
+    "text": lambda _, random: bytes(random.choices(b"abcdefghijklmnopqrstuvwxyz \n,.", k=BLOCK)),
+    "data of another picture": _block_of,
+    "the end of another picture": lambda other, _: other[len(other) // BLOCK * BLOCK :].ljust(BLOCK, b"\0"),
+    "the beginning of another picture": lambda other, _: other[:BLOCK],
+    "anything": lambda _, random: random.randbytes(BLOCK),
+    "zeros": lambda *_: bytes(BLOCK),
+}
+
+
+@pytest.fixture
+def made_pair(make_trap_picture):
+    return [make_trap_picture(size=(1296, 972), generation=generation) for generation in (2020, 2022)]
+
+
+@pytest.fixture
+def real_pair(samples):
+    return [samples / "5c173ff2.2020-06-20_21-33-24.jpg", samples / "512858f4.2022-05-17_18-34-50.jpg"]
+
+
+@pytest.mark.parametrize("pair", ["made_pair", "real_pair"])
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_foreign_block_amid_the_data_hardly_ever_goes_unnoticed(kind, pair, request, write):
+    random, noticed, tries = Random(kind), 0, 0
+    one, two = request.getfixturevalue(pair)
+    for path, another in ((one, two), (two, one)):
+        blob, other, name = path.read_bytes(), another.read_bytes(), path.name
+        for _ in range(8):
+            at = random.randrange(len(blob) // 4, len(blob) - BLOCK) // BLOCK * BLOCK
+            tries += 1
+            try:
+                suspect = ImageParser(
+                    write(blob[:at] + FOREIGN[kind](other, random) + blob[at + BLOCK :], name)
+                ).suspect
+            except DamagedImageError as error:
+                suspect = error.reason
+            noticed += suspect is not None and not suspect.startswith("note: ")
+    assert noticed / tries > 0.9
 
 
 def test_a_bomb_is_refused_by_what_it_claims(picture, write):

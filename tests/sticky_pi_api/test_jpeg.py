@@ -1,6 +1,8 @@
+import io
 import struct
 
 import pytest
+from PIL import Image
 from sticky_pi_api.jpeg import HOLE, JpegError, read_jpeg
 
 MOST = 89_478_485
@@ -51,9 +53,73 @@ def test_what_is_no_whole_jpeg_is_named(blob, reason):
         read_jpeg(blob, MOST)
 
 
-def test_a_picture_that_is_followed_by_something_is_cut_short(picture):
-    with pytest.raises(JpegError, match="cut short"):
-        read_jpeg(picture + b"\0" * 100, MOST)
+@pytest.mark.parametrize("more", [b"\n", bytes(100), bytes(100_000), b"\xff\xd9", b"BRCMo" + b"\xff\xda\xff\xd9" * 50])
+def test_bytes_behind_the_end_are_noted_and_nothing_else(picture, more):
+    jpeg = read_jpeg(picture + more, MOST)
+    assert (jpeg.end, jpeg.surplus) == (len(picture), len(more))
+    assert jpeg.doubts == (f"note: {len(more)} bytes behind the end",)
+    assert not jpeg.has_hole
+    assert jpeg.without_metadata() == read_jpeg(picture, MOST).without_metadata()
+
+
+def test_a_second_picture_behind_the_end_is_no_part_of_the_first(picture, with_exif):
+    jpeg = read_jpeg(picture + with_exif(None, size=(640, 480), progressive=True) * 10, MOST)
+    assert (jpeg.width, jpeg.end) == (160, len(picture))
+
+
+def test_without_an_end_mark_behind_its_data_a_picture_is_cut_short_whatever_follows(picture):
+    header = picture[2 : read_jpeg(picture, MOST).scan]
+    for blob in (picture[:-2], picture[:-1], picture[:-2] + bytes(100), picture[:-2] + b"\xff" * 9):
+        with pytest.raises(JpegError, match="cut short"):
+            read_jpeg(blob, MOST)
+    # A small picture in the header, as the Pi's camera writes one, has an end mark of its own.
+    inner = b"\xff\xfe" + struct.pack(">H", len(picture) + 2) + picture
+    assert read_jpeg(b"\xff\xd8" + inner + picture[2:], MOST).end == len(inner) + len(picture)
+    for blob in (b"\xff\xd8" + inner, b"\xff\xd8" + inner + header, b"\xff\xd8" + inner + picture[2:-2]):
+        with pytest.raises(JpegError, match="cut short"):
+            read_jpeg(blob + b"\0", MOST)
+
+
+def test_any_number_of_fill_bytes_may_stand_before_a_marker(picture):
+    plain = read_jpeg(picture, MOST)
+    filled, at = b"\xff\xd8", 2
+    while at < plain.scan:
+        end = at + 2 + int.from_bytes(picture[at + 2 : at + 4], "big")
+        filled, at = filled + b"\xff" * (at % 7) + picture[at:end], end
+    filled += b"\xff" * 3 + picture[plain.scan : -2] + b"\xff" * 1000 + picture[-2:]
+    jpeg = read_jpeg(filled, MOST)
+    assert (jpeg.doubts, jpeg.surplus, jpeg.exif) == ((), 0, plain.exif)
+    assert filled[jpeg.data] == picture[plain.data]
+    with Image.open(io.BytesIO(filled)) as image, Image.open(io.BytesIO(picture)) as same:
+        assert image.tobytes() == same.tobytes()
+
+
+def test_bytes_that_belong_to_no_part_of_the_header_are_doubted(picture):
+    at = read_jpeg(picture, MOST).scan
+    jpeg = read_jpeg(picture[:at] + b"stray\xff\0" + picture[at:], MOST)
+    assert "7 bytes in it belong to none of its parts" in jpeg.doubts[0]
+    assert jpeg.without_metadata() == read_jpeg(picture, MOST).without_metadata()
+
+
+def test_the_first_exif_segment_that_is_not_empty_counts(picture):
+    exif = read_jpeg(picture, MOST).exif
+    empty, other = b"\xff\xe1\0\x08Exif\0\0", b"\xff\xe1\0\x0bhttp://a\0"
+    second = b"\xff\xe1\0\x0aExif\0\0MM"
+    assert read_jpeg(picture[:2] + other + picture[2:], MOST).doubts == ()
+    at = picture.index(b"\xff\xdb")
+    assert read_jpeg(picture[:at] + second + picture[at:], MOST).exif == exif
+    jpeg = read_jpeg(picture[:2] + empty + picture[2:], MOST)
+    assert jpeg.exif == exif
+    assert jpeg.doubts == ("note: an empty Exif segment before the one with metadata",)
+
+
+@pytest.mark.parametrize("marker", sorted({*range(0x02, 0xFF)} - {*range(0xD0, 0xDA)}))
+def test_a_marker_that_has_no_place_in_the_data_is_doubted_or_hides_the_end(picture, marker):
+    at = read_jpeg(picture, MOST).data.start + 100
+    jpeg = read_jpeg(picture[:at] + bytes([0xFF, marker, 0, 2]) + picture[at + 4 :], MOST)
+    assert f"(FF {marker:02X})" in jpeg.doubts[0]
+    with pytest.raises(JpegError, match="a marker amid them hides the end"):
+        read_jpeg(picture[:at] + bytes([0xFF, marker, 0xFF, 0xFE]) + picture[at + 4 :], MOST)
 
 
 def test_absurd_dimensions_are_named_before_anything_is_decoded(picture):
@@ -81,6 +147,7 @@ def test_a_hole_counts_only_in_the_data(picture):
     assert not read_jpeg(picture[:middle] + HOLE[1:] + b"\1" + picture[middle:], MOST).has_hole
     in_header = b"\xff\xd8\xff\xfe" + struct.pack(">H", 102) + bytes(100) + picture[2:]
     assert not read_jpeg(in_header, MOST).has_hole
+    assert not read_jpeg(picture + HOLE * 100, MOST).has_hole
 
 
 def test_a_progressive_picture_is_taken_but_not_one_of_too_many_scans_or_pixels(with_exif):
@@ -95,8 +162,9 @@ def test_a_progressive_picture_is_taken_but_not_one_of_too_many_scans_or_pixels(
 
 
 def test_a_decoder_gets_all_but_the_metadata(picture):
-    bare = read_jpeg(picture, MOST).without_metadata()
+    bare, data = read_jpeg(picture, MOST).without_metadata()
     assert b"Exif" not in bare
     again = read_jpeg(bare, MOST)
     assert (again.width, again.height, again.exif) == (160, 120, None)
     assert bare[again.scan :] == picture[read_jpeg(picture, MOST).scan :]
+    assert bare[data] == picture[read_jpeg(picture, MOST).data] == picture[again.data.start - len(bare) : -2]

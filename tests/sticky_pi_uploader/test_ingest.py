@@ -145,7 +145,7 @@ WRONG = [
     pytest.param(with_exif(Model=b"x"), "no Make", id="no Make"),
     pytest.param(with_exif(Make=b"StickyPi", comment=b"one line"), "UserComment has 1 lines", id="half a comment"),
     pytest.param(damaged_exif(), "its EXIF is", id="damaged EXIF"),
-    pytest.param(huge_literal(), "header is damaged", id="10 MB of literal"),
+    pytest.param(huge_literal(), "EXIF is damaged", id="10 MB of literal"),
     pytest.param(with_exif(Make=b"{'a':" + b"[" * 1000 + b"]" * 1000 + b"}"), "EXIF is damaged", id="1,000 levels"),
     pytest.param(with_exif(Make=b"{" + b"'a': 1, " * 7000 + b"}"), "EXIF is damaged", id="the longest literal"),
     pytest.param(with_exif(Make=b"{'a': __import__('os').getpid()}"), "EXIF is damaged", id="code"),
@@ -222,6 +222,32 @@ def test_a_hole_of_zeros_makes_a_picture_suspect_but_it_is_sent(image_dir, take_
     ingested = take_in()
     assert (ingested.settled, ingested.taken.rejected) == (True, None)
     assert "zero bytes in its place" in ingested.taken.suspect
+
+
+def test_bytes_behind_the_end_are_noted_and_may_still_be_growing_while_the_file_is_young(image_dir, take_in):
+    path, metadata = image_dir / NAME, {}
+    for more, age, settled in (
+        (b"", 0.0, True),
+        (bytes(4096), 0.0, False),
+        (bytes(4096), 1.9, False),
+        (b"\n", 2.0, True),
+    ):
+        path.write_bytes(WHOLE + more)
+        os.utime(path, (NOW.timestamp() - age,) * 2)
+        ingested = take_in()
+        assert (ingested.settled, ingested.taken.rejected) == (settled, None)
+        assert ingested.taken.suspect == (f"note: {len(more)} bytes behind the end" if more else None)
+        metadata = metadata or ingested.taken.metadata
+        assert ingested.taken.metadata == metadata
+        assert "filename" not in metadata
+
+
+def test_a_doubt_of_the_time_comes_before_notes(image_dir, take_in):
+    name = "1b74105a.2099-01-01_00-00-00.jpg"
+    (image_dir / name).write_bytes(WHOLE + b"\n")
+    assert take_in(name).taken.suspect == (
+        "dated in the future: the camera's clock was wrong, or the trap's is; note: 1 bytes behind the end"
+    )
 
 
 @pytest.mark.parametrize(

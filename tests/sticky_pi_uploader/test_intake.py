@@ -633,6 +633,19 @@ def test_a_suspect_picture_is_taken_in_with_a_warning_whose_name_is_fit_for_a_lo
     )
 
 
+def test_a_picture_of_which_there_is_a_mere_note_is_taken_in_without_a_warning(trap, caplog):
+    caplog.set_level("INFO")
+    path = trap.put(name())
+    full = trap.image_dir / path
+    full.write_bytes(full.read_bytes() + bytes(100))
+    os.utime(full, (0, 0))
+    trap.scan()
+    assert trap.states() == {path: "pending"}
+    (record,) = [record for record in caplog.records if path in record.getMessage()]
+    assert (record.levelname, record.STICKY_PI_EVENT) == ("INFO", "taken_in")
+    assert record.getMessage() == f"{path}: taken in; note: 100 bytes behind the end"
+
+
 def test_a_thumbnail_folder_that_cannot_be_written_is_an_error_that_leaves_nothing_half_recorded(tmp_path, trap):
     for number in range(3):
         trap.put(name(number))

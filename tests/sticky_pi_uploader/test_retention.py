@@ -188,6 +188,22 @@ def test_what_the_owner_names_may_go(card, kind):
     assert card.outbox.folders_to_check() == set()
 
 
+@pytest.mark.parametrize("is_doubted", [False, True])
+def test_mere_notes_keep_nothing_but_along_with_a_doubt_it_stays(card, is_doubted):
+    card.add(0, 1)
+    with card.path(0).open("ab") as file:
+        file.write(bytes(4096))
+    later = card.now + 1000 * DAY
+    if is_doubted:
+        card.now = (TAKEN - timedelta(days=10)).timestamp()
+    card.send()
+    card.now = later
+    assert card.picture(0).state is State.UPLOADED
+    assert card.picture(0).suspect.endswith("note: 4096 bytes behind the end")
+    run(card.retention())
+    assert card.left() == ([0, 1] if is_doubted else [])
+
+
 def odd(card, kind):
     """Make picture 0 one of this kind."""
     if kind == "conflict":

@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from sticky_pi_api.doubts import NOTE, is_note
+
 from ..models import DestinationState, Picture, State
 from ..summary import SAYINGS, TO_LOOK_AT
 from .terminal import safe
@@ -47,7 +49,7 @@ def list_line(picture: Picture) -> str:
     if picture.reason:
         parts.append(picture.reason)
     if picture.suspect:
-        parts.append(f"suspect: {picture.suspect}")
+        parts.append(picture.suspect if is_note(picture.suspect) else f"suspect: {picture.suspect}")
     if picture.removed_at is not None:
         parts.append("removed from the card")
     return safe("  ".join(parts))
@@ -85,13 +87,17 @@ def story_screens(stories: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         yield from _story_screen(story)
 
 
+def _doubts(suspect: str | None) -> tuple[str, str | None]:
+    return ("Note", suspect.removeprefix(NOTE)) if suspect and is_note(suspect) else ("Suspect", suspect)
+
+
 def _story_screen(story: Mapping[str, Any]) -> Iterator[str]:
     yield safe(f"{story['path']}: {story['state']}")
     yield ""
     yield from _rows(
         [
             ("Why", story["reason"]),
-            ("Suspect", story["suspect"]),
+            _doubts(story["suspect"]),
             ("Device", story["device"]),
             ("Taken", _day_and_time(story["datetime"])),
             ("Clock then", _CLOCKS[story["clock_synchronised"]]),

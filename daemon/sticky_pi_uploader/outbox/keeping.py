@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from sticky_pi_api.doubts import NOTE
+
 from ..clock import PLATFORM_START
 from ..models import Picture, State
 from .schema import UNTRIED
@@ -24,19 +26,21 @@ class Keeping(OutboxWriter):
     ) -> list[Picture]:
         """List up to `most` pictures that are on the card and may go from it, the oldest first.
 
-        Only those in one of `states`; `suspect` ones only if that is True; with `before` (Unix time) only those that
-        were uploaded, or else came into their state, before then; with `after`, what follows this datetime and id.
+        Only those in one of `states`; `suspect` ones only if that is True, but those of which there are mere notes
+        always; with `before` (Unix time) only those that were uploaded, or else came into their state, before then;
+        with `after`, what follows this datetime and id.
         """
         names = [state.value for state in states]
         marks = ", ".join("?" * len(names))
         taken, last = after or ("", 0)
         rows = self._rows(
             "SELECT * FROM pictures WHERE removed_at IS NULL AND present = 1 AND recheck = 0 AND size IS NOT NULL"
-            f" AND state IN ({marks}) AND (state != 'uploaded' OR receipt_md5 = md5) AND (suspect IS NULL OR ?)"
+            f" AND state IN ({marks}) AND (state != 'uploaded' OR receipt_md5 = md5)"
+            " AND (suspect IS NULL OR substr(suspect, 1, ?) = ? OR ?)"
             " AND (? IS NULL OR coalesce(uploaded_at,"
             " (SELECT max(at) FROM history WHERE picture_id = pictures.id AND history.state = pictures.state)) < ?)"
             " AND (coalesce(datetime, ''), id) > (?, ?) ORDER BY coalesce(datetime, ''), id LIMIT ?",
-            [*names, suspect, before, before, taken, last, most],
+            [*names, len(NOTE), NOTE, suspect, before, before, taken, last, most],
         )
         return list(map(self._picture, rows))
 

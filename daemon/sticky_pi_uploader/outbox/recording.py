@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from sticky_pi_api.doubts import summary
 from sticky_pi_api.exceptions import printable
 
 from ..models import Fingerprint, Picture, State, Taken
@@ -231,8 +232,7 @@ def _marked(taken: Taken, known: Picture) -> Taken:
     # What wasn't written whole when it was rejected may be filled later: that harms nothing.
     if known.state is State.REJECTED or before is None or now is None or not before.is_like(now):
         return taken
-    doubts = [doubt for doubt in (taken.suspect, CHANGED_UNSEEN) if doubt]
-    return taken._replace(suspect="; ".join(doubts))
+    return taken._replace(suspect=summary(filter(None, (taken.suspect, CHANGED_UNSEEN))))
 
 
 def _columns(taken: Taken) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from sticky_pi_api.decode import thumbnails
+from sticky_pi_api.decode import decode
 from sticky_pi_api.jpeg import JpegError, read_jpeg
 
 from .wire import Answer, page
@@ -28,6 +28,6 @@ def _thumbnail(name, store):
     name, _, size = name.rpartition(".")
     blob = store.read_object(name)
     try:
-        return blob and thumbnails(read_jpeg(blob, None))[_THUMBNAILS.index("." + size)]
+        return blob and decode(read_jpeg(blob, None))[_THUMBNAILS.index("." + size)]
     except JpegError:
         return None
