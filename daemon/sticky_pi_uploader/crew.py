@@ -11,6 +11,7 @@ from typing import Final
 from sticky_pi_api.threads import starting
 
 from .events import Kind, about
+from .exceptions import OutboxDamagedError
 from .health import Pulse
 from .worker import Worker
 
@@ -83,5 +84,9 @@ class Crew:
         return any(worker.ended for worker, _ in self._workers)
 
     def trouble(self) -> Exception | None:
-        """Tell what keeps one from its work just now: the state folder can't be written, say."""
-        return next((worker.trouble for worker, _ in self._workers if worker.trouble), None)
+        """Tell what keeps one from its work just now: the state folder can't be written, say.
+
+        Damage of the outbox comes first: no waiting ends that, nor what another worker waits for.
+        """
+        troubles = [trouble for worker, _ in self._workers if (trouble := worker.trouble) is not None]
+        return min(troubles, key=lambda trouble: not isinstance(trouble, OutboxDamagedError), default=None)

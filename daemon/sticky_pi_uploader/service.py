@@ -16,6 +16,7 @@ from .health import Limits
 from .models import State
 from .session import Session
 from .signals import Signals
+from .worker import TROUBLE_WAIT, Hindrance
 
 if TYPE_CHECKING:
     from .config import Config
@@ -60,14 +61,14 @@ def run(load: Callable[[], Config], *, limits: Limits = Limits()) -> int:  # noq
     from .notify import ServiceManager
     from .readiness import Readiness
 
-    config, status, manager = load(), None, ServiceManager()
+    config, status, manager, hindrance = load(), None, ServiceManager(), Hindrance("service")
     with Signals() as signals:
         readiness = Readiness(load, signals, manager)
         while status is None:
             # From inside a sandbox, a disk that is mounted later may not be seen.
             patience = limits.away if manager.is_ready and manager.listens else math.inf
             if (ready := readiness.wait(config, patience=patience)) is not None:
-                config, status = _work(ready, readiness, limits)
+                config, status = _work(ready, readiness, limits, hindrance)
             elif signals.stop:
                 status = os.EX_OK
             else:
@@ -82,13 +83,17 @@ def run(load: Callable[[], Config], *, limits: Limits = Limits()) -> int:  # noq
     return status
 
 
-def _work(config: Config, readiness: Readiness, limits: Limits) -> tuple[Config, int | None]:
-    """Work in one session; returns the configuration for the next, and the exit status if there is to be none."""
+def _work(config: Config, readiness: Readiness, limits: Limits, hindrance: Hindrance) -> tuple[Config, int | None]:
+    """Work in one session; returns the configuration for the next, and the exit status if there is to be none.
+
+    What keeps a later session from its work is waited for; raises StateError where it is the first that can't begin.
+    """
     signals, died = readiness.signals, False
     session = Session(config, wake=signals.wake, stopping=lambda: signals.stop, limits=limits)
     try:
         with session:
             session.start()
+            hindrance.tell_end()
             log.info(
                 "watching %s, sending to %s",
                 config.image_dir,
@@ -104,6 +109,13 @@ def _work(config: Config, readiness: Readiness, limits: Limits) -> tuple[Config,
         # The session put it aside. On a disk that damages every file this must not go round and round.
         signals.wait(0)  # the workers' last wake-ups
         signals.wait(DAMAGE_WAIT)
+    except StateError as error:
+        if not readiness.manager.is_ready:
+            raise
+        hindrance.tell(error)
+        readiness.manager.ping()
+        signals.wait(0)  # as above
+        signals.wait(TROUBLE_WAIT)
     status = os.EX_SOFTWARE if died else os.EX_OK if signals.stop else None
     if session.crew.is_abandoned():
         _leave(os.EX_SOFTWARE if status is None else status)

@@ -45,6 +45,7 @@ from .summary import summary
 from .thumbnails import ThumbnailFolder
 from .upkeep import Upkeep
 from .uploader import Uploader
+from .worker import TROUBLE_WAIT, Hindrance
 
 if TYPE_CHECKING:
     from .config import Config
@@ -88,6 +89,9 @@ class Session:
         self.crew = Crew(wake)
         self._watcher: Watcher | None = None
         self._clock_offset = time.time() - time.monotonic()
+        self._ends_wait = False
+        self._hindrance = Hindrance("service")
+        self._trouble: StateError | None = None
         self._to_send = threading.Event()
         self._limits = limits
         self._intake_pulse, self._uploader_pulse, self._scans = Pulse(), Pulse(), Pulse()
@@ -177,6 +181,8 @@ class Session:
         return Retention(self.outbox, thumbnails, removal, policy, image_dir=image_dir, store=store)
 
     def _put_aside_if_damaged(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        # A worker may have found it while something else ended the session.
+        error = error if isinstance(error, OutboxDamagedError) else self.crew.trouble()
         if isinstance(error, OutboxDamagedError):
             _tell_of_damage(put_aside(outbox_path(self._config.state_dir), error))
 
@@ -257,7 +263,7 @@ class Session:
 
     def summary(self) -> str:
         """Say in one line how things stand."""
-        trouble = self.crew.trouble()
+        trouble = self.crew.trouble() or self._trouble
         problem = self.health.problem or (None if trouble is None else str(trouble))
         return summary(self.outbox.counts(), self.outbox.destination(self._config.api.url), problem)
 
@@ -266,11 +272,18 @@ class Session:
         return self._originals.are_replaced()
 
     def tick(self) -> float:
-        """Look after the watch, and notice what people asked for; returns the seconds until the next tick."""
+        """Look after the watch, and notice what people asked for; returns the seconds until the next tick.
+
+        An outbox that can't be used just now is told of, and tried again, as by the workers. Raises OutboxDamagedError.
+        """
         self.doorbell.answer()
-        if self.outbox.changed_by_another():
-            self.hints.everything()
-            self._to_send.set()
+        self._note_clock()
+        longest = LOOK_OUT if self.doorbell.descriptor is None else TICK
+        if not self._look_at_outbox():
+            longest = min(longest, TROUBLE_WAIT)
+        return longest if self._watcher is None else min(longest, self._watcher.tick())
+
+    def _note_clock(self) -> None:
         offset = time.time() - time.monotonic()
         if abs(offset - self._clock_offset) > CLOCK_JUMP:
             by = offset - self._clock_offset
@@ -280,14 +293,32 @@ class Session:
                 extra=about(Kind.CLOCK_SET, seconds=by),
             )
             self._clock_offset = offset
-            self.end_wait()
-        longest = LOOK_OUT if self.doorbell.descriptor is None else TICK
-        return longest if self._watcher is None else min(longest, self._watcher.tick())
+            self._ends_wait = True
+
+    def _look_at_outbox(self) -> bool:
+        """Notice what others did to it, and end the wait; False where it can't be used just now, which is told."""
+        try:
+            if self.outbox.changed_by_another():
+                self.hints.everything()
+                self._to_send.set()
+            if self._ends_wait:
+                self.outbox.end_wait()
+                self._ends_wait = False
+                self._to_send.set()
+        except OutboxDamagedError:
+            raise
+        except StateError as error:
+            self._trouble = error
+            self._hindrance.tell(error)
+            return False
+        self._trouble = None
+        self._hindrance.tell_end()
+        return True
 
     def end_wait(self) -> None:
-        """Have the destination tried at once."""
-        self.outbox.end_wait()
-        self._to_send.set()
+        """Have the destination tried at once, or as soon as the outbox can be written. Raises OutboxDamagedError."""
+        self._ends_wait = True
+        self._look_at_outbox()
 
     def _take_in(self) -> float | None:
         wait = self.intake.step()

@@ -19,6 +19,30 @@ TROUBLE_WAIT: Final = 10.0
 """Seconds to wait after the state folder couldn't be written (a full disk, say)."""
 
 
+class Hindrance:
+    """Tells what keeps a part from its work: when that begins, now and then while it lasts, and when it is over."""
+
+    def __init__(self, part: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Tell of a part by its name."""
+        self._part = part
+        self._repeats = Repeats(monotonic)
+
+    def tell(self, error: Exception) -> None:
+        """Say, unless that is no news, that the part is kept from its work, and tries again."""
+        reason = in_words(error)
+        spell = self._repeats.again(self._part, reason)
+        if spell is not None:
+            extra = about(Kind.TROUBLE, part=self._part, reason=reason, count=spell.times)
+            log.error("%s; tried again every %g s%s", reason, TROUBLE_WAIT, spell, extra=extra)
+
+    def tell_end(self) -> None:
+        """Say that the part works again, if it was said that it didn't."""
+        spell = self._repeats.over(self._part)
+        if spell is not None:
+            extra = about(Kind.TROUBLE_OVER, part=self._part, count=spell.times)
+            log.info("that is over: the %s works again, after %s", self._part, span(spell.seconds), extra=extra)
+
+
 class Worker(threading.Thread):
     """Calls `step` until it is stopped, waiting between two calls as long as the last one said."""
 
@@ -50,7 +74,7 @@ class Worker(threading.Thread):
         self._notice = notice
         self._pulse = pulse
         self._goes_on = goes_on
-        self._repeats = Repeats(monotonic)
+        self._hindrance = Hindrance(name, monotonic)
         self.ended = False
         """whether it has ended, or is about to; by itself it never does"""
         self.trouble: Exception | None = None
@@ -75,14 +99,14 @@ class Worker(threading.Thread):
             wait = self._timed_step()
         except (StateError, OSError) as error:
             if self._goes_on:
-                self._tell_trouble(error)
+                self._hindrance.tell(error)
             self.trouble = error
             self._after_trouble()
             self._notice()
             self._stop_event.wait(TROUBLE_WAIT)
             return 0.0
         if self.trouble is not None:
-            self._tell_end_of_trouble()
+            self._hindrance.tell_end()
             self.trouble = None
         return wait
 
@@ -92,16 +116,3 @@ class Worker(threading.Thread):
             return self._step()
         finally:
             self._pulse.rest()
-
-    def _tell_trouble(self, error: Exception) -> None:
-        reason = in_words(error)
-        spell = self._repeats.again(self.name, reason)
-        if spell is not None:
-            extra = about(Kind.TROUBLE, part=self.name, reason=reason, count=spell.times)
-            log.error("%s; tried again every %g s%s", reason, TROUBLE_WAIT, spell, extra=extra)
-
-    def _tell_end_of_trouble(self) -> None:
-        spell = self._repeats.over(self.name)
-        if spell is not None:
-            extra = about(Kind.TROUBLE_OVER, part=self.name, count=spell.times)
-            log.info("that is over: the %s works again, after %s", self.name, span(spell.seconds), extra=extra)

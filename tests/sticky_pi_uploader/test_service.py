@@ -721,6 +721,23 @@ def test_a_flipped_bit_in_a_row_is_healed_by_the_service_while_it_runs(trap, sta
     assert trap.holds(file, new)
 
 
+def test_an_outbox_that_cannot_be_opened_once_the_service_was_at_work_is_waited_for(trap, start):
+    first = trap.make()
+    daemon = start()
+    eventually(lambda: trap.uploaded(first))
+    outbox = Path(trap.outbox)
+    outbox.rename(trap.folder / "elsewhere.db")
+    outbox.symlink_to(trap.folder / "a disk that isn't mounted" / "outbox.db")
+    daemon.hurry()
+    eventually(lambda: "tried again every 10 s" in daemon.said)
+    outbox.unlink()
+    second = trap.make()
+    eventually(lambda: daemon.hurry() or (outbox.exists() and trap.uploaded(first, second)))
+    assert "that is over: the service works again" in daemon.said
+    assert daemon.stop() == DONE
+    assert trap.holds(first, second)
+
+
 def test_a_part_that_dies_ends_the_process_with_its_own_status(trap, start):
     daemon = start()
     eventually(daemon.is_watching)

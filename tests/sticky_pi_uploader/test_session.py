@@ -1,20 +1,23 @@
 import gc
+import glob
 import logging
 import os
 import select
+import sqlite3
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import StoreError
 from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader.commands.retry import retry
-from sticky_pi_uploader.exceptions import ConfigError, LockedError, StateError
+from sticky_pi_uploader.exceptions import ConfigError, LockedError, OutboxDamagedError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, State
 from sticky_pi_uploader.outbox import Outbox, outbox_path
 from sticky_pi_uploader.session import LOOK_OUT, TICK, Session, client_opener
+from sticky_pi_uploader.worker import TROUBLE_WAIT
 
 PATIENCE = 15.0
 
@@ -364,3 +367,91 @@ def test_once_it_is_to_stop_no_further_picture_is_begun(config, make_trap_pictur
         eventually(lambda: session.intake.idle)
         assert session.is_stopping()
         assert session.intake.recorded == 3
+
+
+# --- trouble with the outbox in the main loop --------------------------------------------------------------------
+
+
+@contextmanager
+def locked(session):
+    """Have another process hold the outbox, as `retry` may for long, and have nobody wait for it."""
+    session.outbox._connection.execute("PRAGMA busy_timeout = 1")
+    with closing(sqlite3.connect(outbox_path(session._config.state_dir), isolation_level=None)) as another:
+        another.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def held(config):
+    return Destination(config.api.url, DestinationState.UNREACHABLE, "", time.time() + 1700, 9)
+
+
+def set_clock(session):
+    session._clock_offset -= 1000
+
+
+@pytest.mark.parametrize("asks", [set_clock, Session.end_wait])
+def test_an_outbox_that_cannot_be_written_ends_no_session_and_the_wait_ends_once_it_can(config, caplog, asks):
+    caplog.set_level(logging.INFO)
+    with opened(config) as session:
+        session.outbox.set_destination(held(config))
+        with locked(session):
+            asks(session)
+            for _ in range(3):
+                assert session.tick() <= TROUBLE_WAIT
+            assert "can't be used: database is locked" in session.summary()
+        assert session.outbox.destination(config.api.url).retry_at is not None
+        assert session.tick() > 0
+        assert session.outbox.destination(config.api.url).retry_at is None
+        assert "can't be used" not in session.summary()
+    said = [message for message in caplog.messages if "tried again every" in message or "that is over" in message]
+    assert len(said) == 2
+    assert said[0].endswith("database is locked; tried again every 10 s")
+    assert said[1].startswith("that is over: the service works again")
+    assert sum("the clock was set" in message for message in caplog.messages) == (asks is set_clock)
+
+
+def test_an_outbox_that_cannot_be_read_ends_no_session(config):
+    class Failing:
+        def execute(self, *_):
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+            raise error
+
+    with opened(config) as session:
+        session.outbox._connection, sound = Failing(), session.outbox._connection
+        assert session.tick() <= TROUBLE_WAIT
+        session.outbox._connection = sound
+        with Outbox(outbox_path(config.state_dir), longest_wait=1800) as another:
+            another.note_done("something")
+        session.hints.take()
+        session.tick()
+        assert session.hints.take().everything
+
+
+def put_aside(config):
+    return glob.glob(f"{glob.escape(config.state_dir)}/outbox.db.damaged-*Z")
+
+
+def test_damage_that_the_main_loop_finds_has_the_outbox_put_aside(config):
+    def find_it():
+        with opened(config) as session:
+            session.outbox._connection.execute("DROP TABLE destinations")
+            session.end_wait()
+
+    with pytest.raises(OutboxDamagedError):
+        find_it()
+    assert len(put_aside(config)) == 1
+
+
+def test_damage_that_a_worker_finds_has_the_outbox_put_aside_whatever_else_ends_the_session(config):
+    def end_otherwise():
+        with opened(config) as session:
+            session.outbox._connection.execute("DROP TABLE folders")
+            session.start_intake()
+            session.hints.everything()
+            eventually(session.crew.trouble)
+            raise StateError("no space left")
+
+    with pytest.raises(StateError, match="no space"):
+        end_otherwise()
+    assert len(put_aside(config)) == 1
