@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import sticky_pi_uploader
+from flushes import flushes
 from sticky_pi_uploader import cli
 from sticky_pi_uploader.commands import arguments
 from sticky_pi_uploader.events import Kind
@@ -389,6 +390,23 @@ def test_retry_all_takes_every_picture_that_waits_for_something(trap, taken):
     assert (done.returncode, done.stdout, done.stderr) == (0, b"2 pictures to be looked at again.\n", b"")
     assert trap.json("explain", numbered(1))["history"][-1]["why"] == "taken in"
     assert [picture["not_before"] for picture in trap.json("list", "--state", "pending")] == [None, None]
+
+
+RETRY_ALL = """
+import sys
+from sticky_pi_uploader.commands.retry import retry
+print("begin", flush=True)
+assert retry(sys.argv[1], sys.argv[1], [], everything=True) == (1200, [])
+"""
+
+
+def test_retry_all_waits_for_the_disk_a_few_times_not_once_a_picture(trap, taken, tmp_path):
+    nothing = {"device": None, "datetime": None, "md5": None, "rejected": "it is empty"}
+    trap.record(*(taken(f"{number}.jpg", number, **nothing) for number in range(1200)))
+    calls = flushes(tmp_path / "log", RETRY_ALL, str(trap.state))
+    assert 4 <= sum(call == "flush" for call, _ in calls) <= 20
+    with trap.open() as outbox:
+        assert {len(outbox.history(picture)) for picture in outbox.pictures()} == {2}
 
 
 def test_retry_before_anything_is_recorded_has_nothing_to_do(trap):

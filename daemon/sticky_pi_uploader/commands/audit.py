@@ -21,6 +21,7 @@ from ..retry import LONGEST_WAIT
 from ..scan import Scanner
 from ..sequence import gaps, learn_interval
 from .reports import Warn, pictures, utc
+from .retry import TOGETHER
 
 if TYPE_CHECKING:
     from sticky_pi_api.holdings import Holding
@@ -62,9 +63,13 @@ def audit(reader: OutboxReader, questions: Questions, warn: Warn) -> tuple[dict[
 def send_again(state_dir: str, missing: Sequence[Picture]) -> None:
     """Have pictures sent again that the destination turned out not to have. Raises StateError."""
     if missing:
-        with Outbox(outbox_path(state_dir), longest_wait=LONGEST_WAIT) as outbox, outbox.together():
-            for picture in missing:
-                outbox.unconfirm(picture, "an audit found that the destination doesn't have it: it is sent again")
+        why = "an audit found that the destination doesn't have it: it is sent again"
+        remaining = iter(missing)
+        with Outbox(outbox_path(state_dir), longest_wait=LONGEST_WAIT) as outbox:
+            while batch := list(islice(remaining, TOGETHER)):
+                with outbox.together():
+                    for picture in batch:
+                        outbox.unconfirm(picture, why)
         ring(state_dir)
 
 

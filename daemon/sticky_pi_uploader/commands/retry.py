@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final
 
 from ..doorbell import ring
 from ..exceptions import StateError
@@ -11,6 +13,9 @@ from ..models import Picture, State
 from ..outbox import Outbox, outbox_path
 from ..retry import LONGEST_WAIT
 from .explain import find
+
+TOGETHER: Final = 500
+"""Pictures recorded in one step: each step waits for the disk, and a daemon at work for the step"""
 
 _UNFINISHED = (State.PENDING, State.CONFLICT, State.REJECTED, State.LOST)
 
@@ -31,7 +36,10 @@ def retry(state_dir: str, image_dir: str, files: Sequence[str], *, everything: b
     with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
         found = {file: find(outbox, image_dir, file) for file in files}
         chosen = {picture.id: picture for picture in _all(outbox, found.values(), everything=everything)}
-        retried = sum(outbox.retry(picture) for picture in chosen.values())
+        remaining, retried = iter(chosen.values()), 0
+        while batch := list(islice(remaining, TOGETHER)):
+            with outbox.together():
+                retried += sum(map(outbox.retry, batch))
         outbox.end_wait()
     ring(state_dir)
     return retried, [file for file, pictures in found.items() if not pictures]
