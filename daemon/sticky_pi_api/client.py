@@ -11,6 +11,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from sticky_pi_api import cache
+from sticky_pi_api.account import Secret
 from sticky_pi_api.annotations import checked_annotation_what, join_annotations
 from sticky_pi_api.batch import Batch
 from sticky_pi_api.blame import blaming_the_store
@@ -154,7 +155,7 @@ class RemoteClient(BaseClient, RemoteAPI):
         local_dir: FilePath,
         host: str,
         username: str,
-        password: str,
+        password: str | Secret,
         protocol: str = "https",
         port: int = 443,
         n_threads: int = 8,
@@ -174,12 +175,14 @@ class RemoteClient(BaseClient, RemoteAPI):
         time, all together at no more than `max_rate` bytes a second; what goes slower than `lowest_rate`, all together,
         is given up. Raises ValueError, StoreError for `local_dir` and CertificateError for `ca_file`.
         """
+        # Tracebacks show arguments.
+        secret, password = Secret.of(password), ""
         BaseClient.__init__(self, local_dir, n_threads)
         RemoteAPI.__init__(
             self,
             host,
             username,
-            password,
+            secret,
             protocol,
             port,
             ca_file=ca_file,

@@ -12,13 +12,12 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, Self
 
 from sticky_pi_api.threads import starting
 
-_UNSENT = 65536
-"""bytes that the system may hold back; it would take whole pictures long before they are on their way"""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 Address = tuple[Any, ...]
@@ -123,18 +122,20 @@ class Guard:
         """whether it went out on a connection that had been used before"""
         self.cause: Exception | None = None
         """what went wrong while connecting"""
+        self.silent_for = 0.0
+        """seconds for which the other end had been silent when the request was broken off"""
         self._ends_at = time.monotonic() + seconds
+        self._waits_since: float | None = None
         self._scopes = scopes
         self._lock = threading.Lock()
-        self._handle: socket.socket | None = None
+        self._handles: list[socket.socket] = []
         self._wake: Callable[[], None] | None = None
-        self._ended = False
-        self._timer = self._timer_of(seconds)
+        self._ended = threading.Event()
 
     def __enter__(self) -> Self:
         """Begin. Raises OSError where its time can't be watched."""
         with starting():
-            self._timer.start()
+            threading.Thread(target=self._watch_time, name="deadline", daemon=True).start()
         for scope in self._scopes:
             scope.add(self)
         return self
@@ -144,8 +145,7 @@ class Guard:
         for scope in self._scopes:
             scope.remove(self)
         with self._lock:
-            self._ended = True
-            self._timer.cancel()
+            self._ended.set()
             self._let_go()
 
     @property
@@ -163,15 +163,24 @@ class Guard:
         self.seconds += seconds
         self._ends_at += seconds
 
-    def watch(self, sock: socket.socket) -> None:
-        """Break off what happens on this connection, from now on and instead of another."""
-        # A descriptor of its own: TLS takes the socket object apart, and responses outlive it.
-        handle = socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Mark a block that waits for the other end; it has moved by the time that the block ends."""
+        outer, self._waits_since = self._waits_since, time.monotonic()
+        try:
+            yield
+        finally:
+            self._waits_since = None if outer is None else time.monotonic()
+
+    def watch(self, *socks: socket.socket) -> None:
+        """Break off what happens on these connections, from now on and instead of others."""
+        # Descriptors of their own: TLS takes the socket object apart, and responses outlive it.
+        handles = [socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno())) for sock in socks]
         with self._lock:
             self._let_go()
-            self._handle = handle
+            self._handles = handles
             if self.broken:
-                _cut(handle)
+                self._cut()
 
     def check(self) -> None:
         """Raise ConnectionAbortedError where the request was broken off."""
@@ -181,9 +190,10 @@ class Guard:
     def break_off(self) -> None:
         """End the request now."""
         with self._lock:
+            if not self.broken and self._waits_since is not None:
+                self.silent_for = time.monotonic() - self._waits_since
             self.broken = True
-            if self._handle is not None:
-                _cut(self._handle)
+            self._cut()
             wake = self._wake
         if wake is not None:
             wake()
@@ -218,63 +228,22 @@ class Guard:
             return answer
         raise socket.gaierror(socket.EAI_AGAIN, "no name server answers") if answer is None else answer
 
-    def _timer_of(self, seconds: float) -> threading.Timer:
-        timer = threading.Timer(seconds, self._expire)
-        timer.name = "deadline"
-        timer.daemon = True
-        return timer
-
-    def _expire(self) -> None:
-        with self._lock:
-            # It was given more time since the timer was set.
-            is_early = self.left > 0 and not self._ended
-            if is_early:
-                self._timer = self._timer_of(self.left)
-                self._timer.start()
-        if not (is_early or self._ended):
+    def _watch_time(self) -> None:
+        # It may be given more time meanwhile.
+        while self.left > 0:
+            if self._ended.wait(self.left):
+                return
+        if not self._ended.is_set():
             self.expired = True
             self.break_off()
 
+    def _cut(self) -> None:
+        for handle in self._handles:
+            with suppress(OSError):  # it isn't connected any more
+                # What is still waiting to go out must not: a reset, not a farewell after the rest of a body.
+                handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+                handle.shutdown(socket.SHUT_RDWR)
+
     def _let_go(self) -> None:
-        if self._handle is not None:
-            self._handle.close()
-            self._handle = None
-
-
-def _cut(handle: socket.socket) -> None:
-    try:
-        # What is still waiting to go out must not: a reset, not a farewell after the rest of a body.
-        handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        handle.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # it isn't connected any more
-
-
-def connect(guard: Guard, host: str, port: int, seconds: float) -> socket.socket:
-    """Return a connection to the first of a host's addresses that answers, all within `seconds`. Raises OSError."""
-    ends_at = time.monotonic() + min(seconds, guard.left)
-    addresses = guard.resolve(host, port, seconds)
-    failure: OSError = OSError("the host has no address")
-    for number, (family, kind, protocol, _, address) in enumerate(addresses):
-        # Each gets its share, so that one that is silent leaves time for the others.
-        share = (ends_at - time.monotonic()) / (len(addresses) - number)
-        sock = socket.socket(family, kind, protocol)
-        try:
-            guard.watch(sock)
-            sock.settimeout(max(share, 0.001))
-            sock.connect(address)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
-            # What was broken off before it was connected had nothing to be cut.
-            guard.check()
-        except OSError as error:
-            failure = error
-            sock.close()
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
-        if guard.broken:
-            break
-    raise failure
+        while self._handles:
+            self._handles.pop().close()

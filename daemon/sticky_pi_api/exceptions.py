@@ -14,6 +14,7 @@ StickyPiError
 │   ├── UnreachableError                      no answer: no name, no route, no connection, or it broke or took too long
 │   │   ├── CertificateError                  the server can't prove who it is
 │   │   └── ClockNotSetError     nothing      the certificate isn't valid yet by the trap's clock
+│   ├── StrayLinkError                        a link of the server's leads to this machine, or its own network segment
 │   ├── UnavailableError                      it answers that it can't just now
 │   │   └── RequestTooLargeError              its front takes no request of this size; smaller ones may pass
 │   ├── NotAnAPIError                         what answers there isn't a Sticky Pi API
@@ -152,6 +153,10 @@ class ClockNotSetError(UnreachableError):
     """By the trap's clock, the server's certificate isn't valid yet: over as soon as the clock is set."""
 
     blame = Blame.NOTHING
+
+
+class StrayLinkError(RemoteError):
+    """A link that the server gave leads to this machine, or its own network segment, where the server isn't."""
 
 
 class UnavailableError(RemoteError):

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from sticky_pi_api.account import Account, Secret
+
 RENEWED_AFTER: Final = 12 * 3600.0
 """Seconds that a token is used for; servers take it for 24 hours"""
 
@@ -17,8 +19,8 @@ class Login:
     def __init__(
         self,
         user: str,
-        password: str,
-        log_in: Callable[[tuple[str, str]], str],
+        password: Secret,
+        log_in: Callable[[Account], str],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -27,27 +29,27 @@ class Login:
         `clock` counts seconds, whatever the time of day: the trap's own may be set wrong, and set right later.
         """
         self.user = user
-        self._password = password
+        self._account = Account(Secret(user), password)
         self._log_in = log_in
         self._clock = clock
         self._lock = threading.Lock()
-        self._token: str | None = None
+        self._token: Account | None = None
         self._since = 0.0
 
     def __repr__(self) -> str:
         """Show the user only."""
         return f"Login({self.user!r})"
 
-    def token(self) -> str:
-        """Return a token; when there is none that is good, one thread gets it and the others wait."""
+    def token(self) -> Account:
+        """Return what a token opens; when there is none that is good, one thread gets it and the others wait."""
         with self._lock:
             now = self._clock()
             if self._token is None or now - self._since > RENEWED_AFTER:
-                self._token = self._log_in((self.user, self._password))
+                self._token = Account.of(self._log_in(self._account))
                 self._since = now
             return self._token
 
-    def forget(self, token: str) -> None:
+    def forget(self, token: Account) -> None:
         """Drop a token that the server didn't take, unless another thread has got a new one since."""
         with self._lock:
             if self._token == token:

@@ -10,6 +10,7 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
+from sticky_pi_api.account import Account, Secret
 from sticky_pi_api.annotations import checked_annotation_what, checked_annotations
 from sticky_pi_api.answers import WrongShapeError, read_numbered_rows, read_rows
 from sticky_pi_api.bundle_files import FileInfo
@@ -59,7 +60,7 @@ class RemoteAPI(BaseAPISpec):
         self,
         host: str,
         username: str,
-        password: str,
+        password: str | Secret,
         protocol: str = "https",
         port: int = 443,
         *,
@@ -73,6 +74,8 @@ class RemoteAPI(BaseAPISpec):
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Take the server's address and an account there, as RemoteClient says; nothing is sent yet."""
+        # Tracebacks show arguments.
+        secret, password = Secret.of(password), ""
         if parallel < 1 or lowest_rate <= 0:
             raise ValueError(f"parallel is {parallel} and lowest_rate {lowest_rate}; both must be more than 0")
         self._parallel = parallel
@@ -83,7 +86,7 @@ class RemoteAPI(BaseAPISpec):
         self._server = Server(
             _address(protocol, host, port),
             username,
-            password,
+            secret,
             ca_file=ca_file,
             connections=parallel + 1,
             lowest_rate=lowest,
@@ -210,7 +213,9 @@ class RemoteAPI(BaseAPISpec):
         for chunk in chunks(keys, CHUNK):
             largest = SHORT_ANSWER + _LARGEST_ROW * len(chunk)
             question, is_small = write_keys(chunk), len(chunk) == 1
-            answer = self._server.ask(path, question, read, is_small=is_small, largest=largest, scope=scope)
+            answer = self._server.ask(
+                path, question, read, is_small=is_small, is_quick=True, largest=largest, scope=scope
+            )
             rows = {key_of(row): row for row in answer}
             found |= {key: rows[key] for key in chunk if key in rows}
         return list(found.values())
@@ -225,7 +230,7 @@ class RemoteAPI(BaseAPISpec):
         with open_picture(image) as stream:
             body = UploadBody(image, stream, self._limit, on_sent)
 
-            def post(token: str) -> Answer:
+            def post(token: Account) -> Answer:
                 if not is_fresh():
                     raise StaleAnswerError
                 answer = self._server.post(

@@ -13,10 +13,10 @@ from .exceptions import ConfigError
 from .folders import nearest
 
 if TYPE_CHECKING:
+    from sticky_pi_api.account import Secret
     from sticky_pi_api.client import LocalClient, RemoteClient
 
     from .config import Config
-    from .config.secret import Secret
 
 
 def client_opener(config: Config) -> Callable[[], LocalClient | RemoteClient]:
@@ -33,7 +33,7 @@ def client_opener(config: Config) -> Callable[[], LocalClient | RemoteClient]:
     def open_server() -> RemoteClient:
         from sticky_pi_api.client import RemoteClient
 
-        return RemoteClient(config.state_dir, **_server(config), username=username, password=password.reveal())
+        return RemoteClient(config.state_dir, **_server(config), username=username, password=password)
 
     return open_server
 
@@ -46,7 +46,7 @@ def ask_server(config: Config) -> None:
     from sticky_pi_api.remote import RemoteAPI
 
     username, password = _account(config)
-    with RemoteAPI(**_server(config), username=username, password=password.reveal()) as api:
+    with RemoteAPI(**_server(config), username=username, password=password) as api:
         api.get_images([{"device": "00000000", "datetime": "2020-01-01_00-00-00"}])
 
 

@@ -3,6 +3,7 @@
 import io
 import struct
 import sys
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from urllib.request import urlopen
@@ -130,6 +131,36 @@ def remote(tmp_path):
     yield open_client
     for client in opened:
         client.close()
+
+
+@pytest.fixture
+def http():
+    """Open connections to an address, which aren't given long; all are closed at the end."""
+    from sticky_pi_api.http import Http, Timeouts
+
+    opened = []
+
+    def open_http(address, **options):
+        opened.append(Http(address, **{"timeouts": Timeouts(connect=2.0, read=0.4, whole=1.0), **options}))
+        return opened[-1]
+
+    yield open_http
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def answering():
+    """Serve connections one after the other, each with what a script says; returns port and requests."""
+    from scripts import ScriptedServer
+
+    with ExitStack() as stack:
+
+        def start(*scripts, **options):
+            server = stack.enter_context(ScriptedServer(*scripts, **options))
+            return server.port, server.requests
+
+        yield start
 
 
 @pytest.fixture(params=["local", 2021, 2023])

@@ -1,7 +1,7 @@
 """Requests to servers that can't be relied on: each ends in time, and in words of our own."""
 
-import contextlib
 import gzip
+import re
 import socket
 import ssl
 import struct
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from fault_proxy import Fault, FaultProxy, Rule
+from scripts import ask, says
 from sticky_pi_api.deadline import Guard, Scope
 from sticky_pi_api.exceptions import (
     BrokenOffError,
@@ -22,7 +23,8 @@ from sticky_pi_api.exceptions import (
     RemoteError,
     UnreachableError,
 )
-from sticky_pi_api.http import Http, Timeouts
+from sticky_pi_api.http import Timeouts
+from sticky_pi_api.http.reasons import LONG_SILENCE
 from sticky_pi_api.types import Blame
 
 QUICK = Timeouts(connect=2.0, read=0.4, whole=1.0)
@@ -31,83 +33,12 @@ PATIENCE = 10.0
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-@pytest.fixture
-def http():
-    """Open connections to an address; all are closed at the end."""
-    opened = []
-
-    def open_http(address, **options):
-        opened.append(Http(address, **{"timeouts": QUICK, **options}))
-        return opened[-1]
-
-    yield open_http
-    for one in opened:
-        one.close()
-
-
-@pytest.fixture
-def answering():
-    """Serve connections one after the other on a thread, each with what it gets and says; returns port and requests."""
-    stop = threading.Event()
-    listening, threads = [], []
-
-    def start(*scripts):
-        server = socket.create_server(("127.0.0.1", 0))
-        listening.append(server)
-        requests = []
-
-        def serve():
-            for script in scripts:
-                with contextlib.suppress(OSError):
-                    connection, _ = server.accept()
-                    with connection:
-                        requests.append(first_bytes(connection))
-                        script(connection)
-            stop.wait(10)
-
-        threads.append(threading.Thread(target=serve))
-        threads[-1].start()
-        return server.getsockname()[1], requests
-
-    yield start
-    stop.set()
-    for server in listening:
-        with contextlib.suppress(OSError):
-            server.shutdown(socket.SHUT_RDWR)
-        server.close()
-    for thread in threads:
-        thread.join()
-
-
-def first_bytes(connection):
-    """Read a request's head, and its body where that is short."""
-    received = connection.recv(65536)
-    while b"\r\n\r\n" in received and b"\r\nContent-Length: 2\r\n" in received and not received.endswith(b"\r\n\r\n[]"):
-        received += connection.recv(65536)
-    return received
-
-
 def eventually(condition):
     """Wait until `condition()` is true."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.01)
-
-
-def ask(http, body=b"[]", **more):
-    return http.post(
-        "/get_images/metadata",
-        body,
-        auth=("user", "pass"),
-        content_type="application/json",
-        **{"largest": 2**20, **more},
-    )
-
-
-def says(content, status="200 OK", *headers):
-    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(content)}", *headers]
-    return lambda connection: connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + content)
 
 
 def always(kind, **details):
@@ -496,6 +427,59 @@ def is_connecting(port):
     """Say whether the system waits for an answer of that port."""
     lines = Path("/proc/net/tcp").read_text("ascii").splitlines()
     return any(line.split()[2:4] == [f"0100007F:{port:04X}", "02"] for line in lines)
+
+
+def test_who_breaks_off_what_was_silent_for_long_is_told_so(http, proxy):
+    proxy.set(rules=always("silence"))
+    one = http(f"http://127.0.0.1:{proxy.port}", timeouts=Timeouts())
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask, one)
+        time.sleep(LONG_SILENCE + 0.5)
+        one.close()
+        error = asking.exception()
+    assert isinstance(error, UnreachableError)
+    assert re.search(r"doesn't answer \(waited [56] s\)", str(error))
+
+
+def test_who_breaks_off_a_body_that_is_made_slowly_is_not_told_that_the_server_is_silent(http, server):
+    body = StuckBody()
+    one = http(server.url, timeouts=Timeouts())
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask, one, body)
+        time.sleep(LONG_SILENCE + 0.5)
+        one.close()
+        body.let_go.set()
+        assert isinstance(asking.exception(), BrokenOffError)
+
+
+def test_questions_get_less_time_at_first_and_more_for_an_answer_that_comes(http, proxy, answering):
+    proxy.set(rules=always("silence"))
+    times = Timeouts(read=20.0, whole=20.0, question=0.5)
+    with pytest.raises(UnreachableError, match="longer than"):
+        ask(http(f"http://127.0.0.1:{proxy.port}", timeouts=times), is_question=True)
+
+    def slowly(connection):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n")
+        for _ in range(40):
+            connection.sendall(b" " * 1000)
+            time.sleep(0.05)
+
+    port, _ = answering(slowly, slowly)
+    one = http(f"http://127.0.0.1:{port}", timeouts=times)
+    assert len(ask(one, is_question=True, rate=8000.0).body) == 40_000
+    with pytest.raises(UnreachableError, match="longer than"):
+        ask(one, is_question=True)
+
+
+def test_a_deadline_that_was_put_off_holds_where_no_further_thread_is_to_be_had(monkeypatch):
+    def fail(_):
+        raise RuntimeError("can't start new thread")
+
+    with Guard(0.3) as guard:
+        guard.extend(0.3)
+        monkeypatch.setattr(threading.Thread, "start", fail)
+        eventually(lambda: guard.broken)
+        assert guard.expired
 
 
 def test_a_scope_that_was_broken_off_takes_no_more_requests(http, server):

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from sticky_pi_api.account import Account, Secret
 from sticky_pi_api.answers import WrongShapeError, read_rows, read_token
 from sticky_pi_api.exceptions import AccountError
 from sticky_pi_api.login import RENEWED_AFTER, Login
@@ -19,25 +20,25 @@ def login(logins, clock):
         logins.append(auth)
         return f"token{len(logins)}"
 
-    return Login("trap", "pollen", log_in, clock=clock)
+    return Login("trap", Secret("pollen"), log_in, clock=clock)
 
 
 def test_a_token_is_got_once_and_kept_until_it_is_old(login, logins, clock):
-    assert [login.token() for _ in range(3)] == ["token1"] * 3
-    assert logins == [("trap", "pollen")]
+    assert [login.token() for _ in range(3)] == [Account.of("token1")] * 3
+    assert logins == [Account.of("trap", "pollen")]
     clock.now += RENEWED_AFTER
-    assert login.token() == "token1"
+    assert login.token() == Account.of("token1")
     clock.now += 1
-    assert login.token() == "token2"
+    assert login.token() == Account.of("token2")
     assert RENEWED_AFTER <= 20 * 3600
 
 
 def test_a_token_that_is_not_taken_is_dropped_unless_there_is_a_newer_one(login):
     old = login.token()
     login.forget(old)
-    assert login.token() == "token2"
+    assert login.token() == Account.of("token2")
     login.forget(old)
-    assert login.token() == "token2"
+    assert login.token() == Account.of("token2")
 
 
 def test_threads_that_need_a_token_at_once_get_one_between_them(login, logins):
@@ -53,7 +54,7 @@ def test_a_failed_login_leaves_no_token(clock):
     def refuse(_):
         raise AccountError("no")
 
-    login = Login("trap", "pollen", refuse, clock=clock)
+    login = Login("trap", Secret("pollen"), refuse, clock=clock)
     for _ in range(2):
         with pytest.raises(AccountError):
             login.token()

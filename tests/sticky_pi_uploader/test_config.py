@@ -7,10 +7,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from sticky_pi_api.account import Secret
 from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader.config import Config, add_flags, as_toml, from_arguments
 from sticky_pi_uploader.config.schema import SCHEMA, SECTIONS
-from sticky_pi_uploader.config.secret import Secret
 from sticky_pi_uploader.config.values import Space
 from sticky_pi_uploader.exceptions import ConfigError
 

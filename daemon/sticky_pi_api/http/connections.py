@@ -5,13 +5,15 @@ Certificates are always verified, by one TLS context that is kept: loading them 
 
 from __future__ import annotations
 
+import http.client
 import os
 import socket
 import ssl
 import threading
 import time
 import warnings
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
 
 import requests
 import urllib3
@@ -19,17 +21,39 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from sticky_pi_api.deadline import connect
 from sticky_pi_api.exceptions import CertificateError, printable
+from sticky_pi_api.http.addresses import connect, is_near
 
 IDLE: Final = 45.0
 """Seconds after which a kept connection isn't used again: servers close theirs after 60 to 65."""
 
 current = threading.local()
-"""`guard` is that of the request which the thread is at"""
+"""`guard` is that of the request which the thread is at, `route` its way, `account` whose it is, if anybody's"""
+
+_INTERIM: Final = 101, 199
+"""statuses from after the first to the last announce an answer: 102, 103"""
 
 # ClockNotSetError says it better, and not on stderr.
 warnings.simplefilter("ignore", urllib3.exceptions.SystemTimeWarning)
+
+
+class Route(NamedTuple):
+    """Which addresses a request may go to, and those where its server was met."""
+
+    is_link: bool
+    """whether the server's own address isn't what it is for"""
+    is_proxied: bool
+    met: set[str]
+    """addresses of the server itself, of all requests to it"""
+
+    def admits(self, address: str) -> bool:
+        """Tell whether the request may go to an address."""
+        return not self.is_link or self.is_proxied or address in self.met or not is_near(address)
+
+    def meet(self, address: str) -> None:
+        """Note the address of a connection that is made."""
+        if not (self.is_link or self.is_proxied):
+            self.met.add(address)
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
@@ -48,10 +72,24 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
+class _Response(http.client.HTTPResponse):
+    """An answer, without those that only announce it."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            # http.client passes over 100 alone.
+            if not _INTERIM[0] < status <= _INTERIM[1]:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+
+
 class _Connection(HTTPConnection):
     """A connection that tells the guard of the request in hand what it does."""
 
+    response_class = _Response
     _raw: socket.socket | None = None
+    _peer = ""
     kept = False
     """whether it was used before"""
     used_at = 0.0
@@ -59,7 +97,10 @@ class _Connection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         self.kept = False
         try:
-            self._raw = connect(current.guard, self._dns_host, self.port or 80, float(self.timeout or IDLE))
+            seconds, admits = float(self.timeout or IDLE), current.route.admits
+            self._raw = connect(current.guard, self._dns_host, self.port or 80, seconds, admits)
+            with suppress(OSError):  # it was reset already
+                self._peer = self._raw.getpeername()[0]
         except (ConnectionResetError, BrokenPipeError) as error:
             # After these urllib3 2 looks for an answer, on a connection that isn't there: an AttributeError.
             raise ConnectionAbortedError from error
@@ -68,7 +109,10 @@ class _Connection(HTTPConnection):
     def connect(self) -> None:
         """Connect, and keep what goes wrong with it."""
         try:
-            super().connect()
+            with current.guard.waiting():
+                super().connect()
+                if self._raw is not None:
+                    current.route.meet(self._peer)
         except Exception as error:
             current.guard.cause = error
             if self._raw is not None and self._raw.fileno() >= 0:
@@ -86,15 +130,27 @@ class _Connection(HTTPConnection):
             current.guard.watch(getattr(self.sock, "socket", self.sock))
         super().request(*args, **kwargs)
 
+    def endheaders(self, *args: Any, **kwargs: Any) -> None:
+        """End a request's head, with what nobody else needs to have seen."""
+        if current.account is not None:
+            self.putheader("Authorization", current.account.header)
+        super().endheaders(*args, **kwargs)
+
     def send(self, data: Any) -> None:
         """Send a part of a request."""
         if self.sock is not None:
             self.sock.settimeout(current.guard.silence)
         try:
-            super().send(data)
+            with current.guard.waiting():
+                super().send(data)
         except ConnectionResetError as error:
             # An answer may have come before it, such as 413: after this one, every version of urllib3 reads it.
             raise BrokenPipeError(*error.args) from error
+
+    def getresponse(self) -> Any:
+        """Return what is answered, as soon as its head is there."""
+        with current.guard.waiting():
+            return super().getresponse()
 
 
 class _SecureConnection(_Connection, HTTPSConnection):

@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Final
 
 import requests
 import urllib3
@@ -18,10 +19,15 @@ from sticky_pi_api.exceptions import (
     ClockNotSetError,
     NotAnAPIError,
     RemoteError,
+    StrayLinkError,
     UnreachableError,
     printable,
 )
 from sticky_pi_api.filename import EARLIEST
+from sticky_pi_api.http.addresses import StrayError
+
+LONG_SILENCE: Final = 5.0
+"""Seconds after which a request that is broken off says that it isn't answered: what is alive answers sooner"""
 
 LIBRARIES = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, UnicodeError)
 """All that the libraries raise of themselves"""
@@ -51,10 +57,10 @@ _SAYINGS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str
 
 def explain(error: Exception, guard: Guard, address: str, clock: Callable[[], float]) -> RemoteError:
     """Say what went wrong, in words without anything secret."""
-    if guard.expired:
-        return UnreachableError(f"{address} took longer than the {guard.seconds:.0f} s that it gets for this")
     if guard.broken:
-        return BrokenOffError(f"the request to {address} was broken off")
+        return _explain_end(guard, address)
+    if find(error, StrayError) or find(guard.cause, StrayError):
+        return StrayLinkError(f"{address} leads to this machine or its own network, where the server isn't")
     refusal = find(error, _DISTRUSTED) or find(guard.cause, _DISTRUSTED)
     if refusal is not None:
         return _explain_certificate(refusal, address, clock)
@@ -63,6 +69,23 @@ def explain(error: Exception, guard: Guard, address: str, clock: Callable[[], fl
     if no_http is not None and not isinstance(no_http, http.client.RemoteDisconnected):
         return NotAnAPIError(f"{address} answers, but not as a web server does")
     return UnreachableError(f"{address} can't be reached: {_say(error, guard.cause)}")
+
+
+def _explain_end(guard: Guard, address: str) -> RemoteError:
+    if guard.silent_for >= LONG_SILENCE:
+        return UnreachableError(f"{address} doesn't answer (waited {guard.silent_for:.0f} s)")
+    if guard.expired:
+        return UnreachableError(f"{address} took longer than the {guard.seconds:.0f} s that it gets for this")
+    return BrokenOffError(f"the request to {address} was broken off")
+
+
+def cause_of(guard: Guard) -> BaseException | None:
+    """Return what the system said as a connection was made, without what it was raised from and where."""
+    found = find(guard.cause, OSError)
+    if found is not None:
+        found.__cause__ = found.__context__ = None
+        found = found.with_traceback(None)
+    return found
 
 
 def _explain_certificate(error: BaseException, address: str, clock: Callable[[], float]) -> RemoteError:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 import requests
 from requests.utils import get_environ_proxies, select_proxy
 
+from sticky_pi_api.account import Account
 from sticky_pi_api.deadline import Guard, Pause, Scope
-from sticky_pi_api.exceptions import AnswerTooLargeError, RemoteError
+from sticky_pi_api.exceptions import RemoteError
 from sticky_pi_api.failures import OK, Answer
 from sticky_pi_api.files import FileFailedError
-from sticky_pi_api.http.connections import Adapter, current, tls_context
-from sticky_pi_api.http.reasons import LIBRARIES, TIMEOUTS, explain, find
+from sticky_pi_api.http.addresses import StrayError, leads_near
+from sticky_pi_api.http.connections import Adapter, Route, current, tls_context
+from sticky_pi_api.http.reading import BrokenOffBodyError, read_file, read_whole
+from sticky_pi_api.http.reasons import LIBRARIES, TIMEOUTS, cause_of, explain, find
+from sticky_pi_api.http.traces import without_libraries
 from sticky_pi_api.links import Link
 
 _LARGEST_OTHER: Final = 2**20
@@ -25,20 +29,20 @@ _LARGEST_OTHER: Final = 2**20
 Receive = Callable[[Iterator[bytes]], object]
 """Takes the blocks of what is answered, from its start"""
 
-_BLOCK: Final = 65536
-_LENGTH: Final = re.compile(r"[0-9]{1,18}")
 _HEADERS: Final = {"User-Agent": "sticky-pi-uploader"}
 
 
 class Timeouts(NamedTuple):
     """Seconds that the parts of a request may take."""
 
-    connect: float = 15.0
+    connect: float = 10.0
     """to look up the name, to connect, and to agree on TLS, each"""
     read: float = 75.0
     """between two reads, or writes; the servers' front gives its workers 60"""
     whole: float = 60.0
     """for all of it, on top of the time that its body needs"""
+    question: float = 30.0
+    """the same for a login, and for a question about pictures; theirs are the sizes of the answers, too"""
     again: float = 30.0
     """within which a question is sent again that a server fails at, as one does that has just started"""
 
@@ -65,7 +69,8 @@ class _Call(NamedTuple):
     url: str
     headers: dict[str, str]
     body: bytes | Body = b""
-    auth: tuple[str, str] | None = None
+    account: Account | None = None
+    """whose it is; None where a link leads"""
     receive: Receive | None = None
     """takes what is answered with status 200"""
     rate: float = math.inf
@@ -74,16 +79,12 @@ class _Call(NamedTuple):
     """bytes, unpacked, that what is answered may have, where nothing else takes it"""
 
     @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
     def may_repeat(self) -> bool:
         return isinstance(self.body, bytes) or self.body.may_repeat
-
-
-class _BrokenOffBodyError(Exception):
-    """The rest of an answer doesn't come; not an OSError, which might be that of who receives it."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(error)
-        self.error = error
 
 
 class Http:
@@ -107,6 +108,8 @@ class Http:
         self.timeouts = timeouts or Timeouts()
         self._wall_clock = wall_clock
         self._all = Scope()
+        host = urlsplit(address).hostname or ""
+        self._met = {"127.0.0.1", "::1"} if host == "localhost" else {host}
         self._adapter = Adapter(tls_context(ca_file), connections)
 
     def close(self) -> None:
@@ -127,29 +130,33 @@ class Http:
         path: str,
         body: bytes | Body,
         *,
-        auth: tuple[str, str],
+        account: Account,
         content_type: str,
         largest: int,
         seconds: float = 0.0,
+        is_question: bool = False,
+        rate: float = math.inf,
         scope: Scope | None = None,
     ) -> Answer:
         """Send the server a request, and return whatever is answered to it.
 
-        `seconds` is what its body needs, and `largest` how many bytes the answer may have. One that finds its kept
-        connection closed is sent again on a new one, if that can do no harm: bytes always, another body if it may be
-        repeated. Raises UnreachableError, NotAnAPIError (AnswerTooLargeError, too) and BrokenOffError, and what `body`
-        raises.
+        `seconds` is what its body needs, `largest` how many bytes the answer may have; for each `rate` of these it gets
+        a second more. One that `is_question` gets less time to begin with. One that finds its kept connection closed is
+        sent again on a new one, if that can do no harm: bytes always, another body if it may be repeated.
+
+        Raises UnreachableError, NotAnAPIError (AnswerTooLargeError, too) and BrokenOffError, and what `body` raises.
         """
         headers = {**_HEADERS, "Accept": "application/json", "Accept-Encoding": "gzip"}
         if len(body):
             headers["Content-Type"] = content_type
-        call = _Call("POST", self.address, self.address + path, headers, body, auth, largest=largest)
-        return self._send(call, seconds, scope)
+        call = _Call("POST", self.address, self.address + path, headers, body, account, rate=rate, largest=largest)
+        base = min(self.timeouts.whole, self.timeouts.question) if is_question else self.timeouts.whole
+        return self._send(call, base + seconds, scope)
 
     def post_form(self, link: Link, body: Body, *, content_type: str, seconds: float) -> Answer:
         """Send a form to where a link leads, with nothing of the account; otherwise as `post`."""
         headers = {**_HEADERS, "Accept-Encoding": "identity", "Content-Type": content_type}
-        return self._send(_Call("POST", link.address, link.url, headers, body), seconds)
+        return self._send(_Call("POST", link.address, link.url, headers, body), self.timeouts.whole + seconds)
 
     def get(self, link: Link, receive: Receive, *, rate: float) -> Answer:
         """Get what a link leads to, with nothing of the account; `receive` takes it block by block as it comes.
@@ -159,7 +166,8 @@ class Http:
         `post`; FileFailedError for an OSError of `receive`.
         """
         headers = {**_HEADERS, "Accept-Encoding": "identity"}
-        return self._send(_Call("GET", link.address, link.url, headers, receive=receive, rate=rate))
+        call = _Call("GET", link.address, link.url, headers, receive=receive, rate=rate)
+        return self._send(call, self.timeouts.whole)
 
     def peek(self, link: Link) -> Answer:
         """Ask for the first byte of what a link leads to, with nothing of the account: the answer's head tells of it.
@@ -167,80 +175,59 @@ class Http:
         Links are signed for GET alone, so HEAD isn't to be had. Errors as of `post`.
         """
         headers = {**_HEADERS, "Accept-Encoding": "identity", "Range": "bytes=0-0"}
-        return self._send(_Call("GET", link.address, link.url, headers, receive=lambda blocks: next(iter(blocks), b"")))
+        call = _Call("GET", link.address, link.url, headers, receive=lambda blocks: next(iter(blocks), b""))
+        return self._send(call, self.timeouts.whole)
 
-    def _send(self, call: _Call, seconds: float = 0.0, scope: Scope | None = None) -> Answer:
+    def _send(self, call: _Call, seconds: float, scope: Scope | None = None) -> Answer:
         scopes = self._scopes(scope)
         for is_last in (False, True):
-            guard = Guard(self.timeouts.whole + seconds, scopes, fresh=is_last, silence=self.timeouts.read)
+            guard = Guard(seconds, scopes, fresh=is_last, silence=self.timeouts.read)
             failure: RemoteError | None = None
             try:
                 with guard:
-                    current.guard = guard
+                    current.guard, current.account = guard, call.account
                     return self._exchange(call)
-            except (*LIBRARIES, _BrokenOffBodyError) as raised:
-                error = raised.error if isinstance(raised, _BrokenOffBodyError) else raised
+            except (*LIBRARIES, BrokenOffBodyError) as raised:
+                error = raised.error if isinstance(raised, BrokenOffBodyError) else raised
                 was_closed = guard.reused and not (guard.broken or find(error, TIMEOUTS))
                 if is_last or not was_closed or not call.may_repeat:
                     failure = explain(error, guard, call.address, self._wall_clock)
+            except BaseException as raised:
+                # The libraries' frames hold the request, and so the password.
+                raised.__traceback__ = without_libraries(raised.__traceback__)
+                raise
             finally:
-                current.guard = None
+                current.guard = current.account = current.route = None
             if failure is not None:
-                # Not within `except`: the libraries' errors hold the request, and so the password.
-                raise failure from guard.cause
+                # Not within `except`, nor with the libraries' errors: these hold the request, too.
+                raise failure from cause_of(guard)
         raise AssertionError
 
     def _scopes(self, scope: Scope | None) -> tuple[Scope, ...]:
         return (self._all,) if scope is None else (self._all, scope)
 
     def _exchange(self, call: _Call) -> Answer:
-        auth = None if call.auth is None else (call.auth[0].encode(), call.auth[1].encode())
-        request = requests.Request(call.method, call.url, data=call.body, headers=call.headers, auth=auth).prepare()
-        timeout = (self.timeouts.connect, self.timeouts.read)
-        proxies = get_environ_proxies(call.url)
-        if (select_proxy(call.url, proxies) or "").lower().startswith("socks"):
-            raise requests.exceptions.InvalidProxyURL("SOCKS proxies aren't supported")
-        with self._adapter.send(request, stream=True, timeout=timeout, proxies=proxies) as response:
+        with self._open(call) as response:
             if call.receive is None or response.status_code != OK:
-                content = self._read(call, response)
+                content = read_whole(response, call.address, call.largest, call.rate)
             else:
                 content = b""
-                _hand_on(_blocks(response, call.rate), call.receive)
+                _hand_on(read_file(response, call.address, call.rate), call.receive)
         return Answer(response.status_code, response.headers, content)
 
-    @staticmethod
-    def _read(call: _Call, response: requests.Response) -> bytes:
-        content = bytearray()
-        for block in _blocks(response):
-            content += block
-            if len(content) > call.largest:
-                raise AnswerTooLargeError(f"{call.address} answers with more than any Sticky Pi API has to say")
-        return bytes(content)
-
-
-def _blocks(response: requests.Response, rate: float = math.inf) -> Iterator[bytes]:
-    """Yield an answer's body, unpacked; it has more time for what has come at `rate`."""
-    guard = current.guard
-    try:
-        for block in _pieces(response):
-            guard.extend(len(block) / rate)
-            yield block
-        expected = response.headers.get("Content-Length", "")
-        if _LENGTH.fullmatch(expected) and response.raw.tell() < int(expected):
-            raise ConnectionAbortedError
-        # What was read may end where it was cut off.
-        guard.check()
-    except LIBRARIES as error:
-        raise _BrokenOffBodyError(error) from error
-
-
-def _pieces(response: requests.Response) -> Iterator[bytes]:
-    """Yield an answer's body as `requests` does, and fail as it should."""
-    try:
-        yield from response.iter_content(_BLOCK)
-    except ValueError as error:
-        # Of a chunk with a negative length, say: nobody below takes care of it.
-        raise requests.exceptions.ContentDecodingError(str(error)) from error
+    def _open(self, call: _Call) -> requests.Response:
+        request = requests.Request(call.method, call.url, data=call.body, headers=call.headers).prepare()
+        proxies = get_environ_proxies(call.url)
+        proxy = select_proxy(call.url, proxies) or ""
+        if proxy.lower().startswith("socks"):
+            raise requests.exceptions.InvalidProxyURL("SOCKS proxies aren't supported")
+        is_link = call.account is None
+        # A proxy looks the name up itself.
+        if is_link and proxy and call.host != urlsplit(self.address).hostname and leads_near(call.host):
+            raise StrayError
+        current.route = Route(is_link, bool(proxy), self._met)
+        timeout = (self.timeouts.connect, self.timeouts.read)
+        return self._adapter.send(request, stream=True, timeout=timeout, proxies=proxies)
 
 
 def _hand_on(blocks: Iterator[bytes], receive: Receive) -> None:

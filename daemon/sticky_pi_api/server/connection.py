@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from sticky_pi_api.account import Account, Secret
 from sticky_pi_api.answers import WrongShapeError, read_token
 from sticky_pi_api.deadline import Scope
 from sticky_pi_api.exceptions import DoubtfulError, NotAnAPIError, RefusedError, RemoteError, UnavailableError
@@ -49,7 +51,7 @@ class Server:
         self,
         address: str,
         username: str,
-        password: str,
+        password: Secret,
         *,
         ca_file: str | None = None,
         connections: int = 8,
@@ -87,6 +89,7 @@ class Server:
         read: Callable[[bytes], _Found],
         *,
         is_small: bool = False,
+        is_quick: bool = False,
         seconds: float = 0.0,
         largest: int = LARGEST_ANSWER,
         scope: Scope | None = None,
@@ -94,12 +97,15 @@ class Server:
         """Send a question as JSON, and return what `read` makes of the answer; it raises WrongShapeError.
 
         A server that has just started is asked again; first what is small, unless the question itself `is_small`.
-        `seconds` is what the server needs, over what others do; what answers with more than `largest` bytes is no API.
+        What `is_quick` for a server is given up sooner; `seconds` is what it needs, over what others do. What answers
+        with more than `largest` bytes is no API.
         """
         body = json.dumps(question).encode()
 
-        def post(token: str) -> Answer:
-            return self.post(path, body, token, JSON, seconds=seconds, largest=largest, scope=scope)
+        def post(token: Account) -> Answer:
+            return self.post(
+                path, body, token, JSON, is_question=is_quick, seconds=seconds, largest=largest, scope=scope
+            )
 
         # Its answer tells whether the workers fail.
         self._login.token()
@@ -115,7 +121,7 @@ class Server:
         """
         sent = _Body(body)
 
-        def post(token: str) -> Answer:
+        def post(token: Account) -> Answer:
             answer = self.post(path, sent, token, JSON)
             sent.begun = sent.begun and answer.status != UNAUTHORISED
             return answer
@@ -138,18 +144,29 @@ class Server:
         self,
         path: str,
         body: bytes | Body,
-        token: str,
+        token: Account,
         content_type: str,
         *,
+        is_question: bool = False,
         seconds: float = 0.0,
         largest: int = LARGEST_ANSWER,
         scope: Scope | None = None,
     ) -> Answer:
-        """Send a request with a token, and return whatever is answered; `seconds` and `largest` as for `ask`."""
+        """Send a request with a token, and return whatever is answered; `seconds` and `largest` as for `ask`.
+
+        One that `is_question` gets less time at first, and more for an answer that is long.
+        """
         seconds += len(body) / self._lowest_rate
-        auth = (token, "")
         return self._http.post(
-            path, body, auth=auth, content_type=content_type, seconds=seconds, largest=largest, scope=scope
+            path,
+            body,
+            account=token,
+            content_type=content_type,
+            seconds=seconds,
+            largest=largest,
+            is_question=is_question,
+            rate=self._lowest_rate if is_question else math.inf,
+            scope=scope,
         )
 
     def fetch(self, link: Link, receive: Receive) -> None:
@@ -169,7 +186,7 @@ class Server:
         if answer.status not in STORED or answer.body.lstrip()[:5].lower() in _PAGES:
             raise link_failure_of(answer, link.address, self._wall_clock)
 
-    def with_token(self, post: Callable[[str], Answer]) -> Answer:
+    def with_token(self, post: Callable[[Account], Answer]) -> Answer:
         """Send a request with a token; once more, with a new one, if it isn't taken."""
         token = self._login.token()
         answer = post(token)
@@ -199,20 +216,23 @@ class Server:
         if not self._is_cold:
             return None
 
-        def post(token: str) -> Answer:
-            return self.post("/get_images/metadata", _GREETING, token, JSON, largest=SHORT_ANSWER, scope=scope)
+        def post(token: Account) -> Answer:
+            path, largest = "/get_images/metadata", SHORT_ANSWER
+            return self.post(path, _GREETING, token, JSON, is_question=True, largest=largest, scope=scope)
 
         answer = warm_up.insist(lambda: self._note(post))
         return answer if answer.status == FAILED else None
 
-    def _note(self, post: Callable[[str], Answer]) -> Answer:
+    def _note(self, post: Callable[[Account], Answer]) -> Answer:
         answer = self.with_token(post)
         self._is_cold = answer.status == FAILED
         return answer
 
-    def _get_token(self, auth: tuple[str, str]) -> str:
+    def _get_token(self, account: Account) -> str:
         def post() -> Answer:
-            return self._http.post("/get_token", b"", auth=auth, content_type=JSON, largest=SHORT_ANSWER)
+            return self._http.post(
+                "/get_token", b"", account=account, content_type=JSON, largest=SHORT_ANSWER, is_question=True
+            )
 
         warm_up = self._warm_up()
         answer = warm_up.insist(post)

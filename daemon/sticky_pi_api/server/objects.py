@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from sticky_pi_api.exceptions import UnavailableError
+from sticky_pi_api.exceptions import StrayLinkError, UnavailableError
 from sticky_pi_api.failures import OK, Answer
 from sticky_pi_api.holdings import StoredObject
 from sticky_pi_api.links import Link
@@ -28,7 +28,10 @@ def look_at(server: Server, url: str) -> StoredObject | None:
         link = Link.of(url, server.address)
     except ValueError:
         return None
-    answer = server.peek(link)
+    try:
+        answer = server.peek(link)
+    except StrayLinkError:
+        return None
     if answer.status in _NOT_FOUND:
         raise FileNotFoundError(f"{link.address} doesn't have it")
     if answer.status in _NOT_ALLOWED:

@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from sticky_pi_api.account import MASK, Secret
+
 from ..exceptions import ConfigError
 from ..folders import is_within
 from .schema import SCHEMA
-from .secret import CREDENTIAL, MASK, Secret, read_password_file
+from .secret import CREDENTIAL, read_password_file
 from .sources import from_environment, from_file, from_flags, take
 from .values import Space, is_plain_http_abroad, server_parts, store_address, store_folder
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from sticky_pi_api.account import Secret
+
 from . import values
-from .secret import Secret
 
 
 class Key(NamedTuple):

@@ -6,37 +6,12 @@ import os
 import stat
 from typing import Final
 
-MASK: Final = "********"
+from sticky_pi_api.account import Secret
+
 CREDENTIAL: Final = "api-password"
 """The name of the systemd credential that holds the password where nothing else is configured."""
 
 _LONGEST: Final = 4096  # bytes; what is longer is some other file
-
-
-class Secret:
-    """A text that shows itself as asterisks, wherever it is printed or logged."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        """Wrap `value`."""
-        self._value = value
-
-    def reveal(self) -> str:
-        """Return the text itself."""
-        return self._value
-
-    def __repr__(self) -> str:
-        """Show asterisks, as many for every secret."""
-        return MASK
-
-    def __eq__(self, other: object) -> bool:
-        """Compare the texts."""
-        return isinstance(other, Secret) and self._value == other._value
-
-    def __hash__(self) -> int:
-        """Agree with the comparison."""
-        return hash(self._value)
 
 
 def read_password_file(path: str, *, others_may_read: bool = False) -> Secret:

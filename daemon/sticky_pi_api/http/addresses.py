@@ -1,0 +1,150 @@
+"""Connects to a host: to the one of its addresses that answers first, and to none where a link may not lead.
+
+Whoever hands out links chooses what this machine asks. Services that are meant for it alone, or for its own network
+segment (169.254.169.254, say), have nothing to do with a server elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, zip_longest
+from typing import Final
+
+from sticky_pi_api.deadline import Address, Guard
+
+STAGGER: Final = 0.25
+"""Seconds that an address gets to answer before the next one is tried beside it (RFC 8305)"""
+
+_UNSENT: Final = 65536
+"""bytes that the system may hold back; it would take whole pictures long before they are on their way"""
+
+
+class StrayError(OSError):
+    """Every address of a host is one where no link may lead."""
+
+
+def is_near(address: str) -> bool:
+    """Tell whether an address leads to this machine, or into its own network segment, by being what it is."""
+    # Only links need it.
+    from ipaddress import IPv6Address, ip_address
+
+    one = ip_address(address)
+    if isinstance(one, IPv6Address):
+        compatible = int(one) >> 32 == 0 and int(one) > 1
+        one = one.ipv4_mapped or (ip_address(int(one)) if compatible else one)
+    return one.is_loopback or one.is_link_local or one.is_unspecified
+
+
+def leads_near(host: str) -> bool:
+    """Tell whether a host's name says by itself that it is this machine, or in its own network segment."""
+    if host.rstrip(".").lower().rpartition(".")[2] == "localhost":
+        return True
+    try:
+        # All the ways to write an address: 127.1, 0x7f000001, ::ffff:127.0.0.1.
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return False
+    return any(is_near(str(address[0])) for *_, address in found)
+
+
+def connect(
+    guard: Guard, host: str, port: int, seconds: float, admits: Callable[[str], bool] = lambda _: True
+) -> socket.socket:
+    """Return a connection to the first of a host's addresses to answer, within `seconds`. Raises OSError.
+
+    Only addresses that `admits` lets pass are tried: StrayError where there is none.
+    """
+    ends_at = time.monotonic() + min(seconds, guard.left)
+    found = guard.resolve(host, port, seconds)
+    waiting = deque(_alternating([one for one in found if admits(one[4][0])]))
+    if found and not waiting:
+        raise StrayError
+    race = _Race(guard)
+    try:
+        return race.run(waiting, ends_at, seconds)
+    finally:
+        race.close()
+
+
+class _Race:
+    """Connections that are being made to one host, of which the first to be there is kept."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._poll = select.poll()
+        self._running: dict[int, socket.socket] = {}
+        self._failure: OSError = OSError("the host has no address")
+
+    def close(self) -> None:
+        for sock in self._running.values():
+            sock.close()
+
+    def run(self, waiting: deque[Address], ends_at: float, seconds: float) -> socket.socket:
+        next_at = 0.0
+        while waiting or self._running:
+            now = time.monotonic()
+            if waiting and (now >= next_at or not self._running):
+                self._begin(waiting.popleft())
+                next_at = now + STAGGER
+            until = min(ends_at, next_at) if waiting else ends_at
+            for descriptor, _ in self._poll.poll(max(0.0, until - now) * 1000):
+                if (sock := self._end(descriptor)) is not None:
+                    sock.settimeout(seconds)
+                    return sock
+                next_at = 0.0
+            # What was broken off before it was connected had nothing to be cut.
+            self._guard.check()
+            if time.monotonic() >= ends_at and self._running:
+                raise TimeoutError
+        raise self._failure
+
+    def _begin(self, address: Address) -> None:
+        family, kind, protocol, _, where = address
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(0.0)
+            self._running[sock.fileno()] = sock
+            self._guard.watch(*self._running.values())
+            self._poll.register(sock, select.POLLOUT)
+            sock.connect(where)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._drop(sock, error)
+
+    def _end(self, descriptor: int) -> socket.socket | None:
+        """Return the connection that is there, or note why it isn't."""
+        sock = self._running[descriptor]
+        number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            self._drop(sock, OSError(number, os.strerror(number)))
+            return None
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+            self._guard.watch(sock)
+            self._guard.check()
+        except OSError as error:
+            self._drop(sock, error)
+            return None
+        del self._running[descriptor]
+        return sock
+
+    def _drop(self, sock: socket.socket, error: OSError) -> None:
+        self._failure = error
+        self._poll.unregister(sock)
+        del self._running[sock.fileno()]
+        sock.close()
+
+
+def _alternating(addresses: Iterable[Address]) -> Iterator[Address]:
+    """Yield addresses, families by turns: where one doesn't work, all of its addresses don't."""
+    families: dict[object, list[Address]] = {}
+    for address in addresses:
+        families.setdefault(address[0], []).append(address)
+    return (one for one in chain.from_iterable(zip_longest(*families.values())) if one is not None)
