@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "daemon"
 
 LAYERS = {
     "sticky_pi_api": (
-        ("account", "doubts", "etag", "filesystem", "threads", "types"),
+        ("account", "doubts", "etag", "filesystem", "mounts", "threads", "types"),
         ("exceptions",),
         ("bundle_keys", "files", "links"),
         ("bundle_files",),

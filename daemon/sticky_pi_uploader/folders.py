@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from sticky_pi_api.durable import sync_folder
+from sticky_pi_api.mounts import MOUNTINFO, fields_of, file_system_type, is_within, mount_of, mounts
 
 from .exceptions import StateError
 from .reserve import NO_INODES, Reserve
 
 _FSTAB: Final = "/etc/fstab"
-_MOUNTINFO: Final = "/proc/self/mountinfo"
 
-_NETWORK: Final = frozenset(
-    {
-        *("9p", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "fhgfs", "gfs2", "glusterfs"),
-        *("gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "prl_fs", "smb3", "smbfs"),
-        *("vboxsf", "virtiofs", "vmhgfs"),
-    }
-)
-_LOCAL_FUSE: Final = frozenset(
-    {
-        *("fuse.bindfs", "fuse.encfs", "fuse.exfat", "fuse.fuse-overlayfs", "fuse.gocryptfs", "fuse.mergerfs"),
-        *("fuse.ntfs", "fuse.ntfs-3g"),
-    }
-)
 _AFTER_AN_ERROR: Final = frozenset({"emergency_ro", "shutdown"})
 """Options with which ext4 shows that an error made it read-only, while all flags say that it can be written"""
 _KEEPS_TIMES: Final = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs"})
@@ -43,7 +28,7 @@ def file_system_id(path: str) -> str:
     return f"{identity:x}" if identity else f"device {os.stat(path).st_dev:x}"
 
 
-def image_dir_problem(image_dir: str, *, fstab: str = _FSTAB, mountinfo: str = _MOUNTINFO) -> str | None:
+def image_dir_problem(image_dir: str, *, fstab: str = _FSTAB, mountinfo: str = MOUNTINFO) -> str | None:
     """Say why there are no pictures to be had from the image folder; None if nothing is in the way."""
     if (missing := _missing_mount(image_dir, fstab, mountinfo)) is not None:
         at = "" if missing == image_dir else f" (it lies on {missing})"
@@ -65,11 +50,11 @@ def image_dir_problem(image_dir: str, *, fstab: str = _FSTAB, mountinfo: str = _
 
 def _missing_mount(path: str, fstab: str, mountinfo: str) -> str | None:
     """Name the folder at or above `path` on which fstab wants something mounted, and nothing is."""
-    mounted = {mount.folder for mount in _mounts(mountinfo)}
+    mounted = {mount.folder for mount in mounts(mountinfo)}
     if not mounted:  # the kernel doesn't tell
         return None
     real = os.path.realpath(path)
-    for fields in _fields(fstab):
+    for fields in fields_of(fstab):
         # Without a slash: swap, or "none".
         if len(fields) > 1 and not fields[0].startswith("#") and fields[1].startswith("/"):
             wanted = os.path.normpath(fields[1])
@@ -78,80 +63,20 @@ def _missing_mount(path: str, fstab: str, mountinfo: str) -> str | None:
     return None
 
 
-def network_file_system(path: str, mountinfo: str = _MOUNTINFO) -> str | None:
-    """Return the type of the file system of `path` where the kernel doesn't hear of all changes in it, else None."""
-    found = file_system_type(path, mountinfo)
-    if found in _NETWORK or (found.startswith("fuse.") and found not in _LOCAL_FUSE):
-        return found
-    return None
-
-
-def keeps_times(path: str, mountinfo: str = _MOUNTINFO) -> bool:
+def keeps_times(path: str, mountinfo: str = MOUNTINFO) -> bool:
     """Tell whether a folder's mtime tells of every change in it, for ever: on a FAT card, the first one's doesn't."""
     return file_system_type(path, mountinfo) in _KEEPS_TIMES
 
 
-def file_system_type(path: str, mountinfo: str = _MOUNTINFO) -> str:
-    """Return the type of the file system of `path`, such as ext4; "" where the kernel doesn't tell."""
-    found = _mount_of(path, mountinfo)
-    return found.kind if found else ""
-
-
-def is_read_only(path: str, mountinfo: str = _MOUNTINFO) -> bool:
+def is_read_only(path: str, mountinfo: str = MOUNTINFO) -> bool:
     """Tell whether the file system of `path` shows that it can't be written, be it since an error. Raises OSError."""
     return bool(os.statvfs(path).f_flag & os.ST_RDONLY) or has_failed(path, mountinfo)
 
 
-def has_failed(path: str, mountinfo: str = _MOUNTINFO) -> bool:
+def has_failed(path: str, mountinfo: str = MOUNTINFO) -> bool:
     """Tell whether the kernel says that it made the file system of `path` read-only after an error."""
-    found = _mount_of(path, mountinfo)
+    found = mount_of(path, mountinfo)
     return found is not None and not _AFTER_AN_ERROR.isdisjoint(found.options)
-
-
-class _Mount(NamedTuple):
-    folder: str
-    kind: str
-    """its type, such as ext4"""
-    options: frozenset[str]
-    """of the file system, not of this mount alone"""
-
-
-def _mount_of(path: str, mountinfo: str) -> _Mount | None:
-    real, found = os.path.realpath(path), None
-    for mount in _mounts(mountinfo):
-        # Of two at one place, the later one hides the earlier.
-        if is_within(real, mount.folder) and (found is None or len(mount.folder) >= len(found.folder)):
-            found = mount
-    return found
-
-
-def _mounts(mountinfo: str) -> Iterator[_Mount]:
-    """Yield everything that is mounted, in the order in which it was (proc(5))."""
-    for fields in _fields(mountinfo):
-        # A number of optional fields ends with a dash.
-        if len(fields) > 6 and "-" in fields[6:-1]:  # noqa: PLR2004  # proc(5)
-            kind, *rest = fields[fields.index("-", 6) + 1 :]
-            yield _Mount(fields[4], kind, frozenset(rest[-1].split(",") if rest else ()))
-
-
-def _fields(table: str) -> Iterator[list[str]]:
-    """Yield the fields of each line; nothing where the table can't be read."""
-    try:
-        with open(table, "rb") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        yield [os.fsdecode(re.sub(rb"\\([0-7]{3})", _octal, field)) for field in line.split()]
-
-
-def _octal(match: re.Match[bytes]) -> bytes:
-    return bytes([int(match[1], 8) & 0xFF])
-
-
-def is_within(path: str, folder: str) -> bool:
-    """Say whether `path` is the folder or lies in it; both absolute, without links."""
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def nearest(folder: str) -> str:

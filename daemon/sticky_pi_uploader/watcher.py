@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from sticky_pi_api.mounts import network_file_system
+
 from .events import Kind, about
-from .folders import network_file_system
 from .hints import Hints
 from .observer import Watch, new_path, queue_limit, watched_inodes
 from .repeats import Repeats, span

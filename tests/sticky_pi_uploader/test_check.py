@@ -5,10 +5,10 @@ import time
 
 import pytest
 from api_server import ApiServer
+from sticky_pi_api.mounts import file_system_type
 from sticky_pi_uploader.commands import check, findings
 from sticky_pi_uploader.commands.tables import FULL
 from sticky_pi_uploader.config import load
-from sticky_pi_uploader.folders import file_system_type
 from sticky_pi_uploader.models import Destination, DestinationState
 
 KEYS = ["about", "level", "what", "advice"]

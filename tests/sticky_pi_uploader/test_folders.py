@@ -5,13 +5,11 @@ import threading
 
 import pytest
 from flushes import flushes
+from sticky_pi_api.mounts import file_system_type, is_within, network_file_system
 from sticky_pi_uploader.exceptions import StateError
 from sticky_pi_uploader.folders import (
     file_system_id,
-    file_system_type,
     image_dir_problem,
-    is_within,
-    network_file_system,
     prepare_state_dir,
 )
 

@@ -11,8 +11,8 @@ import time
 from functools import partial
 
 import pytest
+from sticky_pi_api.mounts import network_file_system
 from sticky_pi_uploader.events import Kind
-from sticky_pi_uploader.folders import network_file_system
 from sticky_pi_uploader.hints import Hints
 from sticky_pi_uploader.observer import GOING
 from sticky_pi_uploader.scan import Scanner

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
+from sticky_pi_api.mounts import file_system_type, is_within
+
 from ..clock import PLATFORM_START, is_synchronised
 from ..config import Config, understand
 from ..disk import room, trial_problem
 from ..exceptions import ConfigError, OutboxDamagedError, StateError
-from ..folders import file_system_type, has_failed, image_dir_problem, is_read_only, is_within, nearest
+from ..folders import has_failed, image_dir_problem, is_read_only, nearest
 from ..models import Destination, DestinationState
 from ..summary import SAYINGS
 from .findings import Finding, Level, ok, problem, warning

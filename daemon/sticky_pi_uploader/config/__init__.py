@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sticky_pi_api.account import MASK, Secret
+from sticky_pi_api.mounts import is_within
 
 from ..exceptions import ConfigError
-from ..folders import is_within
 from .schema import SCHEMA
 from .secret import CREDENTIAL, read_password_file
 from .sources import from_environment, from_file, from_flags, take
