@@ -44,6 +44,7 @@ LAYERS = {
                 "entries",
                 "events",
                 "hints",
+                "leaving",
                 "logs",
                 "notify",
                 "observer",

@@ -14,6 +14,8 @@ from typing import Final, NoReturn
 _FILE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+_RENAME_NOREPLACE: Final = 1  # rename(2)
+
 _NAMES: Final = {
     stat.S_IFLNK: "a link",
     stat.S_IFDIR: "a folder",
@@ -68,9 +70,42 @@ def open_beneath(root: int, path: str) -> int:
     return folder
 
 
+def rename_new(folder: int, old: str, new: str) -> None:
+    """Rename a file in an open folder, but never over another one: raises FileExistsError where the name is taken."""
+    number = _rename_noreplace(folder, old, new)
+    if number in {errno.ENOSYS, errno.EINVAL}:
+        _link_and_unlink(folder, old, new)
+    elif number:
+        raise OSError(number, os.strerror(number), old)
+
+
 def name_of(mode: int) -> str:
     """Say what a file's mode makes it, such as `a pipe`."""
     return _NAMES.get(stat.S_IFMT(mode), "something unknown")
+
+
+def _rename_noreplace(folder: int, old: str, new: str) -> int:
+    """Have the kernel do it in one step; returns the number of its error, or 0."""
+    import ctypes
+
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:  # an old C library
+        return errno.ENOSYS
+    done = call(folder, os.fsencode(old), folder, os.fsencode(new), _RENAME_NOREPLACE)
+    return ctypes.get_errno() if done else 0
+
+
+def _link_and_unlink(folder: int, old: str, new: str) -> None:
+    """Do the same in two steps, where the file system knows no such renaming; between them the file has both names."""
+    try:
+        os.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except (FileExistsError, FileNotFoundError):
+        raise
+    except OSError as error:
+        text = "its file system can't rename a file without overwriting another"
+        raise OSError(errno.EOPNOTSUPP, text, old) from error
+    os.unlink(old, dir_fd=folder)
 
 
 def _raise_in_words(error: OSError, path: str, folder: int | None, wanted: int) -> NoReturn:

@@ -18,10 +18,10 @@ _AFTER_AN_ERROR: Final = frozenset({"emergency_ro", "shutdown"})
 _KEEPS_TIMES: Final = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs"})
 
 
-def file_system_id(path: str) -> str:
+def file_system_id(path: str | int) -> str:
     """Tell the file system on which `path` lies from others, across reboots where it has an identity of its own.
 
-    Raises OSError.
+    It may also be the number of something open. Raises OSError.
     """
     identity = os.statvfs(path).f_fsid
     # Some have none; the device's number is the next best, and may be another one after a boot.

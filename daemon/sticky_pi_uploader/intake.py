@@ -336,10 +336,14 @@ class Intake:
 
     def _is_away(self, path: str) -> bool:
         """Call a picture lost where its folder can be read on the file system it was on; else it is just away."""
-        known, picture = self._outbox.known_at(path), self._outbox.at(path)
-        if known is None or picture is None or not known.missed or self._scanner.look(path) is not None:
+        if self._scanner.look(path) is not None or self._scanner.is_leaving(path):
             return False
-        if self._scanner.is_gone(path) and self._is_readable(os.path.dirname(path), picture.file_system):
+        # In this order: what was removed meanwhile is recorded as such by now.
+        gone = self._scanner.is_gone(path)
+        known, picture = self._outbox.known_at(path), self._outbox.at(path)
+        if known is None or picture is None or not known.missed:
+            return False
+        if gone and self._is_readable(os.path.dirname(path), picture.file_system):
             if self._outbox.lose(picture):
                 extra = about(Kind.LOST, picture, state=State.LOST)
                 log.warning("%s: gone from the card before it was sent", printable(path), extra=extra)

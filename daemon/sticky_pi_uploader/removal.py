@@ -7,28 +7,35 @@
     another picture under the key                          conflict
     nothing under the key                                  is to be sent again
 
-Of a removal, any prefix that a power loss leaves is a state that the next start understands: the receipt is committed,
-the file is removed, its folder is flushed, the row is marked.
+Of a removal, any prefix that a power loss leaves is a state that the next start understands: the receipt is committed;
+the file is renamed, in its folder, to a name that nobody else uses; it is the one that was sent, whatever was done to
+the folder meanwhile; it is unlinked; the folder is flushed, the row is marked. What was renamed and not unlinked is
+given its name back, here or by whoever finds it (see `leaving`). No folder on the way may be a link.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final, Protocol
 
-from sticky_pi_api.durable import sync_folder
+from sticky_pi_api.durable import flush, naming
 from sticky_pi_api.exceptions import printable
+from sticky_pi_api.filesystem import open_file
 
 from .breakoff import breaking_off
 from .events import Kind, about
 from .folders import file_system_id
 from .hints import Hints
+from .leaving import Leaving, hidden, hide, open_at, put_back
 from .models import Picture, State
 from .outbox import Outbox
+from .repeats import Repeats
 from .scan import fingerprint_of
 
 if TYPE_CHECKING:
@@ -62,10 +69,11 @@ class Removal:
         open_client: Callable[[], Client],
         is_store: bool,
         stopping: Callable[[], bool],
+        leaving: Leaving | None = None,
     ) -> None:
         """Ask the destination, a store or a server, through what `open_client` opens.
 
-        Once `stopping()`, no further picture is removed.
+        Once `stopping()`, no further picture is removed. Who scans the image dir meanwhile has to know of `leaving`.
         """
         self._outbox = outbox
         self._hints = hints
@@ -73,6 +81,8 @@ class Removal:
         self._open_client = open_client
         self._is_store = is_store
         self._stopping = stopping
+        self._leaving = Leaving(image_dir) if leaving is None else leaving
+        self._repeats = Repeats(time.monotonic)
 
     def remove(self, pictures: Sequence[Picture], *, enough: Callable[[], bool]) -> None:
         """Remove those of some pictures that may go, until it is `enough`.
@@ -123,46 +133,145 @@ class Removal:
         log.warning("%s: %s", printable(picture.path), why, extra=about(kind, picture, state=state, reason=why))
         return False
 
-    def _remove_together(self, pictures: Iterable[Picture]) -> None:
-        gone = [(picture, why) for picture in pictures if (why := self._unlink(picture)) is not None]
+    def _remove_together(self, pictures: Sequence[Picture]) -> None:
+        gone: list[tuple[Picture, str]] = []
+        # Until the rows are marked: a scan would take what is gone for a loss.
+        with self._leaving.in_hand([picture.path for picture in pictures]), ExitStack() as stack:
+            folders = _Folders(self._image_dir, stack)
+            try:
+                gone.extend((each, why) for each in pictures if (why := self._take_out(folders, each)) is not None)
+            finally:
+                self._record(gone, folders)
+
+    def _record(self, gone: Sequence[tuple[Picture, str]], folders: _Folders) -> None:
         for folder in {os.path.dirname(picture.path) for picture, _ in gone}:
-            sync_folder(os.path.join(self._image_dir, folder))
+            folders.sync(folder)
         with self._outbox.together():
             for picture, why in gone:
                 self._outbox.mark_removed(picture, why)
         for picture, why in gone:
             log.info("%s: %s", printable(picture.path), why, extra=about(Kind.REMOVED, picture))
 
-    def _unlink(self, picture: Picture) -> str | None:
+    def _take_out(self, folders: _Folders, picture: Picture) -> str | None:
         """Remove a picture's file; says what became of it, or None where it stays."""
-        path = os.path.join(self._image_dir, picture.path)
+        path, name = os.path.split(picture.path)
+        folder = folders.open(path)
+        if folder is None or file_system_id(folder) != picture.file_system:
+            return None
+        with _naming(os.path.join(self._image_dir, picture.path)):
+            try:
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            except FileNotFoundError:
+                # Removed by somebody, or by us before a power cut; unless that broke off before it was decided.
+                if put_back(folder, name) is None:
+                    return "gone from the card"
+            else:
+                may_go = _looks_the_same(status, picture) and self._hide(folder, name, picture)
+                if may_go and self._decide(folder, name, picture):
+                    return "removed from the card"
+        self._hints.file(picture.path)
+        return None
+
+    def _hide(self, folder: int, name: str, picture: Picture) -> bool:
+        """Give a file its name on the way out; False where it can't have it, and so has to stay."""
         try:
-            if file_system_id(os.path.dirname(path)) != picture.file_system:
-                return None
-            if not self._is_the_one(path, picture):
-                self._hints.file(picture.path)
-                return None
-            os.unlink(path)
-        except FileNotFoundError:
-            # Removed by somebody, or by us before a power cut.
-            return "gone from the card" if os.path.isdir(os.path.dirname(path)) else None
-        return "removed from the card"
-
-    def _is_the_one(self, path: str, picture: Picture) -> bool:
-        """Tell whether a file is still the one that is recorded, and if it was sent, whether it still has those bytes.
-
-        A file that is no picture, and took the place of one that was sent, is recorded by its status too.
-        """
-        status = os.lstat(path)
-        if picture.state is not State.UPLOADED and fingerprint_of(status) == picture.fingerprint:
-            return True
-        from sticky_pi_api.exceptions import ImageError
-        from sticky_pi_api.utils import md5
-
-        try:
-            return stat.S_ISREG(status.st_mode) and picture.md5 is not None and md5(path) == picture.md5
-        except ImageError:
+            hide(folder, name)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENAMETOOLONG):
+                raise
+            if (spell := self._repeats.again(picture.path, str(error.strerror))) is not None:
+                text = "%s stays on the card, as it can't be renamed to %s first: %s%s"
+                extra = about(Kind.NOT_REMOVED, picture, reason=error.strerror)
+                log.warning(text, printable(picture.path), printable(hidden(name)), error.strerror, spell, extra=extra)
             return False
+        return True
+
+    def _decide(self, folder: int, name: str, picture: Picture) -> bool:
+        """Remove a file on its way out if it is the one, else give it its name back; tells whether it is removed."""
+        try:
+            if _is_the_one(folder, hidden(name), picture):
+                os.unlink(hidden(name), dir_fd=folder)
+                return True
+        finally:
+            # It is there no more if it was removed.
+            if put_back(folder, name) is False:
+                why = f"another file was put in its place meanwhile: both are kept, this one as {hidden(name)}"
+                extra = about(Kind.LEFT_OVER, picture, reason=why)
+                log.warning("%s: %s", printable(picture.path), printable(why), extra=extra)
+        return False
+
+
+class _Folders:
+    """Open folders of the image dir, each opened once, and none through a link."""
+
+    def __init__(self, image_dir: str, stack: ExitStack) -> None:
+        """Open none yet; they are closed with the `stack`."""
+        self._image_dir = image_dir
+        self._stack = stack
+        self._open: dict[str, int | None] = {}
+
+    def open(self, path: str) -> int | None:
+        """Open one; None where it isn't there, or isn't a folder but a link, say."""
+        if path not in self._open:
+            self._open[path] = descriptor = self._try(path)
+            if descriptor is not None:
+                self._stack.callback(os.close, descriptor)
+        return self._open[path]
+
+    def sync(self, path: str) -> None:
+        """Make the names in one that is open durable."""
+        descriptor = self._open[path]
+        if descriptor is not None:
+            with naming(os.path.join(self._image_dir, path)):
+                flush(descriptor)
+
+    def _try(self, path: str) -> int | None:
+        try:
+            return open_at(self._image_dir, path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return None
+            raise
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Have an OSError of the block name the whole path: calls on an open folder name its last part."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = path
+        raise
+
+
+def _looks_the_same(status: os.stat_result, picture: Picture) -> bool:
+    """Tell whether a file may still be the one that is recorded: then it is worth renaming it to make sure."""
+    now, recorded = fingerprint_of(status), picture.fingerprint
+    if recorded is None or not stat.S_ISREG(status.st_mode):
+        return False
+    # What was never read whole has nothing else to be known by.
+    return recorded.is_same(now) if picture.md5 is None else recorded.is_like(now)
+
+
+def _is_the_one(folder: int, name: str, picture: Picture) -> bool:
+    """Tell whether a file, which nobody else knows by this name, is the one that is recorded, and has its bytes.
+
+    A file that is no picture, and took the place of one that was sent, is recorded by its status too: its bytes tell.
+    """
+    from sticky_pi_api.utils import md5
+
+    try:
+        with open(open_file(name, folder=folder), "rb") as file:
+            before = os.fstat(file.fileno())
+            if picture.fingerprint is None or not picture.fingerprint.is_like(fingerprint_of(before)):
+                return False
+            same = picture.state is not State.UPLOADED if picture.md5 is None else md5(file) == picture.md5
+            return same and fingerprint_of(os.fstat(file.fileno())) == fingerprint_of(before)
+    except OSError:
+        # What can't be read whole may be anything.
+        return False
 
 
 def claim_of(picture: Picture) -> Claim:

@@ -7,10 +7,12 @@ import os
 import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 
 from sticky_pi_api.exceptions import printable
 
 from .events import Kind, about
+from .leaving import Leaving, hidden, original
 from .models import Candidate, Fingerprint
 from .repeats import Repeats, span
 
@@ -23,13 +25,24 @@ class Scanner:
     """Walks one image dir. Symbolic links, hidden names and the folders in `ignored` are never followed or entered."""
 
     def __init__(
-        self, image_dir: str, ignored: Collection[str] = (), *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        image_dir: str,
+        ignored: Collection[str] = (),
+        *,
+        leaving: Leaving | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Walk `image_dir`; `ignored` are absolute folders: the daemon's state, and the embedded store."""
+        """Walk `image_dir`; `ignored` are absolute folders: the daemon's state, and the embedded store.
+
+        A file whose removal was broken off gets its name back, unless it is `leaving` just now. Without that nothing is
+        changed, and it counts as being where it was.
+        """
         self.image_dir = image_dir
         self._ignored = {os.path.relpath(folder, image_dir) for folder in ignored}
         self._ignored_starts = tuple(f"{folder}{os.sep}" for folder in self._ignored)
+        self._leaving = leaving
         self._unreadable = Repeats(monotonic)
+        self._left_over = Repeats(monotonic)
         self.missed: set[str] = set()
         """the folders and files that were there and couldn't be looked at since a scan of everything last began"""
 
@@ -59,10 +72,16 @@ class Scanner:
         try:
             status = os.lstat(os.path.join(self.image_dir, path))
         except (FileNotFoundError, NotADirectoryError):
-            return True
+            return not self.is_leaving(path)
         except OSError:
             return False
         return not stat.S_ISREG(status.st_mode)
+
+    def is_leaving(self, path: str) -> bool:
+        """Tell whether a file isn't in its place as it is on its way out: no loss, and to be decided by others."""
+        if self._leaving is not None:
+            return self._leaving.is_leaving(path)
+        return os.path.lexists(os.path.join(self.image_dir, hidden(path)))
 
     def missed_some_of(self, folder: str) -> bool:
         """Tell whether a folder, or a file that lies directly in it, is among those that couldn't be looked at."""
@@ -87,13 +106,19 @@ class Scanner:
 
     def candidates(self, folder: str) -> list[Candidate] | None:
         """List the candidates that lie directly in a folder, newest first by their names; None if it can't be read."""
+        found: list[Candidate] = []
+        leaving: list[str] = []
         try:
             with os.scandir(os.path.join(self.image_dir, folder)) as entries:
-                found = [candidate for entry in entries for candidate in self._candidate_of(entry, folder)]
+                for entry in entries:
+                    found.extend(self._candidate_of(entry, folder))
+                    if (path := original(os.path.join(folder, entry.name))) and self.is_candidate_name(path):
+                        leaving.append(path)
         except OSError as error:
             self.complain(folder, error)
             return None
         self._note_readable(folder)
+        found.extend(candidate for path in leaving for candidate in self._bring_back(path))
         return sorted(found, key=_time_in_name, reverse=True)
 
     def _candidate_of(self, entry: os.DirEntry[str], folder: str) -> Iterator[Candidate]:
@@ -110,6 +135,33 @@ class Scanner:
         self._note_readable(path)
         if candidate is not None:
             yield candidate
+
+    def _bring_back(self, path: str) -> Iterator[Candidate]:
+        """Yield what a removal that was broken off left, once it has its name back."""
+        if self._leaving is None:
+            if not os.path.lexists(os.path.join(self.image_dir, path)):
+                with suppress(OSError):
+                    candidate = _candidate(path, os.lstat(os.path.join(self.image_dir, hidden(path))))
+                    yield from filter(None, [candidate])
+            return
+        try:
+            back = self._leaving.bring_back(path)
+        except OSError as error:
+            self.missed.add(path)
+            self._say_left_over(path, str(error.strerror))
+            return
+        if back is False:
+            self._say_left_over(path, "another file has its name by now")
+        elif back is True:
+            extra = about(Kind.PUT_BACK, path=path, image=self._image(path))
+            log.info("%s: its removal was broken off: it is in its place again", printable(path), extra=extra)
+            yield from filter(None, [self.look(path)])
+
+    def _say_left_over(self, path: str, why: str) -> None:
+        if (spell := self._left_over.again(path, why)) is not None:
+            extra = about(Kind.LEFT_OVER, path=path, image=self._image(path), reason=why, count=spell.times)
+            text = "%s: its removal was broken off, and it stays %s: %s%s"
+            log.warning(text, printable(path), printable(hidden(path)), why, spell, extra=extra)
 
     def _subfolders(self, folder: str, known: Iterable[str] | None) -> Iterable[str]:
         if known is not None:

@@ -32,6 +32,7 @@ from .health import SCANS, Health, Limits, Pulse
 from .hints import Hints
 from .ingest import Ingest
 from .intake import Intake
+from .leaving import Leaving, is_there
 from .lock import Lock
 from .misfits import make_way
 from .originals import Originals
@@ -134,7 +135,8 @@ class Session:
         self._resume(image_dir)
         thumbnails = ThumbnailFolder(os.path.join(config.state_dir, "thumbnails"))
         ignored = [os.path.realpath(folder) for folder in (config.state_dir, config.api.store) if folder]
-        self._scanner = Scanner(image_dir, ignored)
+        leaving = Leaving(image_dir)
+        self._scanner = Scanner(image_dir, ignored, leaving=leaving)
         self.intake = Intake(
             self._scanner,
             Ingest(image_dir, thumbnails, time.time),
@@ -158,7 +160,7 @@ class Session:
             left=self._left,
         )
         stack.callback(self._close_unless_abandoned, self.uploader.close)
-        self.retention = self._make_retention(image_dir, thumbnails)
+        self.retention = self._make_retention(image_dir, thumbnails, leaving)
         self.upkeep = Upkeep(
             self.outbox,
             thumbnails,
@@ -167,7 +169,7 @@ class Session:
             keep_record_days=config.retention.keep_record_days,
         )
 
-    def _make_retention(self, image_dir: str, thumbnails: ThumbnailFolder) -> Retention:
+    def _make_retention(self, image_dir: str, thumbnails: ThumbnailFolder, leaving: Leaving) -> Retention:
         wanted, store = self._config.retention, self._config.api.store
         removal = Removal(
             self.outbox,
@@ -176,6 +178,7 @@ class Session:
             open_client=self._open_client,
             is_store=store is not None,
             stopping=self.is_stopping,
+            leaving=leaving,
         )
         policy = Policy(wanted.keep_days, wanted.min_free.of, wanted.keep_record_days, wanted.also_remove)
         return Retention(self.outbox, thumbnails, removal, policy, image_dir=image_dir, store=store)
@@ -195,7 +198,7 @@ class Session:
                 extra=about(Kind.RESUMED, count=interrupted),
             )
         url = self._config.api.url
-        changed = self.outbox.change_destination(url, lambda path: os.path.lexists(os.path.join(image_dir, path)))
+        changed = self.outbox.change_destination(url, partial(is_there, image_dir))
         if changed:
             log.info(
                 "the destination is %s now: %d pictures that are still here are due again",

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Final
 
 from .events import Kind, about
+from .leaving import is_there
 from .models import Event, Picture
 from .outbox import Outbox, OutboxReader, earlier_ones, outbox_path, remove_earlier, ruins
 from .reserve import Reserve
@@ -104,7 +105,7 @@ class Upkeep:
         return self._outbox.last_done(_CARRIED_OVER + os.path.basename(earlier)) is None
 
     def _is_here(self, path: str) -> bool:
-        return os.path.lexists(os.path.join(self._image_dir, path))
+        return is_there(self._image_dir, path)
 
     def _is_due(self) -> bool:
         last = self._outbox.last_done(_INSPECTION)

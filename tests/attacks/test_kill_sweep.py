@@ -25,6 +25,7 @@ def test_a_life_that_is_killed_at_any_call_goes_on_to_its_end(attack, some, seed
         ("together", "next-to-store", "rename store", "half there"),
         ("recover", "next-to-store", "store/raw_images", "not mended"),
         ("ask", "next-to-server", "recvfrom socket", "sent though it was held"),
+        ("put-back", "next-to-store", "unlinkat card", "not removed"),
     ],
 )
 def test_kills_show_a_guard_that_is_taken_out(attack, guard, life, calls, expected):

@@ -2,9 +2,11 @@ import errno
 import os
 import socket
 import stat
+import sys
 
 import pytest
 from sticky_pi_api.filesystem import open_beneath, open_file, open_folder
+from tracing import traced
 
 
 @pytest.fixture
@@ -128,3 +130,45 @@ def test_a_missing_folder_beneath_is_missing(descriptor):
     with pytest.raises(FileNotFoundError) as caught:
         open_beneath(descriptor, "a/none/c")
     assert caught.value.filename == "a/none/c"
+
+
+RENAME = """
+import os, sys
+from sticky_pi_api.filesystem import rename_new
+folder = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECTORY)
+try:
+    rename_new(folder, *sys.argv[2:])
+except OSError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def renamed(root, old, new, *injected):
+    """Rename in a process whose calls are tampered with, as strace's `inject` has it; returns what it says."""
+    options = [option for each in injected for option in ("-e", f"inject={each}")]
+    command = [sys.executable, "-c", RENAME, root, old, new]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return traced(["-o", os.devnull, "-e", "trace=renameat2,linkat", *options], command, env=environment).stdout
+
+
+OLD_SYSTEM = "renameat2:error=ENOSYS"
+OTHER_FILE_SYSTEM = "renameat2:error=EINVAL"
+
+
+@pytest.mark.parametrize("injected", [[], [OLD_SYSTEM], [OTHER_FILE_SYSTEM]], ids=["", "old system", "in two steps"])
+def test_a_file_is_renamed_where_nothing_has_the_name_and_else_not(root, injected):
+    assert renamed(root, "file", "caf\udce9", *injected) == ""
+    assert (root / os.fsdecode(b"caf\xe9")).read_text() == "content"
+    (root / "file").write_text("another")
+    for name in ("file", "link", "dangling", "a", "pipe"):
+        assert "FileExistsError" in renamed(root, "caf\udce9", name, *injected)
+    assert "FileNotFoundError" in renamed(root, "none", "new", *injected)
+    assert (root / "file").read_text() == "another"
+    assert (root / os.fsdecode(b"caf\xe9")).read_text() == "content"
+
+
+def test_where_that_is_impossible_without_overwriting_it_is_an_error_and_nothing_changes(root):
+    said = renamed(root, "file", "new", OTHER_FILE_SYSTEM, "linkat:error=EPERM")
+    assert "its file system can't rename a file without overwriting another: 'file'" in said
+    assert (root / "file").exists()
+    assert not (root / "new").exists()

@@ -66,6 +66,13 @@ def test_a_picture_on_the_card_that_isnt_recorded_doesnt_add_up(sent, make_trap_
     ]
 
 
+def test_one_whose_removal_was_broken_off_is_on_the_card(sent):
+    file = files(sent)[0]
+    file.rename(file.with_name(f".{file.name}.removing"))
+    report = sent.json("audit", "--verify", "--deep")
+    assert (report["adds_up"], report["problems"], report["counts"]["on_card"], report["read"]) == (True, [], 4, 4)
+
+
 def test_an_uploaded_picture_may_be_gone_from_the_card_but_not_one_that_is_to_be_sent(
     sent, make_trap_picture, recently
 ):

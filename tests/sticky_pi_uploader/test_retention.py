@@ -1,123 +1,28 @@
 """Retention on a real image folder, with a real outbox and a real store on another file system."""
 
 import os
-import shutil
 import sqlite3
-import tempfile
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from flushes import flushes
+from sent_card import NOTHING, NOW, TAKEN, Card, folder_elsewhere, run
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import UnreachableError
-from sticky_pi_uploader.folders import file_system_id
-from sticky_pi_uploader.hints import Hints
-from sticky_pi_uploader.ingest import Ingest
 from sticky_pi_uploader.models import State
-from sticky_pi_uploader.outbox import Outbox, outbox_path
-from sticky_pi_uploader.removal import Removal
-from sticky_pi_uploader.retention import DAY, INTERVAL, PRESSED_INTERVAL, Policy, Retention
-from sticky_pi_uploader.scan import Scanner
-from sticky_pi_uploader.thumbnails import ThumbnailFolder
-from sticky_pi_uploader.uploader import Uploader
+from sticky_pi_uploader.outbox import outbox_path
+from sticky_pi_uploader.retention import DAY, INTERVAL, PRESSED_INTERVAL, Policy
 
-TAKEN = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC
-NOW = 1_700_000_000.0
 NEW_YEAR_2000 = 946_684_800.0
 EVERYTHING = lambda size: size  # noqa: E731
-NOTHING = lambda _: 0  # noqa: E731
-
-
-class Card:
-    """A trap whose pictures were sent to a store elsewhere, as the daemon does it."""
-
-    def __init__(self, folder, store, make_picture):
-        self.images, self.now, self.make_picture = folder / "pictures", NOW, make_picture
-        self.images.mkdir()
-        self.store = str(store)
-        self.hints, self.thumbnails = Hints(), ThumbnailFolder(str(folder / "thumbnails"))
-        self.scanner = Scanner(str(self.images))
-        self.outbox = Outbox(outbox_path(str(folder)), longest_wait=1800, clock=lambda: self.now)
-        self.outbox.change_destination("file:///elsewhere", lambda _: True)
-        self.open_client = lambda: LocalClient(self.store)
-        self.stop = False
-
-    def add(self, *numbers, **more):
-        """Take a picture each, a day apart, as the camera writes them."""
-        for number in numbers:
-            when = TAKEN + timedelta(days=number)
-            folder = self.images / "1b74105a" / f"{when:%Y-%m-%d}"
-            folder.mkdir(parents=True, exist_ok=True)
-            self.make_picture(folder, when=when, **more)
-        return self
-
-    def take_in(self):
-        ingest = Ingest(str(self.images), self.thumbnails, lambda: self.now)
-        for folder in self.scanner.folders():
-            for candidate in self.scanner.candidates(folder):
-                self.outbox.record([ingest.take_in(candidate, file_system_id(str(self.images))).taken])
-        return self
-
-    def send(self):
-        self.take_in()
-        uploader = Uploader(
-            self.outbox,
-            self.thumbnails,
-            self.hints,
-            image_dir=str(self.images),
-            url="file:///elsewhere",
-            open_client=lambda: LocalClient(self.store),
-            give_up_after=5,
-            stopping=lambda: False,
-            clock=lambda: self.now,
-        )
-        while uploader.step() == 0:
-            pass
-        uploader.close()
-        return self
-
-    def retention(self, keep_days=30, min_free=NOTHING, also_remove=(), store=None):
-        removal = Removal(
-            self.outbox,
-            self.hints,
-            image_dir=str(self.images),
-            open_client=self.open_client,
-            is_store=True,
-            stopping=lambda: self.stop,
-        )
-        policy = Policy(keep_days, min_free, 400, also_remove)
-        return Retention(
-            self.outbox,
-            self.thumbnails,
-            removal,
-            policy,
-            image_dir=str(self.images),
-            store=store or self.store,
-            clock=lambda: self.now,
-        )
-
-    def path(self, number):
-        when = TAKEN + timedelta(days=number)
-        return self.images / "1b74105a" / f"{when:%Y-%m-%d}" / f"1b74105a.{when:%Y-%m-%d_%H-%M-%S}.jpg"
-
-    def picture(self, number):
-        return self.outbox.at(str(self.path(number).relative_to(self.images)))
-
-    def left(self):
-        return [number for number in range(20) if self.path(number).exists()]
 
 
 @pytest.fixture
 def elsewhere(tmp_path):
     """A folder on another file system than tmp_path."""
-    for parent in ("/dev/shm", "/run"):
-        if os.access(parent, os.W_OK) and os.stat(parent).st_dev != tmp_path.stat().st_dev:
-            folder = Path(tempfile.mkdtemp(dir=parent))
-            yield folder
-            shutil.rmtree(folder)
-            return
-    pytest.skip("neither /dev/shm nor /run is a second file system that may be written to")
+    with folder_elsewhere(tmp_path) as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -126,13 +31,6 @@ def card(tmp_path, elsewhere, make_trap_picture):
     card = Card(tmp_path, elsewhere / "store", make_trap_picture)
     yield card
     card.outbox.close()
-
-
-def run(retention):
-    """Let it do all that it can do now; returns when it wants to be called again."""
-    while (wait := retention.step()) == 0:
-        pass
-    return wait
 
 
 def test_a_picture_goes_when_it_was_kept_for_its_days_after_the_upload_and_no_sooner(card):
@@ -283,10 +181,14 @@ def test_what_is_no_picture_and_took_the_place_of_one_that_was_sent_stays_though
     assert (card.left(), card.picture(0).state) == ([0], State.UPLOADED)
 
 
-def test_a_file_that_was_only_touched_goes(card):
+def test_a_file_that_was_only_touched_goes_once_it_was_looked_at(card):
     card.add(0).send()
     os.utime(card.path(0))
     card.now += 31 * DAY
+    run(card.retention())
+    assert card.left() == [0]
+    assert list(card.hints.take().files) == [str(card.path(0).relative_to(card.images))]
+    card.take_in()
     run(card.retention())
     assert card.left() == []
 
@@ -353,9 +255,11 @@ def test_a_removal_is_flushed_before_it_is_recorded(card, tmp_path):
     card.outbox.close()
     path = outbox_path(str(tmp_path))
     calls = flushes(tmp_path / "log", REMOVE_ONE, path, card.images, card.store)
-    unlinked = calls.index(("unlink", str(card.path(0))))
+    hidden = str(card.path(0).with_name(f".{card.path(0).name}.removing"))
+    renamed = calls.index(("rename", hidden))
+    unlinked = calls.index(("unlink", hidden))
     folder = calls.index(("flush", str(card.path(0).parent)))
-    assert unlinked < folder < calls.index(("flush", f"{path}-wal"))
+    assert renamed < unlinked < folder < calls.index(("flush", f"{path}-wal"))
 
 
 def test_an_uploaded_row_without_its_receipt_never_goes(card):

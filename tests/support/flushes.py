@@ -13,7 +13,7 @@ def flushes(log, code, *arguments):
     Each as (call, path): `flush`, `rename` with the new name, `unlink`, `mkdir`, and `say` with what is printed.
     """
     done = traced(
-        ["-y", "-s", "300", "-o", log, "-e", "trace=fsync,fdatasync,rename,unlink,mkdir,write"],
+        ["-y", "-s", "300", "-o", log, "-e", "trace=fsync,fdatasync,rename,renameat2,unlink,unlinkat,mkdir,write"],
         [sys.executable, "-c", code, *arguments],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
@@ -33,4 +33,6 @@ def _understood(line):
         if said:
             yield "say", said
     elif texts:
-        yield call, texts[-1]
+        # A call on an open folder names that, and then what lies in it.
+        opened = re.findall(r"\d+<([^>]*)>", rest)
+        yield call.removesuffix("2").removesuffix("at"), os.path.join(*opened[-1:], texts[-1])

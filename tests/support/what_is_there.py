@@ -11,8 +11,9 @@ from api_server.store import Store
 
 
 def pictures_on(card):
-    """Return the md5 of each picture on a card, by name."""
-    return {path.name: _md5(path) for path in card.rglob("*.jpg")}
+    """Return the md5 of each picture on a card, by name; one whose removal was broken off has another than its own."""
+    leaving = {path.name[1:].removesuffix(".removing"): _md5(path) for path in card.rglob(".*.jpg.removing")}
+    return leaving | {path.name: _md5(path) for path in card.rglob("*.jpg")}
 
 
 def outbox_rows(state):

@@ -14,6 +14,7 @@ from sticky_pi_api.exceptions import ImageError, StickyPiError
 
 from ..doorbell import ring
 from ..folders import image_dir_problem
+from ..leaving import is_there, place_of
 from ..models import Candidate, Picture, State
 from ..outbox import Outbox, OutboxReader, outbox_path
 from ..removal import claim_of
@@ -154,7 +155,7 @@ class _Audit:
         from sticky_pi_api.utils import md5
 
         try:
-            found = md5(os.path.join(self._image_dir, picture.path))
+            found = md5(place_of(self._image_dir, picture.path) or os.path.join(self._image_dir, picture.path))
         except OSError as error:
             return f"its file can't be read: {error.strerror}"
         except ImageError as error:
@@ -192,7 +193,7 @@ class _Audit:
         }
         if holding in wrong:
             self._problem(picture.path, wrong[holding])
-        if holding is Holding.ABSENT and os.path.lexists(os.path.join(self._image_dir, picture.path)):
+        if holding is Holding.ABSENT and is_there(self._image_dir, picture.path):
             self.missing.append(picture)
 
     def _cameras(self) -> Iterator[dict[str, Any]]:

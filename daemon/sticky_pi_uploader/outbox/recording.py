@@ -125,7 +125,8 @@ class Recording(OutboxWriter):
 
     def _known(self, row: sqlite3.Row) -> tuple[str, Known]:
         picture = self._picture(row)
-        unread = row["recheck"] or picture.state is State.LOST
+        # One that was removed, and is there after all, is to be read and counted as being there.
+        unread = row["recheck"] or picture.state is State.LOST or picture.removed_at is not None
         missed = picture.removed_at is None and picture.state in (*_MISSED, State.UPLOADING)
         fingerprint = None if unread else picture.fingerprint
         return picture.path, Known(fingerprint, picture.md5, bool(row["present"]), missed)

@@ -41,5 +41,12 @@ def _missed():
     Intake.missed = False
 
 
-GUARDS = {"together": _together, "recover": _recover, "ask": _ask, "missed": _missed}
+def _put_back():
+    """What was to be removed, and wasn't, keeps the name that it got for that."""
+    from sticky_pi_uploader import leaving, removal
+
+    leaving.put_back = removal.put_back = lambda _folder, _name: None
+
+
+GUARDS = {"together": _together, "recover": _recover, "ask": _ask, "missed": _missed, "put-back": _put_back}
 """What takes out each"""

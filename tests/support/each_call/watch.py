@@ -18,6 +18,9 @@ from .seccomp import Listener, install
 PATIENCE = 120.0
 """Seconds that one run may take on a busy machine"""
 
+_HERE = 0xFFFFFF9C
+"""AT_FDCWD, which stands for the working directory"""
+
 _FIRST_OPEN_FLAGS = {"open": 1, "openat": 2}
 _VARYING = (
     (re.compile(r"(/[0-9a-f]{2})?/[0-9a-f]{32}|/[0-9a-f]{2}$"), "/<md5>"),
@@ -159,7 +162,7 @@ class Program:
                 return self._named(notice.text(first))
             case "at":
                 path = notice.text(second)
-                return self._named(path) if path else self._opened(notice, first)
+                return self._named(_from(notice, first, path)) if path else self._opened(notice, first)
             case on:
                 return on
 
@@ -179,6 +182,12 @@ class Program:
                     below = pattern.sub(word, below)
                 return name + below
         return None
+
+
+def _from(notice, descriptor, path):
+    """Give the path of a name that counts from an open folder."""
+    number = descriptor & 0xFFFFFFFF
+    return path if number == _HERE else os.path.join(notice.opened(number), path)
 
 
 def _changes(call, place, notice):

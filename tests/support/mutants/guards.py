@@ -11,6 +11,7 @@ _SENDING = "sticky_pi_uploader/outbox/sending.py"
 _RECORDING = "sticky_pi_uploader/outbox/recording.py"
 _KEEPING = "sticky_pi_uploader/outbox/keeping.py"
 _INGEST, _INTAKE = "sticky_pi_uploader/test_ingest.py", "sticky_pi_uploader/test_intake.py"
+_REMOVAL = "sticky_pi_uploader/test_removal.py"
 _RETENTION, _UPLOADER = "sticky_pi_uploader/test_retention.py", "sticky_pi_uploader/test_uploader.py"
 _JUDGEMENT, _REMOTE = "sticky_pi_uploader/test_judgement.py", "sticky_pi_api/test_remote.py"
 _STORE, _UPLOAD, _HOLDINGS = (
@@ -146,8 +147,8 @@ FLUSHES = (
     Guard(
         "flush of a removal before its row",
         "sticky_pi_uploader/removal.py",
-        "            sync_folder(os.path.join(self._image_dir, folder))\n",
-        "            pass\n",
+        "                flush(descriptor)\n",
+        "                pass\n",
         (f"{_RETENTION}::test_a_removal_is_flushed_before_it_is_recorded",),
         "a row would say that a file is gone which is back",
     ),
@@ -815,28 +816,68 @@ SENDING = (
 
 REMOVING = (
     Guard(
-        "the file that was sent, before it is removed",
+        "bytes of a file, before it is removed",
         "sticky_pi_uploader/removal.py",
-        "            if not self._is_the_one(path, picture):\n",
-        "            if False:\n",
-        (f"{_RETENTION}::test_a_file_that_is_no_longer_the_one_sent_stays_and_is_read_again",),
+        " if picture.md5 is None else md5(file) == picture.md5\n",
+        " if picture.md5 is None else True\n",
+        (f"{_REMOVAL}::test_a_file_that_isnt_as_it_was_recorded_stays_in_its_place_and_is_looked_at",),
         "a picture that was never sent would be removed",
     ),
     Guard(
-        "md5 of a file whose date changed, before it is removed",
+        "name of a file that isn't the one, once that is known",
         "sticky_pi_uploader/removal.py",
-        " and md5(path) == picture.md5\n",
-        "\n",
-        (f"{_RETENTION}::test_a_file_that_is_no_longer_the_one_sent_stays_and_is_read_again",),
-        "a picture that was never sent would be removed",
+        "            if put_back(folder, name) is False:\n",
+        "            if False:\n",
+        (f"{_REMOVAL}::test_a_file_that_isnt_as_it_was_recorded_stays_in_its_place_and_is_looked_at",),
+        "a picture would lie hidden until the next scan",
     ),
     Guard(
         "the card that it was on, before it is removed",
         "sticky_pi_uploader/removal.py",
-        "            if file_system_id(os.path.dirname(path)) != picture.file_system:\n                return None\n",
-        "",
+        "        if folder is None or file_system_id(folder) != picture.file_system:\n",
+        "        if folder is None:\n",
         (f"{_RETENTION}::test_a_picture_of_another_card_stays",),
         "another card's picture of this name would be removed",
+    ),
+    Guard(
+        "folders one by one and no link, before something is removed in them",
+        "sticky_pi_uploader/leaving.py",
+        "        return open_beneath(root, folder)\n",
+        "        return os.open(os.path.join(image_dir, folder), os.O_RDONLY)\n",
+        (f"{_REMOVAL}::test_what_lies_behind_a_link_in_the_place_of_a_folder_stays",),
+        "files that were never the trap's would be removed",
+    ),
+    Guard(
+        "no name given that another file has",
+        "sticky_pi_api/filesystem.py",
+        "_RENAME_NOREPLACE: Final = 1",
+        "_RENAME_NOREPLACE: Final = 0",
+        (f"{_REMOVAL}::test_where_another_file_has_the_name_by_now_both_are_kept_and_that_is_said_once",),
+        "a new picture would be overwritten with one that was to be removed",
+    ),
+    Guard(
+        "names given back to what a removal left that was broken off",
+        "sticky_pi_uploader/scan.py",
+        "        found.extend(candidate for path in leaving for candidate in self._bring_back(path))\n",
+        "",
+        (f"{_REMOVAL}::test_what_a_broken_off_removal_left_gets_its_name_back_at_the_next_scan_and_is_never_lost",),
+        "a picture would lie hidden for ever",
+    ),
+    Guard(
+        "no loss of what is on its way out",
+        "sticky_pi_uploader/intake.py",
+        " or self._scanner.is_leaving(path):\n",
+        ":\n",
+        (f"{_REMOVAL}::test_what_is_being_removed_just_now_is_left_to_who_does_it_and_is_no_loss",),
+        "a file that its owner has removed would be called lost, or away",
+    ),
+    Guard(
+        "no name given back while the removal is going on",
+        "sticky_pi_uploader/leaving.py",
+        "            if path in self._in_hand:\n                return None\n",
+        "",
+        (f"{_REMOVAL}::test_what_is_being_removed_just_now_is_left_to_who_does_it_and_is_no_loss",),
+        "a scan would disturb the removal",
     ),
     Guard(
         "no removal for a store on the same disk",
@@ -897,8 +938,8 @@ REMOVING = (
     Guard(
         "a readable folder, before a picture is called lost",
         "sticky_pi_uploader/intake.py",
-        "if self._scanner.is_gone(path) and self._is_readable(os.path.dirname(path), picture.file_system):",
-        "if self._scanner.is_gone(path):",
+        "if gone and self._is_readable(os.path.dirname(path), picture.file_system):",
+        "if gone:",
         (f"{_INTAKE}::test_an_image_dir_that_is_not_mounted_loses_nothing_and_is_complete_when_it_is_back",),
         "a card that is out would lose every picture",
     ),

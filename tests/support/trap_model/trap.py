@@ -10,6 +10,7 @@ from sticky_pi_uploader.exceptions import OutboxDamagedError, StateError
 from sticky_pi_uploader.hints import Hints
 from sticky_pi_uploader.ingest import Ingest
 from sticky_pi_uploader.intake import Intake
+from sticky_pi_uploader.leaving import Leaving
 from sticky_pi_uploader.outbox import Outbox, outbox_path, put_aside
 from sticky_pi_uploader.removal import Removal
 from sticky_pi_uploader.retention import Policy, Retention
@@ -106,8 +107,9 @@ class Trap:
     def _put_together(self, thumbnails):
         images, clock, server = str(self.images), self.clock, self.server
         self.hints = Hints()
+        leaving = Leaving(images)
         self.intake = Intake(
-            _Scanner(images, self.counts, monotonic=clock.monotonic),
+            _Scanner(images, self.counts, leaving=leaving, monotonic=clock.monotonic),
             Ingest(images, thumbnails, clock.time),
             self.outbox,
             self.hints,
@@ -138,6 +140,7 @@ class Trap:
             is_store=True,  # so that no thread watches over it: the order of readings must be the same each time
             # It is asked before each few pictures: a moment at which the power may be cut.
             stopping=lambda: clock.monotonic() < 0,
+            leaving=leaving,
         )
         self.retention = Retention(
             self.outbox,

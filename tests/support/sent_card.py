@@ -1,0 +1,150 @@
+"""A trap whose pictures were sent to a store on another disk, and may go from the card by the days."""
+
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sticky_pi_api.client import LocalClient
+from sticky_pi_uploader.folders import file_system_id
+from sticky_pi_uploader.hints import Hints
+from sticky_pi_uploader.ingest import Ingest
+from sticky_pi_uploader.intake import Intake
+from sticky_pi_uploader.leaving import Leaving
+from sticky_pi_uploader.outbox import Outbox, outbox_path
+from sticky_pi_uploader.removal import Removal
+from sticky_pi_uploader.retention import Policy, Retention
+from sticky_pi_uploader.scan import Scanner
+from sticky_pi_uploader.thumbnails import ThumbnailFolder
+from sticky_pi_uploader.uploader import Uploader
+
+TAKEN = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC
+NOW = 1_700_000_000.0
+NOTHING = lambda _: 0  # noqa: E731
+
+
+@contextmanager
+def folder_elsewhere(folder):
+    """Make a folder on another file system than `folder` for a while; where there is none, skip the test."""
+    for parent in ("/dev/shm", "/run"):
+        if os.access(parent, os.W_OK) and file_system_id(parent) != file_system_id(str(folder)):
+            made = Path(tempfile.mkdtemp(dir=parent))
+            yield made
+            shutil.rmtree(made)
+            return
+    pytest.skip("there is no second file system to write to here")
+
+
+class Card:
+    """A trap whose pictures were sent to a store elsewhere, as the daemon does it."""
+
+    TAKEN = TAKEN
+
+    def __init__(self, folder, store, make_picture):
+        self.images, self.now, self.make_picture = folder / "pictures", NOW, make_picture
+        self.images.mkdir()
+        self.store = str(store)
+        self.hints, self.thumbnails = Hints(), ThumbnailFolder(str(folder / "thumbnails"))
+        self.leaving = Leaving(str(self.images))
+        self.scanner = Scanner(str(self.images), leaving=self.leaving)
+        self.outbox = Outbox(outbox_path(str(folder)), longest_wait=1800, clock=lambda: self.now)
+        self.outbox.change_destination("file:///elsewhere", lambda _: True)
+        self.open_client = lambda: LocalClient(self.store)
+        self.stop = False
+
+    def reopen(self):
+        """Open the outbox again, which another process used meanwhile."""
+        self.outbox = Outbox(outbox_path(str(self.images.parent)), longest_wait=1800, clock=lambda: self.now)
+
+    def add(self, *numbers, **more):
+        """Take a picture each, a day apart, as the camera writes them."""
+        for number in numbers:
+            when = TAKEN + timedelta(days=number)
+            folder = self.images / "1b74105a" / f"{when:%Y-%m-%d}"
+            folder.mkdir(parents=True, exist_ok=True)
+            self.make_picture(folder, when=when, **more)
+        return self
+
+    def take_in(self):
+        ingest = Ingest(str(self.images), self.thumbnails, lambda: self.now)
+        for folder in self.scanner.folders():
+            for candidate in self.scanner.candidates(folder):
+                self.outbox.record([ingest.take_in(candidate, file_system_id(str(self.images))).taken])
+        return self
+
+    def scan(self):
+        """Look through the whole card, as the daemon does it, until nothing is left to look at."""
+        ingest, recorded = Ingest(str(self.images), self.thumbnails, lambda: self.now), lambda: None
+        now = [1000.0]
+        intake = Intake(
+            self.scanner,
+            ingest,
+            self.outbox,
+            self.hints,
+            recorded=recorded,
+            stopping=lambda: False,
+            monotonic=lambda: now[0],
+        )
+        self.hints.everything()
+        while (wait := intake.step()) is not None and not intake.idle:
+            now[0] += wait
+        return self
+
+    def send(self):
+        self.take_in()
+        uploader = Uploader(
+            self.outbox,
+            self.thumbnails,
+            self.hints,
+            image_dir=str(self.images),
+            url="file:///elsewhere",
+            open_client=lambda: LocalClient(self.store),
+            give_up_after=5,
+            stopping=lambda: False,
+            clock=lambda: self.now,
+        )
+        while uploader.step() == 0:
+            pass
+        uploader.close()
+        return self
+
+    def retention(self, keep_days=30, min_free=NOTHING, also_remove=(), store=None):
+        removal = Removal(
+            self.outbox,
+            self.hints,
+            image_dir=str(self.images),
+            open_client=self.open_client,
+            is_store=True,
+            stopping=lambda: self.stop,
+            leaving=self.leaving,
+        )
+        policy = Policy(keep_days, min_free, 400, also_remove)
+        return Retention(
+            self.outbox,
+            self.thumbnails,
+            removal,
+            policy,
+            image_dir=str(self.images),
+            store=store or self.store,
+            clock=lambda: self.now,
+        )
+
+    def path(self, number):
+        when = TAKEN + timedelta(days=number)
+        return self.images / "1b74105a" / f"{when:%Y-%m-%d}" / f"1b74105a.{when:%Y-%m-%d_%H-%M-%S}.jpg"
+
+    def picture(self, number):
+        return self.outbox.at(str(self.path(number).relative_to(self.images)))
+
+    def left(self):
+        return [number for number in range(20) if self.path(number).exists()]
+
+
+def run(retention):
+    """Let it do all that it can do now; returns when it wants to be called again."""
+    while (wait := retention.step()) == 0:
+        pass
+    return wait
