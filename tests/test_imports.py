@@ -46,6 +46,7 @@ LAYERS = {
                 "hints",
                 "leaving",
                 "logs",
+                "network",
                 "notify",
                 "observer",
                 "originals",
@@ -106,6 +107,7 @@ NOT_FOR_NOTHING = {
     "sticky_pi_api.client",
     "sticky_pi_api.image_parser",
     "sticky_pi_uploader.commands.tables",
+    "sticky_pi_uploader.network",
     "sticky_pi_uploader.readiness",
     "sticky_pi_uploader.watcher",
 }

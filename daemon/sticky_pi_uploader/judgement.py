@@ -75,6 +75,8 @@ class _Trouble(NamedTuple):
     """seconds"""
     holds_all: bool
     """whether it can't be the fault of the picture that met with it"""
+    answered: bool
+    """whether it can't be the network's"""
     by_size: bool = False
     """whether only pictures from the limit's size on meet with it"""
 
@@ -196,7 +198,9 @@ class Judge:
         failures = self._outbox.destination(self._url).failures + 1
         wait = delay(failures, trouble.retry_after)
         retry_at = self._clock() + wait
-        self._outbox.set_destination(Destination(self._url, trouble.state, trouble.why, retry_at, failures, holds_all))
+        self._outbox.set_destination(
+            Destination(self._url, trouble.state, trouble.why, retry_at, failures, holds_all, trouble.answered)
+        )
         self._tell_trouble(trouble, wait)
 
     def _tell_trouble(self, trouble: _Trouble, wait: float) -> None:
@@ -278,7 +282,7 @@ class Judge:
         refuses_all = before is DestinationState.REFUSING and self.limit is None
         if refuses_all or self._outbox.others_refused(picture) + 1 >= SEVERAL:
             self._outbox.refuse(picture, why, not_before=self._clock(), missed=False)
-            self._trouble = _Trouble(DestinationState.REFUSING, why, retry_after, holds_all=False)
+            self._trouble = _Trouble(DestinationState.REFUSING, why, retry_after, holds_all=False, answered=True)
             self._tell(Kind.REFUSED, picture, State.PENDING, "refused, as others are", why)
         else:
             self._charge(picture, why, retry_after, 0)
@@ -309,14 +313,15 @@ class Judge:
         state, retry_after = _state_of(error), getattr(error, "retry_after", None)
         # Who isn't let in, or is asked to come back later, needs no other picture to find that out.
         plain = state is not DestinationState.UNREACHABLE or retry_after is not None
-        self._trouble = _Trouble(state, why or _reason_of(error), retry_after, holds_all or plain)
+        answered = retry_after is not None or _has_answered(error)
+        self._trouble = _Trouble(state, why or _reason_of(error), retry_after, holds_all or plain, answered)
 
     def _bound(self, picture: Picture, error: RequestTooLargeError) -> None:
         """Take note that the destination's front takes no picture as large as this one, nor larger ones."""
         if self.limit is None or _size(picture) < self.limit.size:
             self.limit = SizeLimit(_size(picture), str(error))
         state, why = DestinationState.REFUSING, self.limit.why
-        self._trouble = _Trouble(state, why, error.retry_after, holds_all=False, by_size=True)
+        self._trouble = _Trouble(state, why, error.retry_after, holds_all=False, answered=True, by_size=True)
 
     def _answered(self, *, took: bool, largest: int = 0) -> None:
         """End the destination's trouble; an answer that took nothing doesn't prove that it would.
@@ -369,6 +374,13 @@ def _state_of(error: object) -> DestinationState:
     if isinstance(error, AccountError):
         return DestinationState.UNAUTHORIZED
     return DestinationState.NOT_AN_API if isinstance(error, NotAnAPIError) else DestinationState.UNREACHABLE
+
+
+def _has_answered(error: object) -> bool:
+    """Tell whether it was the destination that answered, rather than nobody, or a login page of the network's."""
+    from sticky_pi_api.exceptions import NotAnAPIError, UnreachableError
+
+    return not isinstance(error, UnreachableError | NotAnAPIError)
 
 
 def _reason_of(error: Exception | None) -> str:

@@ -131,3 +131,5 @@ class Destination(NamedTuple):
     """in a row"""
     holds_all: bool = True
     """whether until then pictures wait too that were never tried"""
+    answered: bool = False
+    """whether it said so itself, or for how long to wait: then its trouble isn't the network's"""

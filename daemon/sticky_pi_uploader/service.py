@@ -143,7 +143,7 @@ def _attend(session: Session, readiness: Readiness, config: Config) -> Config:
         if manager.listens and time.monotonic() - told_at >= PAUSE:
             manager.say(_summary(session))
             told_at = time.monotonic()
-        signals.wait(longest, session.doorbell.descriptor)
+        signals.wait(longest, *session.descriptors())
         if isinstance(trouble := session.crew.trouble(), OutboxDamagedError):
             raise trouble
         if session.is_displaced():

@@ -50,6 +50,7 @@ from .worker import TROUBLE_WAIT, Hindrance
 
 if TYPE_CHECKING:
     from .config import Config
+    from .network import Network
     from .watcher import Watcher
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ class Session:
         self._exit = ExitStack()
         self.crew = Crew(wake)
         self._watcher: Watcher | None = None
+        self._network: Network | None = None
         self._clock_offset = time.time() - time.monotonic()
         self._ends_wait = False
         self._hindrance = Hindrance("service")
@@ -210,9 +212,12 @@ class Session:
     def start(self) -> None:
         """Start the watcher, the intake, the uploader, retention and upkeep, in this order."""
         # A `drain` watches nothing.
+        from .network import Network
         from .watcher import Watcher
 
         self._exit.enter_context(self.doorbell)
+        if self._config.api.store is None:
+            self._network = self._exit.enter_context(Network())
         self._watcher = Watcher(self._scanner, self.hints, scan_interval=self._config.scan_interval)
         self._exit.callback(self._watcher.stop)
         self._watcher.start()
@@ -281,7 +286,7 @@ class Session:
         """
         self.doorbell.answer()
         self._note_clock()
-        longest = LOOK_OUT if self.doorbell.descriptor is None else TICK
+        longest = min(LOOK_OUT if self.doorbell.descriptor is None else TICK, self._look_after_network())
         if not self._look_at_outbox():
             longest = min(longest, TROUBLE_WAIT)
         return longest if self._watcher is None else min(longest, self._watcher.tick())
@@ -322,6 +327,20 @@ class Session:
         """Have the destination tried at once, or as soon as the outbox can be written. Raises OutboxDamagedError."""
         self._ends_wait = True
         self._look_at_outbox()
+
+    def _look_after_network(self) -> float:
+        if self._network is None:
+            return math.inf
+        if self._network.is_time():
+            log.debug("the network may be back: what couldn't be reached is tried again")
+            self.uploader.network_is_back()
+            self._to_send.set()
+        return self._network.wait()
+
+    def descriptors(self) -> list[int]:
+        """List what can be read when a tick is due before its time."""
+        found = [self.doorbell.descriptor, None if self._network is None else self._network.descriptor]
+        return [each for each in found if each is not None]
 
     def _take_in(self) -> float | None:
         wait = self.intake.step()

@@ -51,10 +51,9 @@ class Signals:
         except OSError:
             return  # it is full of wake-ups already, or closed, so that nobody waits
 
-    def wait(self, seconds: float, also: int | None = None) -> None:
-        """Wait until a signal comes, a thread calls `wake`, `also` can be read, or the time is over."""
-        watched = [self._read_end] if also is None else [self._read_end, also]
-        ready, _, _ = select.select(watched, [], [], max(0.0, seconds))
+    def wait(self, seconds: float, *also: int) -> None:
+        """Wait until a signal comes, a thread calls `wake`, one of `also` can be read, or the time is over."""
+        ready, _, _ = select.select([self._read_end, *also], [], [], max(0.0, seconds))
         if self._read_end in ready:
             os.read(self._read_end, 4096)
 

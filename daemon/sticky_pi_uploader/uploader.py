@@ -87,6 +87,7 @@ class Uploader:
         self._trial: Callable[[], None] | None = None
         self._in_hand: dict[str, Picture] = {}
         self._unsettled = False
+        self._network_is_back = False
         self._is_store = url.startswith("file:")
         self._allowance = Allowance(left, monotonic=monotonic)
         self._judge = Judge(outbox, hints, url=url, give_up_after=give_up_after, clock=clock, monotonic=monotonic)
@@ -107,6 +108,9 @@ class Uploader:
             self._judge.forget_batch()
             self._outbox.recover()
             self._unsettled = False
+        if self._network_is_back:
+            self._network_is_back = False
+            self._outbox.end_wait_for_network()
         if self._trial is not None:
             trial, self._trial = self._trial, None
             self._try(trial)
@@ -128,6 +132,13 @@ class Uploader:
         `trial` raises StickyPiError.
         """
         self._trial = trial
+
+    def network_is_back(self) -> None:
+        """Have the next step try what couldn't be reached; any thread may.
+
+        A try that is under way, and fails as it began too early, is so followed by another.
+        """
+        self._network_is_back = True
 
     def stalled_for(self) -> float:
         """Tell for how many seconds no request to the destination got on; infinite where none is made."""

@@ -548,6 +548,42 @@ def test_a_destination_that_is_down_is_not_asked_anew_for_every_new_picture(rig)
     assert tried == SEVERAL - 1
 
 
+BUSY = UnavailableError("it can't just now", retry_after=600.0)
+
+
+@pytest.mark.parametrize(
+    ("answers", "is_tried"),
+    [
+        ([DOWN], True),
+        ([UNREACHABLE], True),
+        ([CertificateError("another's certificate: a login page's")], True),
+        ([NotAnAPIError("the network wants a login first")], True),
+        ([(Outcome.DOUBTFUL, DoubtfulError("it broke off", UNREACHABLE, retry_after=30.0))], True),
+        ([BUSY], False),
+        ([(Outcome.UNSENT, BUSY)], False),
+        ([UnavailableError("it can't just now")], False),
+        ([UnreachableError("the proxy on the way wants a password", retry_after=600.0)], False),
+        ([NotAnAPIError("the network wants a login first", retry_after=600.0)], False),
+        ([AccountError("status 401")], False),
+        ([(Outcome.DOUBTFUL, DoubtfulError("it broke off", BUSY, retry_after=30.0))], False),
+        ([REFUSED] * SEVERAL, False),
+    ],
+)
+def test_a_network_that_is_back_ends_no_wait_that_the_destination_asked_for(rig, answers, is_tried):
+    rig.add(*range(9))
+    rig.step(*answers * 9)
+    rig.add(50)
+    rig.outbox.set_destination(rig.destination._replace(retry_at=rig.now + 60, holds_all=True))
+    calls = len(rig.client.calls)
+    rig.reboot()
+    assert rig.step() > 0
+    rig.uploader.network_is_back()
+    rig.step(UNREACHABLE)
+    assert len(rig.client.calls) == calls + is_tried
+    rig.outbox.set_destination(rig.destination._replace(retry_at=rig.now + 60, holds_all=True))
+    assert rig.step() > 0  # it ends one wait, and not those after it
+
+
 # --- files that aren't what they were ----------------------------------------------------------------------------
 
 

@@ -758,6 +758,25 @@ def test_how_a_destination_answered_is_remembered_and_its_wait_can_be_ended(outb
     assert outbox.destination(HERE) == said._replace(retry_at=None)
 
 
+ENDED_BY_THE_NETWORK = {(DestinationState.UNREACHABLE, False), (DestinationState.NOT_AN_API, False)}
+"""States of a destination, and whether it answered itself"""
+
+
+@pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize("state", DestinationState)
+def test_a_network_that_is_back_ends_the_wait_for_what_may_have_been_its_own_trouble(outbox, clock, state, answered):
+    said = Destination(HERE, state, "why", clock.now + 1000, 9, answered=answered)
+    elsewhere = Destination("https://elsewhere", DestinationState.UNREACHABLE, "why", clock.now + 1000, 9)
+    outbox.change_destination(elsewhere.url, lambda _: True)
+    outbox.set_destination(elsewhere)
+    outbox.change_destination(HERE, lambda _: True)
+    outbox.set_destination(said)
+    outbox.end_wait_for_network()
+    ended = (state, answered) in ENDED_BY_THE_NETWORK
+    assert outbox.destination(HERE) == (said._replace(retry_at=None) if ended else said)
+    assert outbox.destination(elsewhere.url) == elsewhere
+
+
 def take(outbox, number, url=HERE):
     """Have the destination take a picture."""
     outbox.confirm(bring(outbox, State.UPLOADING, name(number)), "a" * 32, "stored", accepted_by=url)

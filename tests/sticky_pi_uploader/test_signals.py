@@ -64,6 +64,19 @@ def test_many_wake_ups_are_one_and_no_thread_waits_to_leave_them():
         assert select.select([signals._read_end], [], [], 0)[0] == []
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_whatever_else_can_be_read_ends_the_wait(which):
+    pipes = [os.pipe() for _ in range(2)]
+    try:
+        with Signals() as signals:
+            os.write(pipes[which][1], b"!")
+            signals.wait(LONG, *(read_end for read_end, _ in pipes))
+            assert os.read(pipes[which][0], 2) == b"!"
+    finally:
+        for descriptor in (end for pipe in pipes for end in pipe):
+            os.close(descriptor)
+
+
 @pytest.mark.parametrize("seconds", [0, -5])
 def test_no_time_is_no_wait(seconds):
     with Signals() as signals:

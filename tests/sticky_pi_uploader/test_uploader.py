@@ -140,6 +140,28 @@ def test_rejected_pictures_are_offered_again_whatever_else_is_waiting(rig):
     assert rig.outbox.counts()[State.REJECTED] == 0
 
 
+def test_a_try_that_fails_while_the_network_comes_back_is_followed_by_another_at_once(rig):
+    class Early:
+        """Begins before the network is there."""
+
+        def put_images(self, _files, **_):
+            rig.uploader.network_is_back()
+            raise UnreachableError("the name isn't known")
+
+        def close(self):
+            pass
+
+    clients = [Early(), rig.client]
+    rig.uploader.close()
+    rig.uploader = rig.make(open_client=lambda: clients.pop(0))
+    rig.add(1)
+    rig.uploader.step()
+    rig.uploader.close()
+    assert (rig.destination.failures, rig.uploader.sent) == (1, 0)
+    rig.uploader.step()
+    assert rig.uploader.sent == 1
+
+
 # --- the client --------------------------------------------------------------------------------------------------
 
 

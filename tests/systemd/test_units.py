@@ -46,6 +46,12 @@ def test_the_service_has_no_capability_and_writes_to_the_image_folder_only():
     assert "StateDirectory" not in dict(found)
 
 
+def test_the_service_may_hear_from_the_kernel_that_the_network_came_back_and_change_nothing_there():
+    found = dict(settings(SERVICE, "Service"))
+    assert set(found["RestrictAddressFamilies"].split()) == {"AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK"}
+    assert (found["CapabilityBoundingSet"], found["NoNewPrivileges"]) == ("", "yes")
+
+
 def test_only_one_of_the_services_works_at_a_time_and_the_second_waits_for_the_end_of_the_first():
     unit = settings(DRAIN, "Unit")
     assert ("Conflicts", SERVICE.name) in unit

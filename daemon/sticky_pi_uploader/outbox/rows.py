@@ -129,7 +129,8 @@ def to_destination(row: sqlite3.Row) -> Destination:
     """Make a Destination of a row of `destinations`. Raises ValueError or TypeError where that can't be one."""
     _check(row, _DESTINATION)
     state = DestinationState(row["state"])
-    return Destination(row["url"], state, row["reason"], row["retry_at"], row["failures"], bool(row["holds_all"]))
+    flags = (bool(row["holds_all"]), bool(row["answered"]))
+    return Destination(row["url"], state, row["reason"], row["retry_at"], row["failures"], *flags)
 
 
 def to_folder(row: sqlite3.Row) -> tuple[str, tuple[int, int, int, float]]:

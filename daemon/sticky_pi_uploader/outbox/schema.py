@@ -110,4 +110,8 @@ _CTIME: Final = (
     "ALTER TABLE pictures ADD COLUMN ctime_ns INTEGER",
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_FIRST_TABLES, _TASKS_AND_CLOCKS, _FOLDERS_AND_WAITS, _CTIME)
+_ANSWERED: Final = (
+    "ALTER TABLE destinations ADD COLUMN answered INTEGER NOT NULL DEFAULT 0 CHECK (answered IN (0, 1))",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_FIRST_TABLES, _TASKS_AND_CLOCKS, _FOLDERS_AND_WAITS, _CTIME, _ANSWERED)

@@ -210,7 +210,7 @@ class Sending(OutboxWriter):
         with self._writing() as connection:
             connection.execute(
                 "UPDATE destinations SET state = :state, reason = :reason, retry_at = :retry_at, failures = :failures,"
-                " holds_all = :holds_all WHERE url = :url",
+                " holds_all = :holds_all, answered = :answered WHERE url = :url",
                 destination._asdict() | {"state": destination.state.value},
             )
 
@@ -229,6 +229,18 @@ class Sending(OutboxWriter):
         """Let the configured destination be asked again at once."""
         with self._writing() as connection:
             connection.execute("UPDATE destinations SET retry_at = NULL WHERE configured = 1")
+
+    def end_wait_for_network(self) -> None:
+        """Let the configured destination be asked again at once where nothing but the network may have been in the way.
+
+        A login page of another network may have answered in its place. Where it answered itself, or asked for a pause,
+        a new network changes nothing; nor does it for an account or a picture that isn't accepted.
+        """
+        with self._writing(durable=False) as connection:
+            connection.execute(
+                "UPDATE destinations SET retry_at = NULL"
+                " WHERE configured = 1 AND state IN ('unreachable', 'not_an_api') AND answered = 0"
+            )
 
     def end_impossible_waits(self) -> None:
         """End the waits that end further ahead than any can: the clock was set back, and may not do so for long."""

@@ -177,11 +177,11 @@ class Front(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     request_queue_size = 256
 
-    def __init__(self, site, port):
-        """Listen on a port of 127.0.0.1 (0 for any that is free); `start` answers."""
+    def __init__(self, site, host, port):
+        """Listen on a port of an address (0 for any that is free); `start` answers."""
         self.site = site
         self._open = set()
-        super().__init__(("127.0.0.1", port), Handler)
+        super().__init__((host, port), Handler)
 
     def start(self):
         """Begin to answer; returns at once."""

@@ -28,8 +28,6 @@ class ApiServer:
     The account `trap` with the password `pollen` may write, `guest` with the same one may not.
     """
 
-    host = "127.0.0.1"
-
     def __init__(self, data, *, python=(sys.executable,), **options):
         """Keep its folder, which holds rows, objects and the ledger across restarts; `python` starts Python."""
         self._python = python
@@ -44,6 +42,11 @@ class ApiServer:
     def __exit__(self, *_):
         """Stop it."""
         self.stop()
+
+    @property
+    def host(self):
+        """The address that it listens on."""
+        return self._options.host
 
     @property
     def port(self):

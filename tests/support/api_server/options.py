@@ -14,7 +14,8 @@ class Options:
 
     data: str = _option("", "folder for the rows, the stored objects and the ledger; one that is there is gone on with")
     generation: int = _option(2023, "2021 or 2023")
-    port: int = _option(0, "port on 127.0.0.1; 0 for any that is free")
+    host: str = _option("127.0.0.1", "address that it listens on")
+    port: int = _option(0, "port there; 0 for any that is free")
     users: str = _option("trap:pollen", "accounts that may write, as name:password, separated by commas")
     readers: str = _option("guest:pollen", "accounts that may not")
     object_url: str = _option("", "what the objects' urls begin with; empty for the server's own address")

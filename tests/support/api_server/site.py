@@ -28,11 +28,15 @@ class Site:
         self.bundles = Bundles(options.data)
         self.ledger = Ledger(Path(options.data) / LEDGER)
         self.workers = Workers(options)
-        self._front = Front(self, options.port)
+        self._front = Front(self, options.host, options.port)
         self.port = self._front.server_address[1]
         self._accounts = Accounts(options)
         self.api = Api(
-            options, self.store, self.bundles, self._accounts, options.object_url or f"http://127.0.0.1:{self.port}"
+            options,
+            self.store,
+            self.bundles,
+            self._accounts,
+            options.object_url or f"http://{options.host}:{self.port}",
         )
         self._front.start()
 
@@ -62,5 +66,5 @@ class Site:
         if mode.name == "down" and not was_down:
             self._front.close()
         elif was_down and mode.name != "down":
-            self._front = Front(self, self.port)
+            self._front = Front(self, self.options.host, self.port)
             self._front.start()

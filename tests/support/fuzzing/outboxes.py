@@ -102,7 +102,17 @@ _COLUMNS = {
         *("inode", "file_system", "present", "recheck"),
     ),
     "history": ("id", "picture_id", "at", "state", "why"),
-    "destinations": ("url", "configured", "state", "reason", "retry_at", "failures", "holds_all", "accepted"),
+    "destinations": (
+        "url",
+        "configured",
+        "state",
+        "reason",
+        "retry_at",
+        "failures",
+        "holds_all",
+        "accepted",
+        "answered",
+    ),
     "folders": ("folder", "inode", "mtime_ns", "ctime_ns", "at"),
     "tasks": ("task", "at"),
 }
