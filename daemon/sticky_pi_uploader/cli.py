@@ -149,7 +149,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     config = _config(arguments)
     warn = _Complaints()
     with reports.open_state(config.state_dir, warn) as reader:
-        stories = explain.stories(reader, config.image_dir, arguments.file, warn) if reader else []
+        stories = explain.stories(reader, config.image_dir, arguments.file, warn, url=config.api.url) if reader else []
     if arguments.json:
         _print([tables.to_json(explain.last_changed(stories) if stories else None)])
     else:

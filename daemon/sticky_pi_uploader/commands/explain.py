@@ -8,8 +8,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..exceptions import OutboxDamagedError
-from ..models import Event, Picture
+from ..models import Destination, Event, Picture, State
 from ..outbox import OutboxReader
+from ..summary import SAYINGS
 from .reports import Warn, ask, finite, picture_data, utc, warn_of_damage
 
 
@@ -25,14 +26,18 @@ def find(reader: OutboxReader, image_dir: str, file: str) -> list[Picture]:
     return [] if _is_path_of_something(file) else reader.named(os.path.basename(file))
 
 
-def stories(reader: OutboxReader, image_dir: str, file: str, warn: Warn) -> list[dict[str, Any]]:
-    """Tell all that is known of the pictures that `find` finds, as data; in a damaged outbox, what can be read."""
+def stories(reader: OutboxReader, image_dir: str, file: str, warn: Warn, *, url: str) -> list[dict[str, Any]]:
+    """Tell all that is known of the pictures that `find` finds, as data; in a damaged outbox, what can be read.
+
+    Those that are still to be sent wait for the destination at `url` where that is in trouble.
+    """
     try:
         found = find(reader, image_dir, file)
     except OutboxDamagedError as error:
         warn_of_damage(warn, error)
         found = _find_in_ruins(reader, image_dir, file)
-    return [_story(reader, picture, image_dir, warn) for picture in found]
+    destination = ask(reader, lambda reader: reader.destination(url), warn, Destination(url))
+    return [_story(reader, picture, image_dir, warn, destination) for picture in found]
 
 
 def last_changed(stories: Collection[dict[str, Any]]) -> dict[str, Any]:
@@ -55,15 +60,24 @@ def why_unknown(image_dir: str, file: str, own: Collection[str]) -> str:
     return _why_ignored(image_dir, inside) or "it hasn't been seen yet: the next scan takes it in"
 
 
-def _story(reader: OutboxReader, picture: Picture, image_dir: str, warn: Warn) -> dict[str, Any]:
+def _story(
+    reader: OutboxReader, picture: Picture, image_dir: str, warn: Warn, destination: Destination
+) -> dict[str, Any]:
     metadata = picture.metadata if isinstance(picture.metadata, Mapping) else None
     history = ask(reader, lambda reader: reader.history(picture), warn, list[Event]())
     return {
         **picture_data(picture, image_dir),
+        "waits_for": _waits_for(picture, destination),
         "clock_synchronised": picture.clock_synchronised,
         "metadata": None if metadata is None else {name: finite(value) for name, value in metadata.items()},
         "history": [{"at": utc(event.at), "state": event.state.value, "why": event.why} for event in history],
     }
+
+
+def _waits_for(picture: Picture, destination: Destination) -> str | None:
+    if picture.state not in (State.PENDING, State.UPLOADING) or destination.reason is None:
+        return None
+    return f"the destination {SAYINGS[destination.state]}: {destination.reason}"
 
 
 def _find_in_ruins(reader: OutboxReader, image_dir: str, file: str) -> list[Picture]:

@@ -97,6 +97,7 @@ def _story_screen(story: Mapping[str, Any]) -> Iterator[str]:
     yield from _rows(
         [
             ("Why", story["reason"]),
+            ("Waits for", story["waits_for"]),
             _doubts(story["suspect"]),
             ("Device", story["device"]),
             ("Taken", _day_and_time(story["datetime"])),

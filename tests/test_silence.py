@@ -1,0 +1,87 @@
+"""A network that swallows everything: what the real program says of it when its time is over."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import sticky_pi_uploader
+from api_server import ApiServer
+from fault_proxy import Fault, FaultProxy, Rule
+
+SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
+DEADLINE = 5
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def server(tmp_path):
+    with ApiServer(tmp_path / "api") as server:
+        yield server
+
+
+@pytest.fixture
+def vanishing():
+    """Return the port of something that no packet comes back from."""
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        stack.enter_context(socket.create_connection(full.getsockname()))
+        yield full.getsockname()[1]
+
+
+@pytest.fixture
+def mute(server):
+    """Return the port of a server that never answers: to what path, the test says."""
+    with FaultProxy(server.port) as proxy:
+        yield lambda path: proxy.set(rules=(Rule((Fault("silence"),), path=path),)) or proxy.port
+
+
+@pytest.fixture
+def sticky(tmp_path, make_trap_picture):
+    """Run a command of a trap with two pictures; returns what it said on stdout, and on stderr."""
+    images = tmp_path / "pictures"
+    images.mkdir()
+    for _ in range(2):
+        make_trap_picture(images)
+
+    def run(port, *arguments, status=0):
+        options = ["--image-dir", images, "--state-dir", tmp_path / "state", "--username", "trap"]
+        done = subprocess.run(
+            [sys.executable, "-m", "sticky_pi_uploader", *arguments, *options, "--api-url", f"http://127.0.0.1:{port}"],
+            env=os.environ | {"PYTHONPATH": str(SOURCE), "SPI_API_PASSWORD": "pollen"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == status, done.stderr
+        return done.stdout, done.stderr
+
+    return run
+
+
+def assert_the_silence_is_told(sticky, port):
+    _, said = sticky(port, "drain", "--deadline", str(DEADLINE), status=os.EX_TEMPFAIL)
+    reason = f"http://127.0.0.1:{port} doesn't answer (waited "
+    assert "the destination is unreachable, tried again in" in said
+    assert reason in said
+    destination = json.loads(sticky(port, "status", "--json")[0])["destination"]
+    assert (destination["state"], reason in destination["reason"]) == ("unreachable", True)
+    assert reason in sticky(port, "status")[0]
+    for picture in json.loads(sticky(port, "list", "--json")[0]):
+        assert (picture["state"], picture["attempts"]) == ("pending", 0)
+        assert reason in sticky(port, "explain", picture["path"])[0]
+
+
+def test_packets_that_vanish_are_the_destinations_trouble(sticky, vanishing):
+    assert_the_silence_is_told(sticky, vanishing)
+
+
+@pytest.mark.parametrize("path", ["/get_token", "/_put_new_images"])
+def test_a_server_that_never_answers_is_in_trouble(sticky, mute, server, path):
+    assert_the_silence_is_told(sticky, mute(path))
+    assert server.rows() == []
