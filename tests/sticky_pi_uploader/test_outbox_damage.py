@@ -4,11 +4,15 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
+from sticky_pi_api import sqlite
 from sticky_pi_uploader.exceptions import OutboxDamagedError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, Fingerprint, State, Taken
 from sticky_pi_uploader.outbox import Outbox, OutboxReader, Seen
+from sticky_pi_uploader.outbox.errors import plain_errors
+from sticky_pi_uploader.outbox.schema import MIGRATIONS
 from tracing import traced
 
 LONGEST_WAIT = 1800.0
@@ -306,3 +310,98 @@ def test_other_trouble_with_the_file_is_no_damage(outbox, code):
         outbox.counts()
     assert not isinstance(caught.value, OutboxDamagedError)
     outbox._connection = sound
+
+
+# --- a mistake of ours is no damage ------------------------------------------------------------------------------
+
+TYPOS = [
+    "SELECT sate FROM pictures",
+    "SELECT * FROM picturs",
+    "SELECT * FROM pictures INDEXED BY pictures_to_sent",
+    "SELECT * FROM pictures INDEXED BY pictures_waiting",
+    "UPDATE pictures SET sate = 'pending'",
+    "CREATE TABLE pictures (id INTEGER)",
+    "SELEC 1",
+]
+
+
+@pytest.mark.parametrize("query", TYPOS)
+def test_a_query_that_is_wrong_is_a_bug_and_a_sound_outbox_no_damaged_one(outbox, query):
+    def ask():
+        list(outbox._rows(query))
+
+    def write():
+        with outbox._writing() as connection:
+            connection.execute(query)
+
+    for use in (ask, write):
+        with pytest.raises(sqlite3.OperationalError):
+            use()
+    assert outbox.fault() is None
+    assert sum(outbox.counts().values()) == 3
+
+
+@pytest.mark.parametrize("query", TYPOS[:4])
+def test_a_query_that_is_wrong_is_a_bug_of_who_only_reads_too(outbox, path, query):
+    for opened in (OutboxReader.open_readonly, OutboxReader.open_beside):
+        with opened(path) as reader, pytest.raises(sqlite3.OperationalError):
+            list(reader._rows(query))
+
+
+@pytest.mark.parametrize("steps", range(1, len(MIGRATIONS)))
+def test_the_outbox_of_an_earlier_release_is_not_damaged_where_a_query_wants_a_later_one(path, steps):
+    with closing(sqlite.connect(path)) as connection:
+        sqlite.migrate(connection, MIGRATIONS[:steps])
+        with pytest.raises(StateError, match="an earlier release") as caught, plain_errors(path):
+            connection.execute("SELECT ctime_ns, nope FROM pictures")
+    assert not isinstance(caught.value, OutboxDamagedError)
+
+
+def rename_in_schema(connection, old, new):
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute("UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE sql LIKE ?", (old, new, f"%{old}%"))
+    connection.execute("PRAGMA writable_schema = RESET")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "query"),
+    [
+        ("not_before", "not_befora", "SELECT not_before FROM pictures"),
+        ("recheck", "rechecc", "SELECT recheck FROM pictures"),
+        ("WHERE state = 'pending' AND", "WHERE state = 'pendinG' AND", None),
+    ],
+)
+def test_a_name_that_was_flipped_in_the_schema_is_damage(outbox, path, old, new, query):
+    rename_in_schema(outbox._connection, old, new)
+    outbox.close()
+    with closing(sqlite.connect(path)) as connection:
+        query = query or f"SELECT * FROM pictures INDEXED BY pictures_waiting WHERE {SENDABLE_AND_DUE}"
+        with pytest.raises(OutboxDamagedError), plain_errors(path):
+            connection.execute(query).fetchall()
+
+
+SENDABLE_AND_DUE = "state = 'pending' AND not_before IS NOT NULL"
+
+
+@pytest.mark.parametrize("table", ["pictures", "history", "destinations", "folders", "tasks"])
+def test_a_table_that_is_gone_is_damage(outbox, table):
+    outbox._connection.execute("PRAGMA foreign_keys = OFF")
+    outbox._connection.execute(f"DROP TABLE {table}")
+    with pytest.raises(OutboxDamagedError, match="no such table"):
+        list(outbox._rows(f"SELECT * FROM {table}"))
+
+
+def test_text_that_is_none_is_damage_and_a_word_of_damage_in_a_message_is_not(outbox, path):
+    class Failing:
+        def execute(self, *_):
+            error = sqlite3.OperationalError("unable to decode an encrypted, malformed disk image: no such column")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
+
+    outbox._connection, sound = Failing(), outbox._connection
+    with pytest.raises(StateError) as caught:
+        outbox.counts()
+    assert not isinstance(caught.value, OutboxDamagedError)
+    outbox._connection = sound
+    with pytest.raises(OutboxDamagedError, match="decode"):
+        list(outbox._rows("SELECT CAST(x'ff' AS TEXT)"))
