@@ -14,8 +14,10 @@ from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 from sticky_pi_api.doubts import summary
 from sticky_pi_api.durable import flush
+from sticky_pi_api.filesystem import open_file
 
 from .clock import PLATFORM_START, is_synchronised
+from .leaving import open_at
 from .models import Candidate, Fingerprint, Taken
 from .scan import fingerprint_of
 from .thumbnails import ThumbnailFolder, Thumbnails
@@ -88,7 +90,14 @@ class Ingest:
             return None
 
     def _open(self, candidate: Candidate) -> IO[bytes]:
-        return open(os.path.join(self._image_dir, candidate.path), "rb", opener=_open_regular)
+        path, name = os.path.split(candidate.path)
+        folder = open_at(self._image_dir, path)
+        try:
+            # By its whole path, which the parser takes the name from.
+            full = os.path.join(self._image_dir, candidate.path)
+            return open(full, "rb", opener=lambda *_: _open_regular(name, folder))
+        finally:
+            os.close(folder)
 
     def _read(self, file: IO[bytes], taken: Taken) -> Ingested:
         from sticky_pi_api.exceptions import ImageError
@@ -123,19 +132,15 @@ class Ingest:
         return None
 
 
-def _open_regular(path: str, flags: int) -> int:
+def _open_regular(name: str, folder: int) -> int:
     """Open without following a link or waiting for a FIFO's writer; something else than a file counts as gone."""
     try:
-        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        return open_file(name, folder=folder)
     except OSError:
         # Why it can't be opened is of interest only if it is a file.
-        if not stat.S_ISREG(os.lstat(path).st_mode):
-            raise FileNotFoundError(path) from None
+        if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise FileNotFoundError(name) from None
         raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise FileNotFoundError(path)
-    return descriptor
 
 
 def _key_in_name(path: str) -> tuple[str, str] | tuple[None, None]:

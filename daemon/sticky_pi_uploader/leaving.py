@@ -5,6 +5,7 @@ A kill or a power cut may leave one so. It is still a picture on the card, and w
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -107,9 +108,16 @@ class Leaving:
 
 
 def open_at(image_dir: str, folder: str) -> int:
-    """Open a folder of the image dir by its relative path; no link is followed below the image dir. Raises OSError."""
+    """Open a folder of the image dir by its relative path; no link is followed below the image dir.
+
+    Raises OSError, of which a NotADirectoryError says that there is a link, or something else that isn't a folder.
+    """
     root = open_folder(image_dir)
     try:
         return open_beneath(root, folder)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotADirectoryError(errno.ENOTDIR, error.strerror, error.filename) from error
+        raise
     finally:
         os.close(root)

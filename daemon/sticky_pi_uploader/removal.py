@@ -230,10 +230,6 @@ class _Folders:
             return open_at(self._image_dir, path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                return None
-            raise
 
 
 @contextmanager
