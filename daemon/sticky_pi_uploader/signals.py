@@ -5,8 +5,22 @@ from __future__ import annotations
 import os
 import select
 import signal
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Self
+
+
+class _End:
+    """The end of a pipe that is written to; open as long as any thread that is about to write holds it.
+
+    Closed under a thread that hangs, its number would be another file's by the time that the thread goes on.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
 
 
 class Signals:
@@ -19,12 +33,14 @@ class Signals:
         """Catch nothing yet."""
         self.stop = False
         """whether SIGTERM or SIGINT came"""
+        self._write_end: _End | None = None
         self._reload = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         """Install the handlers; only the main thread can."""
-        self._read_end, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._write_end = _End(write_end)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self._before[number] = signal.signal(number, self._note)
         return self
@@ -34,8 +50,7 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         os.close(self._read_end)
-        write_end, self._write_end = self._write_end, -1
-        os.close(write_end)
+        self._write_end = None
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
@@ -46,10 +61,10 @@ class Signals:
 
     def wake(self) -> None:
         """End the main thread's wait; from any thread."""
-        try:
-            os.write(self._write_end, b"!")
-        except OSError:
-            return  # it is full of wake-ups already, or closed, so that nobody waits
+        end = self._write_end
+        if end is not None:
+            with suppress(OSError):  # it is full of wake-ups already, or nobody waits any more
+                os.write(end.descriptor, b"!")
 
     def wait(self, seconds: float, *also: int) -> None:
         """Wait until a signal comes, a thread calls `wake`, one of `also` can be read, or the time is over."""

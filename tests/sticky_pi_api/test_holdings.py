@@ -4,9 +4,11 @@ import os
 from datetime import datetime
 
 import pytest
+from scripts import says
 from sticky_pi_api.exceptions import UnavailableError
 from sticky_pi_api.holdings import Claim, Holding, StoredObject
 from sticky_pi_api.image_parser import ImageParser
+from sticky_pi_api.server.objects import look_at
 
 
 @pytest.fixture
@@ -64,13 +66,34 @@ def test_another_md5_in_the_row_is_another_picture(client, claim):
     assert client.holdings([Claim(held.device, held.datetime, "0" * 32, held.size)]) == [Holding.OTHER]
 
 
-@pytest.mark.parametrize("change", ["longer", "same length", "gone"])
+@pytest.mark.parametrize("change", ["longer", "same length", "empty", "gone"])
 def test_a_stored_object_that_was_overwritten_is_found_behind_a_row_that_says_nothing_of_it(
     client, claim, overwrite, change
 ):
     held = claim()
-    overwrite(held, {"longer": bytes(held.size + 1), "same length": bytes(held.size), "gone": None}[change])
+    overwrite(
+        held, {"longer": bytes(held.size + 1), "same length": bytes(held.size), "empty": b"", "gone": None}[change]
+    )
     assert client.holdings([held]) == [Holding.OVERWRITTEN]
+
+
+def test_an_object_that_is_empty_is_that_pictures_affair_alone(client, claim, overwrite):
+    claims = [claim(), claim(), claim()]
+    overwrite(claims[1], b"")
+    assert client.holdings(claims) == [Holding.CONFIRMED, Holding.OVERWRITTEN, Holding.CONFIRMED]
+
+
+@pytest.mark.parametrize(("range_", "size"), [((), 0), (("Content-Range: bytes */0",), 0), (("Content-Range: x",), 0)])
+def test_a_storage_without_a_first_byte_has_an_empty_object(http, answering, range_, size):
+    port, _ = answering(says(b"", "416 Range Not Satisfiable", *range_))
+    one = http(f"http://127.0.0.1:{port}")
+    assert look_at(one, f"{one.address}/x") == StoredObject(size, None)
+
+
+def test_a_storage_that_takes_no_range_may_tell_the_size_all_the_same(http, answering):
+    port, _ = answering(says(b"", "416 Range Not Satisfiable", "Content-Range: bytes */7"))
+    one = http(f"http://127.0.0.1:{port}")
+    assert look_at(one, f"{one.address}/x") == StoredObject(7, None)
 
 
 def test_looking_at_a_servers_objects_doesnt_fetch_them_whole(kind, standing_servers, client, claim):

@@ -92,3 +92,27 @@ def test_a_thread_that_is_late_wakes_nobody_and_writes_nowhere(tmp_path):
     for file in opened:
         file.close()
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b""] * 4
+
+
+def test_a_thread_that_was_left_behind_writes_to_no_other_file(tmp_path, monkeypatch):
+    """It has the number of the pipe already when the pipe is closed and another file gets that number."""
+    write = os.write
+    signals = Signals()
+    signals.__enter__()
+    opened = []
+
+    def late(descriptor, content):
+        signals.__exit__()
+        opened.extend(os.open(tmp_path / "picture", os.O_RDWR | os.O_CREAT) for _ in range(8))
+        return write(descriptor, content)
+
+    monkeypatch.setattr(os, "write", late)
+    signals.wake()
+    monkeypatch.undo()
+    for descriptor in opened:
+        os.close(descriptor)
+    assert (tmp_path / "picture").read_bytes() == b""
+    before = len(os.listdir("/proc/self/fd"))
+    with Signals():
+        pass
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -13,9 +13,12 @@ from sticky_pi_api.server.connection import Server
 
 _PARTIAL: Final = 206
 _NOT_FOUND: Final = (404, 410)
+_NO_SUCH_RANGE: Final = 416
+"""an empty object has no first byte"""
 _NOT_ALLOWED: Final = (401, 403)
 _MD5: Final = re.compile(r'"([0-9a-f]{32})"', re.IGNORECASE)
 _RANGE: Final = re.compile(r"bytes 0-0/([0-9]{1,18})")
+_UNSATISFIED: Final = re.compile(r"bytes \*/([0-9]{1,18})")
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -36,6 +39,9 @@ def look_at(server: Server, url: str) -> StoredObject | None:
         raise FileNotFoundError(f"{link.address} doesn't have it")
     if answer.status in _NOT_ALLOWED:
         return None
+    if answer.status == _NO_SUCH_RANGE:
+        found = _UNSATISFIED.fullmatch(answer.headers.get("Content-Range", ""))
+        return StoredObject(int(found[1]) if found else 0, None)
     if answer.status not in (OK, _PARTIAL):
         raise UnavailableError(f"{link.address} doesn't let the stored picture be looked at (status {answer.status})")
     tag = _MD5.fullmatch(answer.headers.get("ETag", ""))

@@ -20,6 +20,8 @@ def object_answer(request, store):
     blob = _thumbnail(name, store) if name.endswith(_THUMBNAILS) else store.read_object(name)
     if blob is None:
         return page(404)
+    if not blob and "Range" in request.headers:
+        return page(416)
     md5 = hashlib.md5(blob, usedforsecurity=False).hexdigest()
     return Answer(200, blob, "image/jpeg", (("ETag", f'"{md5}"'),))
 
