@@ -112,7 +112,7 @@ def _drain(arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     from .commands import reports, tables
 
-    config = _config(arguments)
+    config = _config_as_owner(arguments)
     warn = _Complaints()
     with reports.open_state(config.state_dir, warn) as reader:
         status = reports.status(
@@ -132,7 +132,7 @@ def _status(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     from .commands import reports, tables
 
-    config = _config(arguments)
+    config = _config_as_owner(arguments)
     warn = _Complaints()
     with reports.open_state(config.state_dir, warn) as reader:
         found = reports.pictures(reader, arguments.states, warn) if reader else iter(())
@@ -146,7 +146,7 @@ def _list(arguments: argparse.Namespace) -> int:
 def _explain(arguments: argparse.Namespace) -> int:
     from .commands import explain, reports, tables
 
-    config = _config(arguments)
+    config = _config_as_owner(arguments)
     warn = _Complaints()
     with reports.open_state(config.state_dir, warn) as reader:
         stories = explain.stories(reader, config.image_dir, arguments.file, warn, url=config.api.url) if reader else []
@@ -165,7 +165,7 @@ def _retry(arguments: argparse.Namespace) -> int:
 
     if not arguments.files and not arguments.all:
         arguments.usage_error("say which pictures, or --all")
-    config = _config(arguments)
+    config = _config_as_owner(arguments)
     with reports.sudo_named():
         outcome = retry.retry(config.state_dir, config.image_dir, arguments.files, everything=arguments.all)
     if outcome is None:
@@ -182,12 +182,15 @@ def _audit(arguments: argparse.Namespace) -> int:
     from .commands import audit, reports, tables
     from .destinations import client_opener
     from .scan import Scanner
+    from .state_owner import work_as_owner
 
     config = _config(arguments)
+    open_client = client_opener(config) if arguments.verify else None  # reads the password
+    work_as_owner(config.state_dir, config.image_dir, sends=arguments.verify or arguments.deep)
     warn = _Complaints()
     questions = audit.Questions(
         Scanner(config.image_dir, _own_folders(config)),
-        client_opener(config) if arguments.verify else None,
+        open_client,
         deep=arguments.deep,
         interval=config.picture_interval,
     )
@@ -326,6 +329,15 @@ def _print(lines: Iterable[str]) -> None:
 
 def _config(arguments: argparse.Namespace) -> Config:
     return from_arguments(arguments, os.environ)
+
+
+def _config_as_owner(arguments: argparse.Namespace) -> Config:
+    """Load the configuration; root goes on as the user whose state folder it is."""
+    from .state_owner import work_as_owner
+
+    config = _config(arguments)
+    work_as_owner(config.state_dir, config.image_dir)
+    return config
 
 
 def _own_folders(config: Config) -> list[str]:

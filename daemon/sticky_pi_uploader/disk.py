@@ -14,6 +14,7 @@ from sticky_pi_api.filesystem import open_file
 
 from .folders import is_read_only
 from .reserve import NO_INODES
+from .state_owner import denied
 
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY: Final = "its file system is read-only"
@@ -116,4 +117,4 @@ def reason(error: OSError, folder: str) -> str:
         return READ_ONLY
     if error.errno in _NO_SPACE:
         return NO_INODES if obstacle(folder) == NO_INODES else "no space left on its disk"
-    return "permission denied; try it with sudo" if isinstance(error, PermissionError) else str(error.strerror)
+    return denied() if isinstance(error, PermissionError) else str(error.strerror)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from sticky_pi_api.durable import sync_folder
 from sticky_pi_api.mounts import MOUNTINFO, fields_of, file_system_type, is_within, mount_of, mounts
 
+from . import state_dir as state_dirs
 from .exceptions import StateError
 from .reserve import NO_INODES, Reserve
+from .state_owner import denied, in_the_way
 
 _FSTAB: Final = "/etc/fstab"
 
@@ -45,7 +46,7 @@ def image_dir_problem(image_dir: str, *, fstab: str = _FSTAB, mountinfo: str = M
         reachable = False
     except OSError as error:
         return f"the image folder {image_dir} can't be read: {error.strerror}"
-    return None if reachable else f"the image folder {image_dir} can't be read: permission denied; try it with sudo"
+    return None if reachable else f"the image folder {image_dir} can't be read: {denied()}"
 
 
 def _missing_mount(path: str, fstab: str, mountinfo: str) -> str | None:
@@ -105,38 +106,16 @@ def prepare_state_dir(state_dir: str, image_dir: str, *, fstab: str = _FSTAB) ->
     Folders above it are made only inside the image folder, and nothing is made there unless that is in order: on the
     empty mount point of a card that is missing, state would be mistaken for the card's. Raises StateError.
     """
-    state_dir = os.path.realpath(state_dir)
-    inside = is_within(state_dir, os.path.realpath(image_dir))
-    if inside and (problem := image_dir_problem(image_dir, fstab=fstab)) is not None:
-        raise StateError(problem)
     try:
-        _make(state_dir, with_parents=inside)
+        inside = is_within(os.path.realpath(state_dir), os.path.realpath(image_dir))
+        if inside and (problem := image_dir_problem(image_dir, fstab=fstab)) is not None:
+            raise StateError(problem)
+        state_dirs.make(state_dir, image_dir, with_parents=inside)
+        is_usable = os.access(state_dir, os.R_OK | os.W_OK | os.X_OK)
+        why = "its file system is read-only" if not is_usable and is_read_only(state_dir) else denied()
     except FileNotFoundError:
         raise StateError(f"the state folder {state_dir} can't be made: the folder above it isn't there") from None
     except OSError as error:
-        raise StateError(f"the state folder {state_dir} can't be made: {_reason(error, state_dir)}") from error
-    if not os.access(state_dir, os.R_OK | os.W_OK | os.X_OK):
-        why = "its file system is read-only" if is_read_only(state_dir) else "permission denied; try it with sudo"
+        raise StateError(f"the state folder {state_dir} can't be made: {in_the_way(error)}") from error
+    if not is_usable:
         raise StateError(f"the state folder {state_dir} can't be written: {why}")
-
-
-def _reason(error: OSError, folder: str) -> str:
-    if isinstance(error, FileExistsError | NotADirectoryError):
-        return f"a file is in the way at {error.filename or folder}"
-    return "permission denied; try it with sudo" if isinstance(error, PermissionError) else str(error.strerror)
-
-
-def _make(folder: str, *, with_parents: bool) -> None:
-    if os.path.isdir(folder):
-        return
-    parent = os.path.dirname(folder)
-    if with_parents:
-        _make(parent, with_parents=True)
-    try:
-        os.mkdir(folder)
-    except FileExistsError:
-        if os.path.isdir(folder):  # another process was faster
-            return
-        raise
-    os.chmod(folder, 0o755)  # noqa: S103  # `status` is for everybody, whatever the umask is
-    sync_folder(parent)

@@ -7,10 +7,14 @@ import fcntl
 import logging
 import os
 from contextlib import ExitStack, suppress
-from typing import Final, Self
+from typing import Final, NoReturn, Self
+
+from sticky_pi_api.filesystem import open_file
 
 from .events import Kind, about
-from .exceptions import LockedError, StateError
+from .exceptions import LockedError, NoSpaceError, StateError
+from .holders import holders
+from .state_owner import denied
 
 log = logging.getLogger(__name__)
 
@@ -20,59 +24,104 @@ LOCK_FILE: Final = "lock"
 _NOT_TO_BE_HAD: Final = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL)
 
 
-class Lock:
-    """A context in which no other process works on either folder; the kernel ends it when the process dies."""
+class Locks:
+    """A context in which no other process works on the folders taken last; the kernel ends it when the process dies."""
 
-    def __init__(self, image_dir: str, state_dir: str) -> None:
-        """Name the folders; nothing is locked yet."""
-        self._image_dir = image_dir
-        self._state_dir = state_dir
+    def __init__(self) -> None:
+        """Hold nothing yet."""
         self._held = ExitStack()
+        self._descriptors: dict[tuple[int, int], int] = {}
 
     def __enter__(self) -> Self:
-        """Take both locks. Raises LockedError when another process holds one, StateError where one can't be made."""
-        with ExitStack() as stack:
-            file = self._open(os.path.join(self._state_dir, LOCK_FILE), os.O_RDWR | os.O_CREAT, stack)
-            if not _take(file, f"the state folder {self._state_dir}"):
-                raise StateError(
-                    f"the state folder {self._state_dir} lies on a file system without locks: move state_dir"
-                )
-            # For people only: on a full disk it may stay out.
-            with suppress(OSError):
-                os.ftruncate(file, 0)
-                os.write(file, b"%d\n" % os.getpid())
-            folder = self._open(self._image_dir, os.O_RDONLY | os.O_DIRECTORY, stack)
-            if not _take(folder, f"the image folder {self._image_dir}"):
-                log.warning(
-                    "%s can't be locked there: see that nothing else sends its pictures",
-                    self._image_dir,
-                    extra=about(Kind.UNLOCKED, folder=self._image_dir),
-                )
-            self._held = stack.pop_all()
+        """Give itself; leaving the block gives back what is held then."""
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, *_: object) -> None:
         """Give both locks back."""
+        self.release()
+
+    def take(self, image_dir: str, state_dir: str) -> None:
+        """Take both locks, then give back those held before; one that is held already isn't free in between.
+
+        Raises LockedError when another process holds one, StateError where one can't be made: what was held before
+        stays held.
+        """
+        with ExitStack() as stack:
+            file = self._take(_open_file(state_dir, stack), f"the state folder {state_dir}", stack)
+            if file is None:
+                raise StateError(f"the state folder {state_dir} lies on a file system without locks: move state_dir")
+            _write_number(file)
+            folder = self._take(_open_folder(image_dir, stack), f"the image folder {image_dir}", stack)
+            if folder is None:
+                log.warning(
+                    "%s can't be locked there: see that nothing else sends its pictures",
+                    image_dir,
+                    extra=about(Kind.UNLOCKED, folder=image_dir),
+                )
+            taken = {_identity(each): each for each in (file, folder) if each is not None}
+            self.release()
+            self._held, self._descriptors = stack.pop_all(), taken
+
+    def release(self) -> None:
+        """Give both locks back."""
+        self._descriptors = {}
         self._held.close()
 
-    @staticmethod
-    def _open(path: str, flags: int, stack: ExitStack) -> int:
+    def _take(self, descriptor: int, what: str, stack: ExitStack) -> int | None:
+        """Lock an open file until the stack closes it, or take over the lock that is held on it already.
+
+        Returns the descriptor that holds the lock, None where the file system has none.
+        """
+        held = self._descriptors.get(_identity(descriptor))
+        if held is not None:
+            descriptor = os.dup(held)
+            stack.callback(os.close, descriptor)
+            return descriptor
+        return descriptor if _lock(descriptor, what) else None
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
+
+
+def _open_file(state_dir: str, stack: ExitStack) -> int:
+    path = os.path.join(state_dir, LOCK_FILE)
+    try:
         try:
-            descriptor = os.open(path, flags, 0o644)
-        except PermissionError as error:
-            raise StateError(f"{path} can't be locked: permission denied; try it with sudo") from error
-        except OSError as error:
-            raise StateError(f"{path} can't be locked: {error.strerror}") from error
-        stack.callback(os.close, descriptor)
-        return descriptor
+            descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
+        except PermissionError:
+            # Another user left it; to be locked, it needs not be written.
+            descriptor = open_file(path)
+    except OSError as error:
+        _raise_in_words(path, error)
+    stack.callback(os.close, descriptor)
+    return descriptor
 
 
-def _take(descriptor: int, what: str) -> bool:
+def _open_folder(path: str, stack: ExitStack) -> int:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        _raise_in_words(path, error)
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _raise_in_words(path: str, error: OSError) -> NoReturn:
+    if isinstance(error, PermissionError):
+        raise StateError(f"{path} can't be locked: {denied()}") from error
+    kind = NoSpaceError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StateError
+    raise kind(f"{path} can't be locked: {error.strerror}") from error
+
+
+def _lock(descriptor: int, what: str) -> bool:
     """Lock an open file until it is closed; False where its file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        holder = _holder(descriptor)
+        # 0 and less is a process of another container.
+        holder = next((pid for pid in holders(descriptor, _number(descriptor)) or () if pid > 0), None)
         by = f" (process {holder})" if holder else ""
         raise LockedError(f"another sticky-pi-uploader{by} is at work on {what}") from error
     except OSError as error:
@@ -82,35 +131,31 @@ def _take(descriptor: int, what: str) -> bool:
     return True
 
 
+def _write_number(descriptor: int) -> None:
+    """Say which process holds the lock; on a full disk it may stay out."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+
+
 def is_held(state_dir: str) -> bool | None:
     """Tell whether a process works on this state folder, without disturbing it; None where that can't be told."""
     try:
-        descriptor = os.open(os.path.join(state_dir, LOCK_FILE), os.O_RDONLY)
+        descriptor = open_file(os.path.join(state_dir, LOCK_FILE))
     except FileNotFoundError:
         return False
     except OSError:
         return None
     try:
-        holders = _holders(descriptor)
+        found = holders(descriptor, _number(descriptor))
     finally:
         os.close(descriptor)
-    return None if holders is None else bool(holders)
+    return None if found is None else bool(found)
 
 
-def _holder(descriptor: int) -> int | None:
-    """Find the process that holds the lock of an open file; None where the kernel doesn't tell."""
-    # 0 and less is a process of another container.
-    return next((pid for pid in _holders(descriptor) or () if pid > 0), None)
-
-
-def _holders(descriptor: int) -> list[int] | None:
-    """Find the processes that hold the lock of an open file (proc_locks(5))."""
-    status = os.fstat(descriptor)
-    wanted = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+def _number(descriptor: int) -> int | None:
+    """Read which process holds the lock, or held it last."""
     try:
-        with open("/proc/locks", encoding="ascii") as file:
-            locks = [line.split() for line in file]
-    except OSError:
+        return int(os.pread(descriptor, 32, 0))
+    except (OSError, ValueError):
         return None
-    # A line with an arrow waits for the lock.
-    return [int(lock[4]) for lock in locks if lock[1] == "FLOCK" and lock[5] == wanted]

@@ -1,46 +1,104 @@
-"""Renames what has a name of ours in the state folder but is of another kind, as a repair of the disk may leave it."""
+"""Sees that what has a name of ours in the state folder is of the right kind, and can be written.
+
+A repair of the disk may leave a folder in a file's place. Another user than the folder's may have left files there:
+root, with an earlier release, or the service of a system that was installed anew since. They are copied or renamed,
+as their folder's user has the right to.
+"""
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import stat
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
+
+from sticky_pi_api.durable import flush, sync_folder
+from sticky_pi_api.filesystem import open_file
 
 from .events import Kind, about
 from .exceptions import StateError
 
 log = logging.getLogger(__name__)
 
-_FILES: Final = ("lock", "outbox.db", "reserve", "reserve-inode")
-_NO_LINKS: Final = ("outbox.db-wal", "outbox.db-shm")
-"""Files, too, but SQLite follows no link to them"""
-_FOLDERS: Final = ("thumbnails",)
+_LOCK: Final = "lock"
+_DATABASE: Final = ("outbox.db", "outbox.db-wal")
+_OTHERS: Final = ("outbox.db-shm", "reserve", "reserve-inode")
+"""Files whose content isn't missed"""
+_THUMBNAILS: Final = "thumbnails"
+
+_BLOCK: Final = 1 << 20
+
+
+def make_way_for_lock(state_dir: str) -> None:
+    """Do as `make_way`, for the file without which nothing is done. Raises StateError."""
+    path = os.path.join(state_dir, _LOCK)
+    if _is_something_else(path, stat.S_ISREG):
+        _displace(path)
 
 
 def make_way(state_dir: str) -> None:
-    """Rename all misfits, so that what belongs there can be made anew. Raises StateError.
+    """Rename what is of another kind, and replace what can't be written, once nobody else works there.
 
-    A link counts as what it leads to, and one that leads nowhere stays, as its disk may come back.
+    What belongs there can then be made anew. A link is of another kind, wherever it leads. Raises StateError.
     """
-    for names, fits, follow in (
-        (_FILES, stat.S_ISREG, True),
-        (_NO_LINKS, stat.S_ISREG, False),
-        (_FOLDERS, stat.S_ISDIR, True),
-    ):
-        for path in (os.path.join(state_dir, name) for name in names):
-            if _is_misfit(path, fits, follow=follow):
-                _displace(path)
+    for name in (*_DATABASE, *_OTHERS):
+        path = os.path.join(state_dir, name)
+        if _is_something_else(path, stat.S_ISREG):
+            _displace(path)
+        elif _is_locked_up(path):
+            _take_over(path, keep=name in _DATABASE)
+    thumbnails = os.path.join(state_dir, _THUMBNAILS)
+    if _is_something_else(thumbnails, stat.S_ISDIR) or _is_locked_up(thumbnails):
+        _displace(thumbnails)
+        return
+    with suppress(FileNotFoundError), os.scandir(thumbnails) as entries:
+        for each in [entry.path for entry in entries if _is_locked_up(entry.path)]:
+            _displace(each)
 
 
-def _is_misfit(path: str, fits: Callable[[int], bool], *, follow: bool) -> bool:
+def _is_something_else(path: str, fits: Callable[[int], bool]) -> bool:
     try:
-        return not fits(os.stat(path, follow_symlinks=follow).st_mode)
+        return not fits(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _is_locked_up(path: str) -> bool:
+    """Tell whether something is there that is another user's, and that this one can't write to."""
+    try:
+        return os.lstat(path).st_uid != os.geteuid() and not os.access(path, os.W_OK)
+    except OSError:
+        return False
+
+
+def _take_over(path: str, *, keep: bool) -> None:
+    """Put a copy in a file's place, or nothing; one that can't be read is renamed."""
+    try:
+        if keep:
+            copy = f"{path}.copy"
+            _copy(path, copy)
+            os.replace(copy, path)
+            sync_folder(os.path.dirname(path))
+        else:
+            os.unlink(path)
+    except PermissionError:
+        _displace(path)
     except OSError as error:
-        return error.errno == errno.ELOOP
+        raise StateError(f"{path} belongs to another user, and can't be copied: {error.strerror}") from error
+
+
+def _copy(path: str, copy: str) -> None:
+    with (
+        open(open_file(path), "rb") as source,
+        open(open_file(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as target,
+    ):
+        while block := source.read(_BLOCK):
+            target.write(block)
+        target.flush()
+        flush(target.fileno())
 
 
 def _displace(path: str) -> None:

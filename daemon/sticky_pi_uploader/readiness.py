@@ -40,6 +40,8 @@ class Readiness(NamedTuple):
     manager: ServiceManager
     with_destination: bool = True
     """whether a destination is needed, too"""
+    before_waiting: Callable[[], None] = lambda: None
+    """is called where something is missing"""
 
     def wait(self, config: Config, *, patience: float = math.inf) -> Config | None:
         """Wait until everything is there, `patience` seconds at most; say what is missing, once.
@@ -54,6 +56,7 @@ class Readiness(NamedTuple):
                 return config
             if problem != told:
                 told = problem
+                self.before_waiting()
                 log.warning("%s; waiting for it", problem, extra=about(Kind.WAITING, reason=problem))
                 self.manager.say(f"{problem}; waiting for it")
             self.manager.reloaded()
@@ -90,8 +93,11 @@ class Readiness(NamedTuple):
 
 def _failed(state_dir: str) -> str | None:
     """Say why the disk of the state folder takes no file though all looks as if it did; None if it does."""
+    there = nearest(os.path.realpath(state_dir))
+    if os.geteuid() == 0 and os.stat(there).st_uid != 0:
+        return None  # root makes nothing in another user's folder
     try:
-        trial(nearest(os.path.realpath(state_dir)))
+        trial(there)
     except OSError as error:
         if error.errno in _DISK_ERRORS:
             return f"the state folder {state_dir} can't be written: {reason(error, state_dir)}"

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import suppress
 from typing import Final
+
+from sticky_pi_api.filesystem import open_file
 
 SIZE: Final = 1 << 20
 """Bytes put by: room for the outbox's log while pictures are removed"""
@@ -38,7 +41,6 @@ class Reserve:
         self._folder = state_dir
         self._path = os.path.join(state_dir, "reserve")
         self._second = os.path.join(state_dir, "reserve-inode")
-        self._trial = os.path.join(state_dir, ".reserve-trial")
 
     def is_enough(self) -> bool:
         """Tell whether the outbox can be written to, if need be by giving the reserve up."""
@@ -61,26 +63,39 @@ class Reserve:
         with suppress(OSError):
             if self._inodes(_PLENTY_INODES) < _PLENTY_INODES:
                 return
-            if self._size() != SIZE and self._is_plenty():
-                _allocate(self._path, SIZE)
+            if self._size() != SIZE and self._free() >= _PLENTY:
+                _allocate(open_file(self._path, os.O_WRONLY | os.O_CREAT, 0o600), SIZE)
             if self._size() == SIZE and not os.path.lexists(self._second):
-                _allocate(self._second, 0)
+                os.close(open_file(self._second, os.O_WRONLY | os.O_CREAT, 0o600))
 
     def _has_space(self) -> bool:
-        """Tell whether there is what is needed; where space is scarce only trying tells, as the system keeps some."""
+        """Tell whether there is what is needed; where it isn't there to be asked, it isn't space that is missing."""
         try:
-            if not self._is_plenty():
-                _allocate(self._trial, LEAST)
-                os.unlink(self._trial)
-        except OSError as error:
-            with suppress(OSError):
-                os.unlink(self._trial)
-            return error.errno not in (errno.ENOSPC, errno.EDQUOT)
-        return True
+            free = self._free()
+            if free >= _PLENTY:
+                return True
+            tried = self._try()
+        except OSError:
+            return True
+        return free >= LEAST if tried is None else tried
 
-    def _is_plenty(self) -> bool:
+    def _free(self) -> int:
+        """Count the bytes that are free for this user; what root gets is no more than an upper bound."""
         disk = os.statvfs(self._folder)
-        return disk.f_bavail * disk.f_frsize >= _PLENTY
+        return disk.f_frsize * (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail)
+
+    def _try(self) -> bool | None:
+        """Tell by a file without a name whether space can be had: quotas, and what ext4 keeps, show in no figure.
+
+        None where that can't be tried: in a folder of another user, or without such files, or without an inode.
+        """
+        if os.stat(self._folder).st_uid != os.geteuid() or self._inodes(1) < 1:
+            return None
+        try:
+            _allocate(os.open(self._folder, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600), LEAST)
+        except OSError as error:
+            return False if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
+        return True
 
     def _are_inodes_left(self) -> bool:
         try:
@@ -99,15 +114,15 @@ class Reserve:
 
     def _size(self) -> int:
         try:
-            return os.stat(self._path).st_size
+            status = os.stat(self._path, follow_symlinks=False)
         except OSError:
             return 0
+        return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
-def _allocate(path: str, size: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _allocate(descriptor: int, size: int) -> None:
+    """Give a file its space, and close it."""
     try:
-        if size:
-            os.posix_fallocate(descriptor, 0, size)
+        os.posix_fallocate(descriptor, 0, size)
     finally:
         os.close(descriptor)

@@ -13,6 +13,7 @@ from .events import Kind, about
 from .exceptions import OutboxDamagedError, StateError, in_words
 from .folders import image_dir_problem
 from .health import Limits
+from .lock import Locks
 from .models import State
 from .session import Session
 from .signals import Signals
@@ -62,13 +63,14 @@ def run(load: Callable[[], Config], *, limits: Limits = Limits()) -> int:  # noq
     from .readiness import Readiness
 
     config, status, manager, hindrance = load(), None, ServiceManager(), Hindrance("service")
-    with Signals() as signals:
-        readiness = Readiness(load, signals, manager)
+    with Signals() as signals, Locks() as locks:
+        # A disk that is to come back must not be held back by its lock.
+        readiness = Readiness(load, signals, manager, before_waiting=locks.release)
         while status is None:
             # From inside a sandbox, a disk that is mounted later may not be seen.
             patience = limits.away if manager.is_ready and manager.listens else math.inf
             if (ready := readiness.wait(config, patience=patience)) is not None:
-                config, status = _work(ready, readiness, limits, hindrance)
+                config, status = _work(ready, readiness, limits, hindrance, locks)
             elif signals.stop:
                 status = os.EX_OK
             else:
@@ -83,13 +85,15 @@ def run(load: Callable[[], Config], *, limits: Limits = Limits()) -> int:  # noq
     return status
 
 
-def _work(config: Config, readiness: Readiness, limits: Limits, hindrance: Hindrance) -> tuple[Config, int | None]:
+def _work(
+    config: Config, readiness: Readiness, limits: Limits, hindrance: Hindrance, locks: Locks
+) -> tuple[Config, int | None]:
     """Work in one session; returns the configuration for the next, and the exit status if there is to be none.
 
     What keeps a later session from its work is waited for; raises StateError where it is the first that can't begin.
     """
     signals, died = readiness.signals, False
-    session = Session(config, wake=signals.wake, stopping=lambda: signals.stop, limits=limits)
+    session = Session(config, wake=signals.wake, stopping=lambda: signals.stop, limits=limits, locks=locks)
     try:
         with session:
             session.start()
@@ -113,6 +117,7 @@ def _work(config: Config, readiness: Readiness, limits: Limits, hindrance: Hindr
         if not readiness.manager.is_ready:
             raise
         hindrance.tell(error)
+        locks.release()  # its disk may have to be unmounted
         readiness.manager.ping()
         signals.wait(0)  # as above
         signals.wait(TROUBLE_WAIT)
@@ -182,22 +187,24 @@ def drain(config: Config, *, deadline: float | None = None, progress: Callable[[
     problem = image_dir_problem(config.image_dir)
     if problem is not None:
         raise StateError(problem)
-    with Signals() as signals:
+    with Signals() as signals, Locks() as locks:
         try:
-            return _drain(config, signals, ends_at, progress)
+            return _drain(config, signals, locks, ends_at, progress)
         except OutboxDamagedError:
             # The session put it aside.
-            return _drain(config, signals, ends_at, progress)
+            return _drain(config, signals, locks, ends_at, progress)
 
 
-def _drain(config: Config, signals: Signals, ends_at: float, progress: Callable[[Progress], None] | None) -> int:
+def _drain(
+    config: Config, signals: Signals, locks: Locks, ends_at: float, progress: Callable[[Progress], None] | None
+) -> int:
     def time_left() -> float:
         return ends_at - time.monotonic()
 
     def stopping() -> bool:
         return signals.stop or time_left() <= 0
 
-    with Session(config, wake=signals.wake, stopping=stopping, left=time_left) as session:
+    with Session(config, wake=signals.wake, stopping=stopping, left=time_left, locks=locks) as session:
         session.outbox.end_wait()
         session.hints.everything()
         session.start_intake(goes_on=False)

@@ -26,15 +26,15 @@ from .crew import Crew
 from .destinations import client_opener, try_store
 from .doorbell import Doorbell
 from .events import Kind, about
-from .exceptions import OutboxDamagedError, StateError
+from .exceptions import NoSpaceError, OutboxDamagedError, StateError
 from .folders import prepare_state_dir, state_dir_problem
 from .health import SCANS, Health, Limits, Pulse
 from .hints import Hints
 from .ingest import Ingest
 from .intake import Intake
 from .leaving import Leaving, is_there
-from .lock import Lock
-from .misfits import make_way
+from .lock import Locks
+from .misfits import make_way, make_way_for_lock
 from .originals import Originals
 from .outbox import Aside, open_or_rebuild, outbox_path, put_aside
 from .removal import Removal
@@ -42,6 +42,8 @@ from .reserve import Reserve
 from .retention import Policy, Retention
 from .retry import LONGEST_WAIT
 from .scan import Scanner
+from .state_dir import mark
+from .state_owner import work_as_owner
 from .summary import summary
 from .thumbnails import ThumbnailFolder
 from .upkeep import Upkeep
@@ -76,11 +78,13 @@ class Session:
         stopping: Callable[[], bool],
         left: Callable[[], float] = lambda: math.inf,
         limits: Limits = Limits(),  # noqa: B008  # it is frozen
+        locks: Locks | None = None,
     ) -> None:
         """Build what needs no disk; `wake` is called when there is something to send, or when a worker died.
 
         Once `stopping()`, no further picture is begun, nor one that can't be sent in the seconds that `left()` tells;
-        by `limits`, parts are believed to hang. Raises ConfigError for a server without an account.
+        by `limits`, parts are believed to hang. What is taken with `locks` stays locked afterwards, for the next
+        session. Raises ConfigError for a server without an account.
         """
         self._config = config
         self._open_client = client_opener(config)
@@ -88,6 +92,7 @@ class Session:
         self._stopping = stopping
         self._left = left
         self._exit = ExitStack()
+        self._locks = locks
         self.crew = Crew(wake)
         self._watcher: Watcher | None = None
         self._network: Network | None = None
@@ -117,12 +122,15 @@ class Session:
 
     def _open(self, stack: ExitStack) -> None:
         config = self._config
+        work_as_owner(config.state_dir, config.image_dir, sends=True, removes=config.retention.keep_days is not None)
         prepare_state_dir(config.state_dir, config.image_dir)
+        self._lock(self._locks or stack.enter_context(Locks()))
+        # From here on: without the lock, it would be another process's reserve.
         Reserve(config.state_dir).use_if_needed()
         if (problem := state_dir_problem(config.state_dir)) is not None:
             raise StateError(problem)
         make_way(config.state_dir)
-        stack.enter_context(Lock(config.image_dir, config.state_dir))
+        mark(config.state_dir)
         stack.push(self._put_aside_if_damaged)
         # Every path that is kept is relative to this one; a link may point elsewhere next time.
         image_dir = os.path.realpath(config.image_dir)
@@ -170,6 +178,17 @@ class Session:
             state_dir=config.state_dir,
             keep_record_days=config.retention.keep_record_days,
         )
+
+    def _lock(self, locks: Locks) -> None:
+        """Take the locks. Raises UploaderError."""
+        image_dir, state_dir = self._config.image_dir, self._config.state_dir
+        make_way_for_lock(state_dir)
+        try:
+            locks.take(image_dir, state_dir)
+        except NoSpaceError:
+            # There is no file to be locked, so nobody else's reserve is there either.
+            Reserve(state_dir).use_if_needed()
+            locks.take(image_dir, state_dir)
 
     def _make_retention(self, image_dir: str, thumbnails: ThumbnailFolder, leaving: Leaving) -> Retention:
         wanted, store = self._config.retention, self._config.api.store

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +78,17 @@ def trap(tmp_path):
     trap = Trap(tmp_path)
     trap.images.mkdir()
     return trap
+
+
+@pytest.fixture
+def open_trap():
+    """A trap with folders that every user can reach: tmp_path is its user's alone."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    trap = Trap(folder)
+    trap.images.mkdir()
+    yield trap
+    shutil.rmtree(folder)
 
 
 def taken(path, number=0, **more):

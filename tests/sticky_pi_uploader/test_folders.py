@@ -297,10 +297,12 @@ def test_a_file_in_the_way_is_named(tmp_path, image_dir):
     assert "a file is in the way" in refusal(tmp_path / "other" / "state", image_dir)
 
 
-def test_a_link_to_nowhere_is_made_good_or_refused(image_dir):
+@needs_root
+def test_root_makes_nothing_by_a_link_below_the_image_folder(image_dir):
     (image_dir / "link").symlink_to("state")
-    prepare_state_dir(f"{image_dir}/link", str(image_dir))
-    assert (image_dir / "state").is_dir()
+    said = refusal(image_dir / "link", image_dir)
+    assert f"{image_dir}/link is a link, which root doesn't follow there: set state_dir to the folder" in said
+    assert not (image_dir / "state").exists()
 
 
 @needs_root

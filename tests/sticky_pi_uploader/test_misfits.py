@@ -1,11 +1,13 @@
 """Things of the wrong kind in the state folder: each drain must go on as if the right ones had been missing."""
 
 import os
+import shutil
 from datetime import datetime, timedelta
 
 import pytest
 from sticky_pi_uploader.exceptions import StateError
-from sticky_pi_uploader.misfits import make_way
+from sticky_pi_uploader.misfits import make_way, make_way_for_lock
+from sticky_pi_uploader.state_dir import MARK
 
 FIRST = datetime(2020, 6, 20, 21, 33)  # noqa: DTZ001  # UTC, as in the file names
 FILES = ("lock", "outbox.db", "outbox.db-wal", "outbox.db-shm", "reserve", "reserve-inode")
@@ -26,11 +28,9 @@ def drained(trap, make_trap_picture):
     return drain
 
 
-def replace(path, kind):
+def replace(path, kind, to=None):
     if path.is_dir():
-        for file in path.iterdir():
-            file.unlink()
-        path.rmdir()
+        shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
     if kind == "folder":
@@ -38,6 +38,8 @@ def replace(path, kind):
         (path / "found").write_text("what somebody may want")
     elif kind == "fifo":
         os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(to)
     else:
         path.write_text("what somebody may want")
 
@@ -63,37 +65,41 @@ def test_thumbnails_that_are_a_file_are_put_aside(trap, drained):
 
 
 def test_it_knows_everything_that_is_made_in_a_state_folder(trap, drained):
-    """But the FIFO of the running service, without which it goes on."""
+    """But the FIFO of the running service and the mark: without them it goes on."""
     drained()
     with trap.open():
         found = {entry.name for entry in trap.state.iterdir()}
-    assert found == {*FILES, "thumbnails"}
+    assert found == {*FILES, "thumbnails", MARK}
 
 
-def test_links_stay_whether_they_lead_to_something_or_not(trap, tmp_path, drained):
+@pytest.mark.parametrize("to", ["lock", "nowhere", "../victim", "itself"])
+@pytest.mark.parametrize("name", [*FILES, "thumbnails"])
+def test_a_link_is_put_aside_wherever_it_leads_and_nothing_is_changed_there(trap, drained, name, to):
+    drained()
+    (trap.folder / "victim").write_text("not to be touched")
+    replace(trap.state / name, "link", to=name if to == "itself" else to)
+    assert f"{name} was in the way" in drained()
+    (aside,) = trap.state.glob(f"{name}.misfit-*")
+    assert aside.is_symlink()
+    assert (trap.folder / "victim").read_text() == "not to be touched"
+    assert not (trap.state / "nowhere").exists()
+    assert "was in the way" not in drained()
+
+
+def test_a_folder_of_thumbnails_elsewhere_is_left_as_it_is(trap, tmp_path, drained):
     drained()
     (trap.state / "thumbnails").rename(tmp_path / "elsewhere")
     (trap.state / "thumbnails").symlink_to(tmp_path / "elsewhere")
-    assert "in the way" not in drained()
-    (trap.state / "reserve").unlink()
-    (trap.state / "reserve").symlink_to(tmp_path / "not there")
-    make_way(str(trap.state))
-    assert {name for name in os.listdir(trap.state) if "misfit" in name} == set()
+    before = sorted((tmp_path / "elsewhere").rglob("*"))
+    assert "thumbnails was in the way" in drained()
+    assert sorted((tmp_path / "elsewhere").rglob("*")) == before
+    assert (trap.state / "thumbnails").is_dir()
+    assert not (trap.state / "thumbnails").is_symlink()
 
 
-@pytest.mark.parametrize(
-    ("name", "to"), [("outbox.db", "outbox.db"), ("outbox.db-wal", "nowhere"), ("outbox.db-shm", "lock")]
-)
-def test_a_link_that_cannot_be_followed_is_put_aside(trap, drained, name, to):
-    """One leads in a circle; SQLite follows none of the others."""
-    drained()
-    (trap.state / name).unlink(missing_ok=True)
-    (trap.state / name).symlink_to(to)
-    assert f"{name} was in the way" in drained()
-
-
-def test_one_that_cannot_be_renamed_is_named(tmp_path, monkeypatch):
-    (tmp_path / "lock").mkdir()
+@pytest.mark.parametrize(("name", "look"), [("lock", make_way_for_lock), ("outbox.db", make_way)])
+def test_one_that_cannot_be_renamed_is_named(tmp_path, monkeypatch, name, look):
+    (tmp_path / name).mkdir()
     monkeypatch.setattr("time.time_ns", lambda: "y" * 300)
-    with pytest.raises(StateError, match=r"lock is in the way, and can't be renamed: File name too long"):
-        make_way(str(tmp_path))
+    with pytest.raises(StateError, match=rf"{name} is in the way, and can't be renamed: File name too long"):
+        look(str(tmp_path))

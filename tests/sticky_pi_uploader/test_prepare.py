@@ -1,24 +1,68 @@
 import os
 import pwd
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
-from contextlib import contextmanager
+from collections import Counter
+from contextlib import closing, contextmanager
 
 import pytest
-from sticky_pi_uploader.commands import prepare
-from sticky_pi_uploader.exceptions import StateError
+from sticky_pi_uploader.outbox import Outbox
+from sticky_pi_uploader.state_dir import MARK
+from tracing import traced
 
 NOBODY = "nobody"
 PATIENCE = 20.0
+PATH = os.pathsep.join(filter(None, sys.path))
+
+EXCHANGE = """if True:
+    import os, sys
+    images, victim = sys.argv[1:]
+    os.chdir(images)
+    os.setgroups([])
+    os.setresgid(65001, 65001, 65001)
+    os.setresuid(65001, 65001, 65001)
+    number = 0
+    while True:
+        number += 1
+        try:
+            os.rename("state", f"gone-{number}")
+            if number % 3 == 1:
+                os.symlink(victim, "state")
+                os.unlink("state")
+            elif number % 3 == 2:
+                os.rename("private", "state")
+                os.rename("state", "private")
+        except OSError:
+            pass
+    """
+"""Puts something else in the place of the state folder, as the image folder's user"""
+
+MANY_TIMES = """if True:
+    import os
+    from sticky_pi_uploader.commands import prepare
+    from sticky_pi_uploader.exceptions import StateError
+    from sticky_pi_uploader.folders import prepare_state_dir
+
+    state = os.path.join({images!r}, "state")
+    for _ in range({tries}):
+        try:
+            prepare_state_dir(state, {images!r})
+            prepare._give(state, {images!r}, prepare.owner("nobody"))
+            print("made")
+        except StateError:
+            print("refused")
+    """
+"""Does what the command does once nothing is missing, without a start of Python each time"""
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
 
 @pytest.fixture
-def owner():
-    return prepare.owner(NOBODY)
+def trap(open_trap):
+    return open_trap
 
 
 @pytest.fixture
@@ -26,7 +70,7 @@ def run(trap):
     """Run the command to its end."""
 
     def run(*arguments):
-        done = trap.run("prepare", *arguments, text=True)
+        done = trap.run("prepare", *map(str, arguments), text=True)
         return done.returncode, done.stderr
 
     return run
@@ -35,7 +79,7 @@ def run(trap):
 @contextmanager
 def started(flags):
     """Start the command where it has to wait; gives the process."""
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": PATH}
     command = [sys.executable, "-m", "sticky_pi_uploader", *flags, "prepare"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:
@@ -73,12 +117,21 @@ def test_the_folder_and_what_is_in_it_belong_to_the_user_afterwards(trap, run, t
 
 
 @needs_root
-def test_what_root_left_there_later_is_given_away_too(trap, run):
+def test_what_lies_in_a_folder_that_is_the_users_already_is_neither_opened_nor_changed(trap, run):
     assert run("--user", NOBODY) == (0, "")
     (trap.state / "new").touch()
     (trap.state / "folder").mkdir()
-    assert run("--user", NOBODY) == (0, "")
-    assert owners(trap.state) == {".": NOBODY, "new": NOBODY, "folder": NOBODY}
+    log = trap.folder / "log"
+    command = [sys.executable, "-m", "sticky_pi_uploader", *trap.flags, "prepare", "--user", NOBODY]
+    calls = "trace=open,openat,openat2,creat,chown,fchown,fchownat,chmod,fchmod,fchmodat,ftruncate,fallocate,unlink"
+    done = traced(["-y", "-e", calls, "-o", log], command, env={"PATH": os.environ["PATH"], "PYTHONPATH": PATH})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert owners(trap.state) == {".": NOBODY, "new": "root", "folder": "root"}
+    there = [line for line in log.read_text().splitlines() if str(trap.state) in line or '"state"' in line]
+    # The folder itself, and nothing else, is opened, and nothing is changed.
+    assert len(there) > 0
+    assert {line.partition(" ")[2].lstrip().partition("(")[0] for line in there} == {"openat"}
+    assert {line.rpartition("<")[2] for line in there} == {f"{trap.state}>"}
 
 
 @needs_root
@@ -87,19 +140,20 @@ def test_no_link_is_followed_and_no_file_with_another_name_is_given_away(trap, r
     elsewhere.mkdir()
     (elsewhere / "passwd").touch()
     (elsewhere / "shadow").touch()
-    assert run("--user", NOBODY) == (0, "")
+    trap.record()
     (trap.state / "file").symlink_to(elsewhere / "passwd")
     (trap.state / "folder").symlink_to(elsewhere)
     os.link(elsewhere / "shadow", trap.state / "shadow")
     os.mkfifo(trap.state / "pipe")
     assert run("--user", NOBODY) == (0, "")
     assert set(owners(elsewhere).values()) == {"root"}
-    assert owners(trap.state) == {".": NOBODY, "file": "root", "folder": "root", "shadow": "root", "pipe": "root"}
+    stay = {"file": "root", "folder": "root", "shadow": "root", "pipe": "root"}
+    assert owners(trap.state) == {".": NOBODY, "outbox.db": NOBODY} | stay
 
 
 @needs_root
 def test_another_file_system_in_the_folder_is_left_as_it_is(trap, run):
-    assert run("--user", NOBODY) == (0, "")
+    trap.record()
     disk = trap.state / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", disk], capture_output=True, text=True, check=False)
@@ -111,18 +165,183 @@ def test_another_file_system_in_the_folder_is_left_as_it_is(trap, run):
         assert owners(disk) == {".": "root", "file": "root"}
     finally:
         subprocess.run(["umount", disk], check=True)
+    assert trap.state.stat().st_uid != 0
 
 
 @needs_root
-def test_a_folder_full_of_other_things_is_named_and_stays_as_it_is(trap, run, owner):
+@pytest.mark.parametrize("name", ["important", "lock", "outbox.db", "reserve"])
+def test_a_folder_full_of_other_things_is_named_and_stays_as_it_is(trap, run, name):
     trap.state.mkdir()
-    (trap.state / "important").touch()
+    (trap.state / name).touch()
     status, said = run("--user", NOBODY)
     assert status == 74
     assert f"the state folder {trap.state} holds other things: it was not given to nobody" in said
     assert set(owners(trap.state).values()) == {"root"}
-    with pytest.raises(StateError, match="can't be given to nobody: No such file"):
-        prepare._give(str(trap.folder / "nothing"), owner)
+
+
+@needs_root
+def test_a_database_of_something_else_makes_no_state_folder(trap, run):
+    trap.state.mkdir()
+    with closing(sqlite3.connect(trap.outbox)) as connection:
+        connection.execute("CREATE TABLE packages (name)")
+    assert run("--user", NOBODY)[0] == 74
+    assert set(owners(trap.state).values()) == {"root"}
+
+
+@needs_root
+def test_a_folder_that_was_used_is_known_by_its_mark_whatever_became_of_the_outbox(trap, run):
+    assert trap.run("drain").returncode == 0
+    trap.outbox.unlink()
+    assert run("--user", NOBODY) == (0, "")
+    assert set(owners(trap.state).values()) == {NOBODY}
+    assert (trap.state / MARK).read_text().startswith("By this file, ")
+
+
+@needs_root
+def test_a_folder_of_an_earlier_release_gets_the_mark_from_the_service(trap, run):
+    trap.record()
+    assert run("--user", NOBODY) == (0, "")
+    assert not (trap.state / MARK).exists()
+    assert trap.run("drain").returncode == 0
+    assert owners(trap.state)[MARK] == NOBODY
+
+
+@needs_root
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_folder_of_a_user_that_had_another_number_is_given_and_what_is_in_it_stays(trap, run, marked):
+    """As after the system was installed anew. The folder's mark, or its outbox, is looked at as that user."""
+    trap.record()
+    if marked:
+        (trap.state / MARK).touch()
+        trap.outbox.unlink()
+    for path in (trap.state, *trap.state.iterdir()):
+        os.chown(path, 65001, 65001)
+    before = {path: path.stat() for path in trap.state.iterdir()}
+    assert run("--user", NOBODY) == (0, "")
+    assert trap.state.stat().st_uid == pwd.getpwnam(NOBODY).pw_uid
+    assert {path: path.stat().st_uid for path in before} == dict.fromkeys(before, 65001)
+
+
+@needs_root
+@pytest.mark.parametrize("kind", ["link", "pipe", "mark is a link", "nothing"])
+def test_what_another_user_passes_off_as_a_state_folder_stays_that_users(trap, run, kind):
+    trap.state.mkdir()
+    if kind == "link":
+        root_s = trap.folder / "root's"
+        root_s.mkdir()
+        with Outbox(str(root_s / "outbox.db"), longest_wait=1800):
+            pass
+        root_s.chmod(0o700)
+        trap.outbox.symlink_to(root_s / "outbox.db")
+    elif kind == "pipe":
+        os.mkfifo(trap.outbox)
+    elif kind == "mark is a link":
+        (trap.state / MARK).symlink_to("/etc/passwd")
+    os.chown(trap.state, 65001, 65001)
+    status, said = run("--user", NOBODY)
+    assert (status, "holds other things" in said) == (74, True)
+    assert trap.state.stat().st_uid == 65001
+
+
+@needs_root
+def test_root_is_given_nothing_of_another_users_and_nobody_a_folder_in_which_all_may_write(trap, run):
+    trap.record()
+    os.chown(trap.state, 65001, 65001)
+    assert "is another user's: it was not given to root" in run("--user", "root")[1]
+    os.chown(trap.state, 0, 0)
+    (trap.state / MARK).touch()
+    trap.state.chmod(0o777)
+    assert "holds other things" in run("--user", NOBODY)[1]
+
+
+@needs_root
+def test_a_state_folder_that_is_a_link_below_the_image_folder_gives_nothing_away(trap, run):
+    """Whether its target is empty, or could pass for a state folder."""
+    target = trap.folder / "dpkg"
+    target.mkdir()
+    link = trap.images / "state"
+    link.symlink_to(target)
+    for name in (None, "lock", MARK):
+        if name is not None:
+            (target / name).touch()
+        status, said = run("--user", NOBODY, "--state-dir", link)
+        assert status == 74
+        assert f"{link} is a link, which root doesn't follow there" in said
+        assert set(owners(target).values()) == {"root"}
+
+
+@needs_root
+def test_links_that_only_root_can_have_made_stay_good(trap, run):
+    (trap.folder / "card").symlink_to("pictures")
+    (trap.folder / "data").symlink_to(trap.folder / "card")
+    flags = ["--image-dir", trap.folder / "data", "--state-dir", trap.folder / "data" / ".sticky-pi-uploader"]
+    assert run("--user", NOBODY, *flags) == (0, "")
+    assert owners(trap.images) == {".": "root", ".sticky-pi-uploader": NOBODY}
+
+
+@needs_root
+def test_a_state_folder_is_made_in_a_users_image_folder_and_a_link_in_it_leads_nowhere(trap, run):
+    os.chown(trap.images, 65001, 65001)
+    state = trap.images / "deep" / "state"
+    assert run("--user", NOBODY, "--state-dir", state) == (0, "")
+    assert state.stat().st_uid == pwd.getpwnam(NOBODY).pw_uid
+    assert state.parent.stat().st_uid == 0
+    (trap.images / "up").symlink_to(trap.folder)
+    assert run("--user", NOBODY, "--state-dir", trap.images / "up" / "made")[0] == 74
+    assert not (trap.folder / "made").exists()
+
+
+@needs_root
+def test_no_link_that_comes_in_between_gets_root_to_give_or_change_anything(trap):
+    """The camera's user exchanges the new state folder for links and for root's own folders, as fast as it can."""
+    images, victim = trap.images, trap.folder / "victim"
+    victim.mkdir(mode=0o700)
+    (victim / MARK).touch()
+    private = images / "private"
+    private.mkdir(mode=0o700)
+    (private / "pictures").touch()
+    os.chown(images, 65001, 65001)
+    attacker = subprocess.Popen([sys.executable, "-c", EXCHANGE, images, victim])
+    script = MANY_TIMES.format(images=str(images), tries=400)
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": PATH}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=100, check=False
+        )
+    finally:
+        attacker.kill()
+        attacker.wait()
+    assert done.returncode == 0, done.stderr
+    outcomes = Counter(done.stdout.split())
+    print(outcomes)
+    assert outcomes["made"] > 0
+    assert outcomes["refused"] > 0
+    status = victim.stat()
+    assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (0, 0o700)
+    assert os.listdir(victim) == [MARK]
+    (kept,) = (path for path in images.iterdir() if path.is_dir() and (path / "pictures").exists())
+    status = kept.stat()
+    assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (0, 0o700)
+
+
+@needs_root
+def test_what_lies_very_deep_is_given_too(trap, run):
+    trap.record()
+    depth = 1500
+    folder = os.open(trap.state, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=folder)
+        below = os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=folder))
+    try:
+        assert run("--user", NOBODY) == (0, "")
+        uid = pwd.getpwnam(NOBODY).pw_uid
+        assert os.fstat(folder).st_uid == os.stat("file", dir_fd=folder).st_uid == uid
+    finally:
+        os.close(folder)
+        subprocess.run(["rm", "-rf", trap.state], check=True)
 
 
 def test_an_unknown_user_is_wrong_usage(run):

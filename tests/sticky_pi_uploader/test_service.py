@@ -1,5 +1,6 @@
 import os
 import re
+import resource
 import shutil
 import signal
 import sqlite3
@@ -18,9 +19,10 @@ from sticky_pi_api.client import LocalClient
 from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader import service
 from sticky_pi_uploader.exceptions import LockedError, OutboxDamagedError, StateError
-from sticky_pi_uploader.lock import Lock
+from sticky_pi_uploader.lock import Locks
 from sticky_pi_uploader.models import Destination, DestinationState, State
 from sticky_pi_uploader.outbox import Outbox, OutboxReader, outbox_path
+from sticky_pi_uploader.state_dir import MARK
 
 DONE, DIED, LOCKED, LEFT = os.EX_OK, os.EX_SOFTWARE, os.EX_CANTCREAT, os.EX_TEMPFAIL
 EVERYTHING = {"device": "%", "start_datetime": "2000-01-01_00-00-00", "end_datetime": "2100-01-01_00-00-00"}
@@ -340,8 +342,10 @@ def test_a_part_that_dies_ends_drain_with_its_own_status(trap, caplog):
 
 
 def test_only_one_process_works_on_a_folder(trap):
-    with Lock(str(trap.images), str(trap.state)), pytest.raises(LockedError, match="is at work on"):
-        trap.drain()
+    with Locks() as locks:
+        locks.take(str(trap.images), str(trap.state))
+        with pytest.raises(LockedError, match="is at work on"):
+            trap.drain()
     assert trap.drain() == DONE
 
 
@@ -432,7 +436,7 @@ def test_run_stops_cleanly_at_once_when_nothing_is_to_do(trap, start, number):
     daemon = start()
     eventually(daemon.is_watching)
     assert daemon.stop(number) == DONE
-    assert set(os.listdir(trap.state)) <= {"lock", "outbox.db", "reserve", "reserve-inode"}
+    assert set(os.listdir(trap.state)) <= {MARK, "lock", "outbox.db", "reserve", "reserve-inode"}
 
 
 def test_run_stops_cleanly_in_the_middle_of_a_backlog(trap, start):
@@ -726,11 +730,13 @@ def test_an_outbox_that_cannot_be_opened_once_the_service_was_at_work_is_waited_
     daemon = start()
     eventually(lambda: trap.uploaded(first))
     outbox = Path(trap.outbox)
+    limits = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
+    # Enough for what it says, and not for a new outbox.
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (8192, limits[1]))
     outbox.rename(trap.folder / "elsewhere.db")
-    outbox.symlink_to(trap.folder / "a disk that isn't mounted" / "outbox.db")
     daemon.hurry()
     eventually(lambda: "tried again every 10 s" in daemon.said)
-    outbox.unlink()
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, limits)
     second = trap.make()
     eventually(lambda: daemon.hurry() or (outbox.exists() and trap.uploaded(first, second)))
     assert "that is over: the service works again" in daemon.said

@@ -2,6 +2,7 @@ import gc
 import glob
 import logging
 import os
+import resource
 import select
 import sqlite3
 import threading
@@ -213,11 +214,14 @@ def test_a_state_folder_that_cannot_be_made_is_a_state_error_and_leaves_nothing_
 
 def test_an_outbox_that_cannot_be_opened_gives_back_the_locks(configure, tmp_path):
     config = configure(state_dir=tmp_path / "state")
-    (tmp_path / "state").mkdir()
-    (tmp_path / "state" / "outbox.db").symlink_to(tmp_path / "a disk that isn't mounted" / "outbox.db")
-    for _ in range(2):
-        with pytest.raises(StateError, match="can't be used"), opened(config):
-            pass
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        for _ in range(2):
+            with pytest.raises(StateError, match="can't be used"), opened(config):
+                pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_server_without_an_account_is_a_configuration_error(configure):

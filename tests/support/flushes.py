@@ -6,6 +6,8 @@ import sys
 
 from tracing import traced
 
+_CALLS = "fsync,fdatasync,rename,renameat2,unlink,unlinkat,mkdir,mkdirat,write"
+
 
 def flushes(log, code, *arguments):
     """Run code that prints "begin", and list what it does from there on to files and folders, in a log of strace's.
@@ -13,7 +15,7 @@ def flushes(log, code, *arguments):
     Each as (call, path): `flush`, `rename` with the new name, `unlink`, `mkdir`, and `say` with what is printed.
     """
     done = traced(
-        ["-y", "-s", "300", "-o", log, "-e", "trace=fsync,fdatasync,rename,renameat2,unlink,unlinkat,mkdir,write"],
+        ["-y", "-s", "300", "-o", log, "-e", f"trace={_CALLS}"],
         [sys.executable, "-c", code, *arguments],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )

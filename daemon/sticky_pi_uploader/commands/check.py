@@ -18,9 +18,11 @@ from ..disk import room, trial_problem
 from ..exceptions import ConfigError, OutboxDamagedError, StateError
 from ..folders import has_failed, image_dir_problem, is_read_only, nearest
 from ..models import Destination, DestinationState
+from ..outbox import OutboxReader
+from ..state_owner import work_as_owner
 from ..summary import SAYINGS
 from .findings import Finding, Level, ok, problem, warning
-from .reports import failed_disk, open_state
+from .reports import ask, calmly, failed_disk, open_state
 from .tables import FULL, LOW, few_inodes, pictures, size
 
 _DAY: Final = 86400.0
@@ -39,6 +41,11 @@ def look(flags: Mapping[str, str | None], environ: Mapping[str, str], config_fil
     found = [problem(_CONFIGURATION, line) for line in problems]
     if not problems:
         found.append(ok(_CONFIGURATION, config.file or "no file: flags, environment and defaults"))
+    config = _with_password(config)
+    try:
+        work_as_owner(config.state_dir, config.image_dir, sends=True)
+    except StateError as error:
+        return [*found, problem("state folder", str(error), "name a folder that only root or the service can replace")]
     for look_at in _LOOKS:
         found.extend(look_at(config))
     return found
@@ -50,6 +57,15 @@ def exit_status(findings: Sequence[Finding]) -> int:
     if _CONFIGURATION in wrong:
         return ConfigError.exit_status
     return 1 if wrong else 0
+
+
+def _with_password(config: Config) -> Config:
+    """Read the password while that is allowed."""
+    try:
+        password = config.api.read_password()
+    except ConfigError:
+        return config  # a finding already
+    return config._replace(api=config.api._replace(password=password, password_file=None))
 
 
 def _retention(config: Config) -> Iterator[Finding]:
@@ -99,7 +115,7 @@ def _outbox(config: Config) -> Iterator[Finding]:
             elif reader is None:
                 yield ok(about, "nothing is recorded yet")
             else:
-                yield ok(about, f"{pictures(sum(reader.counts().values()))} recorded")
+                yield ok(about, f"{pictures(sum(calmly(reader, OutboxReader.counts).values()))} recorded")
     except OutboxDamagedError as error:
         yield warning(about, str(error), _REBUILT)
     except StateError as error:
@@ -206,7 +222,7 @@ def _sending(config: Config) -> Iterator[Finding]:
     """Find what the uploader met with when it last sent: a question to the destination may show nothing of it."""
     try:
         with open_state(config.state_dir, lambda _: None) as reader:
-            last = Destination("") if reader is None else reader.destination(config.api.url)
+            last = ask(reader, lambda reader: reader.destination(config.api.url), lambda _: None, Destination(""))
     except StateError:
         return
     if last.state in (DestinationState.OK, DestinationState.UNKNOWN):
@@ -268,7 +284,7 @@ def _device(path: str) -> int | None:
 def _last_upload(config: Config) -> float | None:
     try:
         with open_state(config.state_dir, lambda _: None) as reader:
-            return None if reader is None else reader.last_upload()
+            return None if reader is None else calmly(reader, OutboxReader.last_upload)
     except StateError:
         return None
 

@@ -13,6 +13,7 @@ from ..config import Config, as_toml, load
 from ..config.values import store_address
 from ..exceptions import StateError
 from ..pictures import make_picture, picture_bytes
+from ..state_owner import work_as_owner
 
 _MARK: Final = ".made-by-sticky-pi-uploader-demo"
 _CONFIG: Final = "config.toml"
@@ -34,6 +35,8 @@ def prepare(folder: str) -> Config:
     Raises NotADemoError where something else is in the folder, StateError where it can't be written.
     """
     folder = os.path.abspath(folder)
+    around = _nearest(folder)
+    work_as_owner(around, around, sends=True)
     try:
         _claim(folder)
         images = os.path.join(folder, "pictures")
@@ -46,6 +49,13 @@ def prepare(folder: str) -> Config:
     except OSError as error:
         raise StateError(f"the demo can't be made in {folder}: {error.strerror}") from error
     return config
+
+
+def _nearest(folder: str) -> str:
+    """Give the folder, or the nearest one above it that is there."""
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return folder
 
 
 def what_is_made(config: Config) -> Iterator[str]:

@@ -11,7 +11,7 @@ from ..exceptions import OutboxDamagedError
 from ..models import Destination, Event, Picture, State
 from ..outbox import OutboxReader
 from ..summary import SAYINGS
-from .reports import Warn, ask, finite, picture_data, utc, warn_of_damage
+from .reports import Warn, ask, calmly, finite, picture_data, utc, warn_of_damage
 
 
 def find(reader: OutboxReader, image_dir: str, file: str) -> list[Picture]:
@@ -32,7 +32,7 @@ def stories(reader: OutboxReader, image_dir: str, file: str, warn: Warn, *, url:
     Those that are still to be sent wait for the destination at `url` where that is in trouble.
     """
     try:
-        found = find(reader, image_dir, file)
+        found = calmly(reader, lambda reader: find(reader, image_dir, file))
     except OutboxDamagedError as error:
         warn_of_damage(warn, error)
         found = _find_in_ruins(reader, image_dir, file)

@@ -16,6 +16,7 @@ from ..folders import has_failed, image_dir_problem, nearest
 from ..lock import is_held
 from ..models import Destination, Picture, State
 from ..outbox import OutboxReader, outbox_path
+from ..state_owner import was_root
 
 Warn = Callable[[str], None]
 """Takes one line for the people who look on: what is wrong with the state."""
@@ -77,9 +78,18 @@ def pictures(reader: OutboxReader, states: Iterable[State], warn: Warn) -> Itera
     wanted = frozenset(states)
     shown = set[int]()
     try:
-        for picture in reader.pictures(wanted):
-            shown.add(picture.id)
-            yield picture
+        while True:
+            try:
+                for picture in reader.pictures(wanted):
+                    if picture.id not in shown:
+                        shown.add(picture.id)
+                        yield picture
+            except StateError:
+                if not reader.renew():
+                    raise
+            else:
+                if not reader.renew():
+                    return
     except OutboxDamagedError as error:
         warn_of_damage(warn, error)
         left = (picture for picture in reader.salvage() if picture.id not in shown)
@@ -124,10 +134,23 @@ def ask(reader: OutboxReader | None, question: Callable[[OutboxReader], T], warn
     if reader is None:
         return unknown
     try:
-        return question(reader)
+        return calmly(reader, question)
     except OutboxDamagedError as error:
         warn_of_damage(warn, error)
         return unknown
+
+
+def calmly(reader: OutboxReader, question: Callable[[OutboxReader], T]) -> T:
+    """Ask the outbox something, and once more where a writer came in between: what was read then may be wrong."""
+    while True:
+        try:
+            answer = question(reader)
+        except StateError:
+            if not reader.renew():
+                raise
+        else:
+            if not reader.renew():
+                return answer
 
 
 def warn_of_damage(warn: Warn, error: OutboxDamagedError) -> None:
@@ -143,7 +166,7 @@ def sudo_named() -> Iterator[None]:
     except OutboxDamagedError:
         raise
     except StateError as error:
-        if os.geteuid() == 0:
+        if os.geteuid() == 0 or was_root():
             raise
         raise StateError(f"{error}; try again with sudo") from error
 

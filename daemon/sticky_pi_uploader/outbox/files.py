@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from contextlib import suppress
 from typing import Final, NamedTuple
+
+from sticky_pi_api.filesystem import name_of
 
 from ..exceptions import OutboxDamagedError, OutboxNewerError, StateError
 
@@ -41,11 +44,26 @@ def put_aside(path: str, why: OutboxDamagedError) -> Aside:
         aside = f"{stamped}-{others}"
     try:
         for suffix in ("", *_BESIDE):
-            if os.path.exists(path + suffix):
+            if os.path.lexists(path + suffix):
                 os.replace(path + suffix, aside + suffix)
     except OSError as failure:
         raise StateError(f"{why}, and can't be put aside: {failure.strerror}") from failure
     return Aside(aside, why)
+
+
+def require_files(path: str) -> None:
+    """See that SQLite finds regular files, or none yet: it would follow a link, and wait for a pipe.
+
+    Raises StateError.
+    """
+    for each in (path, *(path + suffix for suffix in (*_BESIDE, "-journal"))):
+        try:
+            mode = os.stat(each, follow_symlinks=False).st_mode
+        except OSError:
+            # What SQLite says of that is said in its place.
+            continue
+        if not stat.S_ISREG(mode):
+            raise StateError(f"the outbox can't be used: {each} is {name_of(mode)}, not a file")
 
 
 def earlier_ones(path: str) -> list[str]:

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Self
 
+from sticky_pi_api.filesystem import open_file
 from sticky_pi_api.sqlite import uri
 
 from ..exceptions import StateError
 from ..models import Destination, Event, Picture, State
 from .errors import damaged, plain_errors
+from .files import require_files
 from .rows import check_task, column, mended, split_path, to_destination, to_event, to_folder, to_picture
 
 _HOPELESS = 20_000  # rows in a row that can't be read; one damaged inner page holds fewer
@@ -31,14 +33,30 @@ _TABLES: Final[Mapping[str, Callable[[sqlite3.Row], object]]] = {
 
 
 def _connect(path: str, mode: str) -> sqlite3.Connection:
+    require_files(path)
     connection = sqlite3.connect(uri(path, mode), uri=True, timeout=10)
     connection.row_factory = sqlite3.Row
     return connection
 
 
+_Stamp = tuple[int, ...]
+_BESIDE_WRITER = "mode=ro"
+_AS_IT_LIES = "immutable=1"
+_MOST_RENEWALS = 10
+
+
 def _mode(path: str) -> str:
     # Without a writer there is no WAL index, and only the owner could make one: read the file as it lies.
-    return "mode=ro" if os.path.exists(path + "-wal") else "immutable=1"
+    return _BESIDE_WRITER if os.path.exists(path + "-wal") else _AS_IT_LIES
+
+
+def _stamp(path: str) -> _Stamp | None:
+    """Return what changes whenever a writer was at the file; None where it isn't there."""
+    try:
+        status = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _require_tables(connection: sqlite3.Connection, path: str) -> None:
@@ -50,21 +68,48 @@ def _require_tables(connection: sqlite3.Connection, path: str) -> None:
 class OutboxReader:
     """The questions that change nothing. `Outbox` adds the verbs."""
 
-    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
-        """Read through `connection`, which this object closes; `path` is for messages."""
+    def __init__(self, connection: sqlite3.Connection, path: str, lay_so: _Stamp | None = None) -> None:
+        """Read through `connection`, which this object closes; `path` is for messages.
+
+        `lay_so` is how the file looked where it is read without regard to a writer.
+        """
         self._connection = connection
         self._path = path
+        self._lay_so = lay_so
+        self._renewed = 0
 
     @classmethod
     def open_readonly(cls, path: str) -> OutboxReader:
         """Open the file at `path` without ever writing to it.
 
-        Raises FileNotFoundError (also where its tables are still to be made), PermissionError, or StateError where
-        it can't be opened otherwise.
+        Raises FileNotFoundError (also where its tables are still to be made), PermissionError or another OSError, or
+        StateError where it can't be opened otherwise.
         """
-        with open(path, "rb"):  # SQLite's own message doesn't tell these two from the rest
-            pass
-        return cls._open(path, _mode(path))
+        os.close(open_file(path))  # SQLite's own message doesn't tell these from the rest
+        mode, stamp = _mode(path), _stamp(path)
+        try:
+            return cls._open(path, mode, stamp)
+        except (FileNotFoundError, StateError):
+            if (mode, stamp) == (_mode(path), _stamp(path)):
+                raise
+            # A writer came or went meanwhile.
+            return cls._open(path, _mode(path), _stamp(path))
+
+    def renew(self) -> bool:
+        """Open the file anew where a writer has come since; then what was read until now may be wrong.
+
+        It isn't done endlessly. Raises StateError where it can't be opened any more.
+        """
+        mode, stamp = _mode(self._path), _stamp(self._path)
+        lies_still = self._lay_so is None or (mode, stamp) == (_AS_IT_LIES, self._lay_so)
+        if lies_still or self._renewed == _MOST_RENEWALS:
+            return False
+        self._renewed += 1
+        with plain_errors(self._path):
+            self._connection.close()
+            self._connection = _connect(self._path, mode)
+        self._lay_so = stamp if mode == _AS_IT_LIES else None
+        return True
 
     @classmethod
     def open_as_it_lies(cls, path: str) -> OutboxReader:
@@ -72,10 +117,10 @@ class OutboxReader:
 
         Raises as `open_readonly`.
         """
-        return cls._open(path, "immutable=1")
+        return cls._open(path, _AS_IT_LIES)
 
     @classmethod
-    def _open(cls, path: str, mode: str) -> OutboxReader:
+    def _open(cls, path: str, mode: str, stamp: _Stamp | None = None) -> OutboxReader:
         with plain_errors(path):
             connection = _connect(path, mode)
             try:
@@ -83,7 +128,7 @@ class OutboxReader:
             except BaseException:
                 connection.close()
                 raise
-        return cls(connection, path)
+        return cls(connection, path, stamp if mode == _AS_IT_LIES else None)
 
     @classmethod
     def open_beside(cls, path: str) -> OutboxReader:

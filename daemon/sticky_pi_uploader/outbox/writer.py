@@ -15,6 +15,7 @@ from sticky_pi_api import sqlite
 from ..exceptions import OutboxNewerError
 from ..models import State
 from .errors import damaged, plain_errors
+from .files import require_files
 from .reader import OutboxReader
 from .schema import MIGRATIONS
 
@@ -114,6 +115,7 @@ class OutboxWriter(OutboxReader):
 
 
 def _open(path: str) -> sqlite3.Connection:
+    require_files(path)
     with plain_errors(path):
         connection = sqlite.connect(path, shared_between_threads=True, page_size=PAGE_SIZE)
         try:

@@ -11,6 +11,7 @@ import time
 from itertools import chain
 
 from PIL import Image
+from sticky_pi_uploader.state_dir import MARK
 
 from .trap import AUDIT, LATER
 
@@ -102,7 +103,8 @@ class Judge:
         thumbnails = {
             self._trap.state / "thumbnails" / md5[:2] / f"{md5}{end}" for md5 in md5s.values() for end in THUMBNAILS
         }
-        expected = {self._trap.state / name for name in ("lock", "outbox.db", "reserve", "reserve-inode")} | thumbnails
+        always = (MARK, "lock", "outbox.db", "reserve", "reserve-inode")
+        expected = {self._trap.state / name for name in always} | thumbnails
         found = {path for path in self._trap.state.rglob("*") if path.is_file() and "cache" not in path.parts}
         if self._trap.server is None:
             pictures = {self._trap.store / "raw_images" / name.split(".")[0] / name for name in md5s}
