@@ -78,7 +78,7 @@ LAYERS = {
 
 OUTSIDE = {
     "sticky_pi_api": {
-        "PIL": {"decode"},
+        "PIL": {"decode", "exif"},
         "piexif": {"exif"},
         "requests": {"http"},
         "sqlite3": {"blame", "cache", "remote", "sqlite"},

@@ -9,43 +9,55 @@ from __future__ import annotations
 import ast
 import math
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from sticky_pi_api.doubts import NOTE
 from sticky_pi_api.exceptions import printable
-from sticky_pi_api.exif import ExifError, read_exif
+from sticky_pi_api.exif import Exif, ExifError, read_exif, without_warnings
 
 Fields = dict[str, Any]
 """Metadata by the names of the images table's columns"""
 
 _LONGEST_LITERAL = 4096
-# Python 3.11's parser counts its depth once for all threads, and raises SystemError when they get in each other's way.
-_PARSER = threading.Lock()
 _MOST_BRACKETS = 32
 _LONGEST_VERSION = 32
 _COMMENT_LINES = 2
-# What Python's parser warns of, on the caller's stderr: backslashes, and numbers that run into a keyword.
-_WARNED_OF = re.compile(r"\\|\b\d[\w.]*?(?:and|else|for|if|in|is|not|or)")
+_MAKE_2022 = "StickyPi"
+_FRACTIONS = ("no_flash_shutter_speed", "no_flash_exposure_time", "no_flash_bv")
+# What the servers look up in a 2020 picture's; all but the first three only along with no_flash_bv.
+_NEEDED_2020 = ("lat", "lng", "alt", *_FRACTIONS, "no_flash_iso", "datetime")
+# How they read a 2022 picture's numbers, with a ValueError for what is none.
+_SERVERS_CONVERT: Mapping[str, Callable[[str], object]] = {
+    **dict.fromkeys(("T", "H", "B", "L", "lat", "lng", "a"), float),
+    "b": int,
+}
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 
 def read_metadata(tiff: bytes | None) -> tuple[Fields, list[str]]:
     """Return the metadata in an Exif segment, and what is doubtful: values that are none are left out, and named.
 
-    Raises ExifError where the server would refuse the picture.
+    Raises ExifError where the servers refuse the picture.
     """
     if tiff is None:
         raise ExifError("it has no EXIF, so it isn't a Sticky Pi's picture")
     exif = read_exif(tiff)
-    if not exif.make:
+    if exif.make == "":
+        if not exif.is_sound:
+            raise ExifError("its EXIF is damaged: there is no Make in it")
         raise ExifError("its EXIF has no Make, so it isn't a Sticky Pi's picture")
-    if exif.make == "StickyPi":
-        values, readers = _comment_values(exif.user_comment), _READERS_2022
+    doubts = [] if exif.is_sound else [f"{NOTE}a part of its EXIF is damaged that nobody needs"]
+    values = _literal_values(exif.make)
+    if values is not None:
+        _check_literal(values)
+        readers = _READERS_2020
     else:
-        values, readers = _literal_values(exif.make), _READERS_2020
+        values, readers = _comment_values(exif), _READERS_2022
+        if exif.make != _MAKE_2022:
+            doubts.append(f"its Make is {_shown(exif.make)}, where a Sticky Pi's is '{_MAKE_2022}'")
     fields: Fields = {}
-    doubts = list(_read_into(fields, values, readers))
+    doubts += _read_into(fields, values, readers)
     if all(fields.get(name) == 0 for name in ("lat", "lng", "alt")):
         fields.update(lat=None, lng=None, alt=None)
     return fields, doubts
@@ -54,40 +66,77 @@ def read_metadata(tiff: bytes | None) -> tuple[Fields, list[str]]:
 def _read_into(fields: Fields, values: Mapping[str, Any], readers: Mapping[str, _Reader]) -> Iterator[str]:
     for key, (name, read) in readers.items():
         # The 2022 firmware cuts its comment: what it had no room for is simply not there.
-        if (value := values.get(key, "")) == "":
+        if key not in values:
             continue
         try:
-            fields[name] = read(value)
+            fields[name] = read(values[key])
         except (ValueError, OverflowError, ZeroDivisionError):
-            yield f"its metadata give no usable {name}: {_shown(value)}"
+            yield f"its metadata give no usable {name}: {_shown(values[key])}"
 
 
-def _literal_values(make: str) -> Mapping[str, Any]:
-    """Return the dict that a 2020 picture's `Make` is the text of; nothing in it is evaluated."""
-    other = f"its EXIF is another camera's: Make is {_shown(make)}"
-    if not make.startswith("{"):
-        raise ExifError(other)
-    if len(make) > _LONGEST_LITERAL or sum(map(make.count, "([{")) > _MOST_BRACKETS or _WARNED_OF.search(make):
+def _literal_values(make: str | None) -> Mapping[str, Any] | None:
+    """Return the dict that a 2020 picture's `Make` is the text of; nothing in it is evaluated.
+
+    None where it is no literal, as the name in a 2022 picture's.
+    """
+    if make is None or "\0" in make:
+        return None
+    if len(make) > _LONGEST_LITERAL or sum(map(make.count, "([{")) > _MOST_BRACKETS:
         raise ExifError(f"its EXIF is damaged: Make is no Sticky Pi's metadata, {_shown(make)}")
     try:
-        with _PARSER:
+        with without_warnings():
             values = ast.literal_eval(make)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise ExifError(f"its EXIF is damaged: Make can't be read, {_shown(make)}") from error
+    except ValueError:
+        return None
+    except (SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise ExifError(_no_metadata(make)) from error
     if not isinstance(values, dict):
-        raise ExifError(other)
+        raise ExifError(_another_cameras(make))
     return values
 
 
-def _comment_values(comment: str) -> Mapping[str, Any]:
-    """Return a 2022 picture's values by their column names."""
-    lines = [line.strip() for line in comment.splitlines() if line.strip()]
+def _check_literal(values: Mapping[str, Any]) -> None:
+    """Raise ExifError where the servers miss something, or divide by nothing."""
+    needed = _NEEDED_2020 if "no_flash_bv" in values else _NEEDED_2020[:3]
+    if missing := [name for name in needed if name not in values]:
+        raise ExifError(f"its EXIF is damaged: there is no {', '.join(missing)} in Make")
+    for name in _FRACTIONS if "no_flash_bv" in values else ():
+        try:
+            values[name][0] / values[name][1]
+        except (TypeError, LookupError, ArithmeticError) as error:
+            raise ExifError(f"its EXIF is damaged: {name} in Make is no fraction, {_shown(values[name])}") from error
+
+
+def _comment_values(exif: Exif) -> Mapping[str, Any]:
+    """Return a 2022 picture's values by their column names, and see that the servers can make numbers of them."""
+    if exif.make != _MAKE_2022 and not exif.user_comment:
+        raise ExifError(_no_metadata(exif.make))
+    try:
+        lines = (exif.user_comment or b"").decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise ExifError("its EXIF is damaged: UserComment is neither ASCII nor UTF-8") from error
     if len(lines) != _COMMENT_LINES:
-        raise ExifError(
-            f"its EXIF is damaged: UserComment has {len(lines)} lines, where a Sticky Pi's has {_COMMENT_LINES}"
-        )
-    names, values = (line.split(",") for line in lines)
-    return dict(zip(map(str.strip, names), map(str.strip, values), strict=False))
+        count = len(lines) if exif.user_comment else 0
+        raise ExifError(f"its EXIF is damaged: UserComment has {count} lines, where a Sticky Pi's has {_COMMENT_LINES}")
+    values = dict(zip(*(line.split(",") for line in lines), strict=False))
+    for name, convert in _SERVERS_CONVERT.items():
+        try:
+            convert(values.get(name, "0"))
+        except ValueError as error:
+            raise ExifError(
+                f"its EXIF is damaged: {name} in UserComment is no number, {_shown(values[name])}"
+            ) from error
+    return {name: value.strip() for name, value in values.items()}
+
+
+def _no_metadata(make: str | None) -> str:
+    if make is not None and make.startswith("{"):
+        return f"its EXIF is damaged: Make can't be read, {_shown(make)}"
+    return _another_cameras(make)
+
+
+def _another_cameras(make: str | None) -> str:
+    return f"its EXIF is another camera's: Make is {_shown(make)}"
 
 
 def _number(value: object) -> float:

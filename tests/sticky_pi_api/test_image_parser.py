@@ -152,13 +152,13 @@ def test_a_thumbnail_looks_like_the_picture(make_trap_picture):
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
 def test_pictures_of_other_colours_have_thumbnails_too(tiff_of, write, mode):
     blob = io.BytesIO()
-    Image.new(mode, (640, 480)).save(blob, "JPEG", exif=b"Exif\0\0" + tiff_of("{'temp': 1.0}"))
+    Image.new(mode, (640, 480)).save(blob, "JPEG", exif=b"Exif\0\0" + tiff_of(repr(FIELDS_2020)))
     parser = ImageParser(write(blob.getvalue()))
     assert parser.thumbnail.size == (512, 384)
 
 
 def test_progressive_pictures_are_parsed(tiff_of, with_exif, write):
-    blob = with_exif(tiff_of("{'temp': 1.0}"), size=(2000, 1500), progressive=True)
+    blob = with_exif(tiff_of(repr(FIELDS_2020)), size=(2000, 1500), progressive=True)
     assert ImageParser(write(blob))["width"] == 2000
 
 

@@ -51,7 +51,7 @@ def _trap_picture(picture):
     tiff = picture.info.get("exif", b"").removeprefix(b"Exif\0\0")
     try:
         fields, _ = read_metadata(tiff or None)
-        generation = 2022 if read_exif(tiff).make == "StickyPi" else 2020
+        generation = 2020 if (read_exif(tiff).make or "").startswith("{") else 2022
     except ExifError:
         return Picture(Kind.PICTURE)
     return Picture(Kind.PICTURE, generation, {**fields, "width": picture.width, "height": picture.height})
