@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from filled_disk import FilledDisk
@@ -377,6 +378,32 @@ def test_commands_read_beside_a_process_that_writes(trap, taken):
         outbox.record([taken("b.jpg", 2)])
         assert [picture["path"] for picture in trap.json("list")] == [f"{trap.images}/a.jpg", f"{trap.images}/b.jpg"]
         assert trap.json("status")["counts"]["pending"] == 2
+
+
+def test_what_was_read_while_a_service_started_is_read_again(trap, taken):
+    """Its changes must be neither missed nor taken for damage."""
+    trap.record(*(taken(f"{n}.jpg", n) for n in range(500)))
+    warned = []
+    with (
+        reports.open_state(str(trap.state), warned.append) as reader,
+        reports.open_state(str(trap.state), warned.append) as another,
+    ):
+        listed = reports.pictures(reader, (), warned.append)
+        first = next(listed).path
+        with trap.open() as outbox:
+            outbox.record([taken(f"{n}.jpg", n) for n in range(500, 3000)])
+            with outbox.together():
+                for number in range(1, 3000, 2):
+                    outbox.lose(outbox.at(f"{number}.jpg"))
+        # What it has changed is in the file itself now, beneath the reader.
+        assert not Path(f"{trap.outbox}-wal").exists()
+        assert reports.ask(another, OutboxReader.counts, warned.append, None) == dict.fromkeys(State, 0) | {
+            State.PENDING: 1500,
+            State.LOST: 1500,
+        }
+        assert sorted([first, *(picture.path for picture in listed)]) == sorted(f"{n}.jpg" for n in range(3000))
+        assert not any(each.renew() for each in (reader, another))
+    assert warned == []
 
 
 def test_a_reader_leaves_the_state_folder_as_it_is(busy):

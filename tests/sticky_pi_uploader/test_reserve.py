@@ -1,10 +1,19 @@
 import os
+import sys
+from contextlib import contextmanager
 
 import pytest
 from filled_disk import FilledDisk
 from power_cuts import reason_to_skip
+from power_cuts.disk import Disk
+from sticky_pi_uploader import config as config_module
+from sticky_pi_uploader.exceptions import LockedError
 from sticky_pi_uploader.folders import state_dir_problem
 from sticky_pi_uploader.reserve import LEAST, SIZE, Reserve
+from sticky_pi_uploader.session import Session
+from tracing import traced
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
 RESERVE = {"reserve", "reserve-inode"}
 
@@ -16,6 +25,18 @@ def disk(tmp_path):
     disk = FilledDisk(tmp_path)
     yield disk
     disk.close()
+
+
+@contextmanager
+def as_user(uid):
+    """Have the block's file system calls made by another user."""
+    os.setegid(uid)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
 
 
 def names(folder):
@@ -79,3 +100,77 @@ def test_a_folder_that_is_not_there_is_somebody_elses_problem(tmp_path):
     reserve.put_by()
     reserve.use_if_needed()
     assert reserve.is_enough()
+
+
+@pytest.mark.parametrize("kind", ["link to a file", "link to nothing", "pipe"])
+@pytest.mark.parametrize("name", ["reserve", ".reserve-trial"])
+def test_where_space_is_scarce_nothing_that_lies_there_is_followed_or_waited_for(disk, tmp_path, name, kind):
+    victim, made = tmp_path / "victim", tmp_path / "made"
+    victim.write_text("not to be overwritten")
+    if kind == "pipe":
+        os.mkfifo(disk.mount / name)
+    else:
+        (disk.mount / name).symlink_to(victim if kind == "link to a file" else made)
+    for left in (8 * LEAST, LEAST // 4):
+        disk.fill(left=left)
+        reserve = Reserve(str(disk.mount))
+        assert reserve.is_enough() == (left > LEAST)
+        reserve.put_by()
+        assert names(disk.mount) == {name}
+        disk.empty()
+    reserve.put_by()
+    assert victim.read_text() == "not to be overwritten"
+    assert not made.exists()
+
+
+@needs_root
+def test_root_asks_for_the_space_in_another_users_folder_and_makes_nothing_there(disk, tmp_path):
+    disk.fill(left=4 * LEAST)
+    os.chown(disk.mount, 65000, 65000)
+    log = tmp_path / "log"
+    code = f"""if True:
+        from sticky_pi_uploader.folders import state_dir_problem
+        print("asked", state_dir_problem({str(disk.mount)!r}))
+        """
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    options = ["-y", "-e", "trace=open,openat,creat,fallocate,unlink", "-o", log]
+    assert traced(options, [sys.executable, "-c", code], env=environment).stdout == "asked None\n"
+    assert str(disk.mount) not in log.read_text()
+
+
+@needs_root
+def test_what_the_system_keeps_for_root_is_roots(tmp_path, open_trap):
+    if (reason := reason_to_skip(tmp_path)) is not None:
+        pytest.skip(reason)
+    disk = Disk(open_trap.folder, size=48 << 20, options=("-b", "4096", "-m", "40"))
+    try:
+        filler = (disk.mount / "filler").open("wb")
+        with filler:
+            os.posix_fallocate(filler.fileno(), 0, os.statvfs(disk.mount).f_bavail * 4096)
+        assert os.statvfs(disk.mount).f_bavail == 0
+        reserve = Reserve(str(disk.mount))
+        assert reserve.is_enough()
+        disk.mount.chmod(0o777)
+        for folder in (disk.mount, disk.mount / "state"):
+            folder.mkdir(exist_ok=True)
+            os.chown(folder, 65000, 65000)
+            with as_user(65000):
+                assert not Reserve(str(folder)).is_enough()
+    finally:
+        disk.close()
+
+
+def test_the_reserve_of_a_process_at_work_is_left_to_it_by_one_that_comes_too_late(disk, tmp_path):
+    (disk.mount / "pictures").mkdir()
+    state = disk.mount / "state"
+    flags = {"image_dir": str(disk.mount / "pictures"), "state_dir": str(state)}
+    config = config_module.load(flags, {}, default_file="/nonexistent")
+    with Session(config, wake=lambda: None, stopping=lambda: False):
+        Reserve(str(state)).put_by()
+        disk.fill()
+        late = Session(config, wake=lambda: None, stopping=lambda: False)
+        with pytest.raises(LockedError), late:
+            pass
+        assert names(state) > RESERVE
+    with Session(config, wake=lambda: None, stopping=lambda: False):
+        assert RESERVE.isdisjoint(names(state))

@@ -1,3 +1,4 @@
+import fcntl
 import os
 import re
 import resource
@@ -518,6 +519,35 @@ def test_a_new_configuration_is_taken_at_sighup(trap, start):
         assert "the configuration was reloaded\n" in daemon.said
         reload(f'[api]\nurl = "{other.as_uri()}"')
         eventually(lambda: "the configuration was reloaded: nothing has changed" in daemon.said)
+
+
+def test_a_reload_leaves_no_moment_in_which_another_process_can_take_the_folders(trap, start):
+    trap.make()
+    lock = os.open(trap.images, os.O_RDONLY)
+    with configured(trap, start) as (daemon, reload):
+        eventually(daemon.is_watching)
+        for number in range(1, 6):
+            flags = trap.flags()
+            reload(f'scan_interval = {600 + number}\n[api]\nurl = "{flags["api.url"]}"')
+            deadline = time.monotonic() + PATIENCE
+            while daemon.is_watching() <= number:
+                assert time.monotonic() < deadline
+                with pytest.raises(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert start("drain", "--deadline", "5").process.wait(PATIENCE) == LOCKED
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(lock)
+
+
+def test_a_disk_that_is_waited_for_is_not_held_by_its_lock(trap, start):
+    daemon = start()
+    eventually(daemon.is_watching)
+    trap.images.rename(trap.folder / "elsewhere")
+    daemon.hurry()
+    eventually(lambda: "waiting for it" in daemon.said)
+    with Locks() as locks:
+        locks.take(str(trap.folder / "elsewhere"), str(trap.folder))
+    assert daemon.stop() == DONE
 
 
 @pytest.mark.parametrize(
