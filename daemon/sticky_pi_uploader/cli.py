@@ -198,9 +198,9 @@ def _audit(arguments: argparse.Namespace) -> int:
         if reader is None:
             _print([tables.to_json(None)] if arguments.json else [])
             return 0
-        report, missing = audit.audit(reader, questions, warn)
+        report, copies = audit.audit(reader, questions, warn)
     with reports.sudo_named():
-        audit.send_again(config.state_dir, missing)
+        audit.record(config.state_dir, copies)
     _print([tables.to_json(report)] if arguments.json else tables.audit_screen(report))
     return 0 if report["adds_up"] else 1
 

@@ -117,6 +117,8 @@ class Removal:
         kind, state = Kind.OVERWRITTEN, picture.state
         match holding:
             case Holding.CONFIRMED | Holding.ROW_ONLY:
+                if holding is Holding.CONFIRMED:
+                    self._outbox.note_copy(picture, None)
                 return True
             case Holding.ABSENT:
                 why = "the destination doesn't have it any more: it is sent again"
@@ -130,6 +132,7 @@ class Removal:
                 self._hints.file(picture.path)
             case _:
                 why = "stays on the card: what the destination stores isn't this picture, though its list says so"
+                self._outbox.note_copy(picture, why)
         log.warning("%s: %s", printable(picture.path), why, extra=about(kind, picture, state=state, reason=why))
         return False
 

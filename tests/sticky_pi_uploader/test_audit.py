@@ -124,6 +124,83 @@ def test_a_stored_file_that_was_overwritten_is_found(sent):
     ]
 
 
+def overwrite(sent):
+    stored = next((sent.store / "raw_images").rglob("*.jpg"))
+    before = stored.read_bytes()
+    stored.write_bytes(before[:-1] + b"!")
+    return stored.name, "the stored file is another one, or missing", lambda: stored.write_bytes(before)
+
+
+def remove_file(sent):
+    stored = next((sent.store / "raw_images").rglob("*.jpg"))
+    before = stored.read_bytes()
+    stored.unlink()
+    return stored.name, "the stored file is another one, or missing", lambda: stored.write_bytes(before)
+
+
+def change_row(sent):
+    def change(md5):
+        with sqlite3.connect(sent.store / "database.db") as database:
+            (before,) = database.execute("SELECT md5 FROM images WHERE id = 1").fetchone()
+            database.execute("UPDATE images SET md5 = ? WHERE id = 1", (md5,))
+        database.close()
+        return before
+
+    md5 = change("f" * 32)
+    (name,) = [each["path"] for each in sent.json("list") if each["md5"] == md5]
+    return Path(name).name, "the destination has another picture in its place", lambda: change(md5)
+
+
+def lose_what_is_not_here_any_more(sent):
+    copy = sent.folder / "copy.db"
+    shutil.copyfile(sent.store / "database.db", copy)
+    with sqlite3.connect(sent.store / "database.db") as database:
+        (md5,) = database.execute("SELECT md5 FROM images WHERE id = 1").fetchone()
+        database.execute("DELETE FROM images WHERE id = 1")
+    database.close()
+    (path,) = [Path(each["path"]) for each in sent.json("list") if each["md5"] == md5]
+    path.unlink()
+    return path.name, "the destination doesn't have it", lambda: shutil.copyfile(copy, sent.store / "database.db")
+
+
+@pytest.mark.parametrize("harm", [overwrite, remove_file, change_row, lose_what_is_not_here_any_more])
+def test_status_names_whose_copy_an_audit_found_missing_or_another_until_one_finds_it_right(sent, harm):
+    name, what, mend = harm(sent)
+    assert sent.json("status")["wrong_copies"] == []
+    for _ in range(2):
+        sent.json("audit", "--verify", status=1)
+        (wrong,) = sent.json("status")["wrong_copies"]
+        assert (Path(wrong["path"]).name, wrong["what"].endswith(what)) == (name, True)
+        first, second, *_ = sent.run("status").stdout.decode().splitlines()
+        assert (
+            first == "Attention: the destination's copy of 1 picture is missing or another one; no picture to be sent."
+        )
+        assert (name in second, what in second) == (True, True)
+    assert [event["why"].endswith(what) for event in sent.json("explain", name)["history"]].count(True) == 1
+    mend()
+    assert sent.json("audit")["adds_up"]
+    assert len(sent.json("status")["wrong_copies"]) == 1
+    sent.json("audit", "--verify")
+    assert sent.json("status")["wrong_copies"] == []
+    assert sent.run("status").stdout.decode().startswith("All is well")
+
+
+def test_status_names_a_few_of_many_and_says_how_many_more_there_are(sent):
+    for stored in (sent.store / "raw_images").rglob("*.jpg"):
+        stored.unlink()
+    with sent.open() as outbox:
+        for number in range(4):
+            (picture,) = outbox.named(files(sent)[number].name)
+            for copy in "abc":
+                outbox.adopt(picture._replace(path=f"{copy}/{picture.path}"), [], "as in a larger trap")
+        for picture in outbox.pictures():
+            outbox.note_copy(picture, "it is missing")
+    assert len(sent.json("status")["wrong_copies"]) == 16
+    lines = sent.run("status").stdout.decode().splitlines()
+    assert [line.endswith("it is missing") for line in lines].count(True) == 5
+    assert "  and 11 pictures more: `status --json` names all" in lines
+
+
 def test_a_destination_that_cant_be_asked_doesnt_add_up(sent):
     shutil.move(sent.store, sent.folder / "away")
     sent.store.write_text("in the way", encoding="ascii")

@@ -52,25 +52,37 @@ class Questions(NamedTuple):
     """seconds between two pictures of a camera; None: learnt from them"""
 
 
-def audit(reader: OutboxReader, questions: Questions, warn: Warn) -> tuple[dict[str, Any], list[Picture]]:
+class Copy(NamedTuple):
+    """What was found out of the destination's copy of a picture, where that is to be recorded."""
+
+    picture: Picture
+    wrong: str | None
+    """None where nothing is wrong with it any more"""
+    send_again: bool = False
+    """whether there is none, and the picture is still on the card"""
+
+
+def audit(reader: OutboxReader, questions: Questions, warn: Warn) -> tuple[dict[str, Any], list[Copy]]:
     """Compare what is recorded with what is there; `adds_up` says whether every picture is accounted for.
 
-    Returns the report, and the pictures that the destination should have and doesn't.
+    Returns the report, and what `record` is to take of it.
     """
     one = _Audit(questions)
-    return one.report(reader, warn), one.missing
+    return one.report(reader, warn), one.copies
 
 
-def send_again(state_dir: str, missing: Sequence[Picture]) -> None:
-    """Have pictures sent again that the destination turned out not to have. Raises StateError."""
-    if missing:
-        why = "an audit found that the destination doesn't have it: it is sent again"
-        remaining = iter(missing)
+def record(state_dir: str, copies: Sequence[Copy]) -> None:
+    """Have pictures sent again that the destination doesn't have, and note whose copy is wrong. Raises StateError."""
+    if copies:
+        remaining = iter(copies)
         with Outbox(outbox_path(state_dir), longest_wait=LONGEST_WAIT) as outbox:
             while batch := list(islice(remaining, TOGETHER)):
                 with outbox.together():
-                    for picture in batch:
-                        outbox.unconfirm(picture, why)
+                    for copy in batch:
+                        if copy.send_again:
+                            outbox.unconfirm(copy.picture, f"{copy.wrong}: it is sent again")
+                        else:
+                            outbox.note_copy(copy.picture, copy.wrong)
         ring(state_dir)
 
 
@@ -82,8 +94,7 @@ class _Audit:
         self._problems: list[dict[str, str]] = []
         self._times: dict[str, set[float]] = defaultdict(set)
         self._read = 0
-        self.missing: list[Picture] = []
-        """those on the card that the destination should have and doesn't"""
+        self.copies: list[Copy] = []
 
     def report(self, reader: OutboxReader, warn: Warn) -> dict[str, Any]:
         said: list[str] = []
@@ -193,8 +204,10 @@ class _Audit:
         }
         if holding in wrong:
             self._problem(picture.path, wrong[holding])
-        if holding is Holding.ABSENT and is_there(self._image_dir, picture.path):
-            self.missing.append(picture)
+            is_lost_there = holding is Holding.ABSENT and is_there(self._image_dir, picture.path)
+            self.copies.append(Copy(picture, f"an audit found it {wrong[holding]}", is_lost_there))
+        elif holding is Holding.CONFIRMED and picture.reason is not None:
+            self.copies.append(Copy(picture, None))
 
     def _cameras(self) -> Iterator[dict[str, Any]]:
         """Tell of each camera how often it takes a picture, and when it didn't."""

@@ -66,6 +66,7 @@ def status(
         "oldest_pending": ask(reader, OutboxReader.oldest_pending, warn, None),
         "last_upload": utc(ask(reader, OutboxReader.last_upload, warn, None)),
         "destination": _destination(reader, url, warn),
+        "wrong_copies": _wrong_copies(reader, image_dir, warn),
         "disk": _disk(image_dir, least_free),
     }
 
@@ -219,6 +220,12 @@ def _disk(folder: str, least_free: Callable[[int], int] | None) -> dict[str, int
         "total_inodes": found and found.inodes,
         "least_free_inodes": None if found is None or least is None else found.least_inodes(least),
     }
+
+
+def _wrong_copies(reader: OutboxReader | None, image_dir: str, warn: Warn) -> list[dict[str, str]]:
+    """Tell whose copy at the destination was found missing, or another one, and what was found."""
+    found = ask(reader, lambda reader: list(reader.wrong_copies()), warn, list[Picture]())
+    return [{"path": os.path.join(image_dir, picture.path), "what": str(picture.reason)} for picture in found]
 
 
 def _destination(reader: OutboxReader | None, url: str, warn: Warn) -> dict[str, Any]:

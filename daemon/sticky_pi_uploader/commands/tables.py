@@ -20,6 +20,9 @@ FULL = 50_000_000
 LOW = 15
 """Per cent of a disk; the stock firmware deletes the oldest pictures itself below 10."""
 
+_SHOWN = 5
+"""Pictures that `status` names"""
+
 _TROUBLE = (DestinationState.UNAUTHORIZED, DestinationState.NOT_AN_API, DestinationState.REFUSING)
 _CLOCKS = {True: "synchronised with a time server", False: "not synchronised with a time server", None: None}
 _SPANS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
@@ -183,6 +186,10 @@ def pictures(count: int) -> str:
 
 def _verdict(status: Mapping[str, Any]) -> Iterator[str]:
     yield _trouble(status) or _progress(status)
+    if wrong := status["wrong_copies"]:
+        yield from (f"  {each['path']}: {each['what']}" for each in wrong[:_SHOWN])
+        if more := len(wrong) - _SHOWN:
+            yield from [f"  and {pictures(more)} more: `status --json` names all"] if more > 0 else []
     if look := [state for state in TO_LOOK_AT if status["counts"][state]]:
         flags = " ".join(f"--state {state}" for state in look)
         yield f"`sticky-pi-uploader list {flags}` says which and why."
@@ -199,11 +206,18 @@ def _trouble(status: Mapping[str, Any]) -> str | None:
         return f"Attention: the destination {SAYINGS[destination]}; {to_send}."
     if (left := _too_little(status["disk"])) is not None:
         return f"Attention: only {left} are free, less than min_free; {to_send}."
+    return _to_look_at(status, to_send) or _delay(status, to_send)
+
+
+def _to_look_at(status: Mapping[str, Any], to_send: str) -> str | None:
+    """Say which pictures somebody should see to, here or at the destination; None where there are none."""
     if look := {state: status["counts"][state] for state in TO_LOOK_AT if status["counts"][state]}:
         kinds = ", ".join(f"{count:,} {state}" for state, count in look.items())
         rest = to_send if _waiting(status) else "nothing else is left to send"
         return f"Attention: {_need_a_look(sum(look.values()))} ({kinds}); {rest}."
-    return _delay(status, to_send)
+    if wrong := len(status["wrong_copies"]):
+        return f"Attention: the destination's copy of {pictures(wrong)} is missing or another one; {to_send}."
+    return None
 
 
 def _camera_trouble(status: Mapping[str, Any]) -> str | None:

@@ -19,6 +19,7 @@
     change_destination  uploaded, conflict, refused         pending
     unconfirm           uploaded                            pending, as the destination doesn't have it any more
     contradict          uploaded                            conflict
+    note_copy           uploaded                            the same, its copy there missing or another one, or not
     mark_removed        uploaded, and what is allowed       the same, gone from the card
     adopt               (unknown)                           as an earlier outbox had it; uploading is pending
     forget              removed long ago                    (unknown)

@@ -57,6 +57,16 @@ class Keeping(OutboxWriter):
         values = {**UNTRIED, "receipt_md5": None, "uploaded_at": None, "reason": why, "recheck": 1}
         return self._move(picture.id, (State.UPLOADED,), State.PENDING, why, values)
 
+    def note_copy(self, picture: Picture, wrong: str | None) -> bool:
+        """Record what is wrong with the destination's copy of an uploaded picture, or, with None, that nothing is.
+
+        Tells whether that is news.
+        """
+        if wrong == picture.reason:
+            return False
+        why = "the destination's copy of it was found right again" if wrong is None else wrong
+        return self._move(picture.id, (State.UPLOADED,), State.UPLOADED, why, {"reason": wrong})
+
     def contradict(self, picture: Picture, why: str) -> bool:
         """Record that the destination holds another picture than its receipt said; the file is read again."""
         values = {"receipt_md5": None, "uploaded_at": None, "reason": why, "recheck": 1}

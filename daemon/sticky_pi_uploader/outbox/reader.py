@@ -221,6 +221,11 @@ class OutboxReader:
             return after + leap
         return after
 
+    def wrong_copies(self) -> Iterator[Picture]:
+        """Yield the uploaded pictures whose copy at the destination was found missing, or another one; by datetime."""
+        query = "SELECT * FROM pictures WHERE state = 'uploaded' AND reason IS NOT NULL ORDER BY datetime, folder, name"
+        yield from map(self._picture, self._rows(query))
+
     def at(self, path: str) -> Picture | None:
         """Find the picture recorded at this path, relative to the image dir."""
         rows = self._rows("SELECT * FROM pictures WHERE folder = ? AND name = ?", split_path(path))

@@ -293,7 +293,7 @@ class Sending(OutboxWriter):
             if is_here(picture.path)
         )
         # Should one of the others come back, it is read and sent: its receipt is another destination's.
-        self._connection.execute("UPDATE pictures SET recheck = 1 WHERE state = 'uploaded'")
+        self._connection.execute("UPDATE pictures SET recheck = 1, reason = NULL WHERE state = 'uploaded'")
         return changed
 
 
