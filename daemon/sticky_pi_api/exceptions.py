@@ -142,7 +142,7 @@ class RemoteError(StickyPiError):
 
 
 class UnreachableError(RemoteError):
-    """No answer came: no name, no route, no connection, or it broke or took too long."""
+    """No answer came: no name, no route, no connection, or it broke, or took too long, maybe for the caller."""
 
 
 class CertificateError(UnreachableError):
@@ -208,7 +208,7 @@ class DoubtfulError(RemoteError):
 
 
 class BrokenOffError(RemoteError):
-    """The caller broke the request off, or closed the client."""
+    """The caller broke the request off, or closed the client, before the server was silent for long."""
 
     blame = Blame.NOTHING
 

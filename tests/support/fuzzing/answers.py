@@ -24,7 +24,7 @@ from .mutations import INTERESTING, anything, mutate, mutate_value
 from .wire_server import WireServer
 
 PASSWORD = "pollen-4711"
-_QUICK = Timeouts(connect=2.0, read=1.0, whole=2.0)
+_QUICK = Timeouts(connect=2.0, read=1.0, whole=2.0, again=0.2)
 _IMAGES, _UPLOAD, _OBJECT = "/get_images/", "/_put_new_images", "/object"
 _SERIES_ASKED, _ANNOTATIONS = "/get_image_series/", ("/get_uid_annotations_series/", "/get_uid_annotations/")
 _KEY = {"device": seeds.DEVICE, "datetime": f"{seeds.TAKEN:%Y-%m-%d_%H-%M-%S}"}
@@ -427,7 +427,8 @@ def _wrong_answer(random, path, status, headers, value):
     if step < 5:
         return mutate(random, _written(status, headers, value), _TOKENS), True
     if step < 6:
-        return _packed(random, path, status, headers, value), True
+        announced = b"HTTP/1.1 %d X\r\nLink: </>\r\n\r\n" % random.choice((102, 103)) * random.choice((0, 0, 0, 1, 3))
+        return announced + _packed(random, path, status, headers, value), True
     body = value if isinstance(value, bytes) else json.dumps(value).encode()
     if random.random() < 0.3:
         body = mutate(random, body, _TOKENS)
@@ -450,7 +451,11 @@ def _packed(random, path, status, headers, value):
     elif how == 1 and path in _NEVER_LARGE and random.random() < 0.3:
         body = random.choice(_LARGE)
     if how < 2:
-        headers = [*headers, ("Content-Encoding", "gzip"), ("Content-Length", str(len(body)))]
+        coding = "gzip"
+        if random.random() < 0.2:
+            # Twice: the libraries would unpack both.
+            coding, body = "gzip, gzip", gzip.compress(random.choice((body, *_LARGE)))
+        headers = [*headers, ("Content-Encoding", coding), ("Content-Length", str(len(body)))]
     else:
         headers = [*headers, ("Transfer-Encoding", "chunked")]
         half = len(body) // 2
