@@ -17,7 +17,7 @@ LAYERS = {
     "sticky_pi_api": (
         ("account", "doubts", "etag", "filesystem", "mounts", "threads", "types"),
         ("exceptions",),
-        ("bundle_keys", "files", "links"),
+        ("bundle_keys", "files", "journal", "links"),
         ("bundle_files",),
         ("configuration", "deadline", "durable", "failures", "filename", "login", "pace", "rate", "sqlite", "utils"),
         ("exif", "jpeg"),
@@ -81,7 +81,7 @@ OUTSIDE = {
         "PIL": {"decode", "exif"},
         "piexif": {"exif"},
         "requests": {"http"},
-        "sqlite3": {"blame", "cache", "remote", "sqlite"},
+        "sqlite3": {"blame", "cache", "journal", "remote", "sqlite"},
         "sqlite_utils": {"sqlite"},
         "tenacity": {"server"},
         "urllib3": {"http"},

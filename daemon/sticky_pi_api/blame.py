@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sticky_pi_api.exceptions import StoreError, printable
+from sticky_pi_api.journal import UnfitError, explained
 from sticky_pi_api.sqlite import NewerSchemaError
 
 _DISK_FULL = "the disk is full: make room on it"
@@ -70,6 +71,8 @@ def _message(local_dir: str, what: str) -> str:
 def _say_sqlite(error: sqlite3.Error) -> str:
     if isinstance(error, NewerSchemaError):
         return "a newer release of this program made it: install that release"
+    if (plain := explained(error, "database.db")) != str(error) or isinstance(error, UnfitError):
+        return plain
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
     return _BY_SQLITE_CODE.get(code & 0xFF, f"its database.db answers: {error}")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from sticky_pi_api.journal import Journal, open_with_journal
+from sticky_pi_api.mounts import MOUNTINFO
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -48,22 +50,27 @@ def connect(
     timeout: float = BUSY_TIMEOUT,
     durable: bool = True,
     page_size: int = 4096,
+    mountinfo: str = MOUNTINFO,
 ) -> sqlite3.Connection:
-    """Open the database at `path`, made if it isn't there: WAL, every commit on disk before it returns.
+    """Open the database at `path`, made if it isn't there: every commit on disk before it returns.
 
     Not `durable`, its last commits may be lost in a power cut. Other processes are waited for for `timeout` seconds.
     Transactions are explicit (`transaction`); the connection itself never opens one. A new file gets pages of
     `page_size` bytes.
     """
-    connection = sqlite3.connect(
-        path, timeout=timeout, isolation_level=None, check_same_thread=not shared_between_threads
-    )
-    try:
+
+    def open_one() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            path, timeout=0, isolation_level=None, check_same_thread=not shared_between_threads
+        )
         connection.row_factory = sqlite3.Row
         connection.execute(f"PRAGMA page_size={page_size}")
-        _switch_to_wal(connection, timeout)
-        # NORMAL would lose acknowledged rows at a power cut.
-        for pragma in (f"synchronous={'FULL' if durable else 'NORMAL'}", "foreign_keys=ON"):
+        return connection
+
+    connection = open_with_journal(open_one, path, timeout, mountinfo=mountinfo)
+    try:
+        # NORMAL would lose acknowledged rows at a power cut, and FULL those of which a rollback journal comes back.
+        for pragma in (f"synchronous={'EXTRA' if durable else 'NORMAL'}", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
     except BaseException:
         connection.close()
@@ -73,27 +80,13 @@ def connect(
 
 def open_to_look(path: str) -> sqlite3.Connection:
     """Open a database that is there, without changing what it holds."""
-    connection = sqlite3.connect(uri(path, "mode=rw"), uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
-    try:
+
+    def open_one() -> sqlite3.Connection:
+        connection = sqlite3.connect(uri(path, "mode=rw"), uri=True, timeout=0, isolation_level=None)
         connection.execute("PRAGMA query_only = ON")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        return connection
 
-
-def _switch_to_wal(connection: sqlite3.Connection, timeout: float) -> None:
-    """Wait for other processes that open a new file at the same time: SQLite itself doesn't, for this one change."""
-    deadline = time.monotonic() + timeout
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
+    return open_with_journal(open_one, path, BUSY_TIMEOUT, wanted=Journal.AS_IT_IS)
 
 
 @contextmanager

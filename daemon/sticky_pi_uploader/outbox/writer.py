@@ -63,7 +63,7 @@ class OutboxWriter(OutboxReader):
                     yield self._connection
             finally:
                 if not durable:
-                    self._connection.execute("PRAGMA synchronous = FULL")
+                    self._connection.execute("PRAGMA synchronous = EXTRA")
 
     @contextmanager
     def _rules_kept(self) -> Iterator[None]:

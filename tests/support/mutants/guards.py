@@ -107,7 +107,7 @@ FLUSHES = (
     Guard(
         "flush of the outbox at each commit",
         "sticky_pi_api/sqlite.py",
-        "'FULL' if durable else 'NORMAL'",
+        "'EXTRA' if durable else 'NORMAL'",
         "'NORMAL'",
         (f"{_OUTBOX}::test_commits_are_flushed_to_the_disk_after_a_claim_too", _FLUSHED),
         "acknowledged rows would be gone",
@@ -115,7 +115,7 @@ FLUSHES = (
     Guard(
         "return to flushing after a claim",
         "sticky_pi_uploader/outbox/writer.py",
-        '                    self._connection.execute("PRAGMA synchronous = FULL")\n',
+        '                    self._connection.execute("PRAGMA synchronous = EXTRA")\n',
         "                    pass\n",
         (f"{_OUTBOX}::test_commits_are_flushed_to_the_disk_after_a_claim_too",),
         "every receipt after the first claim would be gone",

@@ -1,0 +1,137 @@
+"""How a database's writes are kept whole: by a log beside it, or by a rollback journal where the log can't be.
+
+The log (WAL) needs memory that processes share, which network file systems, and some others, don't have. Nothing works
+without locks.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from enum import Enum
+from typing import Final
+
+from sticky_pi_api.mounts import MOUNTINFO, network_file_system
+
+_NO_MAPS: Final = frozenset({sqlite3.SQLITE_IOERR_SHMMAP})
+_NO_LOCK: Final = frozenset(
+    {
+        sqlite3.SQLITE_IOERR_LOCK,
+        sqlite3.SQLITE_IOERR_RDLOCK,
+        sqlite3.SQLITE_IOERR_UNLOCK,
+        sqlite3.SQLITE_IOERR_SHMLOCK,
+        sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
+    }
+)
+_NOT_TO_BE_HAD: Final = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
+_asked: Final[dict[str, int]] = {}
+"""Files whose locks were tried out, open for ever: closing one would end the locks that SQLite has on it"""
+
+
+class UnfitError(sqlite3.OperationalError):
+    """The file system can't hold a database."""
+
+    def __init__(self, path: str) -> None:
+        """Name the file, and say what to do."""
+        name = os.path.basename(path)
+        super().__init__(
+            f"the file system of {name} can't hold a database, as it has no locks: name a folder on another one"
+        )
+
+
+class Journal(Enum):
+    """What a connection is opened for."""
+
+    BEST = "the log where there can be one, and as it is where there is a database already"
+    AS_IT_IS = "whatever the database has"
+    ROLLBACK = "no log"
+
+
+def open_with_journal(
+    open_one: Callable[[], sqlite3.Connection],
+    path: str,
+    timeout: float,
+    *,
+    wanted: Journal = Journal.BEST,
+    mountinfo: str = MOUNTINFO,
+) -> sqlite3.Connection:
+    """Open a database by `open_one`, which doesn't wait for others; this does, for `timeout` seconds.
+
+    A log is moved into the database where there is one that can't be used. Raises UnfitError where the file system has
+    no locks.
+    """
+    if wanted is Journal.BEST and network_file_system(path, mountinfo) is not None:
+        wanted = Journal.ROLLBACK
+    deadline, alone = time.monotonic() + timeout, False
+    while True:
+        connection = open_one()
+        try:
+            _settle(connection, wanted, alone=alone)
+            connection.execute(f"PRAGMA busy_timeout = {round(timeout * 1000)}")
+        except sqlite3.OperationalError as error:
+            connection.close()
+            if error.sqlite_errorcode in _NO_MAPS | _NO_LOCK and not alone:
+                # In the memory of one process the log needs neither.
+                alone, wanted = True, wanted if wanted is Journal.AS_IT_IS else Journal.ROLLBACK
+                continue
+            _require_locks(error, path)
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            # Not all at the same pace: two that wait for each other have to part.
+            time.sleep(0.01 * (1 + os.getpid() % 7))
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            return connection
+
+
+def explained(error: sqlite3.Error, path: str) -> str:
+    """Say what SQLite means by an error, where its own text doesn't tell that locks are missing."""
+    return str(UnfitError(path)) if getattr(error, "sqlite_errorcode", 0) in _NO_LOCK else str(error)
+
+
+def _require_locks(error: sqlite3.Error, path: str) -> None:
+    """Raise UnfitError where an error comes from a file system without locks."""
+    is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+    if error.sqlite_errorcode in _NO_LOCK or (is_busy and _is_without_locks(path)):
+        raise UnfitError(path) from error
+
+
+def _settle(connection: sqlite3.Connection, wanted: Journal, *, alone: bool) -> None:
+    """Choose the journal, and read something with it; `alone`, nobody else may have the database open meanwhile."""
+    if alone:
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+    if wanted is Journal.ROLLBACK:
+        connection.execute("PRAGMA journal_mode=DELETE").fetchall()
+    elif wanted is Journal.BEST and (_is_new(connection) or _has_log(connection)):
+        connection.execute("PRAGMA journal_mode=WAL").fetchall()
+    if alone and wanted is Journal.ROLLBACK:
+        connection.execute("PRAGMA locking_mode=NORMAL")
+    connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+
+
+def _is_new(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("PRAGMA page_count").fetchone()[0] == 0)
+
+
+def _has_log(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal")
+
+
+def _is_without_locks(path: str) -> bool:
+    """Tell a file system without locks from a file that is locked, which SQLite doesn't."""
+    try:
+        if path not in _asked:
+            _asked[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # The first byte is none of those that SQLite locks.
+        fcntl.lockf(_asked[path], fcntl.LOCK_SH | fcntl.LOCK_NB, 1)
+        fcntl.lockf(_asked[path], fcntl.LOCK_UN, 1)
+    except OSError as error:
+        return error.errno in _NOT_TO_BE_HAD
+    return False
