@@ -17,6 +17,8 @@ from typing import Final
 
 from sticky_pi_api.mounts import MOUNTINFO, network_file_system
 
+NO_LOCKS: Final = "can't hold a database, as it has no locks"
+
 _NO_MAPS: Final = frozenset({sqlite3.SQLITE_IOERR_SHMMAP})
 _NO_LOCK: Final = frozenset(
     {
@@ -38,10 +40,7 @@ class UnfitError(sqlite3.OperationalError):
 
     def __init__(self, path: str) -> None:
         """Name the file, and say what to do."""
-        name = os.path.basename(path)
-        super().__init__(
-            f"the file system of {name} can't hold a database, as it has no locks: name a folder on another one"
-        )
+        super().__init__(f"the file system of {os.path.basename(path)} {NO_LOCKS}: name a folder on another one")
 
 
 class Journal(Enum):

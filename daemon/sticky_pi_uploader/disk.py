@@ -6,11 +6,13 @@ import errno
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Final, NamedTuple
 
+from sticky_pi_api import sqlite
 from sticky_pi_api.durable import flush
 from sticky_pi_api.filesystem import open_file
+from sticky_pi_api.journal import NO_LOCKS, UnfitError
 
 from .folders import is_read_only
 from .reserve import NO_INODES
@@ -109,6 +111,35 @@ def trial_problem(folder: str) -> str | None:
     except OSError as error:
         return reason(error, folder)
     return None
+
+
+def database_problem(folder: str, name: str) -> str | None:
+    """Say why a folder can't hold a database, by the one of this `name` and by one of its own; None where it can."""
+    trial_path, path = os.path.join(folder, f"{_PREFIX}{os.urandom(8).hex()}.db"), os.path.join(folder, name)
+    try:
+        with closing(sqlite.connect(trial_path)) as connection:
+            connection.execute("CREATE TABLE trial (number)")
+        if os.access(path, os.W_OK):
+            _require_locks(path)
+    except UnfitError:
+        return f"the file system of {folder} {NO_LOCKS}"
+    except sqlite.Error as error:
+        return f"no database can be made in {folder}: {error}"
+    finally:
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            with suppress(OSError):
+                os.unlink(trial_path + suffix)
+    return None
+
+
+def _require_locks(path: str) -> None:
+    """Raise UnfitError where a database can't be locked; whatever else is wrong with it is found elsewhere."""
+    try:
+        sqlite.open_to_look(path).close()
+    except UnfitError:
+        raise
+    except sqlite.Error:
+        return
 
 
 def reason(error: OSError, folder: str) -> str:

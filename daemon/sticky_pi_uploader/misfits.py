@@ -24,7 +24,7 @@ from .exceptions import StateError
 log = logging.getLogger(__name__)
 
 _LOCK: Final = "lock"
-_DATABASE: Final = ("outbox.db", "outbox.db-wal")
+_DATABASE: Final = ("outbox.db", "outbox.db-wal", "outbox.db-journal")
 _OTHERS: Final = ("outbox.db-shm", "reserve", "reserve-inode")
 """Files whose content isn't missed"""
 _THUMBNAILS: Final = "thumbnails"

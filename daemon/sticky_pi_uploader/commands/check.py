@@ -14,11 +14,11 @@ from sticky_pi_api.mounts import file_system_type, is_within
 
 from ..clock import PLATFORM_START, is_synchronised
 from ..config import Config, understand
-from ..disk import room, trial_problem
+from ..disk import database_problem, room, trial_problem
 from ..exceptions import ConfigError, OutboxDamagedError, StateError
 from ..folders import has_failed, image_dir_problem, is_read_only, nearest
 from ..models import Destination, DestinationState
-from ..outbox import OutboxReader
+from ..outbox import OutboxReader, outbox_path
 from ..state_owner import work_as_owner
 from ..summary import SAYINGS
 from .findings import Finding, Level, ok, problem, warning
@@ -97,6 +97,8 @@ def _state_folder(config: Config) -> Iterator[Finding]:
         yield wrong
     elif (why := trial_problem(there)) is not None:
         yield problem(about, f"{folder} can't be written: {why}", _FSCK)
+    elif (why := database_problem(there, os.path.basename(outbox_path(there)))) is not None:
+        yield problem(about, why, "set state_dir to a folder on another disk, best on the pictures' own")
     elif not inside and there not in (folder, os.path.dirname(folder)):
         yield problem(about, f"{folder} can't be made, as {os.path.dirname(folder)} isn't there", "make it")
     elif file_system_type(there) in _IN_MEMORY:
@@ -210,7 +212,9 @@ def _store(config: Config, store: str) -> Iterator[Finding]:
     except StoreError as error:
         yield problem(about, str(error), "see to what it says; pictures are kept, and sent once it works")
         return
-    if _device(there) == _device(config.image_dir):
+    if (why := database_problem(there, "database.db")) is not None:
+        yield problem(about, why, "name a folder on another disk in [api] url")
+    elif _device(there) == _device(config.image_dir):
         what = f"{store} is on the pictures' own disk: a second copy on the same card"
         advice = "fine for trying things; a trap needs another disk. No picture is ever removed for such a copy"
         yield warning(about, what, advice)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Final
 
+from sticky_pi_api.journal import UnfitError, explained
 from sticky_pi_api.sqlite import migrate, uri
 
 from ..exceptions import NoSpaceError, OutboxDamagedError, StateError
@@ -59,12 +60,13 @@ def _told_apart(error: sqlite3.Error, path: str) -> StateError | None:
         return NoSpaceError(f"no space left for the outbox {path}: free some on that disk")
     if _is_failed_read(error) and not _is_readable(path):
         return damaged(path, f"the disk can't read it ({text})")
-    return StateError(f"the outbox {path} can't be used: {text}")
+    return StateError(f"the outbox {path} can't be used: {explained(error, path)}")
 
 
 def _is_of_python(error: sqlite3.Error) -> bool:
     """Tell whether it was Python that couldn't read what SQLite had read: text that isn't UTF-8."""
-    return isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
+    is_without_number = isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
+    return is_without_number and not isinstance(error, UnfitError)
 
 
 def _compared(text: str, path: str) -> StateError | None:

@@ -14,7 +14,7 @@ from ..exceptions import OutboxDamagedError, OutboxNewerError, StateError
 
 _DAMAGED: Final = ".damaged-"
 _NEWER: Final = ".newer-"
-_BESIDE: Final = ("-wal", "-shm")
+_BESIDE: Final = ("-wal", "-shm", "-journal")
 """What SQLite has beside a database's file"""
 
 

@@ -47,7 +47,8 @@ _MOST_RENEWALS = 10
 
 def _mode(path: str) -> str:
     # Without a writer there is no WAL index, and only the owner could make one: read the file as it lies.
-    return _BESIDE_WRITER if os.path.exists(path + "-wal") else _AS_IT_LIES
+    is_written = os.path.exists(path + "-wal") or _is_without_log(path)
+    return _BESIDE_WRITER if is_written else _AS_IT_LIES
 
 
 def _stamp(path: str) -> _Stamp | None:
@@ -57,6 +58,15 @@ def _stamp(path: str) -> _Stamp | None:
     except OSError:
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _is_without_log(path: str) -> bool:
+    """Tell whether its writers keep a rollback journal: then nothing but a lock says that one is at work."""
+    try:
+        with open(open_file(path), "rb") as file:
+            return file.read(19)[18:] == b"\x01"
+    except OSError:
+        return False
 
 
 def _require_tables(connection: sqlite3.Connection, path: str) -> None:

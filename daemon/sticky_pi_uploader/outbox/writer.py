@@ -32,7 +32,7 @@ class OutboxWriter(OutboxReader):
         A picture whose `not_before` is more than `longest_wait` seconds ahead is due: the clock was changed.
         Raises OutboxDamagedError, or StateError where it can't be opened for another reason.
         """
-        self.was_left_open = _is_filled(path + "-wal")
+        self.was_left_open = _is_filled(path + "-wal") or _is_filled(path + "-journal")
         """whether the last process that wrote to it broke off: it may have been a power cut"""
         super().__init__(_open(path), path)
         self._lock = threading.RLock()
