@@ -10,6 +10,9 @@ from typing import Any
 from sticky_pi_api.exceptions import BundleError, printable
 from sticky_pi_api.types import Info
 
+TEMPORARY = ".incoming-"
+"""What the names of files begin with that haven't come whole yet: what a crash leaves of them is removed"""
+
 _LARGEST_MTIME = 1e11
 
 
@@ -25,10 +28,15 @@ def checked_name(bundle_name: str) -> str:
 
 
 def checked_key(key: str) -> str:
-    """Return the key of a file, its path in the bundle. Raises BundleError for one that may lead out of it."""
+    """Return the key of a file, its path in the bundle.
+
+    Raises BundleError for one that may lead out of it, or that would be taken for a file that hasn't come whole.
+    """
     reason = _wrong_with(key)
     if not reason and any(part in ("", ".", "..") for part in key.split("/")):
         reason = "it must be a relative path, without '.' and '..'"
+    if not reason and key.rpartition("/")[2].startswith(TEMPORARY):
+        reason = f"a name that begins with '{TEMPORARY}' is for files that haven't come whole yet: rename it"
     if reason:
         raise BundleError(f"the bundle's file {_shown(key)} can't be used: {reason}")
     return key

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Final
 
 from sticky_pi_api import durable
+from sticky_pi_api.bundle_keys import TEMPORARY
 
-PREFIX: Final = ".incoming-"
-"""What the names of files begin with that haven't come whole yet"""
+_TEMPORARY: Final = re.compile(re.escape(TEMPORARY) + r"[0-9]+\.[0-9a-f]{12}")
+"""The names of files that haven't come whole yet; the user's own, with names of nearly this kind, are left alone"""
 
 _LEFTOVER_AGE = 3600.0
 
@@ -25,7 +27,7 @@ def placed(path: str, mtime: float) -> Iterator[IO[bytes]]:
     folder = os.path.dirname(path)
     durable.make_folders(folder)
     sweep(folder, time.time())
-    temporary = os.path.join(folder, f"{PREFIX}{os.getpid()}.{os.urandom(6).hex()}")
+    temporary = os.path.join(folder, f"{TEMPORARY}{os.getpid()}.{os.urandom(6).hex()}")
     try:
         with open(temporary, "xb") as stream:
             yield stream
@@ -43,7 +45,7 @@ def sweep(folder: str, now: float) -> None:
     """Remove what was left in a folder by processes that were killed an hour ago or more; `now` is in Unix seconds."""
     then = now - _LEFTOVER_AGE
     with os.scandir(folder) as entries:
-        leftovers = [entry for entry in entries if entry.name.startswith(PREFIX)]
+        leftovers = [entry for entry in entries if _TEMPORARY.fullmatch(entry.name)]
     for entry in leftovers:
         with suppress(FileNotFoundError):
             # Not the mtime: that is the one of the file that it was to become.

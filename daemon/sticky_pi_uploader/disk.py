@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -22,6 +23,7 @@ _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY: Final = "its file system is read-only"
 
 _PREFIX: Final = ".trial-"
+_LEFTOVER: Final = re.compile(re.escape(_PREFIX) + r"[0-9a-f]{16}(\.db(-journal|-wal|-shm)?)?")
 _LEFTOVER_AGE: Final = 3600.0
 _TRIED: Final = bytes(4096)
 
@@ -97,7 +99,7 @@ def _sweep(folder: int) -> None:
         return
     before = time.time() - _LEFTOVER_AGE
     with os.scandir(folder) as entries:
-        leftovers = [entry for entry in entries if entry.name.startswith(_PREFIX)]
+        leftovers = [entry for entry in entries if _LEFTOVER.fullmatch(entry.name)]
     for entry in leftovers:
         with suppress(OSError):
             if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before:

@@ -11,7 +11,7 @@ from sticky_pi_api.bundle_keys import place
 from sticky_pi_api.configuration import LocalAPIConf
 from sticky_pi_api.etag import PART, Etag
 from sticky_pi_api.exceptions import BundleError
-from sticky_pi_api.incoming import PREFIX, placed, sweep
+from sticky_pi_api.incoming import placed, sweep
 from sticky_pi_api.storage import DiskStorage
 from sticky_pi_api.utils import local_bundle_files_info, multipart_etag
 
@@ -161,13 +161,15 @@ def test_a_file_gets_its_name_when_it_is_whole(tmp_path):
 
 def test_leftovers_go_after_an_hour(tmp_path):
     """A file's own age can't be set back: what is looked at is when it last changed at all."""
-    (tmp_path / f"{PREFIX}1").write_bytes(b"half")
-    os.utime(tmp_path / f"{PREFIX}1", (1.0, 1.0))
+    left, own = ".incoming-1234.0123456789ab", {".incoming-notes.yaml", ".incoming-1234.0123456789ab.yaml"}
+    for name in (left, *own):
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (1.0, 1.0))
     with placed(str(tmp_path / "file"), time.time()):
         pass
-    assert sorted(os.listdir(tmp_path)) == [f"{PREFIX}1", "file"]
+    assert set(os.listdir(tmp_path)) == {left, "file", *own}
     sweep(str(tmp_path), time.time() + 3601)
-    assert os.listdir(tmp_path) == ["file"]
+    assert set(os.listdir(tmp_path)) == {"file", *own}
 
 
 def test_a_file_lies_below_its_bundle(tmp_path):

@@ -165,6 +165,8 @@ BAD_KEYS = [
     "./x.yaml",
     "a\\..\\x.yaml",
     "a\0.yaml",
+    ".incoming-123.0123456789ab",
+    "data/.incoming-a.yaml",
 ]
 
 
@@ -192,6 +194,13 @@ def test_a_key_of_the_servers_that_leads_elsewhere_is_refused_before_anything_is
         client.get_ml_bundle_dir(NAME, tmp_path / "in" / "here", "all")
     assert content(tmp_path) == before
     assert server.requests("/bucket/") == []
+
+
+def test_a_file_that_is_named_like_one_that_has_not_come_whole_is_named_before_anything_is_sent(client, bundle):
+    write(bundle, {"data/.incoming-notes.yaml": b"mine"})
+    with pytest.raises(ValueError, match=r"'data/\.incoming-notes\.yaml' can't be used: .*rename it"):
+        client.put_ml_bundle_dir(NAME, bundle)
+    assert client._get_ml_bundle_file_list(NAME) == []
 
 
 def test_a_link_on_the_way_out_of_the_folder_is_refused(client, bundle, tmp_path):

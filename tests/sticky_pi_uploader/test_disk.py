@@ -82,7 +82,9 @@ def test_a_trial_leaves_nothing_behind(tmp_path):
 
 
 def test_what_a_killed_trial_left_goes_with_a_later_one(tmp_path):
-    old, new, other = (tmp_path / name for name in (".trial-0123456789abcdef", ".trial-1123456789abcdef", ".other"))
+    old, new, other = (
+        tmp_path / name for name in (".trial-0123456789abcdef", ".trial-1123456789abcdef", ".trial-notes")
+    )
     for file in (old, new, other):
         file.touch()
     for file in (old, other):
