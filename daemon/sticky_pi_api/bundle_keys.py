@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -61,8 +60,8 @@ def checked_entries(info: Iterable[Info]) -> list[dict[str, Any]]:
 
 def is_mtime(value: object) -> bool:
     """Tell whether something is a time that a file can have, in Unix seconds."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and abs(value) < _LARGEST_MTIME  # type: ignore[arg-type]
+    # Compared, not converted: an int may be larger than any float. NaN is neither below nor above anything.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_MTIME
 
 
 def _checked_entry(entry: Info) -> dict[str, Any]:

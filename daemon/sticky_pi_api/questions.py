@@ -40,9 +40,9 @@ def datetime_of(entry: Info, key: str) -> datetime:
     """Return a datetime of an entry, naive in UTC. Raises ValueError."""
     try:
         when = string_to_datetime(_value_of(entry, key))
-    except ValueError as error:
+        return when if when.tzinfo is None else when.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"'{key}' of {entry!r}: {error}") from None
-    return when if when.tzinfo is None else when.astimezone(UTC).replace(tzinfo=None)
 
 
 def is_text(value: object) -> TypeGuard[str]:

@@ -81,7 +81,7 @@ def _watchdog_time(environ: Mapping[str, str]) -> float:
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return math.inf
     microseconds = environ.get("WATCHDOG_USEC", "")
-    return int(microseconds) / 1e6 if microseconds.isdecimal() and int(microseconds) > 0 else math.inf
+    return float(microseconds) / 1e6 or math.inf if microseconds.isdecimal() else math.inf
 
 
 def notify(message: str) -> None:

@@ -177,7 +177,12 @@ def test_a_key_of_the_callers_that_leads_elsewhere_is_refused(client, key):
 
 
 @pytest.mark.parametrize(
-    ("change", "match"), [({"md5": None}, "'md5'"), ({"mtime": "x"}, "'mtime'"), ({"mtime": float("nan")}, "'mtime'")]
+    ("change", "match"),
+    [
+        ({"md5": None}, "'md5'"),
+        ({"mtime": "x"}, "'mtime'"),
+        *(({"mtime": number}, "'mtime'") for number in (float("nan"), float("inf"), 10**400)),
+    ],
 )
 def test_an_entry_that_makes_no_sense_is_named(client, change, match):
     with pytest.raises(ValueError, match=match):
@@ -386,6 +391,7 @@ def test_a_transfer_that_breaks_leaves_nothing_half_there_and_goes_on_later(
         [{"key": "a.yaml", "url": "http:///x", "md5": "", "mtime": 1}],
         [{"key": "a.yaml", "url": "http://h/x", "md5": 5, "mtime": 1}],
         [{"key": "a.yaml", "url": "http://h/x", "md5": "", "mtime": 1e300}],
+        [{"key": "a.yaml", "url": "http://h/x", "md5": "", "mtime": 10**400}],
         [{"key": "a.yaml", "url": {"url": "http://h/x", "fields": {"key": 1}}, "md5": "", "mtime": 1}],
         [{"key": "b.yaml", "url": {"url": "http://h/x", "fields": {}}, "md5": "", "mtime": 1}],
     ],

@@ -4,7 +4,7 @@
 import os
 import threading
 import warnings
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from sticky_pi_api.exceptions import (
@@ -263,6 +263,32 @@ def test_datetimes_are_taken_in_three_forms(client, make_trap_picture, when):
     assert (
         client.get_image_series([{"device": "%", "start_datetime": "2020-01-01_00-00-00", "end_datetime": when}]) == []
     )
+
+
+def test_a_datetime_with_a_time_zone_is_taken_by_what_it_is_in_utc(client, make_trap_picture):
+    (row,) = client.put_images([make_trap_picture(when=TAKEN)])
+    west = TAKEN.replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=-8)))
+    (found,) = client.get_images([{"device": row["device"], "datetime": west}])
+    assert found["datetime"] == TAKEN
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-5))),
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=5))),
+    ],
+)
+def test_a_datetime_that_utc_has_no_year_for_is_named(client, when):
+    with pytest.raises(ValueError, match="'datetime'"):
+        client.get_images([{"device": "1b74105a", "datetime": when}])
+    with pytest.raises(ValueError, match="'datetime'"):
+        client.get_uid_annotations([{"device": "1b74105a", "datetime": when}])
+    for bound, other in (("start_datetime", "end_datetime"), ("end_datetime", "start_datetime")):
+        series = [{"device": "%", bound: when, other: TAKEN}]
+        for ask in (client.get_image_series, client.get_uid_annotations_series):
+            with pytest.raises(ValueError, match=bound):
+                ask(series)
 
 
 def test_thousands_of_images_may_be_asked_for_at_once(client, make_trap_picture):

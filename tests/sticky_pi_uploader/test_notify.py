@@ -120,6 +120,7 @@ def listening(monkeypatch, listener, address):
         {"WATCHDOG_USEC": "0"},
         {"WATCHDOG_USEC": "-1"},
         {"WATCHDOG_USEC": "soon"},
+        {"WATCHDOG_USEC": "9" * 400},
         {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"},
     ],
 )
