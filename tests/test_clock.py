@@ -16,6 +16,7 @@ import sticky_pi_uploader
 from api_server import ApiServer
 from certificates import Authority
 from fault_proxy import FaultProxy
+from sticky_pi_uploader.doorbell import ring
 from sticky_pi_uploader.models import Destination, DestinationState
 from sticky_pi_uploader.outbox import Outbox, outbox_path
 from sticky_pi_uploader.retry import LONGEST_WAIT
@@ -185,3 +186,101 @@ def test_the_service_sends_as_soon_as_the_clock_is_set_however_long_it_was_to_wa
     assert picture["state"] == "uploaded"
     assert picture["uploaded_at"] > "2024"
     assert len(server.rows()) == 1
+
+
+# --- set back ----------------------------------------------------------------------------------------------------
+
+SHIFTED = """if True:
+    import os, sys, time
+    from pathlib import Path
+    by, true = Path(sys.argv.pop(1)), time.time
+    time.time = lambda: true() + float(by.read_text())
+    from sticky_pi_uploader.cli import main
+    sys.exit(main())
+"""
+"""The program, told a time that is off by what a file says: libfaketime 0.9.10 breaks time.sleep with a true monotonic
+clock"""
+
+
+class ShiftedTrap:
+    """A trap with a store, whose clock can be set while its service runs."""
+
+    def __init__(self, folder):
+        self._folder = folder
+        self._by = folder / "by"
+        self._log = folder / "log"
+        self.images = folder / "pictures"
+        self.images.mkdir()
+        self.set_clock(0)
+
+    def set_clock(self, by):
+        new = self._by.with_suffix(".new")
+        new.write_text(f"{by}\n")
+        new.replace(self._by)
+
+    def log(self):
+        return self._log.read_text()
+
+    def hurry(self):
+        """Have the service look after its parts now."""
+        ring(str(self._folder / "state"))
+
+    def stored(self):
+        return len([*self._folder.glob("store/raw_images/*/*[0-9].jpg")])
+
+    @contextmanager
+    def service(self):
+        """Run it, until it watches."""
+        folders = (f"--image-dir={self.images}", f"--state-dir={self._folder}/state")
+        flags = (*folders, f"--api-url=file://{self._folder}/store")
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)}
+        with self._log.open("w") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-W", "error", "-c", SHIFTED, str(self._by), "run", *flags],
+                env=environment,
+                stderr=stderr,
+            )
+        try:
+            wait_for(lambda: "watching" in self.log() or process.poll() is not None)
+            assert process.poll() is None, self.log()
+            yield process
+        finally:
+            process.kill()
+            process.wait(PATIENCE)
+
+    def set_back_while_files_go(self):
+        """Set the clock back by an hour while the watch waits for where files turn up that were moved away."""
+        for number in range(20):
+            going = self.images / f"{number}.jpg"
+            going.touch()
+            going.rename(self._folder / going.name)
+            if number == 10:
+                self.set_clock(-3600)
+            time.sleep(0.03)
+        time.sleep(0.6)  # an old watchdog now sees that its half second has become an hour
+
+
+@pytest.fixture
+def shifted(tmp_path):
+    return ShiftedTrap(tmp_path)
+
+
+def test_a_watch_that_stops_as_the_clock_is_set_back_is_replaced(shifted, make_trap_picture):
+    with shifted.service() as service:
+        shifted.set_back_while_files_go()
+        shifted.hurry()
+        wait_for(lambda: "the clock was set by -3600 s" in shifted.log())
+        for number in (1, 2):  # the second one no scan finds: the next is in ten minutes
+            settled = make_trap_picture(shifted.images.parent)
+            os.utime(settled, (time.time() - 7200,) * 2)
+            settled.rename(shifted.images / settled.name)
+            wait_for(lambda number=number: shifted.stored() == number)
+        service.terminate()
+        assert service.wait(PATIENCE) == 0
+
+
+def test_a_watch_that_stops_as_the_clock_is_set_back_holds_no_end_up(shifted):
+    with shifted.service() as service:
+        shifted.set_back_while_files_go()
+        service.terminate()
+        assert service.wait(PATIENCE) == 0

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 GOING: Final = 1.0
 """Seconds in which a watching thread ends by itself after its folder is gone."""
 
+ENDING: Final = 2.0
+"""Seconds that its threads get to end: those of Debian 12's version sleep on for as long as the clock was set back."""
+
 
 _IN_ATTRIB: Final = 0x4  # inotify(7)
 
@@ -72,15 +75,25 @@ class Watch:
         return None
 
     def end(self) -> None:
-        """End its threads."""
+        """End its threads; one that doesn't end in time is left behind, and ends whenever it wakes up."""
         if self.doubt() is not None:
             # Some are about to end by themselves, as their folder is gone. Stopped meanwhile, older versions would
             # close a file twice: by then perhaps another one with the same number.
             for emitter in list(self._observer.emitters):
                 emitter.join(GOING)
+        # It waits for all of them itself.
+        ending = threading.Thread(target=self._stop, name="end of a watch", daemon=True)
+        try:
+            ending.start()
+        except RuntimeError:  # the system has no room for a further thread
+            self._stop()
+        else:
+            ending.join(ENDING)
+        logging.getLogger("watchdog").removeHandler(self._complaints)
+
+    def _stop(self) -> None:
         self._observer.stop()
         self._observer.join()
-        logging.getLogger("watchdog").removeHandler(self._complaints)
 
     def _is_in_place(self) -> bool:
         try:

@@ -64,6 +64,7 @@ class Watcher:
         self._handler = _Handler(scanner, hints, monotonic)
         self._scanned_at = monotonic()
         self._shortages = 0
+        self._distrust: str | None = None
         self._watched_at = monotonic()
         self._unwatched = Repeats(monotonic)
         self.polling: str | None = None
@@ -83,6 +84,10 @@ class Watcher:
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.end()
+
+    def distrust(self, why: str) -> None:
+        """Have the watch laid anew at the next tick."""
+        self._distrust = why
 
     def unwatched_for(self) -> float:
         """Tell for how many seconds no tick has found a watch in order, where events can be had at all."""
@@ -121,6 +126,8 @@ class Watcher:
         """Say why events may have been missed."""
         if self._watch is None:
             return "it isn't watched"
+        if self._distrust is not None:
+            return self._distrust
         if (doubt := self._watch.doubt()) is not None:
             return doubt
         if self._handler.events >= queue_limit() // 4:
@@ -140,6 +147,7 @@ class Watcher:
     def _lay(self) -> None:
         """Lay a new watch before the old one is given up, so that no event falls between them."""
         before, self._watch = self._watch, None
+        self._distrust = None
         self._handler = _Handler(self._scanner, self._hints, self._monotonic)
         try:
             self._watch = Watch(self._scanner.image_dir, self._handler)

@@ -342,6 +342,17 @@ def test_a_reader_of_events_that_died_behind_a_living_observer_is_replaced_at_th
         assert watched_anew(trap)
 
 
+def test_a_watch_that_somebody_else_distrusts_is_replaced_once(image_dir):
+    with Trap(image_dir) as trap:
+        before = watching_threads()
+        trap.watcher.distrust("the clock was set back")
+        assert watched_anew(trap)
+        after = watching_threads()
+        assert not after & before
+        trap.watcher.tick()
+        assert watching_threads() == after
+
+
 def test_an_emitter_that_ended_as_the_folder_was_deleted_is_replaced_at_the_next_tick(image_dir):
     with Trap(image_dir) as trap:
         (emitter,) = (thread for thread in watching_threads() if isinstance(thread, EventEmitter))
