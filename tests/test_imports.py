@@ -57,7 +57,7 @@ LAYERS = {
             *("reserve", "retry", "sequence", "signals", "state_dir"),
         ),
         ("health", "misfits", "repeats", "state_owner", "summary", "thumbnails"),
-        ("folders", "lock", "scan", "worker"),
+        ("folders", "lock", "news", "scan", "worker"),
         ("disk",),
         ("ingest", "outbox", "watcher"),
         ("arrivals", "crew", "familiar"),

@@ -24,26 +24,23 @@ Pictures taken, not hours, are the clock of all this: it can't be set, and goes 
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sticky_pi_api.exceptions import printable
 
-from .events import Kind, about
+from .events import Kind
 from .hints import Hints
 from .models import Destination, DestinationState, Picture, State
+from .news import News
 from .outbox import Outbox
 from .receipts import Receipt, Receipts
-from .repeats import Repeats, span
 from .retry import LONGEST_WAIT, delay
 
 if TYPE_CHECKING:
     from sticky_pi_api.exceptions import RequestTooLargeError
     from sticky_pi_api.types import ImageOutcome
-
-log = logging.getLogger(__name__)
 
 DOUBTFUL_WAIT: Final = 30.0
 """Seconds to wait after an upload whose end isn't known: the destination may still be at work on it."""
@@ -52,8 +49,6 @@ SEVERAL: Final = 3
 """Different pictures that fail, none taken in between, after which the destination is to blame."""
 
 _LONGEST_RECEIPT: Final = 64
-
-_NO_TROUBLE: Final = (Kind.READ_AGAIN, Kind.UPLOADED, Kind.HELD)
 
 
 class SizeLimit(NamedTuple):
@@ -95,8 +90,7 @@ class Judge:
         monotonic: Callable[[], float],
     ) -> None:
         """Judge for the destination at `url`; a picture is rejected when `give_up_after` refusals are charged to it."""
-        self._down = Repeats(monotonic)
-        self._waiting = Repeats(monotonic)
+        self._news = News(url, monotonic)
         self._outbox = outbox
         self._hints = hints
         self._url = url
@@ -201,32 +195,7 @@ class Judge:
         self._outbox.set_destination(
             Destination(self._url, trouble.state, trouble.why, retry_at, failures, holds_all, trouble.answered)
         )
-        self._tell_trouble(trouble, wait)
-
-    def _tell_trouble(self, trouble: _Trouble, wait: float) -> None:
-        spell = self._down.again(self._url, f"{trouble.state}: {trouble.why}")
-        if spell is not None:
-            log.warning(
-                "the destination is %s, tried again in %.0f s: %s%s",
-                trouble.state.value,
-                wait,
-                trouble.why,
-                spell,
-                extra=about(Kind.DESTINATION_TROUBLE, destination=self._url, reason=trouble.why, count=spell.times),
-            )
-
-    def _tell_end_of_trouble(self, failures: int) -> None:
-        is_known = self._url in self._down
-        spell = self._down.over(self._url)
-        # An earlier process may have told of it; that is no news only where this one kept it to itself.
-        if spell is not None or not is_known:
-            lasted = "" if spell is None else f" in {span(spell.seconds)}"
-            log.info(
-                "the destination works again, after %d failures%s",
-                failures,
-                lasted,
-                extra=about(Kind.DESTINATION_WORKS, destination=self._url, count=failures),
-            )
+        self._news.of_trouble(trouble.state, trouble.why, wait)
 
     def read_again(self, picture: Picture, error: Exception) -> None:
         """Have the intake look at a file that isn't what it was when it was taken in."""
@@ -237,7 +206,7 @@ class Judge:
             self._hints.folder(os.path.dirname(picture.path))
         else:
             self._hints.file(picture.path)
-        self._tell(Kind.READ_AGAIN, picture, State.PENDING, "read again before it is sent", why)
+        self._news.of_picture(Kind.READ_AGAIN, picture, State.PENDING, "read again before it is sent", why)
 
     def _confirm(self, receipts: Sequence[Receipt]) -> None:
         with self._outbox.together():
@@ -254,7 +223,7 @@ class Judge:
         self.sent += len(receipts)
         for picture, _, stored in receipts:
             kind, what = (Kind.UPLOADED, "uploaded") if stored else (Kind.HELD, "was uploaded already")
-            self._tell(kind, picture, State.UPLOADED, what)
+            self._news.of_picture(kind, picture, State.UPLOADED, what)
 
     def _clash(self, picture: Picture, held: str) -> None:
         why = f"the destination holds another picture with this device and time (md5 {held or 'unknown'})"
@@ -262,7 +231,7 @@ class Judge:
             self._outbox.clash(picture, why)
             self._outbox.ask_again(picture, held)
         self._answered(took=False)
-        self._tell(Kind.CONFLICT, picture, State.CONFLICT, "not sent", why)
+        self._news.of_picture(Kind.CONFLICT, picture, State.CONFLICT, "not sent", why)
 
     def _refuse(self, picture: Picture, error: Exception | None) -> None:
         from sticky_pi_api.types import Blame
@@ -283,7 +252,7 @@ class Judge:
         if refuses_all or self._outbox.others_refused(picture) + 1 >= SEVERAL:
             self._outbox.refuse(picture, why, not_before=self._clock(), missed=False)
             self._trouble = _Trouble(DestinationState.REFUSING, why, retry_after, holds_all=False, answered=True)
-            self._tell(Kind.REFUSED, picture, State.PENDING, "refused, as others are", why)
+            self._news.of_picture(Kind.REFUSED, picture, State.PENDING, "refused, as others are", why)
         else:
             self._charge(picture, why, retry_after, 0)
 
@@ -295,18 +264,18 @@ class Judge:
         self._outbox.refuse(picture, why, not_before=self._clock() + wait, charge=charge)
         self._answered(took=False)
         what = f"refused, tried again in {wait:.0f} s"
-        self._tell(Kind.REFUSED, picture, State.PENDING, what, why)
+        self._news.of_picture(Kind.REFUSED, picture, State.PENDING, what, why)
 
     def _reject(self, picture: Picture, why: str, charge: int) -> None:
         self._outbox.refuse(picture, why, not_before=0.0, charge=charge, last=True)
-        self._tell(Kind.REJECTED, picture, State.REJECTED, "refused, given up for a week", why)
+        self._news.of_picture(Kind.REJECTED, picture, State.REJECTED, "refused, given up for a week", why)
 
     def _doubt(self, picture: Picture, receipt: str, error: Exception | None) -> None:
         why = f"the destination says that it got other bytes (md5 {receipt})" if receipt else _reason_of(error)
         asked = getattr(error, "retry_after", None) or DOUBTFUL_WAIT
         wait = min(LONGEST_WAIT, max(asked, delay(picture.misses + 1)))
         self._outbox.postpone(picture, why, not_before=self._clock() + wait)
-        self._tell(Kind.DOUBTFUL, picture, State.PENDING, f"asked for again in {wait:.0f} s", why)
+        self._news.of_picture(Kind.DOUBTFUL, picture, State.PENDING, f"asked for again in {wait:.0f} s", why)
         self._blame(getattr(error, "end", error), why)
 
     def _blame(self, error: Exception | None, why: str | None = None, *, holds_all: bool = False) -> None:
@@ -343,19 +312,7 @@ class Judge:
         if before.state is not DestinationState.OK:
             self._outbox.set_destination(Destination(self._url, DestinationState.OK))
         if before.failures:
-            self._tell_end_of_trouble(before.failures)
-
-    def _tell(self, kind: Kind, picture: Picture, state: State, what: str, why: str | None = None) -> None:
-        """Say what became of a picture; that it goes on waiting for the same reason is no news."""
-        spell = None
-        if state is not State.PENDING:
-            self._waiting.over(picture.path)
-        elif (spell := self._waiting.again(picture.path, f"{kind.name}: {why}")) is None:
-            return
-        level = logging.INFO if kind in _NO_TROUBLE else logging.WARNING
-        text = "".join([what, "" if why is None else f": {why}", "" if spell is None else str(spell)])
-        extra = about(kind, picture, state=state, reason=why, destination=self._url)
-        log.log(level, "%s: %s", printable(picture.path), text, extra=extra)
+            self._news.of_its_end(before.failures)
 
 
 def _size(picture: Picture) -> int:

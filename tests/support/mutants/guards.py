@@ -244,6 +244,40 @@ RECEIPTS = (
         "a destination that went away would be taken for one that works",
     ),
     Guard(
+        "receipts that wait, before a failure of the whole batch",
+        "sticky_pi_uploader/judgement.py",
+        "        self._receipts.settle()\n        if not _broken_off(error):",
+        "        if not _broken_off(error):",
+        (
+            (
+                "sticky_pi_uploader/test_receipts.py"
+                "::test_a_client_that_fails_after_receipts_is_in_trouble_though_they_wait_to_be_recorded"
+            ),
+        ),
+        "a destination that went away would be taken for one that works",
+    ),
+    Guard(
+        "damage of the outbox before what keeps another worker from its work",
+        "sticky_pi_uploader/crew.py",
+        "key=lambda trouble: not isinstance(trouble, OutboxDamagedError), ",
+        "key=lambda _: 0, ",
+        (
+            (
+                "sticky_pi_uploader/test_crew.py"
+                "::test_damage_that_one_worker_finds_is_told_before_what_keeps_another_from_its_work"
+            ),
+        ),
+        "a damaged outbox would never be put aside",
+    ),
+    Guard(
+        "size up to which the servers are meant to take pictures",
+        "sticky_pi_api/remote.py",
+        "if answer.status == TOO_LARGE and len(body) > MAX_SIZE:",
+        "if answer.status == TOO_LARGE:",
+        ("sticky_pi_uploader/test_every_answer.py::test_a_status_that_every_picture_gets_empties_no_queue",),
+        "a front with a low limit would have every picture rejected",
+    ),
+    Guard(
         "receipts that wait, while an upload takes long",
         "sticky_pi_uploader/breakoff.py",
         "            meanwhile()\n",
@@ -411,8 +445,8 @@ STATES = (
             (
                 "put_off",
                 _SENDING,
-                "(State.UPLOADING,), State.PENDING, None, values, durable=False)\n\n    def postpone",
-                f"{_ANYTHING}, State.PENDING, None, values, durable=False)\n\n    def postpone",
+                "(State.UPLOADING,), State.PENDING, news, values, durable=False)\n\n    def postpone",
+                f"{_ANYTHING}, State.PENDING, news, values, durable=False)\n\n    def postpone",
                 "what is settled would be sent again",
             ),
             (

@@ -13,6 +13,7 @@ from sticky_pi_api.exceptions import (
     ClockNotSetError,
     NotAnAPIError,
     RefusedError,
+    RequestTooLargeError,
     TooLargeError,
     UnavailableError,
     UnreachableError,
@@ -45,7 +46,7 @@ ASKED = ("ok", "slow", *NO_ANSWERS)
 
 UNCLEAR = ("unreachable", "portal", "busy", "restarting")
 UPLOADED = (
-    *("ok", "refused", "too large", "half", "garbled", "late", *NO_ANSWERS),
+    *("ok", "refused", "too large", "front", "half", "garbled", "late", *NO_ANSWERS),
     *(f"{end}, {stored}" for end in UNCLEAR for stored in ("stored", "not stored")),
 )
 """What may become of an upload; the unclear ends come after the whole body"""
@@ -118,6 +119,8 @@ class Server:
         if answer == "half":
             raise UnclearEndError(NO_ANSWERS["unreachable"](), whole=False)
         self._examine(key, md5)
+        if answer == "front":
+            raise RequestTooLargeError("its front takes no request of this size", len(body))
         if answer == "too large":
             raise TooLargeError(image.path, "status 413")
         if answer == "refused":

@@ -1,0 +1,66 @@
+"""Tells the journal what became of pictures, and how the destination does, each thing when it is news."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from sticky_pi_api.exceptions import printable
+
+from .events import Kind, about
+from .models import DestinationState, Picture, State
+from .repeats import Repeats, span
+
+log = logging.getLogger(__name__)
+
+_NO_TROUBLE: Final = (Kind.READ_AGAIN, Kind.UPLOADED, Kind.HELD)
+
+
+class News:
+    """What is to be told of one destination, and of the pictures that are sent there."""
+
+    def __init__(self, url: str, monotonic: Callable[[], float]) -> None:
+        """Tell of the destination at `url`."""
+        self._url = url
+        self._down = Repeats(monotonic)
+        self._waiting = Repeats(monotonic)
+
+    def of_trouble(self, state: DestinationState, why: str, wait: float) -> None:
+        """Say what is wrong with the destination, and in how many seconds it is tried again."""
+        spell = self._down.again(self._url, f"{state}: {why}")
+        if spell is not None:
+            log.warning(
+                "the destination is %s, tried again in %.0f s: %s%s",
+                state.value,
+                wait,
+                why,
+                spell,
+                extra=about(Kind.DESTINATION_TROUBLE, destination=self._url, reason=why, count=spell.times),
+            )
+
+    def of_its_end(self, failures: int) -> None:
+        """Say that the destination works again, after so many failures in a row."""
+        is_known = self._url in self._down
+        spell = self._down.over(self._url)
+        # An earlier process may have told of it; that is no news only where this one kept it to itself.
+        if spell is not None or not is_known:
+            lasted = "" if spell is None else f" in {span(spell.seconds)}"
+            log.info(
+                "the destination works again, after %d failures%s",
+                failures,
+                lasted,
+                extra=about(Kind.DESTINATION_WORKS, destination=self._url, count=failures),
+            )
+
+    def of_picture(self, kind: Kind, picture: Picture, state: State, what: str, why: str | None = None) -> None:
+        """Say what became of a picture; that it goes on waiting for the same reason is no news."""
+        spell = None
+        if state is not State.PENDING:
+            self._waiting.over(picture.path)
+        elif (spell := self._waiting.again(picture.path, f"{kind.name}: {why}")) is None:
+            return
+        level = logging.INFO if kind in _NO_TROUBLE else logging.WARNING
+        text = "".join([what, "" if why is None else f": {why}", "" if spell is None else str(spell)])
+        extra = about(kind, picture, state=state, reason=why, destination=self._url)
+        log.log(level, "%s: %s", printable(picture.path), text, extra=extra)
