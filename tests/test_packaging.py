@@ -14,7 +14,7 @@ PROJECT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    pytest.importorskip("hatchling", reason="the wheel is built with hatchling, which isn't installed")
+    pytest.importorskip("hatchling", reason="no hatchling to build the wheel with: apt-get install python3-hatchling")
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
     built = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)

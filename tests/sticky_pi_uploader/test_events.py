@@ -116,7 +116,7 @@ def test_the_ids_are_ids_and_no_two_are_the_same():
     assert len(set(values)) == len(values)
 
 
-@pytest.mark.skipif(shutil.which("journalctl") is None, reason="needs journalctl")
+@pytest.mark.skipif(shutil.which("journalctl") is None, reason="there is no journalctl here: apt-get install systemd")
 def test_journalctl_takes_the_catalog(tmp_path):
     folder = tmp_path / "usr" / "lib" / "systemd" / "catalog"
     folder.mkdir(parents=True)

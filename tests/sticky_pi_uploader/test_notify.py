@@ -23,7 +23,7 @@ CALL = """if True:
 def call(request):
     """Send messages from a process of its own, with systemd-python and without it."""
     if request.param == "with" and not systemd_python.is_installed():
-        pytest.skip("systemd-python isn't installed")
+        pytest.skip(systemd_python.MISSING)
 
     def call(address, *messages):
         environ = {**os.environ, "NOTIFY_SOCKET": address}

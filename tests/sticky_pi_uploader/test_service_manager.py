@@ -372,7 +372,7 @@ def tampering(process, calls, how, *more):
     """Tamper with system calls of all threads of a process, as strace's `inject` has it."""
     strace = shutil.which("strace")
     if strace is None:
-        pytest.skip("needs strace, to tamper with system calls")
+        pytest.skip("there is no strace here to tamper with system calls: apt-get install strace")
     command = [strace, "-f", "-o", os.devnull, "-p", str(process.pid), *more, "-e", f"trace={calls}"]
     with subprocess.Popen([*command, "-e", f"inject={calls}:{how}"], stderr=subprocess.PIPE, text=True) as tracer:
         try:

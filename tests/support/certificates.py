@@ -47,7 +47,7 @@ class Authority:
     def __init__(self, folder):
         """Make its key and its own certificate; skip the test where there is no openssl."""
         if not shutil.which("openssl"):
-            pytest.skip("there is no openssl command to make certificates with")
+            pytest.skip("there is no openssl here to make certificates with: apt-get install openssl")
         self._folder = Path(folder)
         self.ca_file = str(self._folder / "ca.pem")
         (self._folder / "index.txt").touch()

@@ -2,6 +2,9 @@
 
 import importlib.util
 
+MISSING = "there is no systemd-python here: pip install systemd-python, or, for tests/run --debian, python3-systemd"
+"""Why what takes it is skipped without"""
+
 
 def is_installed():
     """Tell the library from this project's folder of the same name, which is on the path where tests are run from."""

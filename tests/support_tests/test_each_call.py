@@ -55,7 +55,7 @@ def test_a_forked_program_changes_what_one_does_that_is_started(count):
     assert count("forked") == count("fresh")
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace isn't installed")
+@pytest.mark.skipif(shutil.which("strace") is None, reason="there is no strace here: apt-get install strace")
 def test_the_calls_that_are_counted_are_those_that_strace_sees(count):
     counts = count("forked")
     by_name = {name: sum(n for call, n in counts.items() if call.split()[0] == name) for name in CALLS}

@@ -29,7 +29,7 @@ def build_deb():
 @pytest.fixture(scope="session")
 def deb(build_deb, tmp_path_factory):
     if not Path("/usr/bin/dpkg-deb").exists():
-        pytest.skip("no dpkg-deb here to build the Debian package with")
+        pytest.skip("there is no dpkg-deb here to build the Debian package with: apt-get install dpkg")
     return build_deb(tmp_path_factory.mktemp("deb"))
 
 

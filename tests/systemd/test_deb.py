@@ -155,7 +155,7 @@ def test_the_scripts_of_the_package_are_plain_sh(deb, script):
 
 def test_lintian_finds_nothing(deb, tmp_path):
     if shutil.which("lintian") is None:
-        pytest.skip("lintian isn't installed")
+        pytest.skip("there is no lintian here: apt-get install lintian")
     # It keeps files of its own below $HOME and $TMPDIR.
     environment = {**os.environ, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
     command = ["lintian", "--fail-on", "error,warning", deb]

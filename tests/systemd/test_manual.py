@@ -33,7 +33,7 @@ def roff(installed):
 @pytest.fixture(scope="module")
 def page(roff):
     if shutil.which("man") is None:
-        pytest.skip("there is no man here to read the page with")
+        pytest.skip("there is no man here to read the page with: apt-get install man-db")
     environment = {**os.environ, "MANWIDTH": "100", "LC_ALL": "C.UTF-8", "MAN_KEEP_FORMATTING": ""}
     command = ["man", "--warnings", "--local-file", "-"]
     done = subprocess.run(command, input=roff, env=environment, capture_output=True, text=True, timeout=60, check=False)

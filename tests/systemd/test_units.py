@@ -13,7 +13,9 @@ SERVICE = SYSTEMD / "sticky-pi-uploader.service"
 DRAIN = SYSTEMD / "sticky-pi-uploader-drain.service"
 TIMER = SYSTEMD / "sticky-pi-uploader-drain.timer"
 
-analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze isn't installed")
+analyze = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here: apt-get install systemd"
+)
 
 
 def settings(unit, section):

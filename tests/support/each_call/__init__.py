@@ -25,7 +25,7 @@ def reason_to_skip():
     if os.geteuid() != 0:
         return "only root can mount a card of its own for each attack"
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
-        return f"missing, to mount a card with: {', '.join(missing)}"
+        return f"missing, to mount a card with: {', '.join(missing)}: apt-get install mount util-linux"
     done = in_private(["mount", "-t", "tmpfs", "tmpfs", "/mnt"], timeout=60)
     if done.returncode:
         return f"no card can be mounted here: {done.stderr.strip()}"

@@ -24,7 +24,7 @@ def reason_to_skip(folder):
     if os.geteuid() != 0:
         return "only root can mount a disk to cut the power of"
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
-        return f"missing, to make a disk with: {', '.join(missing)}"
+        return f"missing, to make a disk with: {', '.join(missing)}: apt-get install e2fsprogs mount util-linux"
     done = in_private(["sh", "-c", _TRIAL, os.path.join(folder, "trial")], timeout=60)
     return f"no disk can be mounted here: {done.stderr.strip()}" if done.returncode else None
 
