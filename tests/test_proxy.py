@@ -18,6 +18,7 @@ from fault_proxy import Fault, FaultProxy, Rule
 from sticky_pi_api.client import RemoteClient
 from sticky_pi_api.exceptions import BrokenOffError, DoubtfulError, UnreachableError
 from sticky_pi_api.http import Timeouts
+from sticky_pi_api.http.proxies import proxy_for
 from sticky_pi_api.remote import RemoteAPI
 from sticky_pi_api.types import Outcome
 
@@ -176,3 +177,115 @@ def test_closing_breaks_off_an_upload_in_a_tunnel(client, front, make_trap_pictu
     assert is_silent
     error = outcomes[0].error
     assert isinstance(error.end if isinstance(error, DoubtfulError) else error, BrokenOffError)
+
+
+WRONG_PROXIES = [
+    "'http://127.0.0.1:3128'",
+    '"http://beekeeper:marmalade@127.0.0.1:3128"',
+    "http://127.0.0.1:3128 ",
+    " http://127.0.0.1:3128",
+    "http://beekeeper:marmalade @127.0.0.1:3128",
+    "http://127.0.0.1: 3128",
+    "http://127.0.0.1:99999",
+    "http://127.0.0.1:port",
+    "htp://127.0.0.1:3128",
+    "ftp://127.0.0.1:3128",
+    "http//127.0.0.1:3128",
+    "http://",
+    "http://[::1",
+    "socks5h://beekeeper:marmalade@127.0.0.1:3128",
+]
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("value", WRONG_PROXIES[:3])
+def test_a_variable_that_names_no_proxy_is_named_with_its_value(sticky, server, variable, value):
+    shown = value.replace("beekeeper:marmalade", "********")
+    for command, status in ((("drain", "--deadline", "4"), os.EX_TEMPFAIL), (("check",), 1)):
+        said = sticky(*command, status=status, **{variable: value})
+        assert f"{variable} names no proxy that can be used: {shown!r}: expected http://host:port" in said
+    assert server.requests() == []
+
+
+@pytest.mark.parametrize("value", WRONG_PROXIES)
+def test_what_can_be_no_proxy_is_said_without_the_password_in_it(value):
+    with pytest.raises(UnreachableError, match="HTTPS_PROXY names no proxy that can be used") as raised:
+        proxy_for("https://trap.example", {"HTTPS_PROXY": value})
+    assert "marmalade" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("environ", "shown"),
+    [
+        ({"HTTPS_PROXY": "http://proxy:3128"}, "http://proxy:3128 (HTTPS_PROXY)"),
+        ({"HTTPS_PROXY": "proxy.example.org:3128"}, "proxy.example.org:3128 (HTTPS_PROXY)"),
+        ({"HTTPS_PROXY": "https://a%40b:c%2Fd@[fe80::1]:3128/"}, "https://********@[fe80::1]:3128/ (HTTPS_PROXY)"),
+        ({"HTTPS_PROXY": "beekeeper:marm@lade@proxy"}, "********@proxy (HTTPS_PROXY)"),
+        ({"HTTPS_PROXY": "http://capitals", "https_proxy": "http://small"}, "http://small (https_proxy)"),
+        ({"HTTPS_PROXY": "http://capitals", "https_proxy": ""}, "None"),
+        ({"ALL_PROXY": "http://proxy"}, "http://proxy (ALL_PROXY)"),
+        ({"HTTP_PROXY": "http://proxy"}, "None"),
+        ({}, "None"),
+    ],
+)
+def test_the_proxy_in_force_is_the_one_that_curl_would_take(environ, shown):
+    assert str(proxy_for("https://trap.example", environ)) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "no_proxy", "is_direct"),
+    [
+        ("https://trap.example", "trap.example:443", True),
+        ("https://trap.example:8443", "trap.example:8443", True),
+        ("https://trap.example:8443", "trap.example", True),
+        ("https://trap.example:8443", "trap.example:443", False),
+        ("https://a.trap.example", ".trap.example:443", True),
+        ("https://a.trap.example", "trap.example", True),
+        ("https://a.trap.example", "*.trap.example", True),
+        ("https://atrap.example", "trap.example", False),
+        ("https://TRAP.example", "far.example , Trap.Example", True),
+        ("https://10.1.2.3:8443", "10.1.2.3:8443", True),
+        ("https://10.1.2.3:8443", "10.1.2.3:443", False),
+        ("https://10.1.2.3", "10.0.0.0/8", True),
+        ("https://11.1.2.3", "10.0.0.0/8", False),
+        ("https://[fe80::1]:8443", "[fe80::1]:8443", True),
+        ("https://[fe80::1]:8443", "fe80::1", True),
+        ("https://[fe80::1]:8443", "fe80::/10", True),
+        ("https://trap.example", "*", True),
+        ("https://trap.example", "", False),
+        ("https://trap.example", ", ,", False),
+        ("https://trap.example", "trap.example:", False),
+    ],
+)
+@pytest.mark.parametrize("variable", ["NO_PROXY", "no_proxy"])
+def test_no_proxy_is_understood_with_ports(url, no_proxy, is_direct, variable):
+    found = proxy_for(url, {"HTTPS_PROXY": "http://proxy", variable: no_proxy})
+    assert (found is None) is is_direct
+
+
+def test_a_server_that_no_proxy_names_with_its_port_is_spoken_to_directly(sticky, server, front):
+    with ConnectProxy() as proxy:
+        sticky("drain", HTTPS_PROXY=proxy.url(), NO_PROXY=f"localhost:{front.port}")
+        assert proxy.requests() == []
+    assert len(server.rows()) == 1
+
+
+def test_check_shows_the_proxy_in_force_without_its_password(sticky, front):
+    def proxy(**environment):
+        said = json.loads(sticky("check", "--json", status=environment.pop("status"), **environment))
+        return [(each["level"], each["what"]) for each in said if each["about"] == "proxy"]
+
+    with ConnectProxy(account=ACCOUNT) as running:
+        address = running.url(IN_ADDRESS)
+        shown = running.url("********")
+        assert proxy(status=0, HTTPS_PROXY=address) == [("ok", f"{shown} (HTTPS_PROXY)")]
+        direct = proxy(status=0, HTTPS_PROXY=address, NO_PROXY="localhost:1, localhost")
+        assert direct == [("ok", f"none for {front.url}, as NO_PROXY has localhost")]
+    assert proxy(status=0) == []
+    [(level, what)] = proxy(status=1, HTTPS_PROXY="'http://proxy'")
+    assert (level, "HTTPS_PROXY names no proxy" in what) == ("problem", True)
+
+
+def test_a_proxy_that_is_not_there_is_named_and_not_taken_for_the_server(sticky, front):
+    said = sticky("check", status=1, HTTPS_PROXY="http://beekeeper:marmalade@proxy.invalid:3128")
+    assert f"{front.url} can't be reached through the proxy http://********@proxy.invalid:3128 (HTTPS_PROXY): " in said

@@ -105,6 +105,29 @@ def test_an_account_is_needed_by_servers_only(look):
     assert "hunter2" not in str(found)
 
 
+@pytest.mark.parametrize(
+    ("password", "remark"),
+    [
+        ("hunter2", None),
+        ("hun ter2", None),
+        ("hunter2 ", "white space"),
+        ("\thunter2", "white space"),
+        ("hunter2\n", "white space"),
+        ("hunter2\xa0", "white space"),
+        ("hun\0ter2", "can't be seen"),
+        ("hun\u200bter2", "can't be seen"),
+    ],
+)
+def test_a_password_that_looks_other_than_it_is_is_remarked_on(trap, look, password, remark):
+    file = trap.folder / "password"
+    file.touch(mode=0o600)
+    file.write_bytes(f"{password}\n".encode())
+    flags = {"api.url": "http://127.0.0.1:9", "api.username": "kim", "api.password_file": str(file)}
+    found = look(flags)["credentials"]
+    assert (found.level, remark is None or remark in found.what) == ("ok" if remark is None else "warning", True)
+    assert "ter2" not in str(found)
+
+
 def test_a_server_that_accepts_the_account_is_a_destination(tmp_path, look):
     with ApiServer(tmp_path / "server") as server:
         flags = {"api.url": server.url, "api.username": "trap"}

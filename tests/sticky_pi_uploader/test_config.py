@@ -505,7 +505,10 @@ def test_a_credential_of_systemd_may_look_readable_to_a_group(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "password"),
-    [(b"x", "x"), (b"x\n", "x"), (b"x\r\n", "x"), (b"x\n\n", "x\n"), (b" x ", " x "), ("ü\n".encode(), "ü")],
+    [
+        *((b"x", "x"), (b"x\n", "x"), (b"x\r\n", "x"), (b"x\n\n", "x\n"), (b" x ", " x "), ("ü\n".encode(), "ü")),
+        *((b"\xef\xbb\xbfx\r\n", "x"), (b"\xef\xbb\xbf\xef\xbb\xbfx", "\ufeffx")),
+    ],
 )
 def test_one_newline_at_the_end_of_a_password_file_is_dropped(password_file, content, password):
     password_file.write_bytes(content)
@@ -525,7 +528,7 @@ def test_every_problem_is_one_line_whatever_the_path_in_it(tmp_path):
     assert "a\\nb" in problem
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n", b"\xff\xfehunter2", b"hunter2" * 1000])
+@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n", b"\xef\xbb\xbf\n", b"\xff\xfehunter2", b"hunter2" * 1000])
 def test_a_file_that_holds_no_password_is_refused_and_not_shown(password_file, content):
     password_file.write_bytes(content)
     (problem,) = problems({"api.password_file": str(password_file)}, check_secrets=True)

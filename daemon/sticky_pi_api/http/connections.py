@@ -23,6 +23,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from sticky_pi_api.exceptions import CertificateError, printable
 from sticky_pi_api.http.addresses import connect, is_near
+from sticky_pi_api.http.proxies import Proxy
 
 IDLE: Final = 45.0
 """Seconds after which a kept connection isn't used again: servers close theirs after 60 to 65."""
@@ -42,17 +43,17 @@ class Route(NamedTuple):
 
     is_link: bool
     """whether the server's own address isn't what it is for"""
-    is_proxied: bool
+    proxy: Proxy | None
     met: set[str]
     """addresses of the server itself, of all requests to it"""
 
     def admits(self, address: str) -> bool:
         """Tell whether the request may go to an address."""
-        return not self.is_link or self.is_proxied or address in self.met or not is_near(address)
+        return not self.is_link or self.proxy is not None or address in self.met or not is_near(address)
 
     def meet(self, address: str) -> None:
         """Note the address of a connection that is made."""
-        if not (self.is_link or self.is_proxied):
+        if not self.is_link and self.proxy is None:
             self.met.add(address)
 
 

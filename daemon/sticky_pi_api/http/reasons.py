@@ -25,6 +25,7 @@ from sticky_pi_api.exceptions import (
 )
 from sticky_pi_api.filename import EARLIEST
 from sticky_pi_api.http.addresses import StrayError
+from sticky_pi_api.http.connections import Route
 
 LONG_SILENCE: Final = 5.0
 """Seconds after which a request that is broken off says that it isn't answered: what is alive answers sooner"""
@@ -55,8 +56,10 @@ _SAYINGS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str
 )
 
 
-def explain(error: Exception, guard: Guard, address: str, clock: Callable[[], float]) -> RemoteError:
-    """Say what went wrong, in words without anything secret."""
+def explain(
+    error: Exception, guard: Guard, address: str, clock: Callable[[], float], route: Route | None = None
+) -> RemoteError:
+    """Say what went wrong, in words without anything secret; the proxy on the route is named."""
     if guard.broken:
         return _explain_end(guard, address)
     if find(error, StrayError) or find(guard.cause, StrayError):
@@ -68,7 +71,8 @@ def explain(error: Exception, guard: Guard, address: str, clock: Callable[[], fl
     no_http = find(error, _NO_HTTP)
     if no_http is not None and not isinstance(no_http, http.client.RemoteDisconnected):
         return NotAnAPIError(f"{address} answers, but not as a web server does")
-    return UnreachableError(f"{address} can't be reached: {_say(error, guard.cause)}")
+    through = f" through the proxy {route.proxy}" if route is not None and route.proxy is not None else ""
+    return UnreachableError(f"{address} can't be reached{through}: {_say(error, guard.cause)}")
 
 
 def _explain_end(guard: Guard, address: str) -> RemoteError:

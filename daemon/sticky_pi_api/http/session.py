@@ -9,7 +9,6 @@ from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import requests
-from requests.utils import get_environ_proxies, select_proxy
 
 from sticky_pi_api.account import Account
 from sticky_pi_api.deadline import Guard, Pause, Scope
@@ -18,6 +17,7 @@ from sticky_pi_api.failures import OK, Answer
 from sticky_pi_api.files import FileFailedError
 from sticky_pi_api.http.addresses import StrayError, leads_near
 from sticky_pi_api.http.connections import Adapter, Route, current, tls_context
+from sticky_pi_api.http.proxies import proxy_for
 from sticky_pi_api.http.reading import BrokenOffBodyError, read_file, read_whole
 from sticky_pi_api.http.reasons import LIBRARIES, TIMEOUTS, cause_of, explain, find
 from sticky_pi_api.http.traces import without_libraries
@@ -191,7 +191,7 @@ class Http:
                 error = raised.error if isinstance(raised, BrokenOffBodyError) else raised
                 was_closed = guard.reused and not (guard.broken or find(error, TIMEOUTS))
                 if is_last or not was_closed or not call.may_repeat:
-                    failure = explain(error, guard, call.address, self._wall_clock)
+                    failure = explain(error, guard, call.address, self._wall_clock, current.route)
             except BaseException as raised:
                 # The libraries' frames hold the request, and so the password.
                 raised.__traceback__ = without_libraries(raised.__traceback__)
@@ -217,16 +217,14 @@ class Http:
 
     def _open(self, call: _Call) -> requests.Response:
         request = requests.Request(call.method, call.url, data=call.body, headers=call.headers).prepare()
-        proxies = get_environ_proxies(call.url)
-        proxy = select_proxy(call.url, proxies) or ""
-        if proxy.lower().startswith("socks"):
-            raise requests.exceptions.InvalidProxyURL("SOCKS proxies aren't supported")
+        proxy = proxy_for(call.url)
         is_link = call.account is None
         # A proxy looks the name up itself.
         if is_link and proxy and call.host != urlsplit(self.address).hostname and leads_near(call.host):
             raise StrayError
-        current.route = Route(is_link, bool(proxy), self._met)
+        current.route = Route(is_link, proxy, self._met)
         timeout = (self.timeouts.connect, self.timeouts.read)
+        proxies = {} if proxy is None else {urlsplit(call.url).scheme: proxy.address}
         return self._adapter.send(request, stream=True, timeout=timeout, proxies=proxies)
 
 

@@ -171,8 +171,18 @@ def _credentials(config: Config) -> Iterator[Finding]:
     if missing:
         names = " and ".join(missing)
         yield problem("credentials", f"[api] {names} not set", f"set {names}: the server wants an account")
+    elif password is not None and (remark := _remark(password.reveal())) is not None:
+        what = f"{config.api.username}, with a password that {remark}"
+        yield warning("credentials", what, "if the server doesn't accept it, write the password without that")
     else:
         yield ok("credentials", f"{config.api.username}, with a password")
+
+
+def _remark(password: str) -> str | None:
+    """Say in what a password isn't what its owner sees; None where it is."""
+    if password != password.strip():
+        return "begins or ends with white space"
+    return None if password.isprintable() else "has characters that can't be seen"
 
 
 def _destination(config: Config) -> Iterator[Finding]:
@@ -180,6 +190,24 @@ def _destination(config: Config) -> Iterator[Finding]:
         return _store(config, config.api.store)
     # Without an address, the finding about the configuration says it.
     return iter(()) if config.api.server is None else _server(config)
+
+
+def _proxy(config: Config) -> Iterator[Finding]:
+    if config.api.server is None:
+        return
+    from sticky_pi_api.exceptions import UnreachableError
+    from sticky_pi_api.http.proxies import exception_for, proxy_for
+
+    about, url = "proxy", config.api.url
+    try:
+        proxy = proxy_for(url)
+    except UnreachableError as error:
+        yield problem(about, str(error), "set it as in the drop-in proxy.conf; the service's environment is its own")
+        return
+    if proxy is not None:
+        yield ok(about, str(proxy))
+    elif (entry := exception_for(url)) is not None:
+        yield ok(about, f"none for {url}, as NO_PROXY has {entry}")
 
 
 def _server(config: Config) -> Iterator[Finding]:
@@ -301,6 +329,7 @@ _LOOKS: Final[tuple[Callable[[Config], Iterator[Finding]], ...]] = (
     _space,
     _clock,
     _credentials,
+    _proxy,
     _destination,
     _sending,
     _watching,

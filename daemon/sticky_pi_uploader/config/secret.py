@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from typing import Final
@@ -36,7 +37,8 @@ def read_password_file(path: str, *, others_may_read: bool = False) -> Secret:
 def _password(content: bytes, path: str) -> str:
     if len(content) > _LONGEST:
         raise ValueError(f"the password file {path} is longer than {_LONGEST} bytes: is it the right file?")
-    line = content.removesuffix(b"\n").removesuffix(b"\r")
+    # With or without the mark that Windows editors put at the start.
+    line = content.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").removesuffix(b"\r")
     if not line:
         raise ValueError(f"the password file {path} is empty")
     try:

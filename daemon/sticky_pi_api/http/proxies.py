@@ -1,0 +1,113 @@
+"""Which proxy the environment names for an address, and what is wrong with what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from sticky_pi_api.exceptions import UnreachableError, printable
+
+_SCHEMES: Final = ("http", "https")
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_PROXY: Final = re.compile(
+    r"(?:[^:/?#]*://)?(?:[^\s\"'/?#]*@)?(?:\[[0-9a-f:.]+\]|[\w.-]+)(?::(?P<port>[0-9]{1,5}))?/?", re.IGNORECASE
+)
+_ENTRY: Final = re.compile(r"\[?(?P<host>[^\[\]]*?)\]?(?::(?P<port>[0-9]+))?")
+_MASK: Final = "********"
+_LONGEST: Final = 200
+_LARGEST_PORT: Final = 65535
+
+
+class Proxy(NamedTuple):
+    """A proxy, as the environment names it."""
+
+    variable: str
+    address: str
+    """with a password, where it needs one"""
+
+    def __str__(self) -> str:
+        """Name it and its variable, without the account."""
+        return f"{_shown(self.address)} ({self.variable})"
+
+    def __repr__(self) -> str:
+        """Show no more than that."""
+        return str(self)
+
+
+def proxy_for(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None:
+    """Return the proxy on the way to an address; None where it is reached directly.
+
+    Raises UnreachableError where what the environment says can't be one.
+    """
+    parts = urlsplit(url)
+    named = next(filter(None, (_named(kind, environ) for kind in (parts.scheme, "all"))), None)
+    if named is None or exception_for(url, environ) is not None:
+        return None
+    if (wrong := _wrong_with(named.address)) is not None:
+        raise UnreachableError(f"{named.variable} names no proxy that can be used: {_shown(named.address)!r}: {wrong}")
+    return named
+
+
+def exception_for(url: str, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the entry of NO_PROXY by which an address is reached directly, if any."""
+    parts = urlsplit(url)
+    host, port = (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    entries = (_value("no_proxy", environ) or ("", ""))[1].replace(",", " ").split()
+    return next((entry for entry in entries if _covers(entry.lower(), host, port)), None)
+
+
+def _named(kind: str, environ: Mapping[str, str]) -> Proxy | None:
+    found = _value(f"{kind}_proxy", environ)
+    return None if found is None else Proxy(*found)
+
+
+def _value(name: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return a variable and its value; in small letters it goes before that in capitals, be it empty."""
+    variable = name if name in environ else name.upper()
+    value = environ.get(variable, "")
+    return (variable, value) if value else None
+
+
+def _wrong_with(address: str) -> str | None:
+    found = _PROXY.fullmatch(address)
+    scheme = (address.partition("://")[0] if "://" in address else "http").lower()
+    if re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) and scheme.startswith("socks"):
+        return "SOCKS proxies aren't supported"
+    if found is None or int(found["port"] or 1) not in range(1, _LARGEST_PORT + 1):
+        return "expected http://host:port, without quotes and spaces"
+    return None if scheme in _SCHEMES else "expected http://host:port"
+
+
+def _covers(entry: str, host: str, port: int | None) -> bool:
+    """Tell whether an entry of NO_PROXY is for a host: its name, a domain or network with it, either's port, or `*`."""
+    if entry == "*":
+        return True
+    if "/" in entry:
+        return _is_in_network(host, entry)
+    bare = entry.count(":") > 1 and not entry.startswith("[")
+    found = None if bare else _ENTRY.fullmatch(entry)
+    name, wanted = (entry, None) if found is None else (found["host"], found["port"])
+    if wanted is not None and int(wanted) != port:
+        return False
+    name = name.removeprefix("*").lstrip(".")
+    return bool(name) and (host == name or host.endswith(f".{name}"))
+
+
+def _is_in_network(host: str, network: str) -> bool:
+    from ipaddress import ip_address, ip_network
+
+    try:
+        return ip_address(host) in ip_network(network, strict=False)
+    except ValueError:
+        return False
+
+
+def _shown(address: str) -> str:
+    """Repeat a proxy's address, without the account in it."""
+    before, at, behind = address.rpartition("@")
+    scheme, separator, _ = before.partition("://")
+    text = f"{scheme + separator if separator else ''}{_MASK}@{behind}" if at else address
+    return printable(text)[:_LONGEST]
