@@ -285,6 +285,8 @@ FOREIGN = {
     "the beginning of another picture": lambda other, _: other[:BLOCK],
     "anything": lambda _, random: random.randbytes(BLOCK),
     "zeros": lambda *_: bytes(BLOCK),
+    # Where they decode to just as many rows as those in whose place they are, nothing tells.
+    "data of its own": None,
 }
 
 
@@ -301,21 +303,20 @@ def real_pair(samples):
 @pytest.mark.parametrize("pair", ["made_pair", "real_pair"])
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_a_foreign_block_amid_the_data_hardly_ever_goes_unnoticed(kind, pair, request, write):
-    random, noticed, tries = Random(kind), 0, 0
-    one, two = request.getfixturevalue(pair)
-    for path, another in ((one, two), (two, one)):
-        blob, other, name = path.read_bytes(), another.read_bytes(), path.name
-        for _ in range(8):
-            at = random.randrange(len(blob) // 4, len(blob) - BLOCK) // BLOCK * BLOCK
-            tries += 1
-            try:
-                suspect = ImageParser(
-                    write(blob[:at] + FOREIGN[kind](other, random) + blob[at + BLOCK :], name)
-                ).suspect
-            except DamagedImageError as error:
-                suspect = error.reason
-            noticed += suspect is not None and not suspect.startswith("note: ")
-    assert noticed / tries > 0.9
+    random, noticed, tries = Random(kind), 0, int(os.environ.get("STICKY_PI_SPLICES", "16"))
+    pair = request.getfixturevalue(pair)
+    for number in range(tries):
+        path = pair[number % 2]
+        blob, other = path.read_bytes(), pair[(number + 1) % 2].read_bytes()
+        at = random.randrange(len(blob) // 4, len(blob) - BLOCK) // BLOCK * BLOCK
+        block = FOREIGN[kind](other, random) if FOREIGN[kind] else _block_of(blob, random)
+        try:
+            suspect = ImageParser(write(blob[:at] + block + blob[at + BLOCK :], path.name)).suspect
+        except DamagedImageError as error:
+            suspect = error.reason
+        noticed += suspect is not None and not suspect.startswith("note: ")
+    print(f"{kind}, {path.name}: {noticed} of {tries} noticed")
+    assert noticed / tries > (0.9 if FOREIGN[kind] else 0.7)
 
 
 def test_a_bomb_is_refused_by_what_it_claims(picture, write):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from sticky_pi_api.doubts import is_note
 from sticky_pi_api.types import Blame, Outcome
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.retry import LONGEST_WAIT
@@ -447,7 +448,7 @@ class TrapMachine(RuleBasedStateMachine):
                 assert row.state is (was if was is State.UPLOADED or row.md5 != content.md5 else State.REJECTED), row
                 continue
             assert row.md5 == content.md5, row
-            assert (row.suspect is None) or content.kind == "suspect", row
+            assert row.suspect is None or is_note(row.suspect) or content.kind == "suspect", row
             assert row.state in (State.PENDING, State.UPLOADED) or self._may_be_held_back(row), row
             # What was sent to another server, and is here again, is seen to be so.
             assert row.state is not State.UPLOADED or (key_in(path), row.md5) in self.server.confirmed, row
@@ -516,7 +517,8 @@ class TrapMachine(RuleBasedStateMachine):
             assert key in self.server.rows, row
             is_held = self.server.rows[key] == content.md5
             assert row.state is (State.UPLOADED if is_held else State.CONFLICT), row
-            assert row.state is State.CONFLICT or row.suspect or (self.server.url, key) in self.overwritten, row
+            is_doubted = row.suspect is not None and not is_note(row.suspect)
+            assert row.state is State.CONFLICT or is_doubted or (self.server.url, key) in self.overwritten, row
 
     # what there is
 

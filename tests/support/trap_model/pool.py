@@ -31,7 +31,9 @@ def pool():
     whole = [picture_bytes(DEVICES[0], FIRST, generation=(2020, 2022)[n % 2], size=SMALL, seed=n) for n in range(6)]
     holed = [blob[: len(blob) - 700] + bytes(64) + blob[len(blob) - 636 :] for blob in whole[:2]]
     broken = [b"", whole[2][:-2], whole[3][: len(whole[3]) // 2], bytes(500)]
-    kinds = [*[(blob, "whole") for blob in whole], *[(blob, "suspect") for blob in holed]]
+    # Bytes behind the end are no more than noted.
+    longer = [whole[4] + b"\n", whole[5] + bytes(5000)]
+    kinds = [*[(blob, "whole") for blob in (*whole, *longer)], *[(blob, "suspect") for blob in holed]]
     kinds += [(blob, "broken") for blob in broken]
     return tuple(Content(blob, kind, md5(blob, usedforsecurity=False).hexdigest()) for blob, kind in kinds)
 
