@@ -24,12 +24,9 @@ def hidden(path: str) -> str:
     return os.path.join(folder, f".{name}{SUFFIX}")
 
 
-def original(path: str) -> str | None:
-    """Give the path that a file on its way out had before; None of any other."""
-    folder, name = os.path.split(path)
-    if name.startswith(".") and name.endswith(SUFFIX):
-        return os.path.join(folder, name[1 : -len(SUFFIX)])
-    return None
+def original(name: str) -> str | None:
+    """Give the name that a file on its way out had before; None of any other."""
+    return name[1 : -len(SUFFIX)] if name.endswith(SUFFIX) and name.startswith(".") else None
 
 
 def place_of(image_dir: str, path: str) -> str | None:

@@ -42,7 +42,7 @@ class Fingerprint(NamedTuple):
 
     def is_same(self, other: Fingerprint) -> bool:
         """Tell whether nothing changed, as far as both tell."""
-        return self.is_like(other) and (None in (self.ctime_ns, other.ctime_ns) or self.ctime_ns == other.ctime_ns)
+        return self == other or (self.is_like(other) and None in (self.ctime_ns, other.ctime_ns))
 
     def is_like(self, other: Fingerprint) -> bool:
         """Tell whether nothing changed but perhaps the ctime, as by a rename or `chmod`."""

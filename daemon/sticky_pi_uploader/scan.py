@@ -112,7 +112,7 @@ class Scanner:
             with os.scandir(os.path.join(self.image_dir, folder)) as entries:
                 for entry in entries:
                     found.extend(self._candidate_of(entry, folder))
-                    if (path := original(os.path.join(folder, entry.name))) and self.is_candidate_name(path):
+                    if (name := original(entry.name)) and self.is_candidate_name(path := os.path.join(folder, name)):
                         leaving.append(path)
         except OSError as error:
             self.complain(folder, error)

@@ -38,7 +38,8 @@ class Known(NamedTuple):
 
     def is_of(self, fingerprint: Fingerprint) -> bool:
         """Tell whether a file that looks so is known."""
-        return self.fingerprint is not None and self.fingerprint.is_same(fingerprint)
+        known = self.fingerprint
+        return known == fingerprint or (known is not None and known.is_same(fingerprint))
 
     def md5_if_like(self, fingerprint: Fingerprint) -> str | None:
         """Give the md5 that a file had which looks as it did, but for its ctime; None of another file."""

@@ -29,8 +29,8 @@ _PICTURE: Final[Mapping[str, _Kinds]] = {
 }
 """What a sound value is in each column of `pictures`; SQLite itself takes any in any"""
 
-_LATER: Final = frozenset({"clock_synchronised", "ctime_ns"})
-"""Columns that an outbox of an earlier release lacks, until it is opened for writing"""
+_LATER: Final = ("clock_synchronised", "ctime_ns")
+"""Columns that an outbox of an earlier release lacks, until it is opened for writing; the newest is the last"""
 
 _EVENT: Final[Mapping[str, _Kinds]] = {"at": (int, float), "state": (str,), "why": (str,)}
 _DESTINATION: Final[Mapping[str, _Kinds]] = {
@@ -78,11 +78,12 @@ def mended(row: sqlite3.Row) -> dict[str, Any]:
 
 def to_picture(row: _Row) -> Picture:
     """Make a Picture of a whole row of `pictures`. Raises ValueError or TypeError where that can't be one."""
+    row = _whole(row)
     _check(row, _PICTURE)
     path = os.path.join(to_path(row["folder"]), to_path(row["name"]))
-    looks = [_value(row, name) for name in Fingerprint._fields]
-    fingerprint = None if row["size"] is None else Fingerprint(*looks)
-    synchronised = _value(row, "clock_synchronised")
+    fingerprint = None
+    if row["size"] is not None:
+        fingerprint = Fingerprint(row["size"], row["mtime_ns"], row["inode"], row["ctime_ns"])
     return Picture(
         id=row["id"],
         path=path,
@@ -103,7 +104,7 @@ def to_picture(row: _Row) -> Picture:
         metadata=None if row["metadata"] is None else json.loads(row["metadata"]),
         fingerprint=fingerprint,
         file_system=row["file_system"],
-        clock_synchronised=None if synchronised is None else bool(synchronised),
+        clock_synchronised=None if row["clock_synchronised"] is None else bool(row["clock_synchronised"]),
     )
 
 
@@ -146,14 +147,14 @@ def check_task(row: sqlite3.Row) -> None:
 
 def _check(row: _Row, kinds: Mapping[str, _Kinds]) -> None:
     for name, kind in kinds.items():
-        if not isinstance(value := _value(row, name), kind):
-            raise TypeError(f"{name} can't be {value!r:.40}")
+        if not isinstance(row[name], kind):
+            raise TypeError(f"{name} can't be {row[name]!r:.40}")
 
 
-def _value(row: _Row, name: str) -> Any:
+def _whole(row: _Row) -> _Row:
+    """Give a row with nothing in the columns that an outbox of an earlier release lacks."""
     try:
-        return row[name]
+        row[_LATER[-1]]
     except LookupError:
-        if name not in _LATER:
-            raise
-        return None
+        return dict.fromkeys(_LATER) | dict(zip(row.keys(), tuple(row), strict=True))
+    return row

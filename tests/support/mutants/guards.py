@@ -807,8 +807,8 @@ SENDING = (
     Guard(
         "no link followed to a picture",
         "sticky_pi_uploader/ingest.py",
-        "flags | os.O_NOFOLLOW | os.O_NONBLOCK",
-        "flags | os.O_NONBLOCK",
+        "        return open_file(name, folder=folder)\n",
+        "        return os.open(name, os.O_RDONLY | os.O_NONBLOCK, dir_fd=folder)\n",
         (f"{_INGEST}::test_what_is_no_file_any_more_when_it_is_read_counts_as_gone_and_is_not_waited_for",),
         "retention would judge a link by what it leads to",
     ),
