@@ -43,7 +43,8 @@ def work_as_owner(state_dir: str, image_dir: str, *, sends: bool = False, remove
 
     What needs root's rights, as a password file mostly does, has to be read before. What is imported later is imported
     here, as that user may not be allowed to read it: what `sends` needs most. Where the command `removes` pictures, it
-    is said that this user can't. Raises StateError where a link is in the way, or the folder can't be opened.
+    is said that this user can't. Raises StateError where a link is in the way, the folder can't be opened, or this
+    process isn't allowed to become another user.
     """
     if os.geteuid() != 0:
         return
@@ -59,7 +60,11 @@ def work_as_owner(state_dir: str, image_dir: str, *, sends: bool = False, remove
     for name in (*_TO_READ, *(_to_send() if sends else ())):
         with suppress(ImportError):
             import_module(name)
-    become(status.st_uid, status.st_gid)
+    try:
+        become(status.st_uid, status.st_gid)
+    except OSError as error:
+        whose = f"the user {status.st_uid}, whose it is"
+        raise StateError(f"the state folder {state_dir} can't be used as {whose}: {error.strerror}") from error
     if removes and not os.access(image_dir, os.W_OK | os.X_OK):
         why = f"the user {status.st_uid}, whose state folder it is and as whom this works, can't write in {image_dir}"
         log.warning("no picture is removed: %s", why, extra=about(Kind.NOT_REMOVED, folder=image_dir, reason=why))

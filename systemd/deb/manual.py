@@ -47,6 +47,9 @@ def _lines(version: str, when: int) -> Iterator[str]:
     yield ".SH COMMANDS"
     for verb in verbs():
         yield from _verb(verb)
+    yield ".PP"
+    yield _text("A command that root runs on another user's state folder reads the configuration and the password as ")
+    yield _text("root, and works as that user from then on.")
     yield ".SH OPTIONS"
     yield _text("All but --version are accepted before and after any command. They win over the environment, which ")
     yield _text("wins over the configuration file.")

@@ -238,3 +238,12 @@ def test_what_another_user_left_in_the_state_folder_is_taken_over_and_goes_on(tr
     pictures = run(trap, "list").stdout
     assert pictures.startswith("uploaded  2020-06-20T21:33:00Z")
     assert stat.S_IMODE((trap.state / "outbox.db").stat().st_mode) == 0o644
+
+
+def test_a_root_that_may_become_nobody_else_says_so_and_touches_nothing(trap):
+    command = ["setpriv", "--bounding-set", "-setuid", sys.executable, "-m", "sticky_pi_uploader", *trap.flags, "drain"]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    assert done.returncode == 74
+    assert f"can't be used as the user {SERVICE}, whose it is: Operation not permitted" in done.stderr
+    assert list(trap.state.iterdir()) == []
