@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -152,13 +153,13 @@ def own_trap(new_machine, installed, make_trap_picture):
 
 
 @pytest.fixture
-def start_server(packages, tmp_path):
+def start_server(packages):
     """Start a reference server on a booted machine; the options are those of `ApiServer`."""
     servers = []
 
     def start(machine, **options):
-        data = packages / tmp_path.name / str(len(servers))
-        data.mkdir(parents=True)
+        # Not by the test's name: a later test may get the same once this one's folder is gone.
+        data = Path(tempfile.mkdtemp(dir=packages))
         python = machine.command("env", f"PYTHONPATH={SUPPORT}:{SOURCE}", "python3")
         servers.append(ApiServer(data, python=python, **options))
         servers[-1].start()
