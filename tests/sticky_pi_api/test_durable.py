@@ -23,6 +23,14 @@ with placed(sys.argv[1], 1.7e9) as stream:
     stream.write(b"bytes")
 """
 
+KEEP_A_HASH = """
+import sys
+from sticky_pi_api.passwords import keep
+print("begin", flush=True)
+keep(sys.argv[1], {"ann": "a hash"})
+print("kept", flush=True)
+"""
+
 
 @pytest.fixture
 def picture(make_trap_picture):
@@ -60,3 +68,13 @@ def test_a_file_of_a_bundle_is_on_the_disk_before_it_has_its_name_and_the_name_t
     assert bytes_first[0] == "flush"
     assert os.path.basename(bytes_first[1]).startswith(".incoming-")
     assert (name, folder) == (("rename", str(path)), ("flush", str(path.parent)))
+
+
+def test_the_file_of_hashes_has_its_name_on_the_disk_before_the_hashes_count_as_kept(tmp_path):
+    store = tmp_path / "store"
+    store.mkdir()
+    calls = flushes(tmp_path / "log", KEEP_A_HASH, store)
+    kept = calls[: calls.index(("say", "kept"))]
+    # SQLite flushes names of its own later, but not this one: the file is there already when it comes.
+    assert kept[0] == ("flush", str(store))
+    assert ("flush", str(store / "passwords.db")) in kept or ("flush", str(store / "passwords.db-wal")) in kept

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import sticky_pi_uploader
 from filled_disk import SIZE
+from flushes import flushes
 from power_cuts import reason_to_skip
 from power_cuts.disk import Disk, mount
 from sticky_pi_uploader.disk import Room, room, trial_problem
@@ -21,6 +22,12 @@ SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
 PATIENCE = 20.0
 READ_ONLY_ON_ERRORS = ("-e", "remount-ro")
 FEW_INODES = ("-N", "64")
+TRY = """
+import sys
+from sticky_pi_uploader.disk import trial
+print("begin", flush=True)
+trial(sys.argv[1])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +86,17 @@ def service(trap, *flags):
 def test_a_trial_leaves_nothing_behind(tmp_path):
     assert trial_problem(str(tmp_path)) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trial_asks_the_disk_for_the_bytes_and_for_the_name(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    calls = flushes(tmp_path / "log", TRY, folder)
+    assert [(call, os.path.dirname(path)) for call, path in calls] == [
+        ("flush", str(folder)),
+        ("unlink", str(folder)),
+        ("flush", str(tmp_path)),
+    ]
 
 
 def test_what_a_killed_trial_left_goes_with_a_later_one(tmp_path):

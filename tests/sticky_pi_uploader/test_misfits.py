@@ -5,12 +5,21 @@ import shutil
 from datetime import datetime, timedelta
 
 import pytest
+from flushes import flushes
 from sticky_pi_uploader.exceptions import StateError
 from sticky_pi_uploader.misfits import make_way, make_way_for_lock
 from sticky_pi_uploader.state_dir import MARK
 
 FIRST = datetime(2020, 6, 20, 21, 33)  # noqa: DTZ001  # UTC, as in the file names
 FILES = ("lock", "outbox.db", "outbox.db-wal", "outbox.db-shm", "reserve", "reserve-inode")
+
+TAKE_OVER = """
+import os, sys
+from sticky_pi_uploader.misfits import make_way
+os.setresuid(65534, 65534, 65534)
+print("begin", flush=True)
+make_way(sys.argv[1])
+"""
 
 
 @pytest.fixture
@@ -103,3 +112,20 @@ def test_one_that_cannot_be_renamed_is_named(tmp_path, monkeypatch, name, look):
     monkeypatch.setattr("time.time_ns", lambda: "y" * 300)
     with pytest.raises(StateError, match=rf"{name} is in the way, and can't be renamed: File name too long"):
         look(str(tmp_path))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to leave a file that the folder's user can't write")
+def test_an_outbox_that_another_user_left_is_copied_durably(tmp_path):
+    state = tmp_path / "state"
+    state.mkdir()
+    os.chown(state, 65534, 65534)
+    # Nobody may enter pytest's own folders.
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    outbox = state / "outbox.db"
+    outbox.write_bytes(b"all that is known")
+    calls = flushes(tmp_path / "log", TAKE_OVER, state)
+    copy = f"{outbox}.copy"
+    wanted = [("flush", copy), ("rename", str(outbox)), ("flush", str(state))]
+    assert [call for call in calls if call[0] in ("flush", "rename")] == wanted
+    assert (outbox.read_bytes(), outbox.stat().st_uid) == (b"all that is known", 65534)
