@@ -183,6 +183,7 @@ class Http:
         for is_last in (False, True):
             guard = Guard(seconds, scopes, fresh=is_last, silence=self.timeouts.read)
             failure: RemoteError | None = None
+            current.route = None  # the guard may fail before there is one
             try:
                 with guard:
                     current.guard, current.account = guard, call.account
