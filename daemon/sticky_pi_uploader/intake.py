@@ -258,6 +258,9 @@ class Intake:
         path, file_system = candidate.path, self._file_system(os.path.dirname(candidate.path))
         if candidate.md5 is not None and (fingerprint := self._ingest.still_is(candidate)) is not None:
             self._ctimes[path] = fingerprint
+            known = self._outbox.known_at(path)
+            if known is not None and not known.present:
+                self._back.append(path)
             return
         try:
             ingested = None if file_system is None else self._ingest.take_in(candidate, file_system)

@@ -494,6 +494,32 @@ def test_an_image_dir_that_is_not_mounted_loses_nothing_and_is_complete_when_it_
     assert len(trap.outbox.claim(99)) == 21
 
 
+def test_a_picture_that_is_back_with_another_ctime_is_sent_after_the_first_scan(
+    tmp_path, trap, other_file_system, caplog
+):
+    """As after `chmod -R`, which makes a folder readable again; hints of pictures that are back count alike."""
+    caplog.set_level(logging.INFO)
+    scanned, hinted = (trap.put(f"1b74105a/2020-07-05/{name(number)}") for number in range(2))
+    trap.scan()
+    swap(trap, tmp_path / "aside", other_file_system)
+    trap.scan()
+    assert trap.outbox.claim(99) == []
+    os.unlink(trap.image_dir)
+    os.rename(tmp_path / "aside", trap.image_dir)
+    for path in (scanned, hinted):
+        restamp(trap, path)
+    reads, told = trap.ingest.reads, trap.told
+    trap.hints.file(hinted)
+    trap.finish()
+    assert trap.told == told + 1
+    assert [picture.path for picture in trap.outbox.claim(99)] == [hinted]
+    trap.scan()
+    assert trap.told == told + 2
+    assert [picture.path for picture in trap.outbox.claim(99)] == [scanned]
+    assert trap.ingest.reads == reads
+    assert caplog.text.count("1 pictures can be seen again") == 2
+
+
 def test_an_image_dir_that_is_gone_altogether_loses_nothing(tmp_path, trap):
     path = trap.put(f"a/{name()}")
     trap.scan()
