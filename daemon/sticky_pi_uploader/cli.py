@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from .commands.arguments import COMMANDS, PROGRAM, parser
 from .config import CONFIG_FLAG, Config, from_arguments
-from .exceptions import UploaderError, in_words
+from .exceptions import StateError, UploaderError, in_words
 
 if TYPE_CHECKING:
     from .service import Progress
@@ -199,9 +199,15 @@ def _audit(arguments: argparse.Namespace) -> int:
             _print([tables.to_json(None)] if arguments.json else [])
             return 0
         report, copies = audit.audit(reader, questions, warn)
-    with reports.sudo_named():
-        audit.record(config.state_dir, copies)
-    _print([tables.to_json(report)] if arguments.json else tables.audit_screen(report))
+    try:
+        _print([tables.to_json(report)] if arguments.json else tables.audit_screen(report))
+    finally:
+        # Last: a full disk takes nothing of the report. And always: whoever reads it may have seen enough.
+        try:
+            with reports.sudo_named():
+                audit.record(config.state_dir, copies)
+        except StateError as error:
+            raise StateError(f"the findings can't be recorded: {error}") from error
     return 0 if report["adds_up"] else 1
 
 

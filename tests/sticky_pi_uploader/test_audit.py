@@ -1,8 +1,12 @@
 """`audit` on traps whose pictures the real `drain` took in and sent to a real store."""
 
+import json
 import os
+import resource
 import shutil
 import sqlite3
+import subprocess
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -113,6 +117,31 @@ def test_a_picture_that_the_destination_lost_is_named_and_sent_again(sent):
     assert sent.json("status")["counts"]["pending"] == 1
     assert sent.run("drain").returncode == 0
     assert sent.json("audit", "--verify")["verified"] == {"confirmed": 4}
+
+
+def test_findings_that_cant_be_recorded_are_reported_all_the_same(sent):
+    """No file may grow any more; what the store needs beside its database is there, as another one has that open."""
+    with closing(sqlite3.connect(sent.store / "database.db")) as database:
+        with database:
+            database.execute("DELETE FROM images WHERE id = 1")
+        full = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))}
+        done = sent.run("audit", "--verify", "--json", **full)
+    assert problems(json.loads(done.stdout)) == [(files(sent)[3].name, "uploaded, but the destination doesn't have it")]
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("sticky-pi-uploader: the findings can't be recorded: ")
+    assert str(sent.outbox) in line
+    assert done.returncode == os.EX_IOERR
+    assert sent.json("status")["counts"]["pending"] == 0
+
+
+def test_findings_are_recorded_though_nobody_reads_the_report(sent):
+    with sqlite3.connect(sent.store / "database.db") as database:
+        database.execute("DELETE FROM images WHERE id = 1")
+    database.close()
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = sent.run("audit", "--verify", capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, b"the output can't be written" in done.stderr) == (os.EX_IOERR, True)
+    assert sent.json("status")["counts"]["pending"] == 1
 
 
 def test_a_stored_file_that_was_overwritten_is_found(sent):
