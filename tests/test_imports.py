@@ -21,7 +21,7 @@ LAYERS = {
         ("bundle_files",),
         ("configuration", "deadline", "durable", "failures", "filename", "login", "pace", "rate", "sqlite", "utils"),
         ("exif", "jpeg"),
-        ("answers", "blame", "cache", "decode", "http", "metadata", "schema"),
+        ("answers", "blame", "cache", "decode", "http", "metadata", "schema", "store_folder"),
         ("image_parser", "incoming"),
         ("bundle_storage", "bundle_transfer", "form"),
         ("batch", "bundle_form", "holdings", "passwords", "storage", "stretches", "upload"),

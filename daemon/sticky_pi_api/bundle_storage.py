@@ -8,6 +8,7 @@ from typing import Any
 
 from sticky_pi_api.bundle_files import checked_what, is_same
 from sticky_pi_api.bundle_keys import checked_entries, checked_name, place
+from sticky_pi_api.store_folder import require_no_link
 from sticky_pi_api.types import Info, Row
 from sticky_pi_api.utils import local_bundle_files_info
 
@@ -15,9 +16,9 @@ from sticky_pi_api.utils import local_bundle_files_info
 class BundleFolders:
     """The bundles below a folder; each file lies under its key, and its time tells which version it is."""
 
-    def __init__(self, folder: str) -> None:
-        """Take the folder; nothing is made yet."""
-        self._folder = folder
+    def __init__(self, store: str, name: str) -> None:
+        """Take the store's folder, and the name of theirs in it; nothing is made yet."""
+        self._store, self._name = store, name
 
     def files(self, bundle_name: str, what: str = "all") -> list[Row]:
         """Return `key`, `url` (its path), `md5` and `mtime` of each file; [] where there is no such bundle."""
@@ -33,7 +34,10 @@ class BundleFolders:
         return [entry for entry in entries if _is_wanted(entry)]
 
     def _folder_of(self, bundle_name: str) -> str:
-        return os.path.join(self._folder, checked_name(bundle_name))
+        """Return the folder of a bundle. Raises OSError where a link is in its place, or theirs."""
+        path = os.path.join(self._name, checked_name(bundle_name))
+        require_no_link(self._store, self._name, path)
+        return os.path.join(self._store, path)
 
 
 def _is_wanted(entry: Mapping[str, Any]) -> bool:

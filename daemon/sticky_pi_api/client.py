@@ -7,7 +7,7 @@ import time
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from sticky_pi_api import cache
@@ -20,6 +20,7 @@ from sticky_pi_api.cache import FileCache
 from sticky_pi_api.configuration import LocalAPIConf
 from sticky_pi_api.durable import make_folders
 from sticky_pi_api.exceptions import ConflictWarning, PutImagesError
+from sticky_pi_api.filesystem import file_system_id
 from sticky_pi_api.holdings import Claim, Holding, StoredObject, holdings
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.remote import LOWEST_RATE, PARALLEL, RemoteAPI
@@ -132,9 +133,13 @@ class LocalClient(BaseClient, LocalAPI):
         LocalAPI.__init__(self, LocalAPIConf(LOCAL_DIR=self.local_dir), *args, **kwargs)
 
     def _look_at(self, url: str) -> StoredObject:
-        with blaming_the_store(self._local_dir):
-            if os.path.isfile(url):
-                return StoredObject(os.path.getsize(url), md5(url))
+        with (
+            blaming_the_store(self._local_dir),
+            suppress(FileNotFoundError, NotADirectoryError),
+            self._storage.open_image(url) as file,
+        ):
+            found = file.fileno()
+            return StoredObject(os.fstat(found).st_size, md5(file), file_system_id(found))
         raise FileNotFoundError(url)
 
     def _outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:

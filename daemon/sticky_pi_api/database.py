@@ -15,6 +15,7 @@ from sticky_pi_api import passwords, sqlite
 from sticky_pi_api.durable import sync_folder
 from sticky_pi_api.exceptions import StoreError
 from sticky_pi_api.schema import API_VERSION, MIGRATIONS, USERS_TABLE, to_datetime, to_text
+from sticky_pi_api.store_folder import require_no_links, require_plain_database
 from sticky_pi_api.types import Row
 from sticky_pi_api.utils import utc_now
 
@@ -54,10 +55,11 @@ _DEVICES = """
 
 
 def look_at(local_dir: str) -> None:
-    """See that the database of a store can be read, where there is one; nothing is changed.
+    """See that a store has no links in it, and a database that can be read, if any; nothing is changed.
 
     Raises sqlite3.Error, also where a newer release wrote it, and OSError.
     """
+    require_no_links(local_dir)
     path = os.path.join(local_dir, "database.db")
     if os.path.lexists(path):
         with closing(sqlite.open_to_look(path)) as connection:
@@ -76,6 +78,7 @@ class ImagesDatabase:
         self._folder = local_dir
         self._moved = False
         self._path = path = os.path.join(local_dir, "database.db")
+        require_plain_database(local_dir, "database.db")
         is_new = not os.path.exists(path)
         self._lock = threading.RLock()
         self._connection = sqlite.connect(path, shared_between_threads=True)

@@ -20,11 +20,12 @@ def flush(descriptor: int) -> None:
 
 @contextmanager
 def naming(path: str) -> Iterator[None]:
-    """Have an OSError of the block name the file: what fails with an open one doesn't."""
+    """Have an OSError of the block name the file by its whole path: what fails with open ones doesn't."""
     try:
         yield
     except OSError as error:
-        error.filename = error.filename or path
+        if not (isinstance(error.filename, str) and os.path.isabs(error.filename)):
+            error.filename = path
         raise
 
 
@@ -50,9 +51,10 @@ def make_folders(folder: str) -> None:
     sync_folder(parent)
 
 
-def write(path: str, content: bytes) -> None:
-    """Make a new file, durably but for its name in its folder. Raises OSError."""
-    with naming(path), open(path, "xb") as file:
+def write(path: str, content: bytes, folder: int) -> None:
+    """Make a new file in its open folder, durably but for its name there. Raises OSError."""
+    name = os.path.basename(path)
+    with naming(path), open(path, "xb", opener=lambda _, flags: os.open(name, flags, 0o666, dir_fd=folder)) as file:
         file.write(content)
         file.flush()
         flush(file.fileno())

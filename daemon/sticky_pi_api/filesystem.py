@@ -1,7 +1,7 @@
 """Opens files and folders of ours where somebody else can write: no link is followed, and no pipe holds anything up.
 
-All three give a descriptor, which the caller closes, and raise OSError; its text says of other things than files and
-folders which they are.
+Those that open give a descriptor, which the caller closes. All raise OSError; its text says of other things than files
+and folders which they are.
 """
 
 from __future__ import annotations
@@ -77,6 +77,16 @@ def rename_new(folder: int, old: str, new: str) -> None:
         _link_and_unlink(folder, old, new)
     elif number:
         raise OSError(number, os.strerror(number), old)
+
+
+def file_system_id(path: str | int) -> str:
+    """Tell the file system on which `path` lies from others, across reboots where it has an identity of its own.
+
+    It may also be the number of something open. Raises OSError.
+    """
+    identity = os.statvfs(path).f_fsid
+    # Some have none; the device's number is the next best, and may be another one after a boot.
+    return f"{identity:x}" if identity else f"device {os.stat(path).st_dev:x}"
 
 
 def name_of(mode: int) -> str:

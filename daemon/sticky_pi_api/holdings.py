@@ -25,6 +25,8 @@ class Holding(StrEnum):
     """the row has the md5, but the stored object is another one, or is missing"""
     OTHER = "other"
     """the row has another md5"""
+    SAME_DISK = "same disk"
+    """the object is that picture, but lies on the very file system of the claimed one: no copy to rely on"""
     ABSENT = "absent"
     """there is no row"""
 
@@ -38,6 +40,8 @@ class Claim(NamedTuple):
     md5: str
     size: int
     """bytes"""
+    file_system: str | None = None
+    """on which it lies itself, by its id, where the copy has to be on another one"""
 
 
 class StoredObject(NamedTuple):
@@ -47,6 +51,8 @@ class StoredObject(NamedTuple):
     """bytes"""
     md5: str | None
     """None where the storage doesn't tell"""
+    file_system: str | None = None
+    """on which it lies, by its id; None where it isn't on this machine"""
 
     def is_of(self, claim: Claim) -> bool | None:
         """Tell whether it is the claimed picture; None where what is known of it doesn't say."""
@@ -82,6 +88,10 @@ def _holding(claim: Claim, row: Mapping[str, object] | None, look: Look) -> Hold
         case None:
             return Holding.ROW_ONLY
         case True:
-            return Holding.CONFIRMED
+            return Holding.SAME_DISK if _is_beside(stored, claim) else Holding.CONFIRMED
         case _:
             return Holding.OVERWRITTEN
+
+
+def _is_beside(stored: StoredObject | None, claim: Claim) -> bool:
+    return stored is not None and stored.file_system is not None and stored.file_system == claim.file_system

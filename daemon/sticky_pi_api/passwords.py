@@ -15,6 +15,7 @@ from sticky_pi_api import sqlite
 from sticky_pi_api.durable import sync_folder
 from sticky_pi_api.exceptions import StoreError, printable
 from sticky_pi_api.filesystem import open_file
+from sticky_pi_api.store_folder import require_plain_database
 
 if TYPE_CHECKING:
     import sqlite3
@@ -37,6 +38,7 @@ def keep(local_dir: str, hashes: Mapping[str, str]) -> None:
     """
     path = os.path.join(local_dir, FILE)
     try:
+        require_plain_database(local_dir, FILE)
         _close_to_others(path, local_dir)
         with closing(sqlite.connect(path, page_size=1024)) as connection:
             sqlite.migrate(connection, _MIGRATIONS)

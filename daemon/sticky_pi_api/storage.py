@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from typing import Any, NamedTuple
+from contextlib import ExitStack, suppress
+from typing import IO, Any, NamedTuple
 
 from sticky_pi_api import durable
 from sticky_pi_api.bundle_storage import BundleFolders
 from sticky_pi_api.configuration import BaseAPIConf
 from sticky_pi_api.filename import format_filename
+from sticky_pi_api.filesystem import open_file
 from sticky_pi_api.image_parser import ImageParser
+from sticky_pi_api.store_folder import BUNDLES, IMAGES, INCOMING, folder_in, images_folder
 from sticky_pi_api.types import Info, Row
 
 WHATS = ("metadata", "image", "thumbnail", "thumbnail_mini")
@@ -32,10 +35,15 @@ def checked_what(what: str) -> str:
 class Staged(NamedTuple):
     """A picture's files, whole and on disk, but not in their place yet."""
 
-    folder: str
-    """of the device, where they belong"""
+    device: str
     moves: tuple[tuple[str, str], ...]
     """where each is, and where it belongs"""
+    images: int
+    """the open folder of all devices' images"""
+    incoming: int
+    """the open folder where each is"""
+    closing: ExitStack
+    """closes both"""
 
 
 class BaseStorage(ABC):
@@ -78,9 +86,9 @@ class DiskStorage(BaseStorage):
     def __init__(self, api_conf: BaseAPIConf, *_args: Any, **_kwargs: Any) -> None:
         """Take the store's folder from the configuration; nothing is made yet."""
         super().__init__(api_conf)
-        self._images = os.path.join(os.path.abspath(api_conf["LOCAL_DIR"]), "raw_images")
-        self._bundles = BundleFolders(os.path.join(os.path.abspath(api_conf["LOCAL_DIR"]), "ml"))
-        self._incoming = os.path.join(self._images, ".incoming")
+        self._store = os.path.abspath(api_conf["LOCAL_DIR"])
+        self._images = os.path.join(self._store, IMAGES)
+        self._bundles = BundleFolders(self._store, BUNDLES)
         self._swept_at: float | None = None
 
     def store_image_files(self, image: ImageParser) -> None:
@@ -109,19 +117,17 @@ class DiskStorage(BaseStorage):
     def stage(self, image: ImageParser, blob: bytes) -> Staged:
         """Write an image's three files, of which `blob` is the JPEG, where nobody looks for them yet."""
         contents = {"image": blob, "thumbnail": image.thumbnail_jpeg, "thumbnail_mini": image.thumbnail_mini_jpeg}
-        self._sweep()
-        durable.make_folders(self._incoming)
         unique = f"{image.filename}.{os.getpid()}.{os.urandom(4).hex()}"
-        staged = Staged(
-            folder=os.path.join(self._images, image["device"]),
-            moves=tuple(
-                (os.path.join(self._incoming, f"{unique}.{what}"), self.get_url_for_image(image, what))
-                for what in contents
-            ),
-        )
+        places = [os.path.join(self._images, INCOMING, f"{unique}.{what}") for what in contents]
+        moves = tuple(zip(places, (self.get_url_for_image(image, what) for what in contents), strict=True))
+        with ExitStack() as stack:
+            images = stack.enter_context(images_folder(self._store, make=True))
+            incoming = stack.enter_context(folder_in(self._store, images, f"{IMAGES}/{INCOMING}", make=True))
+            self._sweep(incoming)
+            staged = Staged(image["device"], moves, images, incoming, stack.pop_all())
         try:
-            for (temporary, _), content in zip(staged.moves, contents.values(), strict=True):
-                durable.write(temporary, content)
+            for place, content in zip(places, contents.values(), strict=True):
+                durable.write(place, content, incoming)
         except BaseException:
             self.discard(staged)
             raise
@@ -129,32 +135,46 @@ class DiskStorage(BaseStorage):
 
     def place(self, staged: Staged) -> None:
         """Give staged files their names, durably."""
-        durable.make_folders(staged.folder)
-        for temporary, final in staged.moves:
-            os.rename(temporary, final)
-        durable.sync_folder(staged.folder)
+        path = f"{IMAGES}/{staged.device}"
+        with folder_in(self._store, staged.images, path, make=True, is_whole=False) as folder:
+            for temporary, final in staged.moves:
+                with durable.naming(final):
+                    names = os.path.basename(temporary), os.path.basename(final)
+                    os.rename(*names, src_dir_fd=staged.incoming, dst_dir_fd=folder)
+            with durable.naming(os.path.join(self._store, path)):
+                durable.flush(folder)
 
     def discard(self, staged: Staged) -> None:
         """Remove what is still staged."""
-        for temporary, _ in staged.moves:
-            with suppress(OSError):
-                os.unlink(temporary)
+        with staged.closing:
+            for temporary, _ in staged.moves:
+                with suppress(OSError):
+                    os.unlink(os.path.basename(temporary), dir_fd=staged.incoming)
 
-    def _sweep(self) -> None:
+    def open_image(self, url: str) -> IO[bytes]:
+        """Open an image's file; a link in its place is none. Raises FileNotFoundError, and other OSErrors."""
+        above, name = os.path.split(url)
+        path = f"{IMAGES}/{os.path.basename(above)}"
+        with images_folder(self._store) as images, folder_in(self._store, images, path, is_whole=False) as folder:
+            if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                raise FileNotFoundError(url)
+            with durable.naming(url):
+                return os.fdopen(open_file(name, folder=folder), "rb")
+
+    def _sweep(self, incoming: int) -> None:
         """Remove, once in a while, what processes that were killed left behind."""
         now = time.monotonic()
         if self._swept_at is not None and now - self._swept_at < _LEFTOVER_AGE:
             return
         self._swept_at = now
-        with suppress(FileNotFoundError):
-            for leftover in _older_than(self._incoming, time.time() - _LEFTOVER_AGE):
-                with suppress(FileNotFoundError):
-                    os.unlink(leftover)
+        for leftover in list(_older_than(incoming, time.time() - _LEFTOVER_AGE)):
+            with suppress(FileNotFoundError):
+                os.unlink(leftover, dir_fd=incoming)
 
 
-def _older_than(folder: str, then: float) -> Iterator[str]:
+def _older_than(folder: int, then: float) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):
                 if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < then:
-                    yield entry.path
+                    yield entry.name

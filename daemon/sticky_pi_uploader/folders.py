@@ -19,16 +19,6 @@ _AFTER_AN_ERROR: Final = frozenset({"emergency_ro", "shutdown"})
 _KEEPS_TIMES: Final = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs"})
 
 
-def file_system_id(path: str | int) -> str:
-    """Tell the file system on which `path` lies from others, across reboots where it has an identity of its own.
-
-    It may also be the number of something open. Raises OSError.
-    """
-    identity = os.statvfs(path).f_fsid
-    # Some have none; the device's number is the next best, and may be another one after a boot.
-    return f"{identity:x}" if identity else f"device {os.stat(path).st_dev:x}"
-
-
 def image_dir_problem(image_dir: str, *, fstab: str = _FSTAB, mountinfo: str = MOUNTINFO) -> str | None:
     """Say why there are no pictures to be had from the image folder; None if nothing is in the way."""
     if (missing := _missing_mount(image_dir, fstab, mountinfo)) is not None:

@@ -15,12 +15,12 @@ from typing import Final, NamedTuple
 
 from sticky_pi_api.doubts import is_note
 from sticky_pi_api.exceptions import printable
+from sticky_pi_api.filesystem import file_system_id
 
 from .arrivals import Arrivals
 from .entries import Entries
 from .events import Kind, about
 from .familiar import Familiar
-from .folders import file_system_id
 from .hints import Hint, Hints
 from .ingest import Ingest
 from .models import Candidate, Fingerprint, Picture, State, Taken

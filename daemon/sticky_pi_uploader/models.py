@@ -66,7 +66,7 @@ class Taken(NamedTuple):
     fingerprint: Fingerprint | None
     """None where the file couldn't be read: it is looked at again at every scan"""
     file_system: str
-    """which file system it lies on, as `folders.file_system_id` says"""
+    """which file system it lies on, as `filesystem.file_system_id` says"""
     device: str | None = None
     datetime: str | None = None
     """UTC, YYYY-MM-DDTHH:MM:SSZ, from the file name"""

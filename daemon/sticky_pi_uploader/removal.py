@@ -3,6 +3,7 @@
     the destination has                                    the picture
     the row, and the stored object is the picture          is removed
     the row; the object can't be looked at from here       is removed
+    the picture, but on the card's own file system         stays: it is no second copy
     the row, but the stored object is another or missing   stays, and its owner is told
     another picture under the key                          conflict
     nothing under the key                                  is to be sent again
@@ -26,11 +27,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from sticky_pi_api.durable import flush, naming
 from sticky_pi_api.exceptions import printable
-from sticky_pi_api.filesystem import open_file
+from sticky_pi_api.filesystem import file_system_id, open_file
 
 from .breakoff import breaking_off
 from .events import Kind, about
-from .folders import file_system_id
 from .hints import Hints
 from .leaving import Leaving, hidden, hide, open_at, put_back
 from .models import Picture, State
@@ -101,7 +101,7 @@ class Removal:
         """Return those that the destination has; what follows of the others is recorded."""
         if not pictures:
             return []
-        claims = [claim_of(picture) for picture in pictures]
+        claims = [claim_of(picture)._replace(file_system=picture.file_system) for picture in pictures]
         client = self._open_client()
         try:
             # A server is given up when it would hold up the end; a store needs but a moment.
@@ -120,6 +120,12 @@ class Removal:
                 if holding is Holding.CONFIRMED:
                     self._outbox.note_copy(picture, None)
                 return True
+            case Holding.SAME_DISK:
+                why = "the destination's copy lies on the same disk"
+                if (spell := self._repeats.again("", why)) is not None:
+                    extra = about(Kind.NOT_REMOVED, picture, reason=why)
+                    log.warning("%s stays on the card: %s%s", printable(picture.path), why, spell, extra=extra)
+                return False
             case Holding.ABSENT:
                 why = "the destination doesn't have it any more: it is sent again"
                 kind, state = Kind.MISSING, State.PENDING

@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
+from sticky_pi_api.filesystem import file_system_id
+from sticky_pi_api.store_folder import file_systems
+
 from .disk import room
 from .events import Kind, about
-from .folders import file_system_id
 from .models import Picture, State
 from .outbox import Outbox
 from .removal import Removal
@@ -107,7 +109,7 @@ class Retention:
             return "[retention] keep_days isn't set, so nothing is removed"
         if self._store is not None:
             try:
-                same = file_system_id(self._store) == file_system_id(self._image_dir)
+                same = file_system_id(self._image_dir) in file_systems(self._store)
             except OSError as error:
                 return f"the store in {self._store} can't be reached: {error.strerror}"
             if same:

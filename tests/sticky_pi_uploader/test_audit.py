@@ -153,6 +153,13 @@ def test_a_stored_file_that_was_overwritten_is_found(sent):
     ]
 
 
+def test_a_link_in_the_store_is_told(sent, tmp_path):
+    (sent.store / "raw_images").rename(tmp_path / "elsewhere")
+    (sent.store / "raw_images").symlink_to(tmp_path / "elsewhere")
+    ((_, what),) = problems(sent.json("audit", "--verify", status=1))
+    assert "raw_images in it is a link: move the whole store instead" in what
+
+
 def overwrite(sent):
     stored = next((sent.store / "raw_images").rglob("*.jpg"))
     before = stored.read_bytes()

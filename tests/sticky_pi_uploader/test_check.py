@@ -155,6 +155,29 @@ def test_a_store_on_the_same_disk_is_warned_about(trap, look, small_disk):
     assert look({"api.url": f"file://{small_disk}/store"})["destination"].level == "ok"
 
 
+def test_a_link_in_a_store_is_a_problem(trap, look, small_disk):
+    store = small_disk / "store"
+    store.mkdir()
+    (store / "raw_images").symlink_to(trap.images)
+    found = look({"api.url": f"file://{store}"})["destination"]
+    assert found.level == "problem"
+    assert f"raw_images in it is a link: move the whole store instead ({store}/raw_images)" in found.what
+
+
+@pytest.mark.parametrize("place", ["raw_images", "raw_images/1b74105a"])
+def test_pictures_of_a_store_that_lie_on_the_card_by_a_mount_are_warned_about(trap, look, small_disk, place):
+    folder, pictures = small_disk / "store" / place, trap.folder / "pictures of the store"
+    folder.mkdir(parents=True)
+    pictures.mkdir()
+    subprocess.run(["mount", "--bind", pictures, folder], check=True)
+    try:
+        found = look({"api.url": f"file://{small_disk}/store"})["destination"]
+        assert found.level == "warning"
+        assert "a second copy on the same card" in found.what
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
 def test_a_store_that_cannot_be_made_is_a_problem(trap, look):
     (trap.folder / "file").touch()
     found = look({"api.url": f"file://{trap.folder}/file/store"})

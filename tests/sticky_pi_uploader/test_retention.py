@@ -1,7 +1,9 @@
 """Retention on a real image folder, with a real outbox and a real store on another file system."""
 
 import os
+import shutil
 import sqlite3
+import subprocess
 from datetime import timedelta
 from pathlib import Path
 
@@ -149,6 +151,59 @@ def test_a_picture_whose_stored_file_is_missing_stays(card):
     card.now += 31 * DAY
     run(card.retention())
     assert card.left() == [0]
+
+
+def test_nothing_goes_for_a_store_whose_pictures_are_a_link_to_the_card(card):
+    store = Path(card.store)
+    card.add(0, 1).send()
+    assert card.picture(0).state is State.UPLOADED
+    pictures = card.images.parent / "other folder of the card"
+    shutil.move(store / "raw_images", pictures)
+    (store / "raw_images").symlink_to(pictures)
+    run(card.retention(keep_days=0))
+    assert card.left() == [0, 1]
+    # Nor is more sent to it.
+    card.add(2).send()
+    assert card.picture(2).state is State.PENDING
+    assert "raw_images in it is a link: move the whole store instead" in card.outbox.destination(card.url).reason
+    (store / "raw_images").unlink()
+    shutil.move(pictures, store / "raw_images")
+    card.now += DAY
+    card.send()
+    card.now += 1
+    run(card.retention(keep_days=0))
+    assert card.left() == []
+
+
+def test_no_copy_takes_a_pictures_place_through_a_link_to_the_image_folder(card):
+    picture = card.make_picture(card.images / "1b74105a", when=TAKEN)
+    before = picture.stat().st_ino
+    (Path(card.store) / "raw_images").symlink_to(card.images)
+    card.send()
+    run(card.retention(keep_days=0))
+    assert picture.stat().st_ino == before
+    assert [path for path in card.images.rglob("*") if path.is_file()] == [picture]
+
+
+@pytest.mark.parametrize("place", ["raw_images", "raw_images/1b74105a"])
+def test_nothing_goes_for_a_store_whose_pictures_lie_on_the_card_by_a_mount(card, place, caplog):
+    card.add(0, 1).send()
+    pictures, mounted = card.images.parent / "other folder of the card", Path(card.store, place)
+    shutil.move(mounted, pictures)
+    mounted.mkdir()
+    if subprocess.run(["mount", "--bind", pictures, mounted], capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs root, and a kernel that allows it")
+    try:
+        run(card.retention(keep_days=0))
+        assert card.left() == [0, 1]
+        assert "the destination is a store on the same disk" in caplog.text
+        # Also where it is mounted between this question and the next.
+        removal = card.removal()
+        removal.remove([card.picture(0), card.picture(1)], enough=lambda: False)
+        assert card.left() == [0, 1]
+        assert caplog.text.count("the destination's copy lies on the same disk") == 1
+    finally:
+        subprocess.run(["umount", mounted], check=True)
 
 
 def test_a_picture_is_in_conflict_where_the_destination_has_another_one_by_now(card):

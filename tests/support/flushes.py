@@ -6,7 +6,7 @@ import sys
 
 from tracing import traced
 
-_CALLS = "fsync,fdatasync,rename,renameat2,unlink,unlinkat,mkdir,mkdirat,write"
+_CALLS = "fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,write"
 
 
 def flushes(log, code, *arguments):

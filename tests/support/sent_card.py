@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from sticky_pi_api.client import LocalClient
-from sticky_pi_uploader.folders import file_system_id
+from sticky_pi_api.filesystem import file_system_id
 from sticky_pi_uploader.hints import Hints
 from sticky_pi_uploader.ingest import Ingest
 from sticky_pi_uploader.intake import Intake
@@ -42,6 +42,7 @@ class Card:
     """A trap whose pictures were sent to a store elsewhere, as the daemon does it."""
 
     TAKEN = TAKEN
+    url = "file:///elsewhere"
 
     def __init__(self, folder, store, make_picture):
         self.images, self.now, self.make_picture = folder / "pictures", NOW, make_picture
@@ -51,7 +52,7 @@ class Card:
         self.leaving = Leaving(str(self.images))
         self.scanner = Scanner(str(self.images), leaving=self.leaving)
         self.outbox = Outbox(outbox_path(str(folder)), longest_wait=1800, clock=lambda: self.now)
-        self.outbox.change_destination("file:///elsewhere", lambda _: True)
+        self.outbox.change_destination(self.url, lambda _: True)
         self.open_client = lambda: LocalClient(self.store)
         self.stop = False
 
@@ -100,7 +101,7 @@ class Card:
             self.thumbnails,
             self.hints,
             image_dir=str(self.images),
-            url="file:///elsewhere",
+            url=self.url,
             open_client=lambda: LocalClient(self.store),
             give_up_after=5,
             stopping=lambda: False,
@@ -111,8 +112,8 @@ class Card:
         uploader.close()
         return self
 
-    def retention(self, keep_days=30, min_free=NOTHING, also_remove=(), store=None):
-        removal = Removal(
+    def removal(self):
+        return Removal(
             self.outbox,
             self.hints,
             image_dir=str(self.images),
@@ -121,11 +122,13 @@ class Card:
             stopping=lambda: self.stop,
             leaving=self.leaving,
         )
+
+    def retention(self, keep_days=30, min_free=NOTHING, also_remove=(), store=None):
         policy = Policy(keep_days, min_free, 400, also_remove)
         return Retention(
             self.outbox,
             self.thumbnails,
-            removal,
+            self.removal(),
             policy,
             image_dir=str(self.images),
             store=store or self.store,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
+from sticky_pi_api.filesystem import file_system_id
 from sticky_pi_api.mounts import file_system_type, is_within
 
 from ..clock import PLATFORM_START, is_synchronised
@@ -69,9 +70,8 @@ def _with_password(config: Config) -> Config:
 
 
 def _retention(config: Config) -> Iterator[Finding]:
-    wanted, store = config.retention, config.api.store
-    on_same_disk = store is not None and _device(nearest(store)) == _device(config.image_dir)
-    if wanted.keep_days is None or on_same_disk:  # the latter is said of the destination
+    wanted = config.retention
+    if wanted.keep_days is None or _shares_disk(config):  # the latter is said of the destination
         return
     what = f"what was sent goes after {wanted.keep_days} days, or sooner with less than {wanted.min_free} free"
     yield ok("retention", what)
@@ -242,7 +242,7 @@ def _store(config: Config, store: str) -> Iterator[Finding]:
         return
     if (why := database_problem(there, "database.db")) is not None:
         yield problem(about, why, "name a folder on another disk in [api] url")
-    elif _device(there) == _device(config.image_dir):
+    elif _shares_disk(config):
         what = f"{store} is on the pictures' own disk: a second copy on the same card"
         advice = "fine for trying things; a trap needs another disk. No picture is ever removed for such a copy"
         yield warning(about, what, advice)
@@ -306,11 +306,16 @@ def _place(folder: str) -> str:
     return f"{folder}, on {kind}" if kind else folder
 
 
-def _device(path: str) -> int | None:
+def _shares_disk(config: Config) -> bool:
+    """Tell whether the store, or a folder of pictures in it, lies on the pictures' own disk."""
+    from sticky_pi_api.store_folder import file_systems
+
+    if config.api.store is None:
+        return False
     try:
-        return os.stat(path).st_dev
+        return file_system_id(config.image_dir) in file_systems(nearest(config.api.store))
     except OSError:
-        return None
+        return False
 
 
 def _last_upload(config: Config) -> float | None:

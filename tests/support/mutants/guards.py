@@ -19,6 +19,7 @@ _STORE, _UPLOAD, _HOLDINGS = (
     "sticky_pi_api/test_upload.py",
     "sticky_pi_api/test_holdings.py",
 )
+_IN_STORE = "sticky_pi_api/test_store_folder.py"
 _CONTRACT, _FLUSHES = "sticky_pi_api/test_client_contract.py", "sticky_pi_api/test_durable.py"
 _FLUSHED = f"{_INTAKE}::test_the_file_its_folder_and_those_above_are_on_the_disk_before_the_row_is"
 _ANYTHING = "tuple(State)"
@@ -213,15 +214,23 @@ FLUSHES = (
     Guard(
         "flush of a stored picture's name",
         "sticky_pi_api/storage.py",
-        "        durable.sync_folder(staged.folder)\n",
-        "",
+        "                durable.flush(folder)\n",
+        "                pass\n",
         (_FLUSHES,),
         "the store would have a row, and no picture",
     ),
     Guard(
-        "flush of a store's new folders",
+        "flush of the folders above a new store",
         "sticky_pi_api/durable.py",
         "    sync_folder(parent)\n",
+        "",
+        (_FLUSHES,),
+        "the store would be gone, and all in it",
+    ),
+    Guard(
+        "flush of a store's new folders",
+        "sticky_pi_api/store_folder.py",
+        "    flush(above)\n",
         "",
         (_FLUSHES,),
         "a new device's folder would be gone, and all in it",
@@ -425,6 +434,38 @@ RECEIPTS = (
         "            case Holding.CONFIRMED | Holding.ROW_ONLY | Holding.OVERWRITTEN:\n",
         (f"{_RETENTION}::test_a_picture_whose_stored_file_was_overwritten_stays",),
         "the only copy would be removed",
+    ),
+    Guard(
+        "no removal for a copy on the picture's own file system",
+        "sticky_pi_uploader/removal.py",
+        "            case Holding.CONFIRMED | Holding.ROW_ONLY:\n",
+        "            case Holding.CONFIRMED | Holding.ROW_ONLY | Holding.SAME_DISK:\n",
+        (f"{_RETENTION}::test_nothing_goes_for_a_store_whose_pictures_lie_on_the_card_by_a_mount",),
+        "both copies would go with the card, or the only one be removed",
+    ),
+    Guard(
+        "no stored object through a link, before a removal",
+        "sticky_pi_api/storage.py",
+        "            if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):\n",
+        "            if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=True).st_mode):\n",
+        (f"{_IN_STORE}::test_a_link_in_a_stored_pictures_place_is_no_copy_of_it",),
+        "a picture would be taken for its own copy",
+    ),
+    Guard(
+        "no folder of a store through a link",
+        "sticky_pi_api/store_folder.py",
+        "        return open_folder(name, folder=above)\n    except",
+        "        return os.open(name, os.O_RDONLY, dir_fd=above)\n    except",
+        (f"{_IN_STORE}::test_no_picture_goes_through_a_link",),
+        "a copy would replace the picture itself",
+    ),
+    Guard(
+        "no database of a store through a link",
+        "sticky_pi_api/database.py",
+        '        require_plain_database(local_dir, "database.db")\n',
+        "",
+        (f"{_IN_STORE}::test_no_database_is_opened_through_a_link",),
+        "rows would be written to another file",
     ),
     Guard(
         "question before a removal",

@@ -1,0 +1,116 @@
+"""What lies below a store's own folder: no link in there is followed, whoever put it there.
+
+One may lead to the pictures that are to be copied, which their copies would then replace, or to other users' files. The
+store's own folder may be a link, and be reached through others. All raise OSError, which names the path.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from sticky_pi_api.durable import flush, make_folders, naming
+from sticky_pi_api.filesystem import file_system_id, open_folder
+
+IMAGES: Final = "raw_images"
+INCOMING: Final = ".incoming"
+"""In the images' folder"""
+BUNDLES: Final = "ml"
+
+_DATABASES: Final = ("database.db", "passwords.db")
+_ENDS: Final = ("", "-journal", "-wal", "-shm")
+
+
+def require_no_link(store: str, *names: str, is_whole: bool = True) -> None:
+    """Raise OSError where one of these paths in a store is a link.
+
+    By its number, it is the whole store's trouble, or one device's.
+    """
+    for name in names:
+        if os.path.islink(path := os.path.join(store, name)):
+            number = errno.EINVAL if is_whole else errno.ELOOP
+            raise OSError(number, f"{name} in it is a link: move the whole store instead", path)
+
+
+def require_plain_database(store: str, name: str) -> None:
+    """Raise OSError where a database in a store, or a file that SQLite keeps beside it, is a link."""
+    require_no_link(store, *(f"{name}{end}" for end in _ENDS))
+
+
+def require_no_links(store: str) -> None:
+    """Look for links among all that a store writes to."""
+    for name in _DATABASES:
+        require_plain_database(store, name)
+    for name in (IMAGES, BUNDLES):
+        require_no_link(store, name)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            require_no_link(store, *(f"{name}/{below}" for below in sorted(os.listdir(os.path.join(store, name)))))
+
+
+@contextmanager
+def images_folder(store: str, *, make: bool = False) -> Iterator[int]:
+    """Open the folder of a store's images, made if it is to be."""
+    with _own_folder(store, make=make) as own, folder_in(store, own, IMAGES, make=make) as images:
+        yield images
+
+
+@contextmanager
+def folder_in(store: str, above: int, name: str, *, make: bool = False, is_whole: bool = True) -> Iterator[int]:
+    """Open a folder by its path in a store; `above` is the open folder that it lies in."""
+    path = os.path.join(store, name)
+    with naming(path):
+        try:
+            folder = _open(os.path.basename(name), above, make=make)
+        except OSError:
+            require_no_link(store, name, is_whole=is_whole)
+            raise
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def file_systems(store: str) -> set[str]:
+    """Tell on which file systems a store and its pictures lie; each of its folders may be one that was mounted."""
+    found = {file_system_id(store)}
+    with suppress(FileNotFoundError), images_folder(store) as images:
+        found.add(file_system_id(images))
+        for name in sorted(os.listdir(images)):
+            with (
+                suppress(FileNotFoundError, NotADirectoryError),
+                folder_in(store, images, f"{IMAGES}/{name}", is_whole=False) as folder,
+            ):
+                found.add(file_system_id(folder))
+    return found
+
+
+@contextmanager
+def _own_folder(store: str, *, make: bool) -> Iterator[int]:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        folder = os.open(store, flags)
+    except FileNotFoundError:
+        if not make:
+            raise
+        make_folders(store)
+        folder = os.open(store, flags)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _open(name: str, above: int, *, make: bool) -> int:
+    try:
+        return open_folder(name, folder=above)
+    except FileNotFoundError:
+        if not make:
+            raise
+    with suppress(FileExistsError):
+        os.mkdir(name, dir_fd=above)
+    # Also where another process has just made it: it may not have flushed its name yet.
+    flush(above)
+    return open_folder(name, folder=above)
