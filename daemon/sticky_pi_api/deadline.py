@@ -13,7 +13,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Protocol, Self
 
 from sticky_pi_api.threads import starting
@@ -173,9 +173,14 @@ class Guard:
             self._waits_since = None if outer is None else time.monotonic()
 
     def watch(self, *socks: socket.socket) -> None:
-        """Break off what happens on these connections, from now on and instead of others."""
-        # Descriptors of their own: TLS takes the socket object apart, and responses outlive it.
-        handles = [socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno())) for sock in socks]
+        """Break off what happens on these connections, from now on and instead of others.
+
+        Raises OSError where there are no more descriptors; then the others are still watched.
+        """
+        with ExitStack() as opened:
+            # Descriptors of their own: TLS takes the socket object apart, and responses outlive it.
+            handles = [opened.enter_context(_second(sock)) for sock in socks]
+            opened.pop_all()
         with self._lock:
             self._let_go()
             self._handles = handles
@@ -247,3 +252,7 @@ class Guard:
     def _let_go(self) -> None:
         while self._handles:
             self._handles.pop().close()
+
+
+def _second(sock: socket.socket) -> socket.socket:
+    return socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))

@@ -1,15 +1,18 @@
 """Which of a host's addresses is spoken to: the first one that answers, and none where a link may not lead."""
 
+import os
+import resource
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from scripts import ask, says
+from sticky_pi_api.deadline import Guard
 from sticky_pi_api.exceptions import StrayLinkError, UnreachableError
 from sticky_pi_api.holdings import Claim, Holding
 from sticky_pi_api.http import Timeouts
-from sticky_pi_api.http.addresses import is_near, leads_near
+from sticky_pi_api.http.addresses import STAGGER, connect, is_near, leads_near
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.links import Link
 
@@ -79,6 +82,14 @@ def test_an_address_that_refuses_is_followed_by_the_next_at_once(http, answering
         ask(http(f"http://{named('one.example', [refusing, refusing])}:1"))
 
 
+def test_an_address_that_cant_be_tried_at_all_is_given_up_at_once(http, named):
+    """As where there is no network: nothing is waited for, as nothing could come."""
+    began = time.monotonic()
+    with pytest.raises(UnreachableError, match="Network is unreachable"):
+        ask(http(f"http://{named('one.example', [('255.255.255.255', 1)])}:1", timeouts=PATIENT))
+    assert time.monotonic() - began < 20
+
+
 def test_a_host_all_of_whose_addresses_are_silent_is_given_up_in_time(http, named, silent):
     host = named("both.example", [silent(), silent()])
     with pytest.raises(UnreachableError, match="doesn't answer"):
@@ -91,6 +102,38 @@ def test_the_address_that_is_slower_is_let_go(http, answering, named):
     host = named("both.example", [("127.0.0.1", port), ("127.0.0.1", port)])
     assert ask(http(f"http://{host}:1")).body == b"[1]"
     assert len(requests) == 1
+
+
+@contextmanager
+def descriptors(more):
+    """Let this process open so many descriptors more."""
+    limits, free = resource.getrlimit(resource.RLIMIT_NOFILE), os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + more, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("more", range(3))
+def test_descriptors_that_run_out_while_connecting_are_an_oserror(more):
+    """The first one is of the connection, the others let it be broken off."""
+    with socket.create_server(("127.0.0.1", 0)) as server, Guard(30.0) as guard:
+        with descriptors(more), pytest.raises(OSError, match="Too many open files"):
+            connect(guard, *server.getsockname(), seconds=30.0)
+        connect(guard, *server.getsockname(), seconds=30.0).close()
+
+
+def test_a_second_address_without_descriptors_leaves_nothing_open_and_the_first_its_chance(named, silent):
+    host = named("both.example", [silent(), silent()])
+    with Guard(30.0) as guard:
+        before = os.listdir("/proc/self/fd")
+        # Two for the first address. Of the three that the second takes, the last one is missing.
+        with descriptors(4), pytest.raises(TimeoutError):
+            connect(guard, host, 1, seconds=3 * STAGGER)
+        guard.watch()
+        assert os.listdir("/proc/self/fd") == before
 
 
 # Where links lead

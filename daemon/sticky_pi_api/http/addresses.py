@@ -91,6 +91,8 @@ class _Race:
             if waiting and (now >= next_at or not self._running):
                 self._begin(waiting.popleft())
                 next_at = now + STAGGER
+            if not self._running:
+                continue
             until = min(ends_at, next_at) if waiting else ends_at
             for descriptor, _ in self._poll.poll(max(0.0, until - now) * 1000):
                 if (sock := self._end(descriptor)) is not None:
@@ -109,8 +111,8 @@ class _Race:
         try:
             sock.settimeout(0.0)
             self._running[sock.fileno()] = sock
-            self._guard.watch(*self._running.values())
             self._poll.register(sock, select.POLLOUT)
+            self._guard.watch(*self._running.values())
             sock.connect(where)
         except BlockingIOError:
             return
