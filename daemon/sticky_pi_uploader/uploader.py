@@ -109,11 +109,16 @@ class Uploader:
             self._outbox.recover()
             self._unsettled = False
         if self._network_is_back:
+            # In this order: it may come back once more meanwhile.
             self._network_is_back = False
-            self._outbox.end_wait_for_network()
+            try:
+                self._outbox.end_wait_for_network()
+            except StateError:
+                self._network_is_back = True
+                raise
         if self._trial is not None:
-            trial, self._trial = self._trial, None
-            self._try(trial)
+            self._try(self._trial)
+            self._trial = None
         wait = self._wait()
         if wait != 0:
             return 0.0 if self._outbox.reoffer() else wait

@@ -162,6 +162,31 @@ def test_a_try_that_fails_while_the_network_comes_back_is_followed_by_another_at
     assert rig.uploader.sent == 1
 
 
+class BusyOutbox(Outbox):
+    """One that is busy, or whose disk is full, as the network comes back."""
+
+    busy = True
+
+    def end_wait_for_network(self):
+        if self.busy:
+            raise StateError("database is locked")
+        super().end_wait_for_network()
+
+
+def test_a_network_that_comes_back_while_the_outbox_is_busy_is_no_less_back(rig):
+    rig.outbox.close()
+    rig.outbox = rig.open_outbox(BusyOutbox)
+    rig.uploader = rig.make()
+    rig.add(1)
+    rig.step(DOWN)
+    rig.uploader.network_is_back()
+    with pytest.raises(StateError, match="locked"):
+        rig.uploader.step()
+    rig.outbox.busy = False
+    rig.uploader.step()
+    assert rig.uploader.sent == 1
+
+
 # --- the client --------------------------------------------------------------------------------------------------
 
 
