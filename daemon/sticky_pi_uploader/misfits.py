@@ -95,10 +95,15 @@ def _copy(path: str, copy: str) -> None:
         open(open_file(path), "rb") as source,
         open(open_file(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as target,
     ):
-        while block := source.read(_BLOCK):
-            target.write(block)
-        target.flush()
-        flush(target.fileno())
+        try:
+            while block := source.read(_BLOCK):
+                target.write(block)
+            target.flush()
+            flush(target.fileno())
+        except OSError:
+            # It takes the room that is missing.
+            os.unlink(copy)
+            raise
 
 
 def _displace(path: str) -> None:

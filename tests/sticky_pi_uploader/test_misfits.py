@@ -1,7 +1,10 @@
 """Things of the wrong kind in the state folder: each drain must go on as if the right ones had been missing."""
 
 import os
+import resource
 import shutil
+import subprocess
+import sys
 from datetime import datetime, timedelta
 
 import pytest
@@ -114,8 +117,11 @@ def test_one_that_cannot_be_renamed_is_named(tmp_path, monkeypatch, name, look):
         look(str(tmp_path))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to leave a file that the folder's user can't write")
-def test_an_outbox_that_another_user_left_is_copied_durably(tmp_path):
+@pytest.fixture
+def left_outbox(tmp_path):
+    """An outbox in another user's folder that root left there."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to leave a file that the folder's user can't write")
     state = tmp_path / "state"
     state.mkdir()
     os.chown(state, 65534, 65534)
@@ -124,8 +130,26 @@ def test_an_outbox_that_another_user_left_is_copied_durably(tmp_path):
         folder.chmod(0o755)
     outbox = state / "outbox.db"
     outbox.write_bytes(b"all that is known")
-    calls = flushes(tmp_path / "log", TAKE_OVER, state)
-    copy = f"{outbox}.copy"
-    wanted = [("flush", copy), ("rename", str(outbox)), ("flush", str(state))]
+    return outbox
+
+
+def test_an_outbox_that_another_user_left_is_copied_durably(tmp_path, left_outbox):
+    calls = flushes(tmp_path / "log", TAKE_OVER, left_outbox.parent)
+    copy = f"{left_outbox}.copy"
+    wanted = [("flush", copy), ("rename", str(left_outbox)), ("flush", str(left_outbox.parent))]
     assert [call for call in calls if call[0] in ("flush", "rename")] == wanted
-    assert (outbox.read_bytes(), outbox.stat().st_uid) == (b"all that is known", 65534)
+    assert (left_outbox.read_bytes(), left_outbox.stat().st_uid) == (b"all that is known", 65534)
+
+
+def test_a_copy_that_finds_no_room_is_taken_away(left_outbox):
+    done = subprocess.run(
+        [sys.executable, "-c", TAKE_OVER, left_outbox.parent],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5, 5)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"{left_outbox} belongs to another user, and can't be copied: File too large" in done.stderr
+    assert os.listdir(left_outbox.parent) == [left_outbox.name]
+    assert left_outbox.read_bytes() == b"all that is known"
