@@ -34,7 +34,7 @@ LAYERS = {
         ("client",),
     ),
     "sticky_pi_uploader": (
-        ("exceptions", "models"),
+        ("exceptions", "models", "rights", "ways"),
         (
             *(
                 "allowance",
@@ -56,12 +56,12 @@ LAYERS = {
             ),
             *("reserve", "retry", "sequence", "signals", "state_dir"),
         ),
-        ("health", "misfits", "repeats", "state_owner", "summary", "thumbnails"),
+        ("health", "misfits", "repeats", "summary", "thumbnails"),
         ("folders", "lock", "news", "scan", "worker"),
         ("disk",),
         ("ingest", "outbox", "watcher"),
-        ("arrivals", "crew", "familiar"),
-        ("intake", "judgement"),
+        ("arrivals", "crew", "familiar", "giving"),
+        ("intake", "judgement", "state_owner"),
         ("removal", "upkeep", "uploader"),
         ("retention",),
         # From here on the configuration is known; what stands above gets plain values.

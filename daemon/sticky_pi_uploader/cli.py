@@ -165,7 +165,7 @@ def _retry(arguments: argparse.Namespace) -> int:
 
     if not arguments.files and not arguments.all:
         arguments.usage_error("say which pictures, or --all")
-    config = _config_as_owner(arguments)
+    config = _config_as_owner(arguments, gives=True)
     with reports.sudo_named():
         outcome = retry.retry(config.state_dir, config.image_dir, arguments.files, everything=arguments.all)
     if outcome is None:
@@ -186,7 +186,8 @@ def _audit(arguments: argparse.Namespace) -> int:
 
     config = _config(arguments)
     open_client = client_opener(config) if arguments.verify else None  # reads the password
-    work_as_owner(config.state_dir, config.image_dir, sends=arguments.verify or arguments.deep)
+    sends = arguments.verify or arguments.deep
+    work_as_owner(config.state_dir, config.image_dir, sends=sends, gives=arguments.verify)
     warn = _Complaints()
     questions = audit.Questions(
         Scanner(config.image_dir, _own_folders(config)),
@@ -337,12 +338,12 @@ def _config(arguments: argparse.Namespace) -> Config:
     return from_arguments(arguments, os.environ)
 
 
-def _config_as_owner(arguments: argparse.Namespace) -> Config:
+def _config_as_owner(arguments: argparse.Namespace, *, gives: bool = False) -> Config:
     """Load the configuration; root goes on as the user whose state folder it is."""
     from .state_owner import work_as_owner
 
     config = _config(arguments)
-    work_as_owner(config.state_dir, config.image_dir)
+    work_as_owner(config.state_dir, config.image_dir, gives=gives)
     return config
 
 

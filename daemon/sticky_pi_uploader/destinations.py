@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .config import url_not_set
 from .disk import trial
 from .exceptions import ConfigError
 from .folders import nearest
+from .ways import shared_part
 
 if TYPE_CHECKING:
     from sticky_pi_api.account import Secret
     from sticky_pi_api.client import LocalClient, RemoteClient
 
     from .config import Config
+
+
+_PARTS: Final = ("database.db", "passwords.db", "raw_images")
+"""What is read and written in a store by path"""
 
 
 def client_opener(config: Config) -> Callable[[], LocalClient | RemoteClient]:
@@ -73,16 +78,38 @@ def try_store(folder: str) -> None:
     from sticky_pi_api.database import look_at
 
     _require_disk(folder)
+    _require_roots(folder)
     with blaming_the_store(folder):
         trial(nearest(folder))
         look_at(folder)
 
 
 def _open_store(folder: str) -> LocalClient:
+    from sticky_pi_api.blame import blaming_the_store
     from sticky_pi_api.client import LocalClient
+    from sticky_pi_api.durable import make_folders
 
     _require_disk(folder)
+    _require_roots(folder)
+    if os.geteuid() == 0 and not os.path.isdir(folder):
+        with blaming_the_store(folder):
+            make_folders(folder)
+        # In a folder such as /tmp, somebody else may have been faster.
+        _require_roots(folder)
     return LocalClient(folder)
+
+
+def _require_roots(folder: str) -> None:
+    """See that nobody else can change a store that root is to open. Raises StoreError."""
+    if os.geteuid() != 0:
+        return
+    from sticky_pi_api.blame import blaming_the_store
+    from sticky_pi_api.exceptions import StoreError
+
+    with blaming_the_store(folder):
+        found = shared_part(folder, _PARTS)
+    if found is not None:
+        raise StoreError(f"the store in {folder} isn't opened by root: {found}")
 
 
 def _require_disk(folder: str) -> None:

@@ -17,7 +17,8 @@ from sticky_pi_api.journal import NO_LOCKS, UnfitError
 
 from .folders import is_read_only
 from .reserve import NO_INODES
-from .state_owner import denied
+from .rights import denied
+from .ways import others_may_write
 
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY: Final = "its file system is read-only"
@@ -117,6 +118,8 @@ def trial_problem(folder: str) -> str | None:
 
 def database_problem(folder: str, name: str) -> str | None:
     """Say why a folder can't hold a database, by the one of this `name` and by one of its own; None where it can."""
+    if os.geteuid() == 0 and others_may_write(os.stat(folder)):
+        return None  # as in /tmp: somebody else may put a journal beside root's database
     trial_path, path = os.path.join(folder, f"{_PREFIX}{os.urandom(8).hex()}.db"), os.path.join(folder, name)
     try:
         with closing(sqlite.connect(trial_path)) as connection:

@@ -10,7 +10,7 @@ from sticky_pi_api.mounts import MOUNTINFO, fields_of, file_system_type, is_with
 from . import state_dir as state_dirs
 from .exceptions import StateError
 from .reserve import NO_INODES, Reserve
-from .state_owner import denied, in_the_way
+from .rights import denied, in_the_way
 
 _FSTAB: Final = "/etc/fstab"
 
@@ -79,15 +79,21 @@ def nearest(folder: str) -> str:
 
 def state_dir_problem(state_dir: str) -> str | None:
     """Say why there can be no state in its folder for the time being; None if nothing is in the way."""
-    there = nearest(os.path.realpath(state_dir))
-    if is_read_only(there):
-        return f"the state folder {state_dir} can't be written: its file system is read-only"
-    reserve = Reserve(there)
+    try:
+        why = _write_problem(nearest(os.path.realpath(state_dir)))
+    except OSError as error:  # it may be gone since a moment
+        why = in_the_way(error)
+    return None if why is None else f"the state folder {state_dir} can't be written: {why}"
+
+
+def _write_problem(folder: str) -> str | None:
+    """Say why no state can be written in a folder. Raises OSError."""
+    if is_read_only(folder):
+        return "its file system is read-only"
+    reserve = Reserve(folder)
     if not reserve.has_inodes():
-        return f"the state folder {state_dir} can't be written: {NO_INODES}"
-    if not reserve.is_enough():
-        return f"the state folder {state_dir} can't be written: no space left on its disk"
-    return None
+        return NO_INODES
+    return None if reserve.is_enough() else "no space left on its disk"
 
 
 def prepare_state_dir(state_dir: str, image_dir: str, *, fstab: str = _FSTAB) -> None:

@@ -14,7 +14,7 @@ from sticky_pi_api.filesystem import open_file
 from .events import Kind, about
 from .exceptions import LockedError, NoSpaceError, StateError
 from .holders import holders
-from .state_owner import denied
+from .rights import denied
 
 log = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from .exceptions import ConfigError
 from .folders import image_dir_problem, nearest, state_dir_problem
 from .notify import ServiceManager
 from .signals import Signals
+from .ways import follow, shared
 
 if TYPE_CHECKING:
     from .config import Config
@@ -94,9 +95,9 @@ class Readiness(NamedTuple):
 def _failed(state_dir: str) -> str | None:
     """Say why the disk of the state folder takes no file though all looks as if it did; None if it does."""
     there = nearest(os.path.realpath(state_dir))
-    if os.geteuid() == 0 and os.stat(there).st_uid != 0:
-        return None  # root makes nothing in another user's folder
     try:
+        if os.geteuid() == 0 and shared(follow(there)) is not None:
+            return None  # root makes nothing where another user can
         trial(there)
     except OSError as error:
         if error.errno in _DISK_ERRORS:

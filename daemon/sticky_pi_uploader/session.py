@@ -122,8 +122,11 @@ class Session:
 
     def _open(self, stack: ExitStack) -> None:
         config = self._config
-        work_as_owner(config.state_dir, config.image_dir, sends=True, removes=config.retention.keep_days is not None)
+        removes = config.retention.keep_days is not None
+        work_as_owner(config.state_dir, config.image_dir, sends=True, removes=removes, gives=True)
         prepare_state_dir(config.state_dir, config.image_dir)
+        # In a folder such as /tmp, somebody else may have been faster.
+        work_as_owner(config.state_dir, config.image_dir, sends=True, removes=removes)
         self._lock(self._locks or stack.enter_context(Locks()))
         # From here on: without the lock, it would be another process's reserve.
         Reserve(config.state_dir).use_if_needed()

@@ -11,6 +11,7 @@ from sticky_pi_uploader.exceptions import StateError
 from sticky_pi_uploader.folders import (
     image_dir_problem,
     prepare_state_dir,
+    state_dir_problem,
 )
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount and to become another user")
@@ -240,6 +241,27 @@ def refusal(state_dir, image_dir, **more):
         prepare_state_dir(str(state_dir), str(image_dir), **more)
     assert caught.value.exit_status == 74
     return str(caught.value)
+
+
+EXCHANGE = """if True:
+    import os, sys
+    print("ready", flush=True)
+    while True:
+        os.mkdir(sys.argv[1])
+        os.rmdir(sys.argv[1])
+    """
+
+
+def test_a_folder_that_comes_and_goes_while_it_is_looked_at_is_no_error(tmp_path):
+    state = tmp_path / "state"
+    with subprocess.Popen([sys.executable, "-c", EXCHANGE, state], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        try:
+            found = {state_dir_problem(str(state)) for _ in range(4000)}
+        finally:
+            process.kill()
+    gone = f"the state folder {state} can't be written: No such file or directory"
+    assert found <= {None, gone}
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0])

@@ -44,13 +44,14 @@ MANY_TIMES = """if True:
     import os
     from sticky_pi_uploader.commands import prepare
     from sticky_pi_uploader.exceptions import StateError
+    from sticky_pi_uploader.giving import give
     from sticky_pi_uploader.folders import prepare_state_dir
 
     state = os.path.join({images!r}, "state")
     for _ in range({tries}):
         try:
             prepare_state_dir(state, {images!r})
-            prepare._give(state, {images!r}, prepare.owner("nobody"))
+            give(state, {images!r}, prepare.owner("nobody"))
             print("made")
         except StateError:
             print("refused")

@@ -166,6 +166,7 @@ def test_a_link_that_root_made_in_a_folder_of_its_own_stays_good(trap):
 
 def test_root_stays_root_where_the_state_folder_is_its_own_or_is_not_there_yet(trap):
     trap.state.rmdir()
+    trap.store.rmdir()
     for command in ("status", "drain", "drain", "status"):
         done = run(trap, command)
         assert done.returncode == 0, done.stderr

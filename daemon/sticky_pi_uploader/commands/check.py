@@ -293,7 +293,11 @@ def _systemd(_: Config) -> Iterator[Finding]:
 def _not_writable(about: str, folder: str) -> Finding | None:
     if not os.path.isdir(folder):
         return problem(about, f"{folder} isn't a folder", _RIGHTS)
-    if is_read_only(folder):
+    try:
+        read_only = is_read_only(folder)
+    except OSError as error:  # it is gone since a moment
+        return problem(about, f"{folder} can't be looked at: {error.strerror}", _RIGHTS)
+    if read_only:
         advice = _FSCK if has_failed(folder) else "mount it for writing, or name another folder"
         return problem(about, f"{folder} is on a file system that is read-only", advice)
     if not os.access(folder, os.W_OK | os.X_OK):

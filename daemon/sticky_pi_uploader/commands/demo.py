@@ -6,9 +6,13 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Final
 
+from sticky_pi_api.filesystem import open_file
+
+from .. import state_dir as state_dirs
 from ..config import Config, as_toml, load
 from ..config.values import store_address
 from ..exceptions import StateError
@@ -35,27 +39,23 @@ def prepare(folder: str) -> Config:
     Raises NotADemoError where something else is in the folder, StateError where it can't be written.
     """
     folder = os.path.abspath(folder)
-    around = _nearest(folder)
-    work_as_owner(around, around, sends=True)
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        raise NotADemoError(f"{folder} isn't a folder")
+    work_as_owner(folder, folder, sends=True)
     try:
         _claim(folder)
+        with _opened(folder) as descriptor:
+            _write_new(_MARK, b"", descriptor)
         images = os.path.join(folder, "pictures")
         _make_trap(images)
         store = store_address(os.path.join(folder, "store"))
         flags = {"image_dir": images, "state_dir": os.path.join(folder, "state"), "api.url": store}
         config = load(flags, {}, default_file=os.devnull)
-        with open(os.path.join(folder, _CONFIG), "w", encoding="utf-8") as file:
-            file.write(as_toml(config))
+        with _opened(folder) as descriptor:
+            _write_anew(_CONFIG, as_toml(config).encode(), descriptor)
     except OSError as error:
         raise StateError(f"the demo can't be made in {folder}: {error.strerror}") from error
     return config
-
-
-def _nearest(folder: str) -> str:
-    """Give the folder, or the nearest one above it that is there."""
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    return folder
 
 
 def what_is_made(config: Config) -> Iterator[str]:
@@ -103,15 +103,13 @@ def _claim(folder: str) -> None:
         found = os.listdir(folder)
     except UnicodeEncodeError:
         raise NotADemoError(f"{folder}: expected a folder whose name is UTF-8 text") from None
-    except NotADirectoryError:
-        raise NotADemoError(f"{folder} isn't a folder") from None
     except FileNotFoundError:
-        os.makedirs(folder)
-        found = []
+        state_dirs.make(folder, folder, with_parents=True)
+        # In a folder such as /tmp, somebody else may have been faster.
+        work_as_owner(folder, folder, sends=True)
+        found = os.listdir(folder)
     if found and _MARK not in found:
         raise NotADemoError(f"{folder} has other things in it: name a new folder, or an empty one")
-    with open(os.path.join(folder, _MARK), "w", encoding="utf-8"):
-        pass
 
 
 def _make_trap(images: str) -> None:
@@ -135,6 +133,33 @@ def _make(folder: str, device: str, taken: datetime, generation: int) -> None:
 
 
 def _write(path: str, content: bytes) -> None:
-    if not os.path.exists(path):
-        with open(path, "wb") as file:
-            file.write(content)
+    with _opened(os.path.dirname(path)) as folder:
+        _write_new(os.path.basename(path), content, folder)
+
+
+@contextmanager
+def _opened(folder: str) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _write_new(name: str, content: bytes, folder: int) -> None:
+    """Write a file in an open folder, unless it is there; nothing else may lie in its place. Raises OSError."""
+    try:
+        file = open_file(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, folder=folder)
+    except FileExistsError:
+        os.close(open_file(name, folder=folder))
+        return
+    with open(file, "wb") as stream:
+        stream.write(content)
+
+
+def _write_anew(name: str, content: bytes, folder: int) -> None:
+    """Do the same, in the place of an earlier one."""
+    with suppress(FileNotFoundError):
+        os.close(open_file(name, folder=folder))
+        os.unlink(name, dir_fd=folder)
+    _write_new(name, content, folder)

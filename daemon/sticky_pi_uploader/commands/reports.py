@@ -16,7 +16,7 @@ from ..folders import has_failed, image_dir_problem, nearest
 from ..lock import is_held
 from ..models import Destination, Picture, State
 from ..outbox import OutboxReader, outbox_path
-from ..state_owner import was_root
+from ..rights import was_root
 
 Warn = Callable[[str], None]
 """Takes one line for the people who look on: what is wrong with the state."""

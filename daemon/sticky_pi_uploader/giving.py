@@ -1,0 +1,138 @@
+"""Gives a state folder to a user, and follows no link of anybody's: all goes by descriptors (`state_dir`).
+
+What lies in a folder that isn't root's alone is neither opened nor changed: its user sees to it (`misfits`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, NamedTuple
+
+from sticky_pi_api.filesystem import open_beneath, open_file
+
+from . import state_dir as state_dirs
+from .events import Kind, about
+from .exceptions import StateError
+from .outbox import OutboxReader, outbox_path
+from .rights import become, in_the_way
+from .ways import others_may_write
+
+log = logging.getLogger(__name__)
+
+_LONGEST_LOOK: Final = 20
+"""Seconds after which another user's outbox isn't looked at any longer"""
+
+
+class Owner(NamedTuple):
+    """A user, by the numbers that the kernel knows."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def give(state_dir: str, image_dir: str, to: Owner) -> None:
+    """Give a state folder to a user; and what is in it, where so far only root could write there."""
+    try:
+        with state_dirs.opened(state_dir, image_dir) as folder:
+            status = os.fstat(folder)
+            if status.st_uid == to.uid:
+                return
+            if status.st_uid != 0 and to.uid == 0:
+                raise StateError(f"the state folder {state_dir} is another user's: it was not given to {to.name}")
+            if not _is_ours(folder, status):
+                raise StateError(f"the state folder {state_dir} holds other things: it was not given to {to.name}")
+            if status.st_uid == 0:
+                _give_contents(state_dir, folder, to, status.st_dev)
+            os.fchown(folder, to.uid, to.gid)
+    except OSError as error:
+        raise StateError(f"the state folder {state_dir} can't be given to {to.name}: {in_the_way(error)}") from error
+
+
+def _is_ours(folder: int, status: os.stat_result) -> bool:
+    """Tell a state folder, or a new one, from one that somebody named by mistake."""
+    if status.st_uid == 0 and others_may_write(status):
+        return False  # none was ever made so, and anybody can have put anything there
+    if state_dirs.is_marked(folder):
+        return True
+    # Earlier releases left no mark.
+    return _has_outbox(folder, status) or (status.st_uid == 0 and not os.listdir(folder))
+
+
+def _has_outbox(folder: int, status: os.stat_result) -> bool:
+    """Tell whether there is an outbox in an open folder, with the rights of its user: that may put anything there."""
+    process = os.fork()
+    if process == 0:
+        code = os.EX_NOINPUT
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(_LONGEST_LOOK)
+            if status.st_uid != 0:
+                become(status.st_uid, status.st_gid)
+            os.fchdir(folder)
+            with OutboxReader.open_readonly(outbox_path("")):
+                code = os.EX_OK
+        finally:
+            os._exit(code)
+    return os.waitpid(process, 0)[1] == os.EX_OK
+
+
+def _give_contents(state_dir: str, root: int, to: Owner, device: int) -> None:
+    """Give away what lies in a folder where only root can write; links, other disks and files with several names stay.
+
+    What is in a folder goes before the folder itself: from then on, its user can put something else there. However deep
+    the folders are, each is reached from the topmost one.
+    """
+    folders = [""]
+    for path in folders:
+        with _opened(root, path) as folder:
+            below = _subfolders(os.path.join(state_dir, path), folder, device)
+            folders += [os.path.join(path, name) for name in below]
+    for path in reversed(folders):
+        with _opened(root, path) as folder:
+            _give_files(folder, to)
+            if path:
+                os.fchown(folder, to.uid, to.gid)
+
+
+def _subfolders(path: str, folder: int, device: int) -> Iterator[str]:
+    """Yield the names of those folders in another that are root's alone, on the same disk; `path` is for people."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                status = entry.stat(follow_symlinks=False)
+                if status.st_dev == device and not others_may_write(status):
+                    yield entry.name
+                elif status.st_dev == device and status.st_uid == 0:
+                    left = os.path.join(path, entry.name)
+                    text = (
+                        "%s stays root's, as others may have put something there: look at it, and give it by chown -R"
+                    )
+                    log.warning(text, left, extra=about(Kind.NOT_GIVEN, folder=left))
+
+
+def _give_files(folder: int, to: Owner) -> None:
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+    for name in names:
+        with suppress(FileNotFoundError):  # somebody has removed it
+            descriptor = open_file(name, folder=folder)
+            try:
+                # A file's other name may be anywhere.
+                if os.fstat(descriptor).st_nlink == 1:
+                    os.fchown(descriptor, to.uid, to.gid)
+            finally:
+                os.close(descriptor)
+
+
+@contextmanager
+def _opened(root: int, path: str) -> Iterator[int]:
+    descriptor = open_beneath(root, path)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
