@@ -165,6 +165,8 @@ class Removal:
         """Remove a picture's file; says what became of it, or None where it stays."""
         path, name = os.path.split(picture.path)
         folder = folders.open(path)
+        if folder is None and folders.is_gone(path, picture.file_system):
+            return "gone from the card"
         if folder is None or file_system_id(folder) != picture.file_system:
             return None
         with _naming(os.path.join(self._image_dir, picture.path)):
@@ -227,12 +229,20 @@ class _Folders:
                 self._stack.callback(os.close, descriptor)
         return self._open[path]
 
+    def is_gone(self, path: str, file_system: str) -> bool:
+        """Tell whether one that isn't there was on the file system of the folder above it, which can be read."""
+        path, name = os.path.split(path)
+        above = self.open(path)
+        if above is None:
+            return path != "" and self.is_gone(path, file_system)
+        return file_system_id(above) == file_system and not _is_there(above, name)
+
     def sync(self, path: str) -> None:
-        """Make the names in one that is open durable."""
-        descriptor = self._open[path]
-        if descriptor is not None:
-            with naming(os.path.join(self._image_dir, path)):
-                flush(descriptor)
+        """Make the names in one that is open durable, or that one with it is gone."""
+        while (descriptor := self._open[path]) is None:
+            path = os.path.dirname(path)
+        with naming(os.path.join(self._image_dir, path)):
+            flush(descriptor)
 
     def _try(self, path: str) -> int | None:
         try:
@@ -249,6 +259,14 @@ def _naming(path: str) -> Iterator[None]:
     except OSError as error:
         error.filename = path
         raise
+
+
+def _is_there(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _looks_the_same(status: os.stat_result, picture: Picture) -> bool:

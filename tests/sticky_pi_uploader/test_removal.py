@@ -164,10 +164,83 @@ def test_a_folder_that_is_exchanged_all_the_time_loses_nothing_that_was_not_sent
         stop.set()
         attacker.join()
     assert sorted(os.listdir(precious)) == names
+    # What was marked as gone while the folder was away is there after all.
+    card.scan()
     gone = [picture for picture in card.outbox.pictures() if picture.removed_at is not None]
     assert len(gone) + len(os.listdir(day)) == len(names)
     run(card.retention())
     assert os.listdir(day) == []
+
+
+# Folders that are gone
+
+
+def asking(card):
+    """Have the card count how often the destination is asked."""
+    asked, open_client = [], card.open_client
+    card.open_client = lambda: (asked.append(1), open_client())[1]
+    return asked
+
+
+@pytest.mark.parametrize("level", ["date folder", "device folder"])
+def test_what_is_gone_with_its_folder_is_marked_and_asked_for_once(sent, level):
+    folder = sent.path(0).parent
+    shutil.rmtree(folder if level == "date folder" else folder.parent)
+    asked = asking(sent)
+    retention = sent.retention()
+    run(retention)
+    assert sent.picture(0).removed_at == sent.now
+    assert sent.outbox.history(sent.picture(0))[-1].why == "gone from the card"
+    assert sent.picture(1).removed_at is not None
+    run(retention)
+    assert len(asked) == 1
+
+
+@contextmanager
+def another_disk(at):
+    """Mount an empty disk over a folder for a while."""
+    mount = subprocess.run(["mount", "-t", "tmpfs", "none", at], check=False, capture_output=True, text=True)
+    if mount.returncode != 0:
+        pytest.skip(f"can't mount here: {mount.stderr}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", at], check=True)
+
+
+def test_what_lies_on_another_disk_than_is_in_its_place_is_never_taken_for_gone(sent, folder):
+    with another_disk(sent.images):
+        run(sent.retention())
+    aside = folder / "aside"
+    sent.images.rename(aside)
+    run(sent.retention())
+    assert [sent.picture(number).removed_at for number in (0, 1)] == [None, None]
+    aside.rename(sent.images)
+    run(sent.retention())
+    assert files(sent) == []
+
+
+def test_what_lies_on_a_disk_that_was_mounted_below_is_never_taken_for_gone(card):
+    device = card.images / "1b74105a"
+    device.mkdir()
+    with another_disk(device):
+        card.add(0).send()
+    card.now += 31 * DAY
+    assert card.picture(0).state is State.UPLOADED
+    run(card.retention())
+    device.rmdir()
+    run(card.retention())
+    assert card.picture(0).removed_at is None
+
+
+def test_what_lies_in_a_folder_that_cant_be_read_is_not_taken_for_gone(sent, folder, caplog):
+    with rights_given_up(sent, folder):
+        sent.path(0).parent.parent.chmod(0o300)
+        shutil.rmtree(sent.path(0).parent, ignore_errors=True)
+        run(sent.retention())
+        sent.path(0).parent.parent.chmod(0o755)
+    assert sent.picture(0).removed_at is None
+    assert "can't be removed: permission denied" in caplog.text
 
 
 # What was broken off

@@ -343,12 +343,17 @@ def test_what_is_to_be_read_again_or_cant_be_seen_never_goes(card, column):
     assert card.left() == [0]
 
 
-def test_a_folder_that_isnt_there_says_nothing_of_its_pictures(card):
+def test_pictures_whose_folder_was_renamed_go_from_there_once_a_scan_found_them(card):
     card.add(0, 1).send()
     os.rename(card.images / "1b74105a", card.images / "away")
     card.now += 31 * DAY
     run(card.retention())
-    assert (card.picture(0).removed_at, card.picture(1).removed_at) == (None, None)
+    assert len(list(card.images.rglob("*.jpg"))) == 2
+    card.scan()
+    assert [picture.removed_at for picture in card.outbox.pictures()] == [None, None]
+    run(card.retention())
+    assert [picture.path[:5] for picture in card.outbox.pictures() if picture.removed_at] == ["away/", "away/"]
+    assert not any(card.images.rglob("*.jpg"))
 
 
 def test_more_pictures_than_are_asked_for_at_once_all_go(card):

@@ -73,7 +73,7 @@ class Card:
         ingest = Ingest(str(self.images), self.thumbnails, lambda: self.now)
         for folder in self.scanner.folders():
             for candidate in self.scanner.candidates(folder):
-                self.outbox.record([ingest.take_in(candidate, file_system_id(str(self.images))).taken])
+                self.outbox.record([ingest.take_in(candidate, file_system_id(str(self.images / folder))).taken])
         return self
 
     def scan(self):
