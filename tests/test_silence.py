@@ -14,7 +14,9 @@ from api_server import ApiServer
 from fault_proxy import Fault, FaultProxy, Rule
 
 SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
-DEADLINE = 5
+DEADLINE = 12
+"""Seconds; an upload is broken off a GRACE later, and must have been silent for LONG_SILENCE by then, however late it
+began on a busy machine"""
 PATIENCE = 60.0
 
 
@@ -64,9 +66,8 @@ def sticky(tmp_path, make_trap_picture):
     return run
 
 
-def assert_the_silence_is_told(sticky, port):
+def assert_the_silence_is_told(sticky, port, reason):
     _, said = sticky(port, "drain", "--deadline", str(DEADLINE), status=os.EX_TEMPFAIL)
-    reason = f"http://127.0.0.1:{port} doesn't answer (waited "
     assert "the destination is unreachable, tried again in" in said
     assert reason in said
     destination = json.loads(sticky(port, "status", "--json")[0])["destination"]
@@ -78,10 +79,12 @@ def assert_the_silence_is_told(sticky, port):
 
 
 def test_packets_that_vanish_are_the_destinations_trouble(sticky, vanishing):
-    assert_the_silence_is_told(sticky, vanishing)
+    # By its own time, or by that of the drain where it began late.
+    assert_the_silence_is_told(sticky, vanishing, "doesn't answer")
 
 
 @pytest.mark.parametrize("path", ["/get_token", "/_put_new_images"])
 def test_a_server_that_never_answers_is_in_trouble(sticky, mute, server, path):
-    assert_the_silence_is_told(sticky, mute(path))
+    port = mute(path)
+    assert_the_silence_is_told(sticky, port, f"http://127.0.0.1:{port} doesn't answer (waited ")
     assert server.rows() == []
