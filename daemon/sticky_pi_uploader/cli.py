@@ -101,8 +101,13 @@ def _give_up(error: UploaderError) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from . import logs, service
 
+    def load() -> Config:
+        config = from_arguments(arguments, os.environ, check_secrets=True, check_url=False)
+        # When it is loaded again, they may have changed.
+        return config._replace(api=config.api.with_certificates())
+
     logs.set_up()
-    return service.run(lambda: from_arguments(arguments, os.environ, check_secrets=True, check_url=False))
+    return service.run(load)
 
 
 def _drain(arguments: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sticky_pi_api.account import Secret
 from sticky_pi_uploader import config as config_module
-from sticky_pi_uploader.config import Config, add_flags, as_toml, from_arguments
+from sticky_pi_uploader.config import Config, FilesRead, add_flags, as_toml, from_arguments
 from sticky_pi_uploader.config.schema import SCHEMA, SECTIONS
 from sticky_pi_uploader.config.values import Space
 from sticky_pi_uploader.exceptions import ConfigError
@@ -515,6 +515,20 @@ def test_a_credential_of_systemd_may_look_readable_to_a_group(tmp_path):
 def test_one_newline_at_the_end_of_a_password_file_is_dropped(password_file, content, password):
     password_file.write_bytes(content)
     assert load({"api.password_file": str(password_file)}).api.read_password() == Secret(password)
+
+
+def test_the_certificates_are_read_only_where_they_are_compared(tmp_path):
+    file = tmp_path / "ca.pem"
+    file.write_bytes(b"some")
+    api = load({"api.url": "https://api.example.org", "api.ca_file": str(file)}, check_secrets=True).api
+    assert api.files == FilesRead(None)
+    before = api.with_certificates()
+    assert before.files.certificates is not None
+    assert api.with_certificates() == before
+    file.write_bytes(b"others")
+    assert api.with_certificates() != before
+    file.unlink()
+    assert api.with_certificates().files == FilesRead(None)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o777, 0o610, 0o601])

@@ -34,8 +34,8 @@ class FilesRead(NamedTuple):
     """What the files held that the configuration names, when it was read: they may change while it stays."""
 
     password: Secret | None
-    certificates: int | None
-    """a hash of their file, which is the system's where none is named; None where that can't be read"""
+    certificates: int | None = None
+    """a hash of their file, which is the system's where none is named; None where that wasn't read, or can't be"""
 
 
 class ApiConfig(NamedTuple):
@@ -80,8 +80,12 @@ class ApiConfig(NamedTuple):
         except ValueError as error:
             raise ConfigError([f"[api] password_file: {error}"]) from error
 
-    def with_files(self) -> ApiConfig:
-        """Read the files that it names. Raises ConfigError where the password's can't be used."""
+    def with_password(self) -> ApiConfig:
+        """Read the password's file. Raises ConfigError where that can't be used."""
+        return self._replace(files=FilesRead(self.read_password()))
+
+    def with_certificates(self) -> ApiConfig:
+        """Read the certificates' file as well, which tells whether they changed. Raises as `with_password`."""
         certificates = None
         if self.server is not None:
             try:
@@ -164,7 +168,7 @@ def understand(
         problems.append(url_not_set(config))
     if check_secrets and "api.password_file" not in wrong:
         try:
-            config = config._replace(api=config.api.with_files())
+            config = config._replace(api=config.api.with_password())
         except ConfigError as error:
             problems += error.problems
     return config, problems
