@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
@@ -58,6 +59,7 @@ class ImageParser(dict[str, Any]):
             name, self.path = _name_of(file), _path_of(file)
         device, when = parse_filename(name)
         self._blob: bytes | None = _read_all(file, name)
+        self._opener: Callable[[], IO[bytes]] | None = None
         md5 = hashlib.md5(self._blob, usedforsecurity=False).hexdigest()
         self.update(device=device, datetime=when, filename=format_filename(device, when), md5=md5)
         with _blaming(name, md5):
@@ -72,17 +74,19 @@ class ImageParser(dict[str, Any]):
         thumbnail_mini_jpeg: bytes,
         *,
         suspect: str | None = None,
+        opener: Callable[[], IO[bytes]] | None = None,
     ) -> ImageParser:
         """Return the parser of a picture that was parsed earlier, perhaps by another process: nothing is read.
 
-        `fields` are the items that it had then (`datetime` may be text).
+        `fields` are the items that it had then (`datetime` may be text). `opener` opens its file, where `path` isn't
+        simply to be opened, links and all; it may raise OSError.
         """
         parser = cls.__new__(cls)
         dict.__init__(parser, fields)
         parser["datetime"] = string_to_datetime(fields["datetime"])
         parser["filename"] = parser.filename
         parser.path, parser.suspect, parser._blob = os.fspath(path), suspect, None  # noqa: SLF001 - one of us
-        parser.surplus = 0
+        parser.surplus, parser._opener = 0, opener  # noqa: SLF001
         parser.thumbnail_jpeg, parser.thumbnail_mini_jpeg = thumbnail_jpeg, thumbnail_mini_jpeg
         return parser
 
@@ -102,7 +106,8 @@ class ImageParser(dict[str, Any]):
         if self.path is None:
             raise FileNotFoundError(f"{self.filename}: its bytes were not kept, and it has no path to read them from")
         try:
-            blob = _read_all(self.path, self.path)
+            with self.open() as stream:
+                blob = _read_all(stream, self.path)
         except ImageError as error:
             raise ImageChangedError(self.path, f"it is no longer the file that was parsed: {error.reason}") from error
         md5 = hashlib.md5(blob, usedforsecurity=False).hexdigest()
@@ -111,6 +116,12 @@ class ImageParser(dict[str, Any]):
                 self.path, f"its bytes are no longer those that were parsed (md5 {self['md5']})", md5
             )
         return blob
+
+    def open(self) -> IO[bytes]:
+        """Open the picture's file, or the bytes of one that has none. Raises ImageError and OSError."""
+        if self._opener is not None:
+            return self._opener()
+        return io.BytesIO(self.file_blob) if self.path is None else open_regular(self.path)
 
     def forget_blob(self) -> None:
         """Drop the bytes, where they can be read again: from here on `file_blob` reads them each time."""

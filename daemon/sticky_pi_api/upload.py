@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
 from sticky_pi_api.exceptions import ImageChangedError
 from sticky_pi_api.filename import parse_filename
-from sticky_pi_api.files import open_regular
 from sticky_pi_api.form import FormBody
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.rate import RateLimit
@@ -59,5 +57,5 @@ class UploadBody(FormBody):
 @contextmanager
 def open_picture(image: ImageParser) -> Iterator[IO[bytes]]:
     """Open a picture's file, or the bytes of one that has none. Raises ImageError and OSError."""
-    with io.BytesIO(image.file_blob) if image.path is None else open_regular(image.path) as stream:
+    with image.open() as stream:
         yield stream

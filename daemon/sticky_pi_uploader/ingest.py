@@ -7,17 +7,15 @@ it. The bytes of a picture are flushed before it counts as taken in: the camera 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 from sticky_pi_api.doubts import summary
 from sticky_pi_api.durable import flush
-from sticky_pi_api.filesystem import open_file
 
 from .clock import PLATFORM_START, is_synchronised
-from .leaving import open_at
+from .leaving import open_picture
 from .models import Candidate, Fingerprint, Taken
 from .scan import fingerprint_of
 from .thumbnails import ThumbnailFolder, Thumbnails
@@ -69,9 +67,9 @@ class Ingest:
         device, taken_at = _key_in_name(candidate.path)
         taken = Taken(candidate.path, None, file_system, device, taken_at, clock_synchronised=self._is_synchronised())
         try:
-            file = self._open(candidate)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise FileNotFoundError(candidate.path) from error
+            file = open_picture(self._image_dir, candidate.path)
+        except FileNotFoundError:
+            raise
         except OSError as error:
             return _unreadable(taken, error)
         with file:
@@ -82,22 +80,12 @@ class Ingest:
         from sticky_pi_api.utils import md5
 
         try:
-            with self._open(candidate) as file:
+            with open_picture(self._image_dir, candidate.path) as file:
                 before = fingerprint_of(os.fstat(file.fileno()))
                 same = md5(file) == candidate.md5
                 return before if same and fingerprint_of(os.fstat(file.fileno())) == before else None
         except OSError:
             return None
-
-    def _open(self, candidate: Candidate) -> IO[bytes]:
-        path, name = os.path.split(candidate.path)
-        folder = open_at(self._image_dir, path)
-        try:
-            # By its whole path, which the parser takes the name from.
-            full = os.path.join(self._image_dir, candidate.path)
-            return open(full, "rb", opener=lambda *_: _open_regular(name, folder))
-        finally:
-            os.close(folder)
 
     def _read(self, file: IO[bytes], taken: Taken) -> Ingested:
         from sticky_pi_api.exceptions import ImageError
@@ -130,17 +118,6 @@ class Ingest:
         if PLATFORM_START <= now < taken_at.replace(tzinfo=UTC).timestamp() - FAR_FUTURE:
             return "dated in the future: the camera's clock was wrong, or the trap's is"
         return None
-
-
-def _open_regular(name: str, folder: int) -> int:
-    """Open without following a link or waiting for a FIFO's writer; something else than a file counts as gone."""
-    try:
-        return open_file(name, folder=folder)
-    except OSError:
-        # Why it can't be opened is of interest only if it is a file.
-        if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-            raise FileNotFoundError(name) from None
-        raise
 
 
 def _key_in_name(path: str) -> tuple[str, str] | tuple[None, None]:

@@ -11,9 +11,9 @@ import stat
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import IO, Final
 
-from sticky_pi_api.filesystem import open_beneath, open_folder, rename_new
+from sticky_pi_api.filesystem import name_of, open_beneath, open_file, open_folder, rename_new
 
 SUFFIX: Final = ".removing"
 
@@ -102,6 +102,40 @@ class Leaving:
                 return put_back(descriptor, name)
             finally:
                 os.close(descriptor)
+
+
+def open_picture(image_dir: str, path: str) -> IO[bytes]:
+    """Open a file of the image dir by its relative path, to read it; its name is the whole path.
+
+    Raises FileNotFoundError also where there is a link, or something else that isn't a file, which is left unopened,
+    or no folder above it.
+    """
+    above, name = os.path.split(path)
+    full = os.path.join(image_dir, path)
+    try:
+        folder = open_at(image_dir, above)
+    except NotADirectoryError as error:
+        raise FileNotFoundError(errno.ENOENT, error.strerror, full) from error
+    try:
+        return open(full, "rb", opener=lambda *_: _open_regular(name, folder))
+    finally:
+        os.close(folder)
+
+
+def _open_regular(name: str, folder: int) -> int:
+    _require_regular(name, folder)
+    try:
+        return open_file(name, folder=folder)
+    except OSError:
+        # Why it can't be opened is of interest only if it is a file.
+        _require_regular(name, folder)
+        raise
+
+
+def _require_regular(name: str, folder: int) -> None:
+    mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+    if not stat.S_ISREG(mode):
+        raise FileNotFoundError(errno.ENOENT, f"it is {name_of(mode)}, not a file", name)
 
 
 def open_at(image_dir: str, folder: str) -> int:

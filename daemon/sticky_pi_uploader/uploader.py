@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sticky_pi_api.types import ImageOutcome, Outcome
@@ -21,6 +22,7 @@ from .breakoff import breaking_off
 from .exceptions import StateError
 from .hints import Hints
 from .judgement import Judge
+from .leaving import open_picture
 from .models import Picture
 from .outbox import Outbox
 from .retry import is_due
@@ -246,11 +248,13 @@ class Uploader:
 
         self._beat()
         path = self._full(picture)
+        opener = partial(open_picture, self._image_dir, picture.path)
         thumbnails, fields = self._thumbnails.find(str(picture.md5)), picture.metadata
         # What is missing or damaged of these is in the file as well.
         if thumbnails is None or fields is None or not is_storable(fields):
             try:
-                parser = ImageParser(path)
+                with opener() as file:
+                    parser = ImageParser(file)
             except (ImageError, OSError) as error:
                 self._judge.read_again(picture, error)
                 del self._in_hand[path]
@@ -259,7 +263,7 @@ class Uploader:
             with contextlib.suppress(OSError):
                 self._thumbnails.keep(str(parser["md5"]), thumbnails)
         key = {"device": picture.device, "datetime": picture.datetime, "md5": picture.md5}
-        return ImageParser.restore(path, {**fields, **key}, thumbnails.large, thumbnails.mini)
+        return ImageParser.restore(path, {**fields, **key}, thumbnails.large, thumbnails.mini, opener=opener)
 
     def _record(self, result: ImageOutcome) -> None:
         self._beat()

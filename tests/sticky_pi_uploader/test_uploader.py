@@ -1,10 +1,13 @@
+import ctypes
 import os
 import sqlite3
+import stat
 from datetime import timedelta
 
 import pytest
+from api_server import ApiServer
 from sending_rig import STARTED, THUMBNAILS, Rig, md5, name
-from sticky_pi_api.client import LocalClient
+from sticky_pi_api.client import LocalClient, RemoteClient
 from sticky_pi_api.exceptions import BrokenOffError, DoubtfulError, RefusedError, StoreError, UnreachableError
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.types import Outcome
@@ -15,6 +18,8 @@ from sticky_pi_uploader.outbox import REOFFER_AFTER, Outbox
 from sticky_pi_uploader.scan import fingerprint_of
 from sticky_pi_uploader.thumbnails import Thumbnails
 from sticky_pi_uploader.uploader import BATCH
+
+_IN_OPEN = 0x20
 
 DOWN = (Outcome.UNSENT, UnreachableError("no route"))
 REFUSED = (Outcome.REFUSED, RefusedError("status 500"))
@@ -343,14 +348,14 @@ def real(store, tmp_path, make_trap_picture):
     """The same with a real store and real pictures; `real.take_in()` makes one and records it."""
     rig, rig.store = store, tmp_path / "store"
 
-    def take_in(keep=True):
-        file = make_trap_picture(rig.images)
+    def take_in(keep=True, folder=""):
+        file = make_trap_picture(rig.images / folder)
         parser = ImageParser(str(file))
         if keep:
             thumbnails = Thumbnails(parser.thumbnail_jpeg, parser.thumbnail_mini_jpeg)
             rig.thumbnails.keep(parser["md5"], thumbnails)
         fields = {key: value for key, value in parser.items() if key not in ("device", "datetime", "filename", "md5")}
-        candidate = Candidate(file.name, fingerprint_of(file.stat()))
+        candidate = Candidate(os.path.join(folder, file.name), fingerprint_of(file.stat()))
         rig.outbox.record(
             [
                 Taken(
@@ -414,6 +419,67 @@ def test_thumbnails_that_cannot_be_kept_are_sent_all_the_same(real, tmp_path):
     real.uploader.step()
     assert real.outbox.at(file.name).state is State.UPLOADED
     assert len(held(real, file, ".thumbnail_mini")) > 0
+
+
+@pytest.fixture
+def was_opened():
+    """Have the kernel tell whether a file is opened; to be called with its path first, and with none at the end."""
+    libc, notices = ctypes.CDLL(None, use_errno=True), []
+
+    def was_opened(path=None):
+        if path is not None:
+            notices.append(libc.inotify_init1(os.O_NONBLOCK))
+            assert libc.inotify_add_watch(notices[0], os.fsencode(path), _IN_OPEN) > 0
+            return None
+        try:
+            return bool(os.read(notices[0], 4096))
+        except BlockingIOError:
+            return False
+
+    yield was_opened
+    os.close(notices[0])
+
+
+@pytest.fixture(params=["store", "server"])
+def sending(request, real, tmp_path):
+    """An uploader to a real store, or to a real server."""
+    if request.param == "store":
+        yield real.uploader
+        return
+    with ApiServer(tmp_path / "server") as server:
+        account = {"username": "trap", "password": "pollen", "protocol": "http"}
+        real.uploader = real.make(lambda: RemoteClient(tmp_path / "client", server.host, port=server.port, **account))
+        yield real.uploader
+        real.uploader.close()
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("in_place", ["a link", "a link to its folder", "a device", "a pipe"])
+def test_a_picture_is_read_from_its_own_place_alone_as_it_is_sent(real, sending, keep, in_place, was_opened):
+    file, outside = real.take_in(keep=keep, folder="a"), real.folder / "outside"
+    if in_place == "a link to its folder":
+        file.parent.rename(outside)
+        file.parent.symlink_to(outside)
+    else:
+        outside.mkdir()
+        file.rename(outside / file.name)
+    if in_place == "a link":
+        file.symlink_to(outside / file.name)
+    elif in_place == "a pipe":
+        os.mkfifo(file)
+    elif in_place == "a device":
+        try:
+            os.mknod(file, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        except PermissionError:
+            pytest.skip("making a device needs root")
+    was_opened(file)
+    sending.step()
+    picture = real.outbox.at(f"a/{file.name}")
+    assert (picture.state, picture.attempts, picture.misses) == (State.PENDING, 0, 1)
+    expected = "a link, not a folder" if in_place == "a link to its folder" else f"{in_place}, not a file"
+    assert picture.reason == f"can't be read: it is {expected}"
+    assert real.hints.take().folders == {"a"}
+    assert not was_opened()
 
 
 @pytest.mark.parametrize("keep", [True, False])

@@ -14,7 +14,7 @@ from sticky_pi_api.exceptions import ImageError, StickyPiError
 
 from ..doorbell import ring
 from ..folders import image_dir_problem
-from ..leaving import is_there, place_of
+from ..leaving import is_there, open_picture, place_of
 from ..models import Candidate, Picture, State
 from ..outbox import Outbox, OutboxReader, outbox_path
 from ..removal import claim_of
@@ -166,7 +166,9 @@ class _Audit:
         from sticky_pi_api.utils import md5
 
         try:
-            found = md5(place_of(self._image_dir, picture.path) or os.path.join(self._image_dir, picture.path))
+            place = place_of(self._image_dir, picture.path) or os.path.join(self._image_dir, picture.path)
+            with open_picture(self._image_dir, os.path.relpath(place, self._image_dir)) as file:
+                found = md5(file)
         except OSError as error:
             return f"its file can't be read: {error.strerror}"
         except ImageError as error:
