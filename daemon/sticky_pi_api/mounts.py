@@ -75,7 +75,10 @@ def fields_of(table: str) -> Iterator[list[str]]:
     except OSError:
         return
     for line in lines:
-        yield [os.fsdecode(re.sub(rb"\\([0-7]{3})", _octal, field)) for field in line.split()]
+        fields = line.split()
+        if b"\\" in line:
+            fields = [re.sub(rb"\\([0-7]{3})", _octal, field) for field in fields]
+        yield list(map(os.fsdecode, fields))
 
 
 def _octal(match: re.Match[bytes]) -> bytes:
