@@ -32,7 +32,10 @@ _NO_LOCK: Final = frozenset(
 _NOT_TO_BE_HAD: Final = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 _asked: Final[dict[str, int]] = {}
-"""Files whose locks were tried out, open for ever: closing one would end the locks that SQLite has on it"""
+"""Files whose locks were tried out, open for ever: closing one would end the locks that SQLite has on it
+
+So a process that once found a database busy holds its disk, as SQLite's own connection does, until it ends.
+"""
 
 
 class UnfitError(sqlite3.OperationalError):

@@ -98,9 +98,8 @@ def _enter(name: str, above: int, *, may_make: bool) -> int:
             os.mkdir(name, 0o755, dir_fd=above)
     finally:
         os.umask(umask)
-    folder = open_folder(name, folder=above)
     flush(above)
-    return folder
+    return open_folder(name, folder=above)
 
 
 def way_to(path: str, image_dir: str) -> Way:

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from sticky_pi_uploader.folders import (
     prepare_state_dir,
     state_dir_problem,
 )
+from sticky_pi_uploader.state_dir import make
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount and to become another user")
 
@@ -382,3 +384,14 @@ def test_several_that_make_it_at_once_all_succeed(image_dir):
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_a_state_folder_whose_name_cant_be_flushed_leaves_nothing_open(tmp_path, monkeypatch):
+    def fail(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="Input/output error"):
+        make(str(tmp_path / "state"), str(tmp_path / "images"), with_parents=False)
+    assert os.listdir("/proc/self/fd") == before
