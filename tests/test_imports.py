@@ -60,7 +60,7 @@ LAYERS = {
         ("folders", "lock", "news", "scan", "worker"),
         ("disk",),
         ("ingest", "outbox", "watcher"),
-        ("arrivals", "crew", "familiar", "giving"),
+        ("arrivals", "crew", "familiar", "giving", "returns"),
         ("intake", "judgement", "state_owner"),
         ("removal", "upkeep", "uploader"),
         ("retention",),

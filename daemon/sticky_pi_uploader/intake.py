@@ -25,6 +25,7 @@ from .hints import Hint, Hints
 from .ingest import Ingest
 from .models import Candidate, Fingerprint, Picture, State, Taken
 from .outbox import Known, Outbox
+from .returns import Returns
 from .scan import Scanner
 
 log = logging.getLogger(__name__)
@@ -89,10 +90,7 @@ class Intake:
         self._sources: deque[Iterator[Candidate]] = deque()
         self._looks: dict[str, _Look] = {}
         self._absent: set[str] = set()
-        self._back: list[str] = []
-        self._ctimes: dict[str, Fingerprint] = {}
-        """of known files, as they are to be recorded"""
-        self._came_back: list[str] = []
+        self._returns = Returns(outbox)
         self._went_away: list[str] = []
         self.idle = False
         """whether nothing is left to look at; files that go on changing don't count, and hints to come neither"""
@@ -122,12 +120,11 @@ class Intake:
             self._take_in(batch[:1])
             del batch[:1]
         self._take_in(batch)
-        self._note_ctimes()
         self._note_returns()
         if not self._sources:
             # Not sooner: until everything is looked at, what isn't here any more may turn up elsewhere.
             self._note_absences()
-            self._tell_of_returns()
+            self._returns.tell()
             self._familiar.save()
         return self._pause()
 
@@ -202,10 +199,7 @@ class Intake:
             elif not record.is_of(candidate.fingerprint):
                 yield candidate._replace(md5=record.md5_if_like(candidate.fingerprint))
             else:
-                if record.fingerprint.ctime_ns is None:
-                    self._ctimes[path] = candidate.fingerprint
-                if not record.present:
-                    self._back.append(path)
+                self._returns.note(path, candidate.fingerprint, record)
 
     def _next_batch(self) -> Iterable[Candidate]:
         # Second looks get no more than half of it as long as there is something else.
@@ -257,10 +251,7 @@ class Intake:
         self._beat()
         path, file_system = candidate.path, self._file_system(os.path.dirname(candidate.path))
         if candidate.md5 is not None and (fingerprint := self._ingest.still_is(candidate)) is not None:
-            self._ctimes[path] = fingerprint
-            known = self._outbox.known_at(path)
-            if known is not None and not known.present:
-                self._back.append(path)
+            self._returns.note(path, fingerprint, self._outbox.known_at(path))
             return
         try:
             ingested = None if file_system is None else self._ingest.take_in(candidate, file_system)
@@ -295,32 +286,12 @@ class Intake:
                     log.info("%s: renamed from %s", printable(taken.path), printable(twin.path), extra=extra)
                 return
 
-    def _note_ctimes(self) -> None:
-        if not self._ctimes:
-            return
-        self._outbox.note_ctimes(self._ctimes)
-        for path in self._ctimes:
+    def _note_returns(self) -> None:
+        for path in self._returns.record_ctimes():
             self._looks.pop(path, None)
             self._familiar.know(path)
-        self._ctimes.clear()
-
-    def _note_returns(self) -> None:
-        """Have those sent again whose disk is back."""
-        if not self._back:
-            return
-        with self._outbox.together():
-            for path in self._back:
-                self._outbox.set_present(path, present=True)
-        self._came_back += self._back
-        self._back.clear()
-        self._recorded()
-
-    def _tell_of_returns(self) -> None:
-        if self._came_back:
-            count, one = len(self._came_back), self._came_back[0]
-            self._came_back.clear()
-            extra = about(Kind.BACK, count=count, path=one, image=os.path.basename(one))
-            log.info("%d pictures can be seen again; %s is one", count, printable(one), extra=extra)
+        if self._returns.record_presence():
+            self._recorded()
 
     def _note_absences(self) -> None:
         if not self._absent:
