@@ -20,6 +20,18 @@ HERE = "file:///here"
 NAME = "1b74105a.2020-07-05_10-07-16.jpg"
 OTHER = "1b74105a.2020-07-05_10-27-16.jpg"
 
+READ_AS_ANYBODY = """
+import os, sys
+from sticky_pi_uploader.exceptions import OutboxDamagedError
+from sticky_pi_uploader.outbox import OutboxReader
+if os.geteuid() == 0:
+    os.setresuid(65534, 65534, 65534)
+try:
+    OutboxReader.open_readonly(sys.argv[1]).close()
+except OutboxDamagedError as error:
+    print(error)
+"""
+
 IMPOSSIBLE = [
     "pictures SET state = 'sent'",
     "pictures SET state = x'00'",
@@ -389,6 +401,19 @@ def test_a_table_that_is_gone_is_damage(outbox, table):
     outbox._connection.execute(f"DROP TABLE {table}")
     with pytest.raises(OutboxDamagedError, match="no such table"):
         list(outbox._rows(f"SELECT * FROM {table}"))
+
+
+def test_a_table_that_is_gone_is_damage_to_those_who_may_only_read(outbox, path, tmp_path):
+    outbox.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE pictures")
+    # Nobody may enter pytest's own folders, and anybody could make an index beside the outbox in one of its own.
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    tmp_path.chmod(0o555)
+    done = subprocess.run([sys.executable, "-c", READ_AS_ANYBODY, path], stdout=subprocess.PIPE, text=True, check=True)
+    tmp_path.chmod(0o755)
+    assert done.stdout == f"the outbox {path} is damaged: no such table: pictures\n"
 
 
 def test_text_that_is_none_is_damage_and_a_word_of_damage_in_a_message_is_not(outbox, path):

@@ -92,7 +92,17 @@ def _compared(text: str, path: str) -> StateError | None:
 
 def _schema_in(path: str) -> tuple[int, dict[str, str]]:
     """Read how many steps of the schema were made, and the statement behind each table and index."""
-    with closing(sqlite3.connect(uri(path, "mode=ro"), uri=True)) as connection:
+    try:
+        return _schema_by(uri(path, "mode=ro"))
+    except sqlite3.OperationalError:
+        # A user without the right to write there can't make the index of its log; without a log, it isn't needed.
+        if os.path.exists(path + "-wal"):
+            raise
+        return _schema_by(uri(path, "immutable=1"))
+
+
+def _schema_by(address: str) -> tuple[int, dict[str, str]]:
+    with closing(sqlite3.connect(address, uri=True)) as connection:
         connection.execute("BEGIN")
         return int(connection.execute("PRAGMA user_version").fetchone()[0]), _schema_of(connection)
 
