@@ -1,40 +1,44 @@
 """The console command, and `python -m sticky_pi_uploader`: quiet at Ctrl-C, also while the command is imported."""
 
-from __future__ import annotations
-
-import os
-import sys
-
-_INTERRUPTED = 130
-
+# Nothing is imported outside of `try`, not even what only an annotation would take.
 try:
+    import os
     import signal
-    from types import FrameType
+    import sys
+
+    _INTERRUPTED = 130
+
+    def _leave(_number: int, _frame: object) -> None:
+        os._exit(_INTERRUPTED)
+
+    _catches = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if _catches:
+        # From here on, as an exception in the middle of an import isn't always one of its importer.
+        signal.signal(signal.SIGINT, _leave)
 except KeyboardInterrupt:
-    os._exit(_INTERRUPTED)
+    import os
+
+    os._exit(130)
 
 
 def start() -> int:
     """Run one command and give its exit status; the rest of the process's life is its end."""
-    catches = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if catches:
-        # An exception in the middle of an import isn't always one of its importer.
-        signal.signal(signal.SIGINT, _leave)
     from .cli import main
 
     try:
-        if catches:
+        if _catches:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         status = main()
+        _be_deaf()
     except KeyboardInterrupt:
+        _be_deaf()
         status = _INTERRUPTED
-    if catches:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
     return status
 
 
-def _leave(_number: int, _frame: FrameType | None) -> None:
-    os._exit(_INTERRUPTED)
+def _be_deaf() -> None:
+    if _catches:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":
