@@ -15,8 +15,8 @@ from fault_proxy import Fault, FaultProxy, Rule
 
 SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
 DEADLINE = 12
-"""Seconds; an upload is broken off a GRACE later, and must have been silent for LONG_SILENCE by then, however late it
-began on a busy machine"""
+"""Seconds; uploads are broken off by then, and must have been silent for LONG_SILENCE, however late they began on a
+busy machine"""
 PATIENCE = 60.0
 
 

@@ -292,14 +292,14 @@ class RemoteBatch:
         try:
             row = self._upload(image, lambda: self._clock() - asked_at <= FRESH, self._scope, on_sent)
         except UnclearEndError as unclear:
-            return self._clear_up(picture, image, unclear)
+            return self._clear_up(picture, image, unclear)._replace(seconds=self._clock() - began)
         except RequestTooLargeError as error:
             with self._lock:
                 if self._too_large is None or size < self._too_large[0]:
                     self._too_large = size, error
             raise
         self._unclear_in_a_row = 0
-        return ImageOutcome(picture.file, Outcome.STORED, row)
+        return ImageOutcome(picture.file, Outcome.STORED, row, seconds=self._clock() - began)
 
     def _clear_up(self, picture: Picture, image: ImageParser, unclear: UnclearEndError) -> ImageOutcome:
         """Find out what became of an upload without a clear end."""

@@ -64,3 +64,5 @@ class ImageOutcome(NamedTuple):
     """the destination's metadata, where it holds the picture or another one under the same key"""
     error: Exception | None = None
     """why, where the outcome is neither stored nor held"""
+    seconds: float | None = None
+    """how long its upload took, logging in and asking first apart; None where a server got none"""

@@ -22,7 +22,7 @@ class Allowance:
         self._left = left
         self._monotonic = monotonic
         self._seconds_a_byte = 0.0
-        self._began_at = 0.0
+        self._began_at = self._first_at = 0.0
         self._sent = 0
 
     def fitting(self, pictures: Sequence[Picture]) -> int:
@@ -36,16 +36,21 @@ class Allowance:
 
     def begin(self) -> None:
         """Note that sending begins."""
-        self._began_at, self._sent = self._monotonic(), 0
+        self._began_at, self._first_at, self._sent = self._monotonic(), math.inf, 0
 
-    def sent(self, picture: Picture) -> None:
-        """Note that a picture went all the way."""
+    def sent(self, picture: Picture, seconds: float | None = None) -> None:
+        """Note that a picture went all the way, in so many seconds where that is known.
+
+        A login, or a server that has to warm up first, then says nothing of how long the others take.
+        """
+        began_at = self._began_at if seconds is None else self._monotonic() - seconds
+        self._first_at = min(self._first_at, began_at)
         self._sent += next(_sizes([picture]))
 
     def end(self) -> None:
         """Note that sending ended, and learn from what was sent."""
         if self._sent:
-            self._seconds_a_byte = (self._monotonic() - self._began_at) / self._sent
+            self._seconds_a_byte = (self._monotonic() - self._first_at) / self._sent
 
 
 def _sizes(pictures: Sequence[Picture]) -> Iterator[int]:

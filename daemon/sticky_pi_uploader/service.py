@@ -7,8 +7,10 @@ import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
+from .breakoff import GRACE
 from .events import Kind, about
 from .exceptions import OutboxDamagedError, StateError, in_words
 from .folders import image_dir_problem
@@ -28,6 +30,9 @@ log = logging.getLogger(__name__)
 DAMAGE_WAIT: Final = 5.0
 """Seconds between an outbox that was put aside and the next one."""
 
+IN_HAND: Final = 0.1
+"""The share of a deadline, up to `GRACE` seconds, that is kept for the pictures that are in hand by then"""
+
 PAUSE: Final = 1.0
 """Seconds between two times that it is told how things stand."""
 
@@ -36,6 +41,13 @@ UPKEEP: Final = 15.0
 
 GLANCE: Final = 0.5
 """Seconds that `drain` sleeps at most while the intake is at work."""
+
+
+class _Deadline(NamedTuple):
+    """When a `drain` ends, and until when it begins something; both by the monotonic clock."""
+
+    ends_at: float
+    begins_until: float
 
 
 class Progress(NamedTuple):
@@ -183,50 +195,63 @@ def drain(config: Config, *, deadline: float | None = None, progress: Callable[[
     The destination is tried once whatever wait is stored. Without a deadline, it waits for what falls due later.
     Returns the exit status: 0 when nothing is left to send, else 75. Raises UploaderError.
     """
-    ends_at = math.inf if deadline is None else time.monotonic() + deadline
+    until = _Deadline(math.inf, math.inf)
+    if deadline is not None:
+        ends_at = time.monotonic() + deadline
+        until = _Deadline(ends_at, ends_at - min(GRACE, deadline * IN_HAND))
     problem = image_dir_problem(config.image_dir)
     if problem is not None:
         raise StateError(problem)
     with Signals() as signals, Locks() as locks:
         try:
-            return _drain(config, signals, locks, ends_at, progress)
+            return _drain(config, signals, locks, until, progress)
         except OutboxDamagedError:
             # The session put it aside.
-            return _drain(config, signals, locks, ends_at, progress)
+            return _drain(config, signals, locks, until, progress)
 
 
 def _drain(
-    config: Config, signals: Signals, locks: Locks, ends_at: float, progress: Callable[[Progress], None] | None
+    config: Config, signals: Signals, locks: Locks, until: _Deadline, progress: Callable[[Progress], None] | None
 ) -> int:
     def time_left() -> float:
-        return ends_at - time.monotonic()
+        return until.ends_at - time.monotonic()
 
     def stopping() -> bool:
-        return signals.stop or time_left() <= 0
+        return signals.stop or time.monotonic() >= until.begins_until
 
     with Session(config, wake=signals.wake, stopping=stopping, left=time_left, locks=locks) as session:
         session.outbox.end_wait()
         session.hints.everything()
         session.start_intake(goes_on=False)
-        complete = _send_until_done(session, signals, ends_at, progress)
+        complete = _send_until_done(session, signals, until.begins_until, progress)
         if session.crew.has_died():
             return os.EX_SOFTWARE
         while not session.is_stopping() and session.retention.step() == 0:
             pass
-        while not session.is_stopping() and ends_at - time.monotonic() > UPKEEP and session.upkeep.step() == 0:
+        while not session.is_stopping() and time_left() > UPKEEP and session.upkeep.step() == 0:
             pass
         left, unsettled = _progress(session).left, session.intake.unsettled
         if complete and left == unsettled == 0 and not session.intake.missed:
             return os.EX_OK
+        if left and not signals.stop and (session.uploader.is_out_of_time or stopping()):
+            _tell_that_time_is_up(session, config.api.url)
         what = "ended with %d pictures left to be sent, and %d files that are no whole pictures yet"
         log.info(what, left, unsettled, extra=about(Kind.STOPPED))
     return os.EX_TEMPFAIL
 
 
+def _tell_that_time_is_up(session: Session, url: str) -> None:
+    # They are sent all the same next time.
+    with suppress(StateError):
+        if not session.outbox.destination(url).failures:
+            log.info("no time was left for the others before the deadline", extra=about(Kind.STOPPED))
+            session.outbox.explain_waiting("no time was left for it before the deadline of the last drain")
+
+
 def _send_until_done(
-    session: Session, signals: Signals, ends_at: float, progress: Callable[[Progress], None] | None
+    session: Session, signals: Signals, until: float, progress: Callable[[Progress], None] | None
 ) -> bool:
-    """Send beside the intake; False where it was ended before everything on the card was seen."""
+    """Send beside the intake what is due by then; False where it was ended before everything on the card was seen."""
     while not (session.is_stopping() or session.crew.has_died()):
         # In this order: what the intake adds while the uploader looks is seen in the next round.
         taken_in = not session.hints and session.intake.idle
@@ -237,10 +262,10 @@ def _send_until_done(
             raise trouble
         if trouble is not None:
             raise StateError(in_words(trouble)) from trouble
-        if taken_in and (wait is None or time.monotonic() + wait >= ends_at):
+        if taken_in and (wait is None or time.monotonic() + wait >= until):
             return True
         if wait != 0:
-            longest = min(math.inf if wait is None else wait, ends_at - time.monotonic())
+            longest = min(math.inf if wait is None else wait, until - time.monotonic())
             signals.wait(longest if taken_in else min(longest, GLANCE))
     return False
 

@@ -83,6 +83,7 @@ class Uploader:
         self._url = url
         self._open_client = open_client
         self._stopping = stopping
+        self._left = left
         self._beat = beat
         self._clock = clock
         self._client: Client | None = None
@@ -90,6 +91,8 @@ class Uploader:
         self._in_hand: dict[str, Picture] = {}
         self._unsettled = False
         self._network_is_back = False
+        self.is_out_of_time = False
+        """whether pictures were due that wouldn't have been sent before the deadline"""
         self._is_store = url.startswith("file:")
         self._allowance = Allowance(left, monotonic=monotonic)
         self._judge = Judge(outbox, hints, url=url, give_up_after=give_up_after, clock=clock, monotonic=monotonic)
@@ -128,7 +131,8 @@ class Uploader:
         fitting = self._allowance.fitting(batch)
         for picture in batch[fitting:]:
             self._outbox.release(picture)
-        if batch and not fitting:
+        self.is_out_of_time = bool(batch) and not fitting
+        if self.is_out_of_time:
             return None
         self._send(batch[:fitting])
         return 0.0
@@ -229,7 +233,7 @@ class Uploader:
         if self._is_store:
             yield
             return
-        with breaking_off(client.close, self._stopping, meanwhile=self._settle_late_receipts):
+        with breaking_off(client.close, self._stopping, left=self._left, meanwhile=self._settle_late_receipts):
             yield
 
     def _settle_late_receipts(self) -> None:
@@ -268,7 +272,7 @@ class Uploader:
     def _record(self, result: ImageOutcome) -> None:
         self._beat()
         if result.outcome is Outcome.STORED:
-            self._allowance.sent(self._in_hand[result.file])
+            self._allowance.sent(self._in_hand[result.file], result.seconds)
         self._judge.judge(self._in_hand[result.file], result)
         del self._in_hand[result.file]
         if self._stopping() or self._judge.refuses_all:

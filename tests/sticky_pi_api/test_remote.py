@@ -99,6 +99,16 @@ def md5_of(path):
 # What is sent
 
 
+def test_what_an_upload_took_is_told_without_the_login(remote, server, pictures):
+    with FaultProxy(server.port) as proxy:
+        proxy.set(**strike("stall", path="/get_token", direction="down", seconds=0.4))
+        began = time.monotonic()
+        seen = put(remote(proxy.port), pictures(2))
+        took = time.monotonic() - began
+    assert outcomes(seen) == ["stored"] * 2
+    assert all(0 < one.seconds <= took - 0.4 for one in seen)
+
+
 def test_a_batch_costs_one_login_one_question_and_one_upload_a_picture(remote, server, pictures):
     files = pictures(20)
     assert outcomes(put(remote(server.port), files)) == ["stored"] * 20

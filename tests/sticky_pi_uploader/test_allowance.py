@@ -51,3 +51,14 @@ def test_what_was_not_sent_says_nothing_of_the_link():
     assert link.fitting(1, 1) == 1
     link.now = 61
     assert link.fitting(1, 1) == 0
+
+
+def test_logging_in_is_no_part_of_what_a_picture_takes():
+    link = Link(60)
+    link.allowance.begin()
+    link.now += 30
+    for _ in range(2):
+        link.now += 1
+        link.allowance.sent(pictures(1_000_000)[0], 1.0)
+    link.allowance.end()
+    assert link.fitting(*[1_000_000] * 40) == int(28 / MARGIN)

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from api_server import ApiServer
 from certificates import Authority
-from fault_proxy import FaultProxy
+from fault_proxy import Fault, FaultProxy, Rule
 from sticky_pi_api.client import LocalClient
+from sticky_pi_uploader import breakoff, service
 from sticky_pi_uploader import config as config_module
-from sticky_pi_uploader import service
 from sticky_pi_uploader.exceptions import LockedError, OutboxDamagedError, StateError
 from sticky_pi_uploader.lock import Locks
 from sticky_pi_uploader.models import Destination, DestinationState, State
@@ -104,6 +104,11 @@ class Trap:
 @pytest.fixture
 def trap(tmp_path, make_trap_picture):
     return Trap(tmp_path, make_trap_picture)
+
+
+def list_reason(trap, file):
+    with OutboxReader.open_readonly(trap.outbox) as reader:
+        return reader.at(os.path.relpath(file, trap.images)).reason
 
 
 def spoil(outbox):
@@ -192,6 +197,22 @@ def test_drain_with_too_little_time_for_the_backlog_stops_between_two_pictures(t
     assert State.UPLOADING not in trap.states().values()
     assert trap.drain() == DONE
     assert trap.holds(*files)
+
+
+def test_drain_ends_with_its_deadline_and_says_for_what_no_time_was_left(trap, account, caplog, monkeypatch):
+    monkeypatch.setattr(breakoff, "GRACE", 1000.0)
+    caplog.set_level("INFO")
+    files = [trap.make() for _ in range(2)]
+    with ApiServer(trap.folder / "server") as server, FaultProxy(server.port) as proxy:
+        account(proxy.url)
+        (trap.folder / "password").write_text("pollen\n", "ascii")
+        flags = {"api.url": proxy.url, "api.username": "trap", "api.password_file": trap.folder / "password"}
+        proxy.set(rules=(Rule((Fault("silence"),), path="/_put_new_images"),))
+        assert trap.drain(deadline=2, **flags) == LEFT
+        assert server.rows() == []
+    assert "no time was left for the others before the deadline" in caplog.text
+    for file in files:
+        assert list_reason(trap, file) == "no time was left for it before the deadline of the last drain"
 
 
 def test_a_store_whose_disk_is_not_there_is_waited_for_and_filled_once_it_is(trap):

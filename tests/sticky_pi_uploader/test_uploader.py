@@ -2,15 +2,18 @@ import ctypes
 import os
 import sqlite3
 import stat
+import threading
 from datetime import timedelta
 
 import pytest
 from api_server import ApiServer
-from sending_rig import STARTED, THUMBNAILS, Rig, md5, name
+from sending_rig import STARTED, THUMBNAILS, FakeClient, Rig, md5, name
 from sticky_pi_api.client import LocalClient, RemoteClient
 from sticky_pi_api.exceptions import BrokenOffError, DoubtfulError, RefusedError, StoreError, UnreachableError
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.types import Outcome
+from sticky_pi_uploader import breakoff
+from sticky_pi_uploader.allowance import MARGIN
 from sticky_pi_uploader.exceptions import StateError
 from sticky_pi_uploader.hints import Hint
 from sticky_pi_uploader.models import Candidate, DestinationState, State, Taken
@@ -234,6 +237,45 @@ def test_what_was_sent_before_the_client_failed_stays_sent(rig):
     rig.step(Outcome.STORED, StoreError("no disk"))
     assert (rig.at(3).state, rig.outbox.counts()[State.PENDING]) == (State.UPLOADED, 2)
     assert rig.destination.state is DestinationState.UNREACHABLE
+
+
+# --- a deadline --------------------------------------------------------------------------------------------------
+
+
+class SlowToBegin(FakeClient):
+    """Logs in for so many seconds, and then takes a picture in one."""
+
+    def __init__(self, rig, seconds):
+        super().__init__()
+        self._rig, self._seconds = rig, seconds
+
+    def put_images(self, files, *, on_outcome):
+        self._rig.now += self._seconds
+        self._seconds = 0
+
+        def after_a_second(outcome):
+            self._rig.now += 1
+            on_outcome(outcome._replace(seconds=1.0))
+
+        return super().put_images(files, on_outcome=after_a_second)
+
+
+def test_a_slow_login_leaves_the_time_that_is_left_to_the_pictures(rig):
+    ends_at = rig.now + 41
+    rig.uploader.close()
+    rig.uploader = rig.make(SlowToBegin(rig, 20).open, left=lambda: ends_at - rig.now)
+    rig.add(*range(40))
+    while rig.uploader.step() == 0:
+        pass
+    assert rig.uploader.sent == 1 + int(20 / MARGIN) + int((20 - int(20 / MARGIN)) / MARGIN)
+    assert rig.uploader.is_out_of_time
+
+
+def test_uploads_in_hand_are_broken_off_at_the_deadline_however_long_a_signal_would_wait_for_them(monkeypatch):
+    monkeypatch.setattr(breakoff, "GRACE", 1000.0)
+    over = threading.Event()
+    with breakoff.breaking_off(over.set, lambda: True, left=lambda: 0.0):
+        assert over.wait(60)
 
 
 # --- breaking off ------------------------------------------------------------------------------------------------

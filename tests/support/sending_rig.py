@@ -81,7 +81,7 @@ class Rig:
         outbox.change_destination(self.url, lambda _: True)
         return outbox
 
-    def make(self, open_client=None, stopping=None, give_up_after=3, monotonic=None):
+    def make(self, open_client=None, stopping=None, give_up_after=3, monotonic=None, **more):
         return Uploader(
             self.outbox,
             self.thumbnails,
@@ -93,6 +93,7 @@ class Rig:
             stopping=stopping or (lambda: self.stopping),
             clock=lambda: self.now,
             monotonic=monotonic or (lambda: self.now),
+            **more,
         )
 
     def reboot(self, **more):

@@ -22,8 +22,8 @@ MOST: Final = 10
 """how often a request is sent again"""
 
 _FIRST_PAUSE: Final = 0.2
-_LONGEST_PAUSE: Final = 4.0
-"""seconds that the first pause takes at most, and any; ten of them take 13 s on average"""
+_LONGEST_PAUSE: Final = 1.5
+"""seconds that the first pause takes at most, and any; ten of them take 6 s on average"""
 
 
 class WarmUp:

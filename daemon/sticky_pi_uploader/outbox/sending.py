@@ -140,6 +140,14 @@ class Sending(OutboxWriter):
         values = {"not_before": picture.not_before if not_before is None else not_before}
         return self._move(picture.id, (State.UPLOADING,), State.PENDING, None, values, durable=False)
 
+    def explain_waiting(self, why: str) -> None:
+        """Say why pictures that are to be sent weren't, where no other reason is known."""
+        with self._writing(durable=False) as connection:
+            connection.execute(
+                f"UPDATE {_BY_TIME} SET reason = ? WHERE {_SENDABLE} AND reason IS NULL",
+                (why,),
+            )
+
     def put_off(self, picture: Picture, why: str | None = None, *, not_before: float | None, missed: bool) -> bool:
         """Give a claimed picture back that couldn't be sent, nothing charged.
 
