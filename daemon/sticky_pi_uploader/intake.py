@@ -156,12 +156,19 @@ class Intake:
         for folder in folders:
             if not self._familiar.is_unchanged(folder):
                 yield from self._read(folder)
+        yield from self._rewritten()
         # What is recorded in folders that aren't there any more.
         for folder in sorted(self._outbox.folders_to_check().difference(folders)):
             if not os.path.isdir(self._full(folder)):
                 self._absent.update(_missed(self._outbox.known_in(folder)))
         self._familiar.end(folders)
         self._scanned()
+
+    def _rewritten(self) -> Iterator[Candidate]:
+        """Yield rejected files that were filled or completed in place since, in folders that needn't be read."""
+        for path in self._outbox.rejected_pictures():
+            if self._familiar.is_unchanged(os.path.dirname(path)) and (candidate := self._scanner.look(path)):
+                yield from self._unknown([candidate], {}, self._outbox.known_at)
 
     def _scan_below(self, folder: str) -> Iterator[Candidate]:
         for each in self._scanner.folders(folder):

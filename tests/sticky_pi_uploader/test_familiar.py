@@ -170,6 +170,25 @@ def test_it_is_read_again_once_a_day_so_that_files_written_in_place_are_found(tr
     assert trap.is_noticed(path)
 
 
+@pytest.mark.parametrize("lacking", ["all of it", "the end"])
+def test_a_rejected_file_that_is_filled_or_completed_in_place_is_found_and_nothing_else_is_read_for_it(trap, lacking):
+    beside, path = trap.put(), trap.put(number=1)
+    file = trap.images / path
+    whole, status = file.read_bytes(), file.stat()
+    file.write_bytes(bytes(len(whole)) if lacking == "all of it" else whole[:900])
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    for _ in range(2):
+        trap.settle()
+    assert trap.outbox.at(path).state is State.REJECTED
+    trap.restart()
+    trap.spoil(beside)
+    with file.open("r+b") as stream:
+        stream.write(whole)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    trap.scan()
+    assert (trap.outbox.at(path).state, trap.outbox.at(beside).state) == (State.PENDING, State.PENDING)
+
+
 def test_of_many_folders_a_few_are_checked_in_each_scan_until_all_are(trap):
     paths = [trap.put(f"5c173ff2/{number:02}", number) for number in range(2 * CHECKS)]
     trap.settle()

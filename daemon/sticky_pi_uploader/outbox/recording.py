@@ -68,6 +68,12 @@ class Recording(OutboxWriter):
         with self._sound():
             return {to_path(row[0]) for row in rows}
 
+    def rejected_pictures(self) -> list[str]:
+        """Name the files that have a picture's name, and were rejected for what was in them."""
+        rows = self._rows("SELECT folder, name FROM pictures WHERE state = 'rejected' AND device IS NOT NULL")
+        with self._sound():
+            return [os.path.join(*map(to_path, row)) for row in rows]
+
     def twins(self, taken: Taken) -> list[Picture]:
         """Find the pictures with the same key and md5 that were recorded under another path."""
         rows = self._rows(
