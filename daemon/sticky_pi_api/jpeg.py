@@ -26,8 +26,9 @@ _MOST_SEGMENTS = 1000
 _COEFFICIENT_BYTES = 2
 _Part = tuple[int, slice]
 
-# Several scans (a progressive picture) make the decoder keep every coefficient and go over all of them for each
-# scan. Cameras write one scan; without these limits a small file could take a trap's memory and hours of its time.
+# Several scans, a progressive picture, and a first scan of some components only make the decoder keep every
+# coefficient, and go over all of them for each scan. Cameras write one scan, row by row; without these limits a small
+# file could take a trap's memory and hours of its time.
 _MOST_SCANS = 32
 _MOST_COEFFICIENT_BYTES = 128 * 1024 * 1024
 
@@ -124,8 +125,9 @@ def read_jpeg(blob: bytes, most_pixels: int | None) -> Jpeg:
         raise JpegError(f"its header is damaged: it describes {len(frames)} pictures, not one")
     height, width, components = _dimensions(blob, frames[0][1])
     _check_dimensions(width, height, most_pixels)
-    _check_scans(1 + sum(marker == _SCAN for marker, _ in behind), width * height * components)
     is_sequential = frames[0][0] in _SEQUENTIAL and _payload(blob, scan)[:1] == bytes([components])
+    scans = 1 + sum(marker == _SCAN for marker, _ in behind)
+    _check_scans(scans, width * height * components, is_row_by_row=is_sequential and scans == 1)
     exifs = list(_exifs(blob, header))
     return Jpeg(
         blob=blob,
@@ -227,11 +229,11 @@ def _check_dimensions(width: int, height: int, most_pixels: int | None) -> None:
         raise JpegError(f"it claims {width}x{height} pixels, more than any trap's camera has")
 
 
-def _check_scans(scans: int, coefficients: int) -> None:
+def _check_scans(scans: int, coefficients: int, *, is_row_by_row: bool) -> None:
     if scans > _MOST_SCANS:
         raise JpegError(f"it has {scans} scans: decoding it would take too long")
-    if scans > 1 and coefficients * _COEFFICIENT_BYTES > _MOST_COEFFICIENT_BYTES:
-        raise JpegError("it is progressive and large: decoding it would take too much memory")
+    if not is_row_by_row and coefficients * _COEFFICIENT_BYTES > _MOST_COEFFICIENT_BYTES:
+        raise JpegError("it is large, and not kept row by row: decoding it would take too much memory")
 
 
 def _exifs(blob: bytes, header: list[_Part]) -> Iterator[bytes]:

@@ -1,8 +1,9 @@
 """Knows which folders needn't be read again: those in which everything was known, and that look as they did then.
 
 A folder's times change with each name that comes or goes. They don't with what is written into a file that is there
-already: so each folder is read once a day all the same, and rejected files are looked at in every scan. Times are believed only where the file system keeps them, if
-they were two seconds old when they were read (until then, a change may not show), and as long as nobody sets the clock.
+already: so each folder is read once a day all the same, and a rejected file is looked at in every scan. Times are
+believed only where the file system keeps them, if they were two seconds old when they were read (until then, a change
+may not show), and as long as nobody sets the clock.
 """
 
 from __future__ import annotations

@@ -157,8 +157,26 @@ def test_a_progressive_picture_is_taken_but_not_one_of_too_many_scans_or_pixels(
     with pytest.raises(JpegError, match="scans"):
         read_jpeg(blob[:-2] + blob[last:-2] * 100 + b"\xff\xd9", MOST)
     at = blob.index(b"\xff\xc2") + 5
-    with pytest.raises(JpegError, match="progressive and large"):
+    with pytest.raises(JpegError, match="large, and not kept row by row"):
         read_jpeg(blob[:at] + struct.pack(">HH", 6000, 6000) + blob[at + 4 :], MOST)
+
+
+def test_what_a_decoder_keeps_whole_is_bounded_however_few_its_scans_are(picture, with_exif):
+    first = with_exif(None, progressive=True, subsampling=0)
+    first = first[: first.index(b"\xff\xda", first.index(b"\xff\xda") + 2)]
+    sequential = read_jpeg(picture, MOST)
+    one_of_three = picture[: sequential.scan] + b"\xff\xda\0\x08\1\1\0\0\x3f\0" + picture[sequential.data.start :]
+    for blob, marker in ((first + b"\xff\xd9", b"\xff\xc2"), (one_of_three, b"\xff\xc0")):
+        at = blob.index(marker) + 5
+        for size, is_too_much in ((4000, False), (6700, True)):
+            sized = blob[:at] + struct.pack(">HH", size, size) + blob[at + 4 :]
+            if is_too_much:
+                with pytest.raises(JpegError, match="would take too much memory"):
+                    read_jpeg(sized, MOST)
+            else:
+                assert read_jpeg(sized, MOST).width == size
+    at = picture.index(b"\xff\xc0") + 5
+    assert read_jpeg(picture[:at] + struct.pack(">HH", 9000, 9000) + picture[at + 4 :], MOST).width == 9000
 
 
 def test_a_decoder_gets_all_but_the_metadata(picture):
