@@ -60,7 +60,7 @@ LAYERS = {
         ("folders", "lock", "news", "scan", "worker"),
         ("disk",),
         ("ingest", "outbox", "watcher"),
-        ("arrivals", "crew", "familiar", "giving", "returns"),
+        ("arrivals", "crew", "familiar", "giving", "left_over", "returns"),
         ("intake", "judgement", "state_owner"),
         ("removal", "upkeep", "uploader"),
         ("retention",),

@@ -127,6 +127,7 @@ def _status(arguments: argparse.Namespace) -> int:
             state_dir=config.state_dir,
             url=config.api.url,
             store=config.api.store,
+            own=_own_folders(config),
             config_file=config.file,
             least_free=None if config.retention.keep_days is None else config.retention.min_free.of,
         )

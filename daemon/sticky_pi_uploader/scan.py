@@ -44,7 +44,8 @@ class Scanner:
         self._unreadable = Repeats(monotonic)
         self._left_over = Repeats(monotonic)
         self.missed: set[str] = set()
-        """the folders and files that were there and couldn't be looked at since a scan of everything last began"""
+        """the folders and files that were there and couldn't be looked at, or had to stay on their way out since a
+        scan of everything last began"""
 
     def is_candidate_name(self, path: str) -> bool:
         """Tell whether a path relative to the image dir is one that a picture can have."""
@@ -151,6 +152,7 @@ class Scanner:
             self._say_left_over(path, str(error.strerror))
             return
         if back is False:
+            self.missed.add(path)
             self._say_left_over(path, "another file has its name by now")
         elif back is True:
             extra = about(Kind.PUT_BACK, path=path, image=self._image(path))

@@ -77,6 +77,32 @@ def test_one_whose_removal_was_broken_off_is_on_the_card(sent):
     assert (report["adds_up"], report["problems"], report["counts"]["on_card"], report["read"]) == (True, [], 4, 4)
 
 
+def test_one_that_cant_have_its_name_back_is_in_every_report_until_it_can(sent, make_trap_picture, recently):
+    file = files(sent)[0]
+    hidden, why = file.with_name(f".{file.name}.removing"), "another file has its name by now: move that one away"
+    before = file.read_bytes()
+    file.rename(hidden)
+    file.write_bytes(files(sent)[0].read_bytes() + b"another")
+    for _ in range(2):
+        done = sent.run("drain")
+        assert done.returncode == 75
+        ((path, what),) = problems(sent.json("audit", status=1))
+        assert (path, why in what) == (hidden.name, True)
+        ((path, what),) = [tuple(each.values()) for each in sent.json("status")["left_over"]]
+        assert (path, why in what) == (str(hidden), True)
+    said = sent.run("status").stdout.decode().splitlines()
+    assert said[0].startswith("Attention: ")
+    assert [line for line in said if line.startswith(f"  {hidden}: ") and why in line]
+    for name in (file.name, hidden.name, str(hidden)):
+        assert f"{hidden.name}: its removal was broken off" in sent.run("explain", name).stdout.decode()
+    file.rename(sent.folder / file.name)
+    assert sent.run("drain").returncode == 0
+    assert (file.read_bytes(), hidden.exists()) == (before, False)
+    assert sent.json("audit")["adds_up"]
+    assert sent.json("status")["left_over"] == []
+    assert sent.json("explain", file.name)["left_over"] is None
+
+
 def test_an_uploaded_picture_may_be_gone_from_the_card_but_not_one_that_is_to_be_sent(
     sent, make_trap_picture, recently
 ):

@@ -14,7 +14,8 @@ from sticky_pi_api.exceptions import ImageError, StickyPiError
 
 from ..doorbell import ring
 from ..folders import image_dir_problem
-from ..leaving import is_there, open_picture, place_of
+from ..leaving import hidden, is_there, open_picture, place_of
+from ..left_over import WHY, left_over
 from ..models import Candidate, Picture, State
 from ..outbox import Outbox, OutboxReader, outbox_path
 from ..removal import claim_of
@@ -131,6 +132,8 @@ class _Audit:
             if candidates is None:
                 self._problem(folder, "the folder can't be read, so nothing is known of what is in it")
             found.update({candidate.path: candidate for candidate in candidates or ()})
+        for path in left_over(self._questions.scanner):
+            self._problem(hidden(path), WHY)
         return found
 
     def _account(self, recorded: Iterator[Picture], files: dict[str, Candidate]) -> Iterator[Picture]:

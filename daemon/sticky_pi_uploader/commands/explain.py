@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..exceptions import OutboxDamagedError
+from ..leaving import hidden, original
+from ..left_over import WHY, is_left_over
 from ..models import Destination, Event, Picture, State
 from ..outbox import OutboxReader
 from ..summary import SAYINGS
@@ -18,8 +20,10 @@ def find(reader: OutboxReader, image_dir: str, file: str) -> list[Picture]:
     """Find what is recorded of `file`: any path of it, relative to here or to the image dir, or its bare name.
 
     A path that is recorded is one picture. Otherwise all with that name, whatever folder they are in, unless `file`
-    is the path of a file that is there: then it is that one, which isn't recorded.
+    is the path of a file that is there: then it is that one, which isn't recorded. One on its way out is looked for by
+    the name that it had.
     """
+    file = _before(file)
     for path in _relative_paths(image_dir, file):
         if (picture := reader.at(path)) is not None:
             return [picture]
@@ -57,6 +61,8 @@ def why_unknown(image_dir: str, file: str, own: Collection[str]) -> str:
     inside = _below(image_dir, place)
     if inside is None:
         return f"it isn't in the image folder {image_dir}, and only pictures in there are sent"
+    if is_left_over(image_dir, _before(inside)):
+        return WHY if _before(inside) != inside else f"it hasn't been seen yet; {_beside(inside)}"
     return _why_ignored(image_dir, inside) or "it hasn't been seen yet: the next scan takes it in"
 
 
@@ -67,6 +73,7 @@ def _story(
     history = ask(reader, lambda reader: reader.history(picture), warn, list[Event]())
     return {
         **picture_data(picture, image_dir),
+        "left_over": _beside(picture.path) if is_left_over(image_dir, picture.path) else None,
         "waits_for": _waits_for(picture, destination),
         "clock_synchronised": picture.clock_synchronised,
         "metadata": None if metadata is None else {name: finite(value) for name, value in metadata.items()},
@@ -80,7 +87,18 @@ def _waits_for(picture: Picture, destination: Destination) -> str | None:
     return f"the destination {SAYINGS[destination.state]}: {destination.reason}"
 
 
+def _before(file: str) -> str:
+    """Give the path that a file had before it was on its way out; of any other, its own."""
+    folder, name = os.path.split(file)
+    return os.path.join(folder, original(name) or name)
+
+
+def _beside(path: str) -> str:
+    return f"{hidden(os.path.basename(path))}: {WHY}"
+
+
 def _find_in_ruins(reader: OutboxReader, image_dir: str, file: str) -> list[Picture]:
+    file = _before(file)
     paths, name = _relative_paths(image_dir, file), os.path.basename(file)
     namesakes = [picture for picture in reader.salvage() if os.path.basename(picture.path) == name]
     exact = [picture for picture in namesakes if picture.path in paths]

@@ -6,17 +6,20 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from ..disk import obstacle, room
 from ..exceptions import NoSpaceError, OutboxDamagedError, StateError
 from ..folders import has_failed, image_dir_problem, nearest
+from ..leaving import hidden
+from ..left_over import WHY, left_over
 from ..lock import is_held
 from ..models import Destination, Picture, State
 from ..outbox import OutboxReader, outbox_path
 from ..rights import was_root
+from ..scan import Scanner
 
 Warn = Callable[[str], None]
 """Takes one line for the people who look on: what is wrong with the state."""
@@ -46,12 +49,14 @@ def status(
     state_dir: str,
     url: str,
     store: str | None = None,
+    own: Collection[str] = (),
     config_file: str | None,
     least_free: Callable[[int], int] | None = None,
 ) -> dict[str, Any]:
     """Tell how things stand; what can't be read is null.
 
-    `store` is the destination's folder, where that is an embedded store. `least_free` says how many bytes are to be
+    `store` is the destination's folder, where that is an embedded store; `own` are the folders that the uploader itself
+    writes to. `least_free` says how many bytes are to be
     free on a disk of so many, where anybody cares for that.
     """
     return {
@@ -67,6 +72,7 @@ def status(
         "last_upload": utc(ask(reader, OutboxReader.last_upload, warn, None)),
         "destination": _destination(reader, url, warn),
         "wrong_copies": _wrong_copies(reader, image_dir, warn),
+        "left_over": _left_over(image_dir, own),
         "disk": _disk(image_dir, least_free),
     }
 
@@ -226,6 +232,12 @@ def _wrong_copies(reader: OutboxReader | None, image_dir: str, warn: Warn) -> li
     """Tell whose copy at the destination was found missing, or another one, and what was found."""
     found = ask(reader, lambda reader: list(reader.wrong_copies()), warn, list[Picture]())
     return [{"path": os.path.join(image_dir, picture.path), "what": str(picture.reason)} for picture in found]
+
+
+def _left_over(image_dir: str, own: Collection[str]) -> list[dict[str, str]]:
+    """Tell which files have to stay on their way out, and why."""
+    found = left_over(Scanner(image_dir, own))
+    return [{"path": os.path.join(image_dir, hidden(path)), "what": WHY} for path in found]
 
 
 def _destination(reader: OutboxReader | None, url: str, warn: Warn) -> dict[str, Any]:

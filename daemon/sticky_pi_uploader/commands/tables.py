@@ -100,6 +100,7 @@ def _story_screen(story: Mapping[str, Any]) -> Iterator[str]:
     yield from _rows(
         [
             ("Why", story["reason"]),
+            ("Beside it", story["left_over"]),
             ("Waits for", story["waits_for"]),
             _doubts(story["suspect"]),
             ("Device", story["device"]),
@@ -186,7 +187,7 @@ def pictures(count: int) -> str:
 
 def _verdict(status: Mapping[str, Any]) -> Iterator[str]:
     yield _trouble(status) or _progress(status)
-    if wrong := status["wrong_copies"]:
+    if wrong := [*status["wrong_copies"], *status["left_over"]]:
         yield from (f"  {each['path']}: {each['what']}" for each in wrong[:_SHOWN])
         if more := len(wrong) - _SHOWN:
             yield from [f"  and {pictures(more)} more: `status --json` names all"] if more > 0 else []
@@ -217,6 +218,9 @@ def _to_look_at(status: Mapping[str, Any], to_send: str) -> str | None:
         return f"Attention: {_need_a_look(sum(look.values()))} ({kinds}); {rest}."
     if wrong := len(status["wrong_copies"]):
         return f"Attention: the destination's copy of {pictures(wrong)} is missing or another one; {to_send}."
+    if left_over := len(status["left_over"]):
+        stays = "1 picture stays" if left_over == 1 else f"{pictures(left_over)} stay"
+        return f"Attention: {stays} hidden, as another file has its name; {to_send}."
     return None
 
 
