@@ -197,7 +197,7 @@ def test_a_card_that_is_read_only_is_waited_for(trap, manager, configured):
         pytest.skip("only root can mount a disk")
     trap.state.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", trap.state], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "ro,mode=755", "tmpfs", trap.state], capture_output=True, text=True, check=False
     )
     if mounted.returncode:
         pytest.skip(f"nothing can be mounted here: {mounted.stderr.strip()}")

@@ -13,7 +13,7 @@ def reason_to_skip():
 @contextmanager
 def small_disk(folder, size="1M"):
     """Mount one at a folder, until the block ends."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", folder], check=True)
     try:
         yield Disk(folder)
     finally:
