@@ -89,7 +89,7 @@ def _with_piexif(tiff: bytes) -> Exif:
 
 
 def _with_pillow(tiff: bytes, order: str) -> Exif:
-    has_exif_ifd = _check_needed(tiff, order)
+    has_exif_ifd, has_small_gps_ifd = _check_needed(tiff, order)
     from PIL import Image
 
     with without_warnings():
@@ -97,6 +97,8 @@ def _with_pillow(tiff: bytes, order: str) -> Exif:
             exif = Image.Exif()
             exif.load(tiff)
             found: dict[int, Any] = {**exif, **((has_exif_ifd and exif.get_ifd(_EXIF_IFD)) or {})}
+            if has_small_gps_ifd:
+                exif.get_ifd(_GPS_IFD)  # as the servers do: where that raises, they refuse the picture
         except Exception as error:  # struct.error, SyntaxError, ValueError, …
             raise ExifError("its EXIF is damaged") from error
     make, comment = found.get(_MAKE, ""), found.get(_COMMENT)
@@ -133,19 +135,26 @@ def _check_all(tiff: bytes, order: str) -> None:
         raise ValueError(entries)
 
 
-def _check_needed(tiff: bytes, order: str) -> bool:
+def _check_needed(tiff: bytes, order: str) -> tuple[bool, bool]:
     """See that Pillow doesn't make hundreds of megabytes of a few bytes that many entries hold.
 
-    Tells whether there is an Exif directory. Raises ExifError.
+    Tells whether there is an Exif directory, and whether there is one of GPS that can be read. Raises ExifError.
     """
-    zeroth = _readable(tiff, order, 0)
-    pointers = [entry for entry in zeroth if entry.tag == _EXIF_IFD and entry.kind in _POINTERS and entry.number == 1]
-    # Pillow follows the last one of several, or the first, by its version.
-    exifs = [_readable(tiff, order, _pointed(tiff, order, entry)) for entry in (*pointers[:1], *pointers[-1:])]
-    for directory in (zeroth, *exifs):
-        if _claimed(entry for entry in directory if entry.size <= len(tiff)) > _MOST_BYTES:
-            raise ExifError("its EXIF is damaged: it claims to hold more than there is")
-    return bool(pointers)
+    zeroth = _readable(tiff, order, None)
+    exif, gps = _directories(tiff, order, zeroth, _EXIF_IFD), _directories(tiff, order, zeroth, _GPS_IFD)
+    if any(_claims_too_much(tiff, directory) for directory in (zeroth, *exif)):
+        raise ExifError("its EXIF is damaged: it claims to hold more than there is")
+    return bool(exif), bool(gps) and not any(_claims_too_much(tiff, directory) for directory in gps)
+
+
+def _directories(tiff: bytes, order: str, zeroth: Iterable[_Entry], tag: int) -> list[list[_Entry]]:
+    """Return the directories that may be those which Pillow finds by a tag: the first or the last, by its version."""
+    pointers = [entry for entry in zeroth if entry.tag == tag and entry.kind in _POINTERS and entry.number == 1]
+    return [_readable(tiff, order, _pointed(tiff, order, entry)) for entry in (*pointers[:1], *pointers[-1:])]
+
+
+def _claims_too_much(tiff: bytes, directory: Iterable[_Entry]) -> bool:
+    return _claimed(entry for entry in directory if entry.size <= len(tiff)) > _MOST_BYTES
 
 
 def _claimed(entries: Iterable[_Entry]) -> int:
@@ -157,11 +166,11 @@ def _first(tiff: bytes, order: str) -> int:
     return int(first)
 
 
-def _readable(tiff: bytes, order: str, at: int) -> list[_Entry]:
-    """Return the entries of a directory, the first one if `at` is 0, up to the first of which a part is missing."""
+def _readable(tiff: bytes, order: str, at: int | None) -> list[_Entry]:
+    """Return the entries of a directory, the first one if `at` is None, up to the first of which a part is missing."""
     entries: list[_Entry] = []
     with suppress(struct.error):
-        for entry in _entries(tiff, order, at or _first(tiff, order)):
+        for entry in _entries(tiff, order, _first(tiff, order) if at is None else at):
             entries.append(entry)  # noqa: PERF402 - those before the error count
     return entries
 
@@ -181,6 +190,8 @@ def _pointed(tiff: bytes, order: str, entry: _Entry) -> int:
 
 def _entries(tiff: bytes, order: str, at: int) -> Iterator[_Entry]:
     """Yield the entries of the directory at an offset. Raises struct.error where a part of it is missing."""
+    if at < 0:
+        raise struct.error(at)  # else it would count from the end
     (count,) = struct.unpack_from(order + "H", tiff, at)
     for entry in range(at + 2, at + 2 + count * _ENTRY_SIZE, _ENTRY_SIZE):
         tag, kind, number, place = struct.unpack_from(order + "HHLL", tiff, entry)

@@ -25,8 +25,11 @@ _LONGEST_VERSION = 32
 _COMMENT_LINES = 2
 _MAKE_2022 = "StickyPi"
 _FRACTIONS = ("no_flash_shutter_speed", "no_flash_exposure_time", "no_flash_bv")
-# What the servers look up in a 2020 picture's; all but the first three only along with no_flash_bv.
-_NEEDED_2020 = ("lat", "lng", "alt", *_FRACTIONS, "no_flash_iso", "datetime")
+_POSITION = ("lat", "lng", "alt")
+# What the servers look up in a 2020 picture's along with no_flash_bv. They take datetime out then.
+_NEEDED_2020 = (*_FRACTIONS, "no_flash_iso", "datetime")
+# What they know of a picture from its name and bytes: under another device and time it could replace another picture.
+_THEIR_OWN = ("device", "datetime", "filename", "md5")
 # How they read a 2022 picture's numbers, with a ValueError for what is none.
 _SERVERS_CONVERT: Mapping[str, Callable[[str], object]] = {
     **dict.fromkeys(("T", "H", "B", "L", "lat", "lng", "a"), float),
@@ -58,7 +61,7 @@ def read_metadata(tiff: bytes | None) -> tuple[Fields, list[str]]:
             doubts.append(f"its Make is {_shown(exif.make)}, where a Sticky Pi's is '{_MAKE_2022}'")
     fields: Fields = {}
     doubts += _read_into(fields, values, readers)
-    if all(fields.get(name) == 0 for name in ("lat", "lng", "alt")):
+    if all(fields.get(name) == 0 for name in _POSITION):
         fields.update(lat=None, lng=None, alt=None)
     return fields, doubts
 
@@ -96,15 +99,26 @@ def _literal_values(make: str | None) -> Mapping[str, Any] | None:
 
 
 def _check_literal(values: Mapping[str, Any]) -> None:
-    """Raise ExifError where the servers miss something, or divide by nothing."""
-    needed = _NEEDED_2020 if "no_flash_bv" in values else _NEEDED_2020[:3]
+    """Raise ExifError where the servers miss something, divide by nothing, or take the picture for another one."""
+    is_whole = "no_flash_bv" in values
+    needed = (*_position_needed(values), *(_NEEDED_2020 if is_whole else ()))
     if missing := [name for name in needed if name not in values]:
         raise ExifError(f"its EXIF is damaged: there is no {', '.join(missing)} in Make")
-    for name in _FRACTIONS if "no_flash_bv" in values else ():
+    if wrong := [name for name in _THEIR_OWN if name in values and not (is_whole and name == "datetime")]:
+        raise ExifError(f"its EXIF is damaged: {', '.join(wrong)} in Make would take the place of what servers store")
+    for name in _FRACTIONS if is_whole else ():
         try:
             values[name][0] / values[name][1]
         except (TypeError, LookupError, ArithmeticError) as error:
             raise ExifError(f"its EXIF is damaged: {name} in Make is no fraction, {_shown(values[name])}") from error
+
+
+def _position_needed(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the servers look up of the position: one after the other, as long as they find zeros."""
+    for name in _POSITION:
+        yield name
+        if values.get(name) != 0:
+            return
 
 
 def _comment_values(exif: Exif) -> Mapping[str, Any]:

@@ -94,14 +94,20 @@ VARIANTS = {
     "2020, no fix": (fields(lat=0.0, lng=0.0, alt=0.0), PLAIN),
     "2020, places swapped": (fields(lat=-121.7552, lng=49.24), PLAIN),
     "one more key": (fields(colour="yellow"), PLAIN),
-    "no no_flash_bv": (fields("no_flash_bv"), PLAIN),
+    "no no_flash_bv": (fields("no_flash_bv", "datetime"), PLAIN),
+    "no no_flash_bv, but a datetime": (fields("no_flash_bv"), "datetime in Make would take the place"),
+    "a device": (fields(device="deadbeef"), "device in Make would take the place"),
+    "an md5 and a filename": (fields(md5="0" * 32, filename="x.jpg"), "filename, md5 in Make would take the place"),
     "no temp": (fields("temp", "hum"), PLAIN),
     "no lat": (fields("lat"), "there is no lat in Make"),
-    "no lng and alt": (fields("lng", "alt"), "there is no lng, alt in Make"),
+    "no lng and alt": (fields("lng", "alt"), PLAIN),
+    "no lng where lat is 0": (fields("lng", lat=0.0), "there is no lng in Make"),
+    "no alt where lat is 0": (fields("alt", lat=0.0), PLAIN),
+    "no alt where lat and lng are 0": (fields("alt", lat=0, lng=0.0), "there is no alt in Make"),
     "no datetime": (fields("datetime"), "there is no datetime in Make"),
     "no no_flash_iso": (fields("no_flash_iso"), "there is no no_flash_iso in Make"),
     "no exposure time": (fields("no_flash_exposure_time"), "there is no no_flash_exposure_time in Make"),
-    "an empty dict": (of_2020("{}"), "there is no lat, lng, alt in Make"),
+    "an empty dict": (of_2020("{}"), "there is no lat in Make"),
     "a denominator of 0": (fields(no_flash_bv=(46, 0)), "no_flash_bv in Make is no fraction, '(46, 0)'"),
     "a denominator of 0.0": (fields(no_flash_exposure_time=(1, 0.0)), "no_flash_exposure_time in Make is no fraction"),
     "half a fraction": (fields(no_flash_bv=(46,)), "no_flash_bv in Make is no fraction"),
@@ -137,6 +143,11 @@ VARIANTS = {
     "a GPS directory that isn't there": (of_2020(None, (GPS_IFD, LONG, 1, FAR)), NOTED),
     "a GPS directory amid the text": (of_2020(None, (GPS_IFD, LONG, 1, 60)), NOTED),
     "a GPS directory that is the first one": (of_2020(None, (GPS_IFD, LONG, 1, 8)), TAKEN),
+    "a GPS pointer below 0": (of_2020(None, (GPS_IFD, SIGNED_LONG, 1, 2**32 - 9)), "its EXIF is damaged"),
+    "a GPS pointer below 0, to nothing": (
+        of_2020(None, (GPS_IFD, SIGNED_LONG, 1, 2**32 - 2)) + bytes(6),
+        "its EXIF is damaged",
+    ),
     "a GPS pointer that is text": (of_2020(None, (GPS_IFD, ASCII, 4, b"abc\0")), NOTED),
     "a GPS pointer that is two": (of_2020(None, (GPS_IFD, LONG, 2, bytes(8))), NOTED),
     "an Exif directory that isn't there": (of_2020(None, (EXIF_IFD, LONG, 1, FAR)), NOTED),
@@ -245,7 +256,7 @@ ALL = {name: (exif_segment(structure), expected) for name, (structure, expected)
 
 
 def servers_take(blob):
-    """Tell whether the servers take a picture, by what is known of how they read its metadata."""
+    """Tell whether the servers take a picture as the one it is, by what is known of how they read its metadata."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -253,6 +264,7 @@ def servers_take(blob):
                 picture.load()
                 exif = picture.getexif()
                 entries = {**exif, **(exif.get_ifd(EXIF_IFD) or {})}
+                exif.get_ifd(GPS_IFD)
             read(entries)
     except Exception:  # noqa: BLE001 - whatever it is: they answer 500
         return False
@@ -270,12 +282,13 @@ def read(entries):
             elif name == "b":
                 int(text)
         return
-    for name in ("lat", "lng", "alt"):
-        _ = values[name] == 0
+    _ = values["lat"] == 0 and values["lng"] == 0 and values["alt"] == 0
     if "no_flash_bv" in values:
         for name in ("no_flash_shutter_speed", "no_flash_exposure_time", "no_flash_bv"):
             _ = values[name][0] / values[name][1]
-        _ = values["no_flash_iso"], values["datetime"]
+        _ = values["no_flash_iso"], values.pop("datetime")
+    # What is left takes the place of what they know of the picture.
+    assert not values.keys() & {"device", "datetime", "md5", "filename"}
 
 
 @pytest.fixture(scope="module")
