@@ -41,6 +41,9 @@ _BY_SQLITE_CODE = {
     sqlite3.SQLITE_NOTADB: _DAMAGED,
 }
 
+# What SQLite says where it can't make a file, be it the database or one beside it.
+_SQLITE_WITHOUT_INODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN})
+
 # What is wrong with one file or folder in the store may leave the others alone.
 _LOCAL = frozenset(
     {errno.EACCES, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT, errno.ELOOP}
@@ -55,7 +58,7 @@ def blaming_the_store(local_dir: str) -> Iterator[None]:
     except sqlite3.IntegrityError:
         raise
     except sqlite3.Error as error:
-        raise StoreError(_message(local_dir, _say_sqlite(error))) from error
+        raise StoreError(_message(local_dir, _say_sqlite(error, local_dir))) from error
     except UnicodeDecodeError as error:
         # What SQLite says of a damaged schema repeats it, and then Python can't read that.
         raise StoreError(_message(local_dir, _BY_SQLITE_CODE[sqlite3.SQLITE_CORRUPT])) from error
@@ -68,12 +71,14 @@ def _message(local_dir: str, what: str) -> str:
     return f"the store in {printable(local_dir)} can't be used: {what}"
 
 
-def _say_sqlite(error: sqlite3.Error) -> str:
+def _say_sqlite(error: sqlite3.Error, local_dir: str) -> str:
     if isinstance(error, NewerSchemaError):
         return "a newer release of this program made it: install that release"
     if (plain := explained(error, "database.db")) != str(error) or isinstance(error, UnfitError):
         return plain
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    if code & 0xFF in _SQLITE_WITHOUT_INODES and _has_no_inodes(local_dir):
+        return _NO_INODES
     return _BY_SQLITE_CODE.get(code & 0xFF, f"its database.db answers: {error}")
 
 
@@ -87,6 +92,9 @@ def _say_os(error: OSError, local_dir: str) -> str:
 def _has_no_inodes(folder: str) -> bool:
     try:
         found = os.statvfs(folder)
+    except FileNotFoundError:
+        # It is still to be made.
+        return _has_no_inodes(os.path.dirname(folder))
     except OSError:
         return False
     return found.f_files > 0 and found.f_favail == 0

@@ -11,16 +11,16 @@ from contextlib import closing, suppress
 from typing import Final, NamedTuple
 
 from sticky_pi_api import sqlite
-from sticky_pi_api.durable import flush
+from sticky_pi_api.durable import flush, naming
 from sticky_pi_api.filesystem import open_file
 from sticky_pi_api.journal import NO_LOCKS, UnfitError
 
 from .folders import is_read_only
-from .reserve import NO_INODES
+from .reserve import NO_INODES, NO_SPACE
 from .rights import denied
 from .ways import others_may_write
 
-_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
+_USED_UP: Final = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY: Final = "its file system is read-only"
 
 _PREFIX: Final = ".trial-"
@@ -78,20 +78,26 @@ def obstacle(folder: str) -> str | None:
 def trial(folder: str) -> None:
     """Write, flush and remove a small file in a folder. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    name = f"{_PREFIX}{os.urandom(8).hex()}"
     try:
-        _sweep(descriptor)
-        file = open_file(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, folder=descriptor)
-        try:
-            os.write(file, _TRIED)
-            flush(file)
-        finally:
-            os.close(file)
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=descriptor)
-        flush(descriptor)
+        # It is of interest what is wrong with the folder; the file is gone.
+        with naming(folder):
+            _sweep(descriptor)
+            _try(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _try(folder: int) -> None:
+    name = f"{_PREFIX}{os.urandom(8).hex()}"
+    file = open_file(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, folder=folder)
+    try:
+        os.write(file, _TRIED)
+        flush(file)
+    finally:
+        os.close(file)
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
+    flush(folder)
 
 
 def _sweep(folder: int) -> None:
@@ -151,6 +157,6 @@ def reason(error: OSError, folder: str) -> str:
     """Say why nothing could be written in a folder."""
     if error.errno == errno.EROFS:
         return READ_ONLY
-    if error.errno in _NO_SPACE:
-        return NO_INODES if obstacle(folder) == NO_INODES else "no space left on its disk"
+    if error.errno in _USED_UP:
+        return NO_INODES if obstacle(folder) == NO_INODES else NO_SPACE
     return denied() if isinstance(error, PermissionError) else str(error.strerror)

@@ -9,7 +9,7 @@ from sticky_pi_api.mounts import MOUNTINFO, fields_of, file_system_type, is_with
 
 from . import state_dir as state_dirs
 from .exceptions import StateError
-from .reserve import NO_INODES, Reserve
+from .reserve import NO_INODES, NO_SPACE, Reserve
 from .rights import denied, in_the_way
 
 _FSTAB: Final = "/etc/fstab"
@@ -93,7 +93,7 @@ def _write_problem(folder: str) -> str | None:
     reserve = Reserve(folder)
     if not reserve.has_inodes():
         return NO_INODES
-    return None if reserve.is_enough() else "no space left on its disk"
+    return None if reserve.is_enough() else NO_SPACE
 
 
 def prepare_state_dir(state_dir: str, image_dir: str, *, fstab: str = _FSTAB) -> None:

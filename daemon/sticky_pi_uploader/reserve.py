@@ -20,6 +20,7 @@ SIZE: Final = 1 << 20
 LEAST: Final = 1 << 18
 """Bytes that have to be free for the outbox to be opened and written to"""
 
+NO_SPACE: Final = "no space left on its disk"
 NO_INODES: Final = "no further file can be made on its disk, as all of its inodes are used"
 
 _PLENTY: Final = 64 * SIZE

@@ -2,9 +2,12 @@ import os
 import stat
 import subprocess
 import time
+from contextlib import suppress
 
 import pytest
 from api_server import ApiServer
+from sticky_pi_api.client import LocalClient
+from sticky_pi_api.exceptions import StoreError
 from sticky_pi_api.mounts import file_system_type
 from sticky_pi_uploader.commands import check, findings
 from sticky_pi_uploader.commands.tables import FULL
@@ -153,6 +156,60 @@ def test_a_store_on_the_same_disk_is_warned_about(trap, look, small_disk):
     assert found.level == "warning"
     assert "a second copy on the same card" in found.what
     assert look({"api.url": f"file://{small_disk}/store"})["destination"].level == "ok"
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A disk of 1 MB with room for a few files."""
+    place = tmp_path / "tiny disk"
+    place.mkdir()
+    mount("tmpfs", place, "-o", "size=1m,nr_inodes=50")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def fill(disk):
+    with suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    assert os.statvfs(disk).f_bavail == 0
+
+
+def use_up_inodes(disk):
+    with suppress(OSError):
+        for number in range(50):
+            (disk / f"filler {number}").touch()
+    assert os.statvfs(disk).f_favail == 0
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+@pytest.mark.parametrize(
+    ("use_up", "said"),
+    [
+        (fill, ("no space left on its disk", "make room on that disk: remove files, or use a larger one")),
+        (use_up_inodes, ("all of its inodes are used", "remove files from that disk: each takes an inode")),
+    ],
+)
+def test_a_disk_of_the_state_that_is_used_up_is_no_failed_one(look, tiny_disk, use_up, said, is_there):
+    if is_there:
+        (tiny_disk / "state").mkdir()
+    use_up(tiny_disk)
+    found = look({"state_dir": f"{tiny_disk}/state"})["state folder"]
+    assert (found.level, found.what.endswith(said[0]), found.advice) == ("problem", True, said[1])
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+@pytest.mark.parametrize(("use_up", "why"), [(fill, "the disk is full"), (use_up_inodes, "all of its inodes are used")])
+def test_what_is_used_up_on_a_stores_disk_is_named(look, tiny_disk, use_up, why, is_there):
+    store = tiny_disk / "store"
+    if is_there:
+        store.mkdir()
+    use_up(tiny_disk)
+    found = look({"api.url": f"file://{tiny_disk}/store".replace(" ", "%20")})["destination"]
+    assert (found.level, why in found.what, ".trial-" in found.what) == ("problem", True, False)
+    # And as it is used.
+    with pytest.raises(StoreError, match=why):
+        LocalClient(store)
 
 
 def test_a_link_in_a_store_is_a_problem(trap, look, small_disk):

@@ -15,11 +15,13 @@ from sticky_pi_api.mounts import file_system_type, is_within
 
 from ..clock import PLATFORM_START, is_synchronised
 from ..config import Config, understand
-from ..disk import database_problem, room, trial_problem
+from ..disk import READ_ONLY, database_problem, room, trial_problem
 from ..exceptions import ConfigError, OutboxDamagedError, StateError
 from ..folders import has_failed, image_dir_problem, is_read_only, nearest
 from ..models import Destination, DestinationState
 from ..outbox import OutboxReader, outbox_path
+from ..reserve import NO_INODES, NO_SPACE
+from ..rights import denied
 from ..state_owner import work_as_owner
 from ..summary import SAYINGS
 from .findings import Finding, Level, ok, problem, warning
@@ -31,6 +33,11 @@ _WATCHES: Final = "/proc/sys/fs/inotify/max_user_watches"
 _CONFIGURATION: Final = "configuration"
 _RIGHTS: Final = "give this user the right (or is sudo missing?), or name another folder"
 _FSCK: Final = "see `sudo dmesg` for what the kernel met; unmount the disk, check it with fsck, and mount it again"
+_AGAINST: Final = {
+    NO_SPACE: "make room on that disk: remove files, or use a larger one",
+    NO_INODES: "remove files from that disk: each takes an inode",
+    READ_ONLY: "mount it for writing, or name another folder",
+}
 _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 _REBUILT: Final = "nothing: the next start puts it aside, and makes a new one from the folder and the destination"
 _SET_CLOCK: Final = "set it (sudo date -u -s '2022-05-17 18:34'), and keep it with a clock chip or a time server"
@@ -96,7 +103,7 @@ def _state_folder(config: Config) -> Iterator[Finding]:
     if (wrong := _not_writable(about, there)) is not None:
         yield wrong
     elif (why := trial_problem(there)) is not None:
-        yield problem(about, f"{folder} can't be written: {why}", _FSCK)
+        yield problem(about, f"{folder} can't be written: {why}", _against(why))
     elif (why := database_problem(there, os.path.basename(outbox_path(there)))) is not None:
         yield problem(about, why, "set state_dir to a folder on another disk, best on the pictures' own")
     elif not inside and there not in (folder, os.path.dirname(folder)):
@@ -298,11 +305,16 @@ def _not_writable(about: str, folder: str) -> Finding | None:
     except OSError as error:  # it is gone since a moment
         return problem(about, f"{folder} can't be looked at: {error.strerror}", _RIGHTS)
     if read_only:
-        advice = _FSCK if has_failed(folder) else "mount it for writing, or name another folder"
+        advice = _FSCK if has_failed(folder) else _AGAINST[READ_ONLY]
         return problem(about, f"{folder} is on a file system that is read-only", advice)
     if not os.access(folder, os.W_OK | os.X_OK):
         return problem(about, f"{folder} can't be written by this user", _RIGHTS)
     return None
+
+
+def _against(why: str) -> str:
+    """Say what helps against what a trial met with; a disk that isn't used up, and can be written, fails."""
+    return _RIGHTS if why == denied() else _AGAINST.get(why, _FSCK)
 
 
 def _place(folder: str) -> str:
