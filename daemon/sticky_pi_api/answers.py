@@ -51,7 +51,7 @@ def read_list(body: bytes) -> list[Row]:
     """Return the rows of an answer as they are. Raises WrongShapeError."""
     answer = _read_json(body)
     if not isinstance(answer, list) or not all(isinstance(row, dict) for row in answer):
-        raise WrongShapeError("not with a list of rows")
+        raise WrongShapeError("without a list of rows")
     return answer
 
 

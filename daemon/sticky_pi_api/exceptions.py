@@ -16,7 +16,7 @@ StickyPiError
 │   │   └── ClockNotSetError     nothing      the certificate isn't valid yet by the trap's clock
 │   ├── StrayLinkError                        a link of the server's leads to this machine, or its own network segment
 │   ├── UnavailableError                      it answers that it can't just now
-│   │   └── RequestTooLargeError              its front takes no request of this size; smaller ones may pass
+│   │   └── RequestTooLargeError              the web server before it takes none of this size; smaller may pass
 │   ├── NotAnAPIError                         what answers there isn't a Sticky Pi API
 │   │   └── AnswerTooLargeError               it answers with more than is read in one go
 │   ├── AccountError             account      it doesn't accept the user, or not for this
@@ -164,7 +164,7 @@ class UnavailableError(RemoteError):
 
 
 class RequestTooLargeError(UnavailableError):
-    """The server's front takes no request of this size, though the servers do: until somebody sets its limit right.
+    """The web server in front of it takes none of this size, though the API does: until its limit is set right.
 
     `size` is that of the request, in bytes. Smaller requests may pass.
     """

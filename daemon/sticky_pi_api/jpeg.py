@@ -208,7 +208,7 @@ def _strays(blob: bytes, segments: list[slice]) -> Iterator[str]:
 
 def _intruder(marker: int) -> Iterator[str]:
     if marker != _END:
-        yield f"its data are damaged: a marker breaks them off that has no place there (FF {marker:02X})"
+        yield f"its data are damaged: they end at a marker that doesn't belong there (FF {marker:02X})"
 
 
 def _payload(blob: bytes, segment: slice) -> bytes:

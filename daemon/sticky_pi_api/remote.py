@@ -257,7 +257,7 @@ class RemoteAPI(BaseAPISpec):
             with self._server.reading(answer, "upload", len(body)):
                 rows = read_rows(answer.body)
                 if len(rows) != 1 or key_of(rows[0]) != key_of(image):
-                    raise WrongShapeError("not with the row of the picture that it got")
+                    raise WrongShapeError("without the row of the picture that it got")
         except RemoteError as error:
             if leaves_no_doubt(answer):
                 raise

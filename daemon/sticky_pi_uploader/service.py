@@ -235,7 +235,7 @@ def _drain(
             return os.EX_OK
         if left and not signals.stop and (session.uploader.is_out_of_time or stopping()):
             _tell_that_time_is_up(session, config.api.url)
-        what = "ended with %d pictures left to be sent, and %d files that are no whole pictures yet"
+        what = "ended with %d pictures left to be sent, and %d files that aren't complete pictures yet"
         log.info(what, left, unsettled, extra=about(Kind.STOPPED))
     return os.EX_TEMPFAIL
 

@@ -193,7 +193,7 @@ def test_a_server_whose_users_have_no_name_is_no_api(server, remote, rows):
 @pytest.mark.parametrize("made", [["bob"], ["bob", "ann"], ["ann"], ["ann", "bob", "carol"], []])
 def test_a_server_that_tells_of_other_users_than_it_got_is_not_believed(server, remote, made):
     server.set_mode("wrong_json", paths=["/put_users"], json=[{"username": name} for name in made])
-    with pytest.raises(DoubtfulError, match="not with the rows of the users that it got") as raised:
+    with pytest.raises(DoubtfulError, match="without the rows of the users that it got") as raised:
         remote(server.port).put_users([ANN, BOB])
     assert isinstance(raised.value.end, NotAnAPIError)
 

@@ -175,7 +175,7 @@ def test_a_stored_file_that_was_overwritten_is_found(sent):
     stored.write_bytes(stored.read_bytes()[:-1] + b"!")
     report = sent.json("audit", "--verify", status=1)
     assert [what for _, what in problems(report)] == [
-        "uploaded and listed there, but the stored file is another one, or missing"
+        "uploaded, but at the destination the stored file is missing, or isn't this picture"
     ]
 
 
@@ -190,14 +190,14 @@ def overwrite(sent):
     stored = next((sent.store / "raw_images").rglob("*.jpg"))
     before = stored.read_bytes()
     stored.write_bytes(before[:-1] + b"!")
-    return stored.name, "the stored file is another one, or missing", lambda: stored.write_bytes(before)
+    return stored.name, "the stored file is missing, or isn't this picture", lambda: stored.write_bytes(before)
 
 
 def remove_file(sent):
     stored = next((sent.store / "raw_images").rglob("*.jpg"))
     before = stored.read_bytes()
     stored.unlink()
-    return stored.name, "the stored file is another one, or missing", lambda: stored.write_bytes(before)
+    return stored.name, "the stored file is missing, or isn't this picture", lambda: stored.write_bytes(before)
 
 
 def change_row(sent):

@@ -635,7 +635,7 @@ def test_certificates_that_were_set_right_are_taken_at_sighup_and_end_the_wait(t
         text = account(front.url, f'ca_file = "{trusted}"')
         (trap.folder / "password").write_text("pollen\n", "ascii")
         with configured(trap, start, text) as (daemon, reload):
-            eventually(lambda: "proves nothing, so nothing was sent" in daemon.said)
+            eventually(lambda: "can't be trusted, so nothing was sent" in daemon.said)
             far_off(trap, front.url)
             shutil.copyfile(right.ca_file, trusted)
             reload(text)

@@ -105,7 +105,7 @@ def _explain_certificate(error: BaseException, address: str, clock: Callable[[],
         why = f"it has expired, if the trap's clock is right that it is {it_is}"
     else:
         why = printable(str(getattr(error, "verify_message", error))).rstrip(".")
-    return CertificateError(f"the certificate of {address} proves nothing, so nothing was sent: {why}")
+    return CertificateError(f"the certificate of {address} can't be trusted, so nothing was sent: {why}")
 
 
 def _say(error: Exception, cause: Exception | None) -> str:

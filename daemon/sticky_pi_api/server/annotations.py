@@ -85,7 +85,7 @@ class ServerAnnotations:
         def read(body: bytes) -> list[Row]:
             rows = [{**row, "json": ""} for row in read_annotations(body)]
             if [(row["parent_image_id"], row["algo_name"], row["algo_version"]) for row in rows] != identities:
-                raise WrongShapeError("not with the rows of the annotations that it got")
+                raise WrongShapeError("without the rows of the annotations that it got")
             return rows
 
         def look() -> list[Row | None]:

@@ -206,7 +206,7 @@ class Server:
         try:
             yield
         except WrongShapeError as error:
-            raise NotAnAPIError(f"{self.address} doesn't answer as a Sticky Pi API does, but {error}") from None
+            raise NotAnAPIError(f"{self.address} doesn't answer as a Sticky Pi API does: it answers {error}") from None
 
     def _warm_up(self, scope: Scope | None = None) -> WarmUp:
         return WarmUp(self._http.timeouts.again, self._http.pause(scope))

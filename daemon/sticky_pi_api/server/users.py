@@ -40,7 +40,7 @@ class ServerUsers:
         def read(body: bytes) -> list[Row]:
             made = read_users(body)
             if [row["username"] for row in made] != names:
-                raise WrongShapeError("not with the rows of the users that it got")
+                raise WrongShapeError("without the rows of the users that it got")
             return made
 
         def look() -> list[Row | None]:

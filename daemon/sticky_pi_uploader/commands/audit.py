@@ -81,7 +81,7 @@ def record(state_dir: str, copies: Sequence[Copy]) -> None:
                 with outbox.together():
                     for copy in batch:
                         if copy.send_again:
-                            outbox.unconfirm(copy.picture, f"{copy.wrong}: it is sent again")
+                            outbox.unconfirm(copy.picture, f"{copy.wrong}; it is sent again")
                         else:
                             outbox.note_copy(copy.picture, copy.wrong)
         ring(state_dir)
@@ -205,12 +205,12 @@ class _Audit:
         wrong = {
             Holding.ABSENT: "uploaded, but the destination doesn't have it",
             Holding.OTHER: "uploaded, but the destination has another picture in its place",
-            Holding.OVERWRITTEN: "uploaded and listed there, but the stored file is another one, or missing",
+            Holding.OVERWRITTEN: "uploaded, but at the destination the stored file is missing, or isn't this picture",
         }
         if holding in wrong:
             self._problem(picture.path, wrong[holding])
             is_lost_there = holding is Holding.ABSENT and is_there(self._image_dir, picture.path)
-            self.copies.append(Copy(picture, f"an audit found it {wrong[holding]}", is_lost_there))
+            self.copies.append(Copy(picture, f"an audit found: {wrong[holding]}", is_lost_there))
         elif holding is Holding.CONFIRMED and picture.reason is not None:
             self.copies.append(Copy(picture, None))
 

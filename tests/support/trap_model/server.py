@@ -32,7 +32,7 @@ ASKING, UPLOADING, LATE = 0.4, 2.0, 20.0
 # Made anew for each request: an error keeps what it passed through.
 NO_ANSWERS = {
     "unreachable": partial(UnreachableError, "no route"),
-    "certificate": partial(CertificateError, "the certificate proves nothing"),
+    "certificate": partial(CertificateError, "the certificate can't be trusted"),
     "clock": partial(ClockNotSetError, "the trap's clock is not set"),
     "account": partial(AccountError, "wrong password"),
     "portal": partial(NotAnAPIError, "a web page"),
@@ -120,7 +120,7 @@ class Server:
             raise UnclearEndError(NO_ANSWERS["unreachable"](), whole=False)
         self._examine(key, md5)
         if answer == "front":
-            raise RequestTooLargeError("its front takes no request of this size", len(body))
+            raise RequestTooLargeError("its front takes no request of 1 kB", len(body))
         if answer == "too large":
             raise TooLargeError(image.path, "status 413")
         if answer == "refused":
