@@ -110,9 +110,10 @@ class OutboxReader:
 
         It isn't done endlessly. Raises StateError where it can't be opened any more.
         """
+        if self._lay_so is None or self._renewed == _MOST_RENEWALS:
+            return False
         mode, stamp = _mode(self._path), _stamp(self._path)
-        lies_still = self._lay_so is None or (mode, stamp) == (_AS_IT_LIES, self._lay_so)
-        if lies_still or self._renewed == _MOST_RENEWALS:
+        if (mode, stamp) == (_AS_IT_LIES, self._lay_so):
             return False
         self._renewed += 1
         with plain_errors(self._path):
