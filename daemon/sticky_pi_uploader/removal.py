@@ -21,8 +21,8 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Final, Protocol
 
 from sticky_pi_api.durable import flush, naming
@@ -169,7 +169,7 @@ class Removal:
             return "gone from the card"
         if folder is None or file_system_id(folder) != picture.file_system:
             return None
-        with _naming(os.path.join(self._image_dir, picture.path)):
+        with naming(os.path.join(self._image_dir, picture.path)):
             try:
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             except FileNotFoundError:
@@ -249,16 +249,6 @@ class _Folders:
             return open_at(self._image_dir, path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-
-
-@contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Have an OSError of the block name the whole path: calls on an open folder name its last part."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = path
-        raise
 
 
 def _is_there(folder: int, name: str) -> bool:

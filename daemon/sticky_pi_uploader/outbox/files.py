@@ -56,7 +56,7 @@ def require_files(path: str) -> None:
 
     Raises StateError.
     """
-    for each in (path, *(path + suffix for suffix in (*_BESIDE, "-journal"))):
+    for each in (path, *(path + suffix for suffix in _BESIDE)):
         try:
             mode = os.stat(each, follow_symlinks=False).st_mode
         except OSError:
