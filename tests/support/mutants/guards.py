@@ -148,8 +148,8 @@ FLUSHES = (
     Guard(
         "flush of a removal before its row",
         "sticky_pi_uploader/removal.py",
-        "                flush(descriptor)\n",
-        "                pass\n",
+        "            flush(descriptor)\n",
+        "            pass\n",
         (f"{_RETENTION}::test_a_removal_is_flushed_before_it_is_recorded",),
         "a row would say that a file is gone which is back",
     ),
@@ -164,8 +164,8 @@ FLUSHES = (
     Guard(
         "flush of an outbox that another user left",
         "sticky_pi_uploader/misfits.py",
-        "        target.flush()\n        flush(target.fileno())\n",
-        "        target.flush()\n",
+        "            target.flush()\n            flush(target.fileno())\n",
+        "            target.flush()\n",
         ("sticky_pi_uploader/test_misfits.py::test_an_outbox_that_another_user_left_is_copied_durably",),
         "the outbox would be empty",
     ),
@@ -521,8 +521,8 @@ STATES = (
             (
                 "release",
                 _SENDING,
-                "(State.UPLOADING,), State.PENDING, None, values, durable=False)\n\n    def put_off",
-                f"{_ANYTHING}, State.PENDING, None, values, durable=False)\n\n    def put_off",
+                "(State.UPLOADING,), State.PENDING, None, values, durable=False)",
+                f"{_ANYTHING}, State.PENDING, None, values, durable=False)",
                 "what is settled would be sent again",
             ),
             (
