@@ -997,6 +997,14 @@ REMOVING = (
         "files that were never the trap's would be removed",
     ),
     Guard(
+        "the card that it was on, before a picture is taken for gone with its folder",
+        "sticky_pi_uploader/removal.py",
+        "        return file_system_id(above) == file_system and not _is_there(above, name)\n",
+        "        return not _is_there(above, name)\n",
+        (f"{_REMOVAL}::test_what_lies_on_another_disk_than_is_in_its_place_is_never_taken_for_gone",),
+        "a card that is out would have its pictures marked, and never removed once it is back",
+    ),
+    Guard(
         "no name given that another file has",
         "sticky_pi_api/filesystem.py",
         "_RENAME_NOREPLACE: Final = 1",
