@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from sticky_pi_api.types import Row
 from sticky_pi_api.utils import string_to_datetime
+
+_MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 
 class WrongShapeError(ValueError):
@@ -76,6 +79,8 @@ def _read_row(row: Row) -> Row:
     if not _has_texts(row, "device", "datetime", "md5"):
         raise WrongShapeError("with rows that have no device, datetime or md5")
     read = {**row, "md5": row["md5"].lower()}
+    if _MD5.fullmatch(read["md5"]) is None:
+        raise WrongShapeError("with an md5 that isn't 32 hexadecimal digits")
     try:
         read["datetime"] = string_to_datetime(row["datetime"])
     except ValueError:

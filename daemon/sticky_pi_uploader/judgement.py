@@ -3,7 +3,9 @@
     outcome                         the picture                            the destination
     stored                          uploaded, with the receipt             works
     held                            uploaded, with the receipt             answers
-    conflict                        conflict                               answers
+    conflict                        conflict; pending where it follows     answers; refuses everything once several
+                                    our own upload, or others clash, and   different pictures clash and it held none,
+                                    none was taken since it failed         and where it follows our own upload
     refused, known to be its fault  rejected                               answers
     refused, without a reason       charged if another one was taken       refuses everything, once several different
                                     since it was refused before; waits     pictures were refused and none was taken
@@ -34,7 +36,7 @@ from .events import Kind
 from .hints import Hints
 from .models import Destination, DestinationState, Picture, State
 from .news import News
-from .outbox import Outbox
+from .outbox import CLASH, Outbox
 from .receipts import Receipt, Receipts
 from .retry import LONGEST_WAIT, delay
 
@@ -226,7 +228,16 @@ class Judge:
             self._news.of_picture(kind, picture, State.UPLOADED, what)
 
     def _clash(self, picture: Picture, held: str) -> None:
-        why = f"the destination holds another picture with this device and time (md5 {held or 'unknown'})"
+        why = f"{CLASH} (md5 {held or 'unknown'})"
+        is_ours = picture.reason == _other_bytes(held)
+        # Once it took another one since this one failed, it is the picture that is odd.
+        is_odd = picture.failed_since is not None and picture.failed_since < self._outbox.accepted()
+        if not is_odd and (is_ours or self._outbox.clashes_in_a_row() + 1 >= SEVERAL):
+            self._put_off.append((picture, None))
+            what = "other bytes than it was sent" if is_ours else "another picture in the place of each of the last"
+            why = f"it says that it holds {what} (md5 {held or 'unknown'})"
+            self._trouble = _Trouble(DestinationState.REFUSING, why, None, holds_all=False, answered=True)
+            return
         with self._outbox.together():
             self._outbox.clash(picture, why)
             self._outbox.ask_again(picture, held)
@@ -271,7 +282,7 @@ class Judge:
         self._news.of_picture(Kind.REJECTED, picture, State.REJECTED, "refused, given up for a week", why)
 
     def _doubt(self, picture: Picture, receipt: str, error: Exception | None) -> None:
-        why = f"the destination says that it got other bytes (md5 {receipt})" if receipt else _reason_of(error)
+        why = _other_bytes(receipt) if receipt else _reason_of(error)
         asked = getattr(error, "retry_after", None) or DOUBTFUL_WAIT
         wait = min(LONGEST_WAIT, max(asked, delay(picture.misses + 1)))
         self._outbox.postpone(picture, why, not_before=self._clock() + wait)
@@ -313,6 +324,10 @@ class Judge:
             self._outbox.set_destination(Destination(self._url, DestinationState.OK))
         if before.failures:
             self._news.of_its_end(before.failures)
+
+
+def _other_bytes(receipt: str) -> str:
+    return f"the destination says that it got other bytes (md5 {receipt})"
 
 
 def _size(picture: Picture) -> int:

@@ -80,7 +80,7 @@ def test_a_page_is_told_from_what_is_merely_no_json():
 
 @pytest.mark.parametrize("when", ["2020-06-20_20-19-15", "2020-06-20T20:19:15Z"])
 def test_both_generations_datetimes_are_read_and_what_is_not_understood_of_the_rest_stays(when):
-    row = b'[{"device": "1b74105a", "datetime": "%s", "md5": "ABCDEF", "datetime_created": "now"}]' % when.encode()
-    (read,) = read_rows(row)
+    row = b'{"device": "1b74105a", "datetime": "%s", "md5": "%s", "datetime_created": "now"}'
+    (read,) = read_rows(b"[%s]" % (row % (when.encode(), b"ABCDEF01" * 4)))
     assert f"{read['datetime']:%Y%m%d%H%M%S}" == "20200620201915"
-    assert (read["md5"], read["datetime_created"]) == ("abcdef", "now")
+    assert (read["md5"], read["datetime_created"]) == ("abcdef01" * 4, "now")

@@ -264,6 +264,77 @@ def test_a_limit_that_comes_down_to_nothing_is_searched_for_once(served, server)
     is_given_up_by_none(served, 60)
 
 
+# --- clashes -----------------------------------------------------------------------------------------------------
+
+OTHER = "f" * 32
+
+
+def clash(md5=OTHER):
+    return Outcome.CONFLICT, md5
+
+
+def test_a_destination_that_holds_another_picture_under_each_key_is_in_trouble_and_most_pictures_wait(rig):
+    rig.add(*range(9))
+    for number in range(8):
+        rig.try_again(*[clash()] * 9)
+        if number % 2:
+            rig.reboot()
+    assert rig.outbox.counts() == dict.fromkeys(State, 0) | {State.CONFLICT: 2, State.PENDING: 7}
+    assert rig.destination.state is DestinationState.REFUSING
+    assert (
+        rig.destination.reason
+        == f"it says that it holds another picture in the place of each of the last (md5 {OTHER})"
+    )
+    rig.try_again()
+    rig.try_again()
+    assert rig.outbox.counts() == dict.fromkeys(State, 0) | {State.CONFLICT: 2, State.UPLOADED: 7}
+    assert rig.destination.state is DestinationState.OK
+
+
+@pytest.mark.parametrize("between", [Outcome.STORED, Outcome.HELD])
+def test_clashes_between_pictures_that_are_there_as_they_are_here_are_conflicts(rig, between):
+    rig.add(*range(8))
+    rig.step(*[clash(), clash(), between, clash(), clash(), between, clash(), clash()])
+    assert rig.outbox.counts() == dict.fromkeys(State, 0) | {State.CONFLICT: 6, State.UPLOADED: 2}
+
+
+def test_what_clashed_with_others_is_a_conflict_if_it_still_does_once_another_one_was_taken(rig):
+    rig.add(*range(3))
+    rig.step(*[clash()] * 3)
+    (waiting,) = rig.outbox.pictures([State.PENDING])
+    rig.take()
+    rig.try_again(clash())
+    assert rig.outbox.at(waiting.path).state is State.CONFLICT
+
+
+def test_bytes_that_were_changed_on_the_way_are_no_fault_of_the_pictures(rig):
+    rig.add(*range(5))
+    for _ in range(5):
+        rig.try_again(*[(Outcome.DOUBTFUL, OTHER)] * 5)
+    for number in range(5):
+        rig.try_again(*[clash()] * 5)
+        if number % 2:
+            rig.reboot()
+    assert rig.outbox.counts() == dict.fromkeys(State, 0) | {State.PENDING: 5}
+    assert rig.destination.state is DestinationState.REFUSING
+    assert rig.destination.reason == f"it says that it holds other bytes than it was sent (md5 {OTHER})"
+    rig.take()
+    for _ in range(5):
+        rig.try_again(*[clash()] * 5)
+    assert rig.outbox.counts() == dict.fromkeys(State, 0) | {State.CONFLICT: 5, State.UPLOADED: 1}
+
+
+@pytest.mark.parametrize("md5", ["", "x" * 32, "0" * 31, "0" * 33])
+def test_rows_whose_md5_is_none_are_no_answer(served, server, md5):
+    served.add(*range(COUNT))
+    when = f"{_when(0):%Y-%m-%d_%H-%M-%S}"
+    server.set_mode("wrong_json", paths=("/get_images",), json=[{"device": "1b74105a", "datetime": when, "md5": md5}])
+    goes_on_as_it_should(served)
+    assert served.destination.reason.endswith("with an md5 that isn't 32 hexadecimal digits")
+    server.set_mode()
+    sends_everything(served)
+
+
 TOO_LARGE = (Outcome.UNSENT, RequestTooLargeError("its front takes no request of 1 kB", 1000))
 REFUSED = (Outcome.REFUSED, RefusedError("status 500"))
 

@@ -53,7 +53,11 @@ class FakeClient:
 
     def outcome(self, file, outcome, more):
         error = more if isinstance(more, Exception) else None
-        has_row = error is None and more != "no row" and outcome in (Outcome.STORED, Outcome.HELD, Outcome.CONFLICT)
+        has_row = (
+            error is None
+            and more != "no row"
+            and (more is not None or outcome in (Outcome.STORED, Outcome.HELD, Outcome.CONFLICT))
+        )
         return ImageOutcome(file.path, outcome, {"md5": more or file["md5"]} if has_row else None, error)
 
     def close(self):

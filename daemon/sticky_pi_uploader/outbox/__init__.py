@@ -39,10 +39,11 @@ from .keeping import Keeping
 from .reader import OutboxReader
 from .recording import Known, Recording
 from .salvage import Salvage, ruins
-from .sending import REOFFER_AFTER, Sending
+from .sending import CLASH, REOFFER_AFTER, Sending
 from .tasks import Tasks
 
 __all__ = [
+    "CLASH",
     "NOT_SEEN",
     "REOFFER_AFTER",
     "Aside",

@@ -14,6 +14,9 @@ from .writer import OutboxWriter
 REOFFER_AFTER: Final = 7 * 86400.0
 """Seconds after which a picture that was refused too often is offered again."""
 
+CLASH: Final = "the destination holds another picture with this device and time"
+"""How the reason of a conflict with the destination begins"""
+
 _SENDABLE: Final = "state = 'pending' AND present = 1 AND recheck = 0"
 # SQLite would take the index of the states otherwise, and look at each picture that waits.
 _BY_TIME: Final = "pictures INDEXED BY pictures_to_send"
@@ -122,6 +125,16 @@ class Sending(OutboxWriter):
     def clash(self, picture: Picture, why: str) -> bool:
         """Record that the destination holds another picture under the same key."""
         return self._move(picture.id, (State.UPLOADING,), State.CONFLICT, why, {"reason": why})
+
+    def clashes_in_a_row(self) -> int:
+        """Count the different pictures in conflict with the destination since it last held one with our bytes."""
+        count: int = self._value(
+            "SELECT count(DISTINCT lower(device) || datetime) FROM pictures JOIN history ON picture_id = pictures.id"
+            " WHERE pictures.state = 'conflict' AND history.state = 'conflict' AND why LIKE ? AND history.id >"
+            " ifnull((SELECT id FROM history WHERE state = 'uploaded' ORDER BY id DESC LIMIT 1), 0)",
+            (f"{CLASH}%",),
+        )
+        return count
 
     def ask_again(self, picture: Picture, held: str) -> int:
         """Have files asked for again that have the bytes that the destination holds under a picture's key.
