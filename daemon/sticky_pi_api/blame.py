@@ -44,6 +44,11 @@ _BY_SQLITE_CODE = {
 # What SQLite says where it can't make a file, be it the database or one beside it.
 _SQLITE_WITHOUT_INODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN})
 
+# What it says on a full disk, but for "full".
+_SQLITE_WITHOUT_SPACE = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
+_LEAST = 1 << 18
+"""Bytes that have to be free for a database to be opened and written to"""
+
 # What is wrong with one file or folder in the store may leave the others alone.
 _LOCAL = frozenset(
     {errno.EACCES, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT, errno.ELOOP}
@@ -79,6 +84,8 @@ def _say_sqlite(error: sqlite3.Error, local_dir: str) -> str:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
     if code & 0xFF in _SQLITE_WITHOUT_INODES and _has_no_inodes(local_dir):
         return _NO_INODES
+    if code & 0xFF in _SQLITE_WITHOUT_SPACE and _has_no_space(local_dir):
+        return _DISK_FULL
     return _BY_SQLITE_CODE.get(code & 0xFF, f"its database.db answers: {error}")
 
 
@@ -90,11 +97,20 @@ def _say_os(error: OSError, local_dir: str) -> str:
 
 
 def _has_no_inodes(folder: str) -> bool:
+    found = _disk_of(folder)
+    return found is not None and found.f_files > 0 and found.f_favail == 0
+
+
+def _has_no_space(folder: str) -> bool:
+    found = _disk_of(folder)
+    return found is not None and found.f_bavail * found.f_frsize < _LEAST
+
+
+def _disk_of(folder: str) -> os.statvfs_result | None:
+    """Ask about the disk of a folder, or of the one above where it is still to be made; None where nobody tells."""
     try:
-        found = os.statvfs(folder)
+        return os.statvfs(folder)
     except FileNotFoundError:
-        # It is still to be made.
-        return _has_no_inodes(os.path.dirname(folder))
+        return _disk_of(os.path.dirname(folder))
     except OSError:
-        return False
-    return found.f_files > 0 and found.f_favail == 0
+        return None

@@ -218,6 +218,16 @@ def test_a_full_disk_is_said_and_mended_by_making_room(small_disk, trap):
     assert_whole(small_disk / "store")
 
 
+def test_a_disk_that_is_full_as_the_store_is_opened_is_no_failing_disk(small_disk, trap):
+    folder = trap(0, count=2)
+    files = sorted(folder.glob("*.jpg"))
+    with LocalClient(small_disk / "store") as client:
+        client.put_images(files[:1])
+    fill(small_disk / "filler")
+    with pytest.raises(StoreError, match="the disk is full"), LocalClient(small_disk / "store") as client:
+        client.put_images(files)
+
+
 @pytest.mark.parametrize("content", [b"this is no database" * 100, b"SQLite format 3\0" + b"\xff" * 5000])
 def test_a_damaged_database_is_said(store, content):
     store.mkdir()
