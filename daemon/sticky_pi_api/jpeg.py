@@ -68,7 +68,7 @@ class Jpeg(NamedTuple):
     height: int
     """pixels"""
     exif: bytes | None
-    """the TIFF structure in its first Exif segment that isn't empty"""
+    """the TIFF structure in its Exif segments, which the servers put together"""
     scan: int
     """the offset of the first start of scan"""
     data: slice
@@ -133,7 +133,7 @@ def read_jpeg(blob: bytes, most_pixels: int | None) -> Jpeg:
         blob=blob,
         width=width,
         height=height,
-        exif=next(filter(None, exifs), None),
+        exif=b"".join(exifs) or None,
         scan=scan.start,
         data=slice(scan.stop, _without_fill(blob, scan.stop, behind[0][1].start)),
         end=end,
@@ -237,7 +237,7 @@ def _check_scans(scans: int, coefficients: int, *, is_row_by_row: bool) -> None:
 
 
 def _exifs(blob: bytes, header: list[_Part]) -> Iterator[bytes]:
-    """Yield the TIFF structure of each Exif segment."""
+    """Yield the part of the TIFF structure in each Exif segment."""
     for marker, where in header:
         if marker == _EXIF and (payload := _payload(blob, where)).startswith(_EXIF_HEADER):
             yield payload.removeprefix(_EXIF_HEADER)

@@ -19,8 +19,10 @@ from sticky_pi_api.exif import Exif, ExifError, read_exif, without_warnings
 Fields = dict[str, Any]
 """Metadata by the names of the images table's columns"""
 
-_LONGEST_LITERAL = 4096
+_LONGEST_LITERAL = 0x10000
 _MOST_BRACKETS = 32
+# Texts, in which brackets open nothing, and remarks, in which quotation marks don't.
+_TEXT = re.compile(r"""('''|\"\"\"|'|")(?:\\.|(?!\1)[^\\])*(?:\1|\\?\Z)|#[^\n]*""", re.DOTALL)
 _LONGEST_VERSION = 32
 _COMMENT_LINES = 2
 _MAKE_2022 = "StickyPi"
@@ -84,8 +86,10 @@ def _literal_values(make: str | None) -> Mapping[str, Any] | None:
     """
     if make is None or "\0" in make:
         return None
-    if len(make) > _LONGEST_LITERAL or sum(map(make.count, "([{")) > _MOST_BRACKETS:
-        raise ExifError(f"its EXIF is damaged: Make is no Sticky Pi's metadata, {_shown(make)}")
+    if len(make) > _LONGEST_LITERAL:
+        raise ExifError(f"its EXIF is damaged: Make has more than {_LONGEST_LITERAL} characters, {_shown(make)}")
+    if sum(map(_TEXT.sub("", make).count, "([{")) > _MOST_BRACKETS:
+        raise ExifError(f"its EXIF is damaged: Make has more than {_MOST_BRACKETS} brackets, {_shown(make)}")
     try:
         with without_warnings():
             values = ast.literal_eval(make)

@@ -101,13 +101,13 @@ def test_bytes_that_belong_to_no_part_of_the_header_are_doubted(picture):
     assert jpeg.without_metadata() == read_jpeg(picture, MOST).without_metadata()
 
 
-def test_the_first_exif_segment_that_is_not_empty_counts(picture):
+def test_exif_segments_are_one_structure_whatever_stands_between(picture):
     exif = read_jpeg(picture, MOST).exif
     empty, other = b"\xff\xe1\0\x08Exif\0\0", b"\xff\xe1\0\x0bhttp://a\0"
     second = b"\xff\xe1\0\x0aExif\0\0MM"
     assert read_jpeg(picture[:2] + other + picture[2:], MOST).doubts == ()
     at = picture.index(b"\xff\xdb")
-    assert read_jpeg(picture[:at] + second + picture[at:], MOST).exif == exif
+    assert read_jpeg(picture[:at] + second + picture[at:], MOST).exif == exif + b"MM"
     jpeg = read_jpeg(picture[:2] + empty + picture[2:], MOST)
     assert jpeg.exif == exif
     assert jpeg.doubts == ("note: an empty Exif segment before the one with metadata",)
