@@ -273,7 +273,7 @@ class Judge:
             return
         wait = delay(picture.misses + 1, retry_after)
         self._outbox.refuse(picture, why, not_before=self._clock() + wait, charge=charge)
-        self._answered(took=False)
+        self._answered(took=False, refused=True)
         what = f"refused, tried again in {wait:.0f} s"
         self._news.of_picture(Kind.REFUSED, picture, State.PENDING, what, why)
 
@@ -303,7 +303,7 @@ class Judge:
         state, why = DestinationState.REFUSING, self.limit.why
         self._trouble = _Trouble(state, why, error.retry_after, holds_all=False, answered=True, by_size=True)
 
-    def _answered(self, *, took: bool, largest: int = 0) -> None:
+    def _answered(self, *, took: bool, largest: int = 0, refused: bool = False) -> None:
         """End the destination's trouble; an answer that took nothing doesn't prove that it would.
 
         Of what it took, the `largest` has so many bytes: that it takes smaller ones ends no trouble with large ones.
@@ -321,7 +321,10 @@ class Judge:
                 return
         self._trouble = self.limit = None
         if before.state is not DestinationState.OK:
-            self._outbox.set_destination(Destination(self._url, DestinationState.OK))
+            # What has only ever refused isn't known to work.
+            works = not refused or self._outbox.accepted() > 0
+            state = DestinationState.OK if works else DestinationState.UNKNOWN
+            self._outbox.set_destination(Destination(self._url, state))
         if before.failures:
             self._news.of_its_end(before.failures)
 

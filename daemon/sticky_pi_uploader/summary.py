@@ -14,7 +14,7 @@ SAYINGS: Final = {
     DestinationState.UNAUTHORIZED: "doesn't accept the account",
     DestinationState.NOT_AN_API: "isn't a Sticky Pi API",
     DestinationState.REFUSING: "takes no pictures",
-    DestinationState.UNKNOWN: "wasn't asked yet",
+    DestinationState.UNKNOWN: "hasn't taken a picture yet",
 }
 """What is to be said of a destination."""
 

@@ -185,3 +185,13 @@ def test_no_error_of_opening_a_client_has_the_password(tmp_path):
         with pytest.raises(error) as raised:
             RemoteClient(folder, "127.0.0.1", "trap", PASSWORD, **options)
         assert places(raised.value, [PASSWORD]) == []
+
+
+def test_no_error_about_a_proxy_has_the_environment_with_the_password(remote, monkeypatch):
+    monkeypatch.setenv("SPI_API_PASSWORD", PASSWORD)
+    monkeypatch.setenv("HTTP_PROXY", "http://beekeeper:marmalade@127.0.0.1:x")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    client = remote(9)
+    with pytest.raises(StickyPiError, match="HTTP_PROXY names no proxy") as raised:
+        client.get_images(KEYS)
+    assert places(raised.value, [*secrets_of(client), "marmalade"]) == []

@@ -143,6 +143,12 @@ def test_every_other_answer_is_taken_as_it_is(status):
     assert len(pauses) == 2
 
 
+def test_a_failure_that_asks_for_a_pause_is_no_cold_worker():
+    waiting = [Answer(500, {"Retry-After": "600"}, b""), Answer(200, {}, b"")]
+    assert WarmUp(30.0, Pauses()).insist(lambda: waiting.pop(0)).status == 500
+    assert len(waiting) == 1
+
+
 def test_a_request_is_repeated_ten_times_with_pauses_that_grow_and_differ():
     drawn = [Pauses() for _ in range(200)]
     assert {insist(pauses, *[500] * 20) for pauses in drawn} == {(500, 11)}

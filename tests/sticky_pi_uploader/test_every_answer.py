@@ -264,6 +264,19 @@ def test_a_limit_that_comes_down_to_nothing_is_searched_for_once(served, server)
     is_given_up_by_none(served, 60)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_destination_that_has_only_ever_refused_is_not_said_to_be_fine(rig, count):
+    rig.add(*range(count))
+    rig.step(*[(Outcome.UNSENT, UnreachableError("no route"))] * count)
+    for _ in range(2):
+        rig.try_again(*[REFUSED] * count)
+        assert rig.destination.state is not DestinationState.OK
+        rig.reboot()
+    rig.try_again()
+    rig.try_again()
+    assert rig.destination.state is DestinationState.OK
+
+
 # --- clashes -----------------------------------------------------------------------------------------------------
 
 OTHER = "f" * 32

@@ -47,7 +47,7 @@ def test_what_hangs_is_said_once_and_is_never_well_again(caplog):
 @pytest.mark.parametrize(
     ("counts", "destination", "problem", "expected"),
     [
-        ({}, Destination(HERE), None, "no pictures waiting; https://example.org wasn't asked yet"),
+        ({}, Destination(HERE), None, "no pictures waiting; https://example.org hasn't taken a picture yet"),
         (
             {State.PENDING: 1, State.UPLOADED: 7},
             Destination(HERE, DestinationState.OK),

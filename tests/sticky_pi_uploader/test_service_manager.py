@@ -153,7 +153,7 @@ def told(trap, manager, text):
 
 def test_it_is_ready_once_it_watches_and_the_outbox_is_open_and_tells_when_it_stops(trap, manager, configured):
     configured(f'url = "{trap.url}"')
-    manager.hear("READY=1", f"STATUS=no pictures waiting; {trap.url} wasn't asked yet")
+    manager.hear("READY=1", f"STATUS=no pictures waiting; {trap.url} hasn't taken a picture yet")
     assert trap.outbox.exists()
     assert manager.stop() == 0
     manager.hear("STOPPING=1")
@@ -243,7 +243,7 @@ def test_a_reload_is_over_when_the_new_configuration_is_in_force(trap, manager, 
     manager.hear("READY=1")
     write(f'url = "{other.as_uri()}"')
     hear_reload(manager)
-    manager.hear("READY=1", f"STATUS=no pictures waiting; {other.as_uri()} wasn't asked yet")
+    manager.hear("READY=1", f"STATUS=no pictures waiting; {other.as_uri()} hasn't taken a picture yet")
     assert manager.said.count("watching") == 2
     assert manager.stop() == 0
 
@@ -337,7 +337,7 @@ def test_signs_of_life_go_on_while_it_waits_for_a_folder_that_went_away(trap, ma
     for _ in range(5):
         manager.hear("WATCHDOG=1")
     (trap.folder / "away").rename(trap.images)
-    manager.hear(f"STATUS=no pictures waiting; {trap.url} wasn't asked yet", "WATCHDOG=1")
+    manager.hear(f"STATUS=no pictures waiting; {trap.url} hasn't taken a picture yet", "WATCHDOG=1")
     assert manager.stop() == 0
 
 

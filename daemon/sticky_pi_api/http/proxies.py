@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from sticky_pi_api.exceptions import UnreachableError, printable
+from sticky_pi_api.exceptions import printable
 
 _SCHEMES: Final = ("http", "https")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _PROXY: Final = re.compile(
     r"(?:[^:/?#]*://)?(?:[^\s\"'/?#]*@)?(?:\[[0-9a-f:.]+\]|[\w.-]+)(?::(?P<port>[0-9]{1,5}))?/?", re.IGNORECASE
 )
-_ENTRY: Final = re.compile(r"\[?(?P<host>[^\[\]]*?)\]?(?::(?P<port>[0-9]+))?")
+_ENTRY: Final = re.compile(r"\[?(?P<host>[^\[\]]*?)\]?(?::(?P<port>[0-9]{1,5}))?")
+_SCHEME: Final = re.compile(r"[\"']?[a-z][a-z0-9+.-]*", re.IGNORECASE)
 _MASK: Final = "********"
 _LONGEST: Final = 200
 _LARGEST_PORT: Final = 65535
@@ -26,7 +27,9 @@ class Proxy(NamedTuple):
 
     variable: str
     address: str
-    """with a password, where it needs one"""
+    """with a password, where it needs one; none where it can't be used"""
+    wrong: str | None = None
+    """why it can't be used, in words without anything secret"""
 
     def __str__(self) -> str:
         """Name it and its variable, without the account."""
@@ -38,16 +41,17 @@ class Proxy(NamedTuple):
 
 
 def proxy_for(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None:
-    """Return the proxy on the way to an address; None where it is reached directly.
+    """Return the proxy on the way to an address, with what is wrong with it; None where it is reached directly.
 
-    Raises UnreachableError where what the environment says can't be one.
+    It raises nothing: the whole environment would be in the traceback.
     """
     parts = urlsplit(url)
     named = next(filter(None, (_named(kind, environ) for kind in (parts.scheme, "all"))), None)
     if named is None or exception_for(url, environ) is not None:
         return None
     if (wrong := _wrong_with(named.address)) is not None:
-        raise UnreachableError(f"{named.variable} names no proxy that can be used: {_shown(named.address)!r}: {wrong}")
+        why = f"{named.variable} names no proxy that can be used: {_shown(named.address)!r}: {wrong}"
+        return Proxy(named.variable, "", why)
     return named
 
 
@@ -74,7 +78,7 @@ def _value(name: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
 def _wrong_with(address: str) -> str | None:
     found = _PROXY.fullmatch(address)
     scheme = (address.partition("://")[0] if "://" in address else "http").lower()
-    if re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) and scheme.startswith("socks"):
+    if _SCHEME.fullmatch(scheme) and scheme.startswith("socks"):
         return "SOCKS proxies aren't supported"
     if found is None or int(found["port"] or 1) not in range(1, _LARGEST_PORT + 1):
         return "expected http://host:port, without quotes and spaces"
@@ -92,7 +96,7 @@ def _covers(entry: str, host: str, port: int | None) -> bool:
     name, wanted = (entry, None) if found is None else (found["host"], found["port"])
     if wanted is not None and int(wanted) != port:
         return False
-    name = name.removeprefix("*").lstrip(".")
+    name, host = name.removeprefix("*").strip("."), host.removesuffix(".")
     return bool(name) and (host == name or host.endswith(f".{name}"))
 
 
@@ -109,5 +113,6 @@ def _shown(address: str) -> str:
     """Repeat a proxy's address, without the account in it."""
     before, at, behind = address.rpartition("@")
     scheme, separator, _ = before.partition("://")
-    text = f"{scheme + separator if separator else ''}{_MASK}@{behind}" if at else address
+    # Without a scheme before it, `://` may be a part of the password.
+    text = f"{scheme + separator if separator and _SCHEME.fullmatch(scheme) else ''}{_MASK}@{behind}" if at else address
     return printable(text)[:_LONGEST]

@@ -12,7 +12,7 @@ import requests
 
 from sticky_pi_api.account import Account
 from sticky_pi_api.deadline import Guard, Pause, Scope
-from sticky_pi_api.exceptions import RemoteError
+from sticky_pi_api.exceptions import RemoteError, UnreachableError
 from sticky_pi_api.failures import OK, Answer
 from sticky_pi_api.files import FileFailedError
 from sticky_pi_api.http.addresses import StrayError, leads_near
@@ -219,6 +219,8 @@ class Http:
     def _open(self, call: _Call) -> requests.Response:
         request = requests.Request(call.method, call.url, data=call.body, headers=call.headers).prepare()
         proxy = proxy_for(call.url)
+        if proxy is not None and proxy.wrong is not None:
+            raise UnreachableError(proxy.wrong)
         is_link = call.account is None
         # A proxy looks the name up itself.
         if is_link and proxy and call.host != urlsplit(self.address).hostname and leads_near(call.host):

@@ -17,7 +17,7 @@ from sticky_pi_api.failures import OK, STORED, UNAUTHORISED, Answer, failure_of,
 from sticky_pi_api.links import Link
 from sticky_pi_api.login import Login
 from sticky_pi_api.sending import SECOND_LOOK, UnclearEndError
-from sticky_pi_api.server.warm_up import FAILED, WarmUp
+from sticky_pi_api.server.warm_up import FAILED, WarmUp, is_cold
 from sticky_pi_api.sqlite import IntegrityError
 from sticky_pi_api.types import Row
 
@@ -225,7 +225,7 @@ class Server:
 
     def _note(self, post: Callable[[Account], Answer]) -> Answer:
         answer = self.with_token(post)
-        self._is_cold = answer.status == FAILED
+        self._is_cold = is_cold(answer)
         return answer
 
     def _get_token(self, account: Account) -> str:

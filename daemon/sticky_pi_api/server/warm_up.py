@@ -26,6 +26,11 @@ _LONGEST_PAUSE: Final = 1.5
 """seconds that the first pause takes at most, and any; ten of them take 6 s on average"""
 
 
+def is_cold(answer: Answer) -> bool:
+    """Tell whether an answer is that of a worker that has just started: one that asks for a pause knows better."""
+    return answer.status == FAILED and "Retry-After" not in answer.headers
+
+
 class WarmUp:
     """The time that one login or question has to get past the workers that fail."""
 
@@ -37,13 +42,13 @@ class WarmUp:
         self._pause = pause
 
     def insist(self, send: Callable[[], Answer]) -> Answer:
-        """Call `send` until it returns something else than a 500, or the time is over; return the last answer.
+        """Call `send` until it returns something else than a plain 500, or the time is over; return the last answer.
 
         It is called eleven times at most. The pauses are drawn at random and grow: many traps may have waited for this
         server. One that is broken off meanwhile ends with the last 500, which says more.
         """
         answer = send()
-        if answer.status != FAILED:
+        if not is_cold(answer):
             return answer
         # Most runs never need it.
         from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
@@ -61,7 +66,7 @@ class WarmUp:
             return answer
 
         retrying = Retrying(
-            retry=retry_if_result(lambda answer: answer.status == FAILED),
+            retry=retry_if_result(is_cold),
             stop=lambda state: self._left <= 0 or stop_after_attempt(1 + MOST)(state),
             wait=wait_random_exponential(multiplier=_FIRST_PAUSE, max=_LONGEST_PAUSE),
             sleep=self._sleep,

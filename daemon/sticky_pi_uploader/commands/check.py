@@ -202,16 +202,13 @@ def _destination(config: Config) -> Iterator[Finding]:
 def _proxy(config: Config) -> Iterator[Finding]:
     if config.api.server is None:
         return
-    from sticky_pi_api.exceptions import UnreachableError
     from sticky_pi_api.http.proxies import exception_for, proxy_for
 
     about, url = "proxy", config.api.url
-    try:
-        proxy = proxy_for(url)
-    except UnreachableError as error:
-        yield problem(about, str(error), "set it as in the drop-in proxy.conf; the service's environment is its own")
-        return
-    if proxy is not None:
+    proxy = proxy_for(url)
+    if proxy is not None and proxy.wrong is not None:
+        yield problem(about, proxy.wrong, "set it as in the drop-in proxy.conf; the service's environment is its own")
+    elif proxy is not None:
         yield ok(about, str(proxy))
     elif (entry := exception_for(url)) is not None:
         yield ok(about, f"none for {url}, as NO_PROXY has {entry}")
