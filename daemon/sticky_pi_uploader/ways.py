@@ -89,10 +89,23 @@ def shared_part(folder: str, names: tuple[str, ...]) -> Shared | None:
         for name in sorted(os.listdir(folder)):
             if name.startswith(names):
                 part = os.path.join(folder, name)
-                for each in (part, *_doubtful(part)):
-                    if (found := shared(follow(each))) is not None:
+                if (way := _follow_unless_circle(part)) is None:
+                    continue
+                ways = [way, *map(_follow_unless_circle, _doubtful(part))]
+                for way in filter(None, ways):
+                    if (found := shared(way)) is not None:
                         return found
     return None
+
+
+def _follow_unless_circle(path: str) -> Way | None:
+    """Follow a path; None where root's own links go round in a circle, which lead to nothing that others can change."""
+    try:
+        return follow(path)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None
+        raise
 
 
 def _doubtful(path: str) -> list[str]:
