@@ -27,6 +27,8 @@ class Signals:
     """Catches SIGTERM, SIGINT and SIGHUP while it is open, and lets any thread wake the main one up.
 
     A pipe rather than an Event: a handler that runs while the main thread holds the Event's lock would wait for ever.
+    The kernel may deliver a signal to any thread, as where another is on its way to the main one, whose wait then goes
+    on; so Python itself writes to the pipe, in whatever thread it is.
     """
 
     def __init__(self) -> None:
@@ -43,10 +45,12 @@ class Signals:
         self._write_end = _End(write_end)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self._before[number] = signal.signal(number, self._note)
+        self._wakeup_before = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Put the earlier handlers back."""
+        signal.set_wakeup_fd(self._wakeup_before)
         for number, handler in self._before.items():
             signal.signal(number, handler)
         os.close(self._read_end)
@@ -57,7 +61,6 @@ class Signals:
             self._reload = True
         else:
             self.stop = True
-        self.wake()
 
     def wake(self) -> None:
         """End the main thread's wait; from any thread."""

@@ -2,6 +2,7 @@ import os
 import select
 import signal
 import threading
+import time
 
 import pytest
 from sticky_pi_uploader.signals import Signals
@@ -31,6 +32,15 @@ def test_a_signal_to_stop_is_noted_and_ends_the_wait(number):
         threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
         signals.wait(LONG)
         assert (signals.stop, signals.take_reload()) == (True, False)
+
+
+def test_a_signal_that_the_kernel_gives_to_another_thread_ends_the_wait():
+    with Signals() as signals:
+        threading.Timer(0.05, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)).start()
+        began_at = time.monotonic()
+        signals.wait(LONG)
+        assert signals.stop
+        assert time.monotonic() - began_at < LONG / 2
 
 
 def test_a_signal_that_came_before_the_wait_ends_it_too():
