@@ -376,10 +376,14 @@ class TrapMachine(RuleBasedStateMachine):
         self.clock.advance(7 * DAY + 1 if refused else LONGEST_WAIT + 1)
         return rows
 
-    @staticmethod
-    def _is_to_come(row):
+    def _is_to_come(self, row):
         refused = row.state is State.REJECTED and row.attempts > 0
-        return refused or row.state in (State.PENDING, State.UPLOADING)
+        return refused or row.state is State.UPLOADING or (row.state is State.PENDING and not self._is_left_open(row))
+
+    def _is_left_open(self, row):
+        """Say whether a picture clashes, and waits until the server takes another: until then nothing more happens."""
+        clashes = self.server.rows.get(key_in(row.path), row.md5) != row.md5
+        return clashes and self._is_server_blamed(row)
 
     # the steps
 
