@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sticky_pi_api.exceptions import StoreError, printable
+from sticky_pi_api.filesystem import lacks_inodes, lacks_space
 from sticky_pi_api.journal import UnfitError, explained
 from sticky_pi_api.sqlite import NewerSchemaError
 
@@ -46,8 +47,6 @@ _SQLITE_WITHOUT_INODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN
 
 # What it says on a full disk, but for "full".
 _SQLITE_WITHOUT_SPACE = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
-_LEAST = 1 << 18
-"""Bytes that have to be free for a database to be opened and written to"""
 
 # What is wrong with one file or folder in the store may leave the others alone.
 _LOCAL = frozenset(
@@ -82,35 +81,22 @@ def _say_sqlite(error: sqlite3.Error, local_dir: str) -> str:
     if (plain := explained(error, "database.db")) != str(error) or isinstance(error, UnfitError):
         return plain
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
-    if code & 0xFF in _SQLITE_WITHOUT_INODES and _has_no_inodes(local_dir):
+    if code & 0xFF in _SQLITE_WITHOUT_INODES and lacks_inodes(_nearest(local_dir)):
         return _NO_INODES
-    if code & 0xFF in _SQLITE_WITHOUT_SPACE and _has_no_space(local_dir):
+    if code & 0xFF in _SQLITE_WITHOUT_SPACE and lacks_space(_nearest(local_dir)):
         return _DISK_FULL
     return _BY_SQLITE_CODE.get(code & 0xFF, f"its database.db answers: {error}")
 
 
 def _say_os(error: OSError, local_dir: str) -> str:
-    if error.errno == errno.ENOSPC and _has_no_inodes(local_dir):
+    if error.errno == errno.ENOSPC and lacks_inodes(_nearest(local_dir)):
         return _NO_INODES
     what = _BY_ERRNO.get(error.errno or 0, error.strerror or str(error))
     return what if error.filename is None else f"{what} ({printable(os.fsdecode(error.filename))})"
 
 
-def _has_no_inodes(folder: str) -> bool:
-    found = _disk_of(folder)
-    return found is not None and found.f_files > 0 and found.f_favail == 0
-
-
-def _has_no_space(folder: str) -> bool:
-    found = _disk_of(folder)
-    return found is not None and found.f_bavail * found.f_frsize < _LEAST
-
-
-def _disk_of(folder: str) -> os.statvfs_result | None:
-    """Ask about the disk of a folder, or of the one above where it is still to be made; None where nobody tells."""
-    try:
-        return os.statvfs(folder)
-    except FileNotFoundError:
-        return _disk_of(os.path.dirname(folder))
-    except OSError:
-        return None
+def _nearest(folder: str) -> str:
+    """Return a folder, or the one above where it is still to be made."""
+    while folder and not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    return folder

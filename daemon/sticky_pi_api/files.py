@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from sticky_pi_api.exceptions import ImageError
+from sticky_pi_api.filesystem import name_of
 from sticky_pi_api.types import FilePath
 
 
@@ -21,14 +22,11 @@ def open_regular(path: FilePath) -> IO[bytes]:
         raise ImageError(os.fspath(path), "no file has such a path: it holds a zero byte")
     # Without O_NONBLOCK a FIFO would hold the caller until somebody writes to it.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
-    if kind == stat.S_IFREG:
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
         return os.fdopen(descriptor, "rb")
     os.close(descriptor)
-    raise ImageError(os.fspath(path), f"it is {_KINDS.get(kind, 'not a regular file')}, not a picture")
-
-
-_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+    raise ImageError(os.fspath(path), f"it is {name_of(mode)}, not a picture")
 
 
 class FileFailedError(Exception):

@@ -14,6 +14,9 @@ from typing import Final, NoReturn
 _FILE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+LEAST_FREE: Final = 1 << 18
+"""Bytes that have to be free for a database to be opened and written to"""
+
 _RENAME_NOREPLACE: Final = 1  # rename(2)
 
 _NAMES: Final = {
@@ -87,6 +90,25 @@ def file_system_id(path: str | int) -> str:
     identity = os.statvfs(path).f_fsid
     # Some have none; the device's number is the next best, and may be another one after a boot.
     return f"{identity:x}" if identity else f"device {os.stat(path).st_dev:x}"
+
+
+def lacks_space(folder: str) -> bool:
+    """Tell whether less than `LEAST_FREE` is free on the disk of a folder; False where nobody tells."""
+    found = _disk_of(folder)
+    return found is not None and found.f_bavail * found.f_frsize < LEAST_FREE
+
+
+def lacks_inodes(folder: str) -> bool:
+    """Tell whether no further file can be made on the disk of a folder; False where no inodes are counted."""
+    found = _disk_of(folder)
+    return found is not None and found.f_files > 0 and found.f_favail == 0
+
+
+def _disk_of(folder: str) -> os.statvfs_result | None:
+    try:
+        return os.statvfs(folder)
+    except OSError:
+        return None
 
 
 def name_of(mode: int) -> str:

@@ -14,6 +14,7 @@ from typing import Final
 
 from sticky_pi_api.durable import flush, make_folders, naming
 from sticky_pi_api.filesystem import file_system_id, open_folder
+from sticky_pi_api.sqlite import BESIDE
 
 IMAGES: Final = "raw_images"
 INCOMING: Final = ".incoming"
@@ -21,7 +22,6 @@ INCOMING: Final = ".incoming"
 BUNDLES: Final = "ml"
 
 _DATABASES: Final = ("database.db", "passwords.db")
-_ENDS: Final = ("", "-journal", "-wal", "-shm")
 
 
 def require_no_link(store: str, *names: str, is_whole: bool = True) -> None:
@@ -37,7 +37,7 @@ def require_no_link(store: str, *names: str, is_whole: bool = True) -> None:
 
 def require_plain_database(store: str, name: str) -> None:
     """Raise OSError where a database in a store, or a file that SQLite keeps beside it, is a link."""
-    require_no_link(store, *(f"{name}{end}" for end in _ENDS))
+    require_no_link(store, *(f"{name}{end}" for end in ("", *BESIDE)))
 
 
 def require_no_links(store: str) -> None:

@@ -137,7 +137,7 @@ def database_problem(folder: str, name: str) -> str | None:
     except sqlite.Error as error:
         return f"no database can be made in {folder}: {error}"
     finally:
-        for suffix in ("", "-journal", "-wal", "-shm"):
+        for suffix in ("", *sqlite.BESIDE):
             with suppress(OSError):
                 os.unlink(trial_path + suffix)
     return None

@@ -12,12 +12,12 @@ import stat
 from contextlib import suppress
 from typing import Final
 
-from sticky_pi_api.filesystem import open_file
+from sticky_pi_api.filesystem import LEAST_FREE, open_file
 
 SIZE: Final = 1 << 20
 """Bytes put by: room for the outbox's log while pictures are removed"""
 
-LEAST: Final = 1 << 18
+LEAST: Final = LEAST_FREE
 """Bytes that have to be free for the outbox to be opened and written to"""
 
 NO_SPACE: Final = "no space left on its disk"

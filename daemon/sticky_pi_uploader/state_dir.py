@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from sticky_pi_api.durable import flush
+from sticky_pi_api.durable import flush, naming
 from sticky_pi_api.filesystem import open_beneath, open_file, open_folder
 
-from .ways import Way, follow, named_in_errors
+from .ways import Way, follow
 
 MARK: Final = ".sticky-pi-uploader-state"
 """A file in every state folder, by which root knows it from one that was named by mistake"""
@@ -30,7 +30,7 @@ def opened(state_dir: str, image_dir: str) -> Iterator[int]:
     way = way_to(state_dir, image_dir)
     base = _open_base(way)
     try:
-        with named_in_errors(os.path.join(way.base, *way.rest)):
+        with naming(os.path.join(way.base, *way.rest)):
             folder = open_beneath(base, "/".join(way.rest))
     finally:
         os.close(base)
@@ -52,7 +52,7 @@ def make(state_dir: str, image_dir: str, *, with_parents: bool) -> None:
     try:
         for number, name in enumerate(way.rest, 1):
             above = folder
-            with named_in_errors(os.path.join(way.base, *way.rest[:number])):
+            with naming(os.path.join(way.base, *way.rest[:number])):
                 folder = _enter(name, above, may_make=with_parents or number == len(way.rest))
             os.close(above)
     finally:

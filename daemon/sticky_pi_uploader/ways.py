@@ -10,10 +10,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Final, NamedTuple
 
+from sticky_pi_api.durable import naming
 from sticky_pi_api.filesystem import open_folder
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
@@ -67,7 +67,7 @@ def shared(way: Way) -> Shared | None:
                 return Shared(path, status.st_uid, status.st_gid)
             if name is not None:
                 above, path = folder, os.path.join(path, name)
-                with named_in_errors(path):
+                with naming(path):
                     folder = open_folder(name, folder=above)
                 os.close(above)
     except FileNotFoundError:
@@ -127,16 +127,6 @@ def named(uid: int) -> str:
         return f"the user {uid} ({pwd.getpwuid(uid).pw_name})"
     except KeyError:
         return f"the user {uid}"
-
-
-@contextmanager
-def named_in_errors(path: str) -> Iterator[None]:
-    """Have an OSError of the block name the whole path."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = path
-        raise
 
 
 def follow(path: str, end: str | None = None) -> Way:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Final
 
+from sticky_pi_api.filesystem import lacks_inodes, lacks_space
 from sticky_pi_api.journal import UnfitError, explained
 from sticky_pi_api.sqlite import migrate, uri
 
 from ..exceptions import NoSpaceError, OutboxDamagedError, StateError
-from ..reserve import LEAST
 from .schema import MIGRATIONS
 
 _DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -129,11 +129,8 @@ def _is_sound(path: str) -> bool:
 
 def _is_full(path: str) -> bool:
     """Tell whether the disk has no space, or no inode; SQLite's own message is no more than an I/O error, mostly."""
-    try:
-        disk = os.statvfs(os.path.dirname(path))
-    except OSError:
-        return False
-    return disk.f_bavail * disk.f_frsize < LEAST or (disk.f_files > 0 and disk.f_favail == 0)
+    folder = os.path.dirname(path)
+    return lacks_space(folder) or lacks_inodes(folder)
 
 
 def _is_readable(path: str) -> bool:

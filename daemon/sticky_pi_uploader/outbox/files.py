@@ -9,13 +9,12 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from sticky_pi_api.filesystem import name_of
+from sticky_pi_api.sqlite import BESIDE
 
 from ..exceptions import OutboxDamagedError, OutboxNewerError, StateError
 
 _DAMAGED: Final = ".damaged-"
 _NEWER: Final = ".newer-"
-_BESIDE: Final = ("-wal", "-shm", "-journal")
-"""What SQLite has beside a database's file"""
 
 
 class Aside(NamedTuple):
@@ -43,7 +42,7 @@ def put_aside(path: str, why: OutboxDamagedError) -> Aside:
         others += 1
         aside = f"{stamped}-{others}"
     try:
-        for suffix in ("", *_BESIDE):
+        for suffix in ("", *BESIDE):
             if os.path.lexists(path + suffix):
                 os.replace(path + suffix, aside + suffix)
     except OSError as failure:
@@ -56,7 +55,7 @@ def require_files(path: str) -> None:
 
     Raises StateError.
     """
-    for each in (path, *(path + suffix for suffix in _BESIDE)):
+    for each in (path, *(path + suffix for suffix in BESIDE)):
         try:
             mode = os.stat(each, follow_symlinks=False).st_mode
         except OSError:
@@ -71,12 +70,12 @@ def earlier_ones(path: str) -> list[str]:
     folder, name = os.path.split(path)
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.name.startswith((name + _DAMAGED, name + _NEWER))]
-    found = [each for each in names if not each.endswith(_BESIDE)]
+    found = [each for each in names if not each.endswith(BESIDE)]
     return [os.path.join(folder, each) for each in sorted(found, key=lambda each: each.partition("-")[2])]
 
 
 def remove_earlier(earlier: str) -> None:
     """Remove an outbox that was put aside; where that can't be, it is no matter."""
-    for suffix in (*_BESIDE, ""):
+    for suffix in (*BESIDE, ""):
         with suppress(OSError):
             os.unlink(earlier + suffix)
