@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sent_card import Card, folder_elsewhere, run
+from sent_card import MAKE_REMOVAL, Card, folder_elsewhere, run
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.outbox import outbox_path
 from sticky_pi_uploader.retention import DAY
@@ -408,23 +408,7 @@ def test_a_name_that_is_too_long_to_be_renamed_stays_and_that_is_said(card, capl
     assert caplog.text.count("File name too long") == (not goes)
 
 
-REMOVE_ALL = """
-import sys
-from sticky_pi_api.client import LocalClient
-from sticky_pi_uploader.hints import Hints
-from sticky_pi_uploader.outbox import Outbox
-from sticky_pi_uploader.removal import Removal
-path, images, store = sys.argv[1:]
-with Outbox(path, longest_wait=1800) as outbox:
-    removal = Removal(
-        outbox,
-        Hints(),
-        image_dir=images,
-        open_client=lambda: LocalClient(store),
-        is_store=True,
-        stopping=lambda: False,
-    )
-    try:
+REMOVE_ALL = f"""{MAKE_REMOVAL}    try:
         removal.remove(list(outbox.pictures()), enough=lambda: False)
     except OSError as error:
         print(error)

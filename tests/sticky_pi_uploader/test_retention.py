@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from flushes import flushes
-from sent_card import NOTHING, NOW, TAKEN, Card, folder_elsewhere, run
+from sent_card import MAKE_REMOVAL, NOTHING, NOW, TAKEN, Card, folder_elsewhere, run
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import UnreachableError
 from sticky_pi_uploader.models import State
@@ -284,23 +284,7 @@ def test_a_file_that_was_removed_before_it_could_be_recorded_is_recorded_later(c
     assert [event.why for event in card.outbox.history(card.picture(0))][-1] == "gone from the card"
 
 
-REMOVE_ONE = """
-import sys
-from sticky_pi_api.client import LocalClient
-from sticky_pi_uploader.hints import Hints
-from sticky_pi_uploader.outbox import Outbox
-from sticky_pi_uploader.removal import Removal
-path, images, store = sys.argv[1:]
-with Outbox(path, longest_wait=1800) as outbox:
-    removal = Removal(
-        outbox,
-        Hints(),
-        image_dir=images,
-        open_client=lambda: LocalClient(store),
-        is_store=True,
-        stopping=lambda: False,
-    )
-    print("begin", flush=True)
+REMOVE_ONE = f"""{MAKE_REMOVAL}    print("begin", flush=True)
     removal.remove(list(outbox.pictures()), enough=lambda: False)
 """
 

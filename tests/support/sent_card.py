@@ -25,6 +25,25 @@ TAKEN = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC
 NOW = 1_700_000_000.0
 NOTHING = lambda _: 0  # noqa: E731
 
+MAKE_REMOVAL = """
+import sys
+from sticky_pi_api.client import LocalClient
+from sticky_pi_uploader.hints import Hints
+from sticky_pi_uploader.outbox import Outbox
+from sticky_pi_uploader.removal import Removal
+path, images, store = sys.argv[1:]
+with Outbox(path, longest_wait=1800) as outbox:
+    removal = Removal(
+        outbox,
+        Hints(),
+        image_dir=images,
+        open_client=lambda: LocalClient(store),
+        is_store=True,
+        stopping=lambda: False,
+    )
+"""
+"""A script's beginning: it has a card's `outbox` open, and goes on, indented, with a `removal`"""
+
 
 @contextmanager
 def folder_elsewhere(folder):
