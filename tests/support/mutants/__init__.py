@@ -10,13 +10,18 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+from . import tree
 
 ROOT = Path(__file__).parents[3]
 LONGEST = 300
 """Seconds that the tests of one guard get; what a mutation makes hang is noticed, too"""
 _COPIED = ("config", "daemon", "systemd", "tests", "README.md", "LICENSE", "pyproject.toml")
+_FUNCTION = re.compile(r"^def (test_\w+)", re.MULTILINE)
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (?:tests/)?([^\s\[]+)", re.MULTILINE)
 
 
@@ -26,22 +31,30 @@ class Guard:
 
     name: str
     """of the guard, not of what is done to it"""
-    file: str
-    """below `daemon`"""
-    text: str
+    place: str
+    """the function, class or constant that it is in, as `tree` takes it"""
+    code: str
     """what is there once, and is to be replaced"""
     instead: str
+    """empty where statements are to be left out"""
     tests: tuple
-    """those that are to notice, below `tests`"""
+    """those that are to notice: the names of test functions, or of files with all their tests"""
     why: str
     """what would be lost or harmed without it"""
+    in_text: bool = False
+    """whether the code is part of a text, such as SQL"""
 
     def applied(self, root):
-        """Return the file's text without the guard. Raises ValueError where its text isn't there just once."""
-        source = (root / "daemon" / self.file).read_text("utf-8")
-        if (found := source.count(self.text)) != 1:
-            raise ValueError(f"{self.name}: its text is {found} times in {self.file}, not once")
-        return source.replace(self.text, self.instead)
+        """Return the guard's file, and its source without the guard.
+
+        Raises ValueError where the guard isn't there just once.
+        """
+        file, node = tree.locate(root / "daemon", self.place)
+        source = file.read_text("utf-8")
+        try:
+            return file, tree.changed(source, node, self.code, self.instead, in_text=self.in_text)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: in {self.place}, {error}") from None
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,24 @@ class Result:
     seconds: float
     said: str
     """what the tests printed"""
+
+
+def located(tests):
+    """Find tests by the names of their functions, or of their files; returns them as pytest takes them.
+
+    Raises KeyError where one isn't there.
+    """
+    return tuple(_all_tests()[test] for test in tests)
+
+
+@cache
+def _all_tests():
+    found = {}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        file = str(path.relative_to(ROOT / "tests"))
+        found[path.name] = file
+        found |= {name: f"{file}::{name}" for name in _FUNCTION.findall(path.read_text("utf-8"))}
+    return found
 
 
 class Copy:
@@ -94,12 +125,17 @@ class Copy:
 
     def without(self, guard):
         """Run a guard's tests on the copy without it."""
-        path = self._root / "daemon" / guard.file
-        before = path.read_text("utf-8")
+        file, source = guard.applied(self._root)
         began = time.monotonic()
-        try:
-            path.write_text(guard.applied(self._root), "utf-8")
-            noticed_by, said = self.run(guard.tests)
-        finally:
-            path.write_text(before, "utf-8")
+        with self._changed(file, source):
+            noticed_by, said = self.run(located(guard.tests))
         return Result(guard, noticed_by, time.monotonic() - began, said)
+
+    @contextmanager
+    def _changed(self, file, source):
+        before = file.read_text("utf-8")
+        try:
+            file.write_text(source, "utf-8")
+            yield
+        finally:
+            file.write_text(before, "utf-8")

@@ -2,269 +2,352 @@
 
 from . import Guard
 
-_OUTBOX = "sticky_pi_uploader/test_outbox.py"
-_DAMAGE = "sticky_pi_uploader/test_outbox_damage.py"
-_WALK = f"{_OUTBOX}::test_a_verb_moves_a_picture_from_its_own_states_with_a_line_of_history_and_does_nothing_in_others"
-_ENTRIES = "sticky_pi_uploader/test_entries.py"
-_MOVED_ON = f"{_OUTBOX}::test_a_verb_on_a_picture_that_moved_on_since_it_was_read_does_nothing"
-_SENDING = "sticky_pi_uploader/outbox/sending.py"
-_RECORDING = "sticky_pi_uploader/outbox/recording.py"
-_KEEPING = "sticky_pi_uploader/outbox/keeping.py"
-_INGEST, _INTAKE = "sticky_pi_uploader/test_ingest.py", "sticky_pi_uploader/test_intake.py"
-_REMOVAL = "sticky_pi_uploader/test_removal.py"
-_RETENTION, _UPLOADER = "sticky_pi_uploader/test_retention.py", "sticky_pi_uploader/test_uploader.py"
-_JUDGEMENT, _REMOTE = "sticky_pi_uploader/test_judgement.py", "sticky_pi_api/test_remote.py"
-_STORE, _UPLOAD, _HOLDINGS = (
-    "sticky_pi_api/test_client.py",
-    "sticky_pi_api/test_upload.py",
-    "sticky_pi_api/test_holdings.py",
+_THE_FILE_ITS_FOLDER_AND = "test_the_file_its_folder_and_those_above_are_on_the_disk_before_the_row_is"
+_DURABLE = "test_durable.py"
+_WHAT_MUST_SURVIVE_A_POWER = "test_what_must_survive_a_power_cut_is_flushed_and_what_need_not_is_not"
+_A_VERB_MOVES_A_PICTURE = (
+    "test_a_verb_moves_a_picture_from_its_own_states_with_a_line_of_history_and_does_nothing_in_others"
 )
-_IN_STORE = "sticky_pi_api/test_store_folder.py"
-_CONTRACT, _FLUSHES = "sticky_pi_api/test_client_contract.py", "sticky_pi_api/test_durable.py"
-_FLUSHED = f"{_INTAKE}::test_the_file_its_folder_and_those_above_are_on_the_disk_before_the_row_is"
-_ANYTHING = "tuple(State)"
-
+_A_VERB_ON_A_PICTURE = "test_a_verb_on_a_picture_that_moved_on_since_it_was_read_does_nothing"
+_ROWS_THAT_CANNOT_BE_ARE = "test_rows_that_cannot_be_are_refused_by_the_database"
+_A_PICTURE_IS_READ_FROM = "test_a_picture_is_read_from_its_own_place_alone_as_it_is_sent"
 FLUSHES = (
     Guard(
         "flush of a picture's bytes",
-        "sticky_pi_uploader/ingest.py",
-        "            flush(file.fileno())\n",
-        "",
-        (f"{_INGEST}::test_a_picture_is_flushed_before_it_counts_as_taken_in", _FLUSHED),
+        "Ingest._read",
+        """
+        parser = ImageParser(file)
+        flush(file.fileno())
+        """,
+        "parser = ImageParser(file)",
+        (
+            "test_a_picture_is_flushed_before_it_counts_as_taken_in",
+            _THE_FILE_ITS_FOLDER_AND,
+        ),
         "the camera doesn't flush: a power cut would leave an empty file behind a row",
     ),
     Guard(
         "flush of a picture's folder",
-        "sticky_pi_uploader/intake.py",
-        "flushed = self._entries.flush({os.path.dirname(taken.path) for taken in settled})",
-        "flushed = {os.path.dirname(taken.path) for taken in settled}",
-        (_FLUSHED,),
+        "Intake._take_in",
+        "self._entries.flush({os.path.dirname(taken.path) for taken in settled})",
+        "{os.path.dirname(taken.path) for taken in settled}",
+        (_THE_FILE_ITS_FOLDER_AND,),
         "the picture's name would be gone",
     ),
     Guard(
         "flush of the folders above",
-        "sticky_pi_uploader/entries.py",
-        "    while folder:\n",
-        "    while False:\n",
-        (_FLUSHED,),
+        "_up_from",
+        """
+        while folder:
+            ...
+        """,
+        """
+        while False:
+            ...
+        """,
+        (_THE_FILE_ITS_FOLDER_AND,),
         "the name of a new date's folder would be gone, and all in it",
     ),
     Guard(
         "flush of each folder",
-        "sticky_pi_uploader/entries.py",
-        "            sync_folder(path)\n",
-        "            pass\n",
-        (_FLUSHED,),
+        "Entries._is_safe",
+        "sync_folder(path)",
+        "",
+        (_THE_FILE_ITS_FOLDER_AND,),
         "the picture's name would be gone",
     ),
     Guard(
         "flush anew of a folder above that changed",
-        "sticky_pi_uploader/entries.py",
-        "self._flushed.get(folder) == look:",
-        "folder in self._flushed:",
-        (f"{_ENTRIES}::test_what_changed_is_flushed_and_only_that",),
+        "Entries._is_safe",
+        "self._flushed.get(folder) == look",
+        "folder in self._flushed",
+        ("test_what_changed_is_flushed_and_only_that",),
         "the name of a new date's folder would be gone, and all in it",
     ),
     Guard(
         "flush anew of the picture's own folder",
-        "sticky_pi_uploader/entries.py",
-        "if not anew and self",
-        "if self",
-        (f"{_ENTRIES}::test_what_changed_is_flushed_and_only_that", _FLUSHED),
+        "Entries._is_safe",
+        "not anew and self._flushed.get(folder) == look",
+        "self._flushed.get(folder) == look",
+        (
+            "test_what_changed_is_flushed_and_only_that",
+            _THE_FILE_ITS_FOLDER_AND,
+        ),
         "a name that came within the same tick of the clock would be gone",
     ),
     Guard(
         "doubt about a folder's times while they are new",
-        "sticky_pi_uploader/entries.py",
-        "        if max(look[2:]) / 1e9 <= self._clock() - SETTLED:\n",
-        "        if True:\n",
-        (f"{_ENTRIES}::test_what_changed_just_now_is_flushed_until_any_later_change_shows",),
+        "Entries._is_safe",
+        "max(look[2:]) / 1000000000.0 <= self._clock() - SETTLED",
+        "True",
+        ("test_what_changed_just_now_is_flushed_until_any_later_change_shows",),
         "a change within the same tick of the clock would be gone",
     ),
     Guard(
         "flush of bytes and names before the row",
-        "sticky_pi_uploader/intake.py",
-        "        flushed = self._entries.flush(",
-        "        self._outbox.record(settled)\n        flushed = self._entries.flush(",
-        (_FLUSHED,),
+        "Intake._take_in",
+        "flushed = self._entries.flush({os.path.dirname(taken.path) for taken in settled})",
+        """
+        self._outbox.record(settled)
+        flushed = self._entries.flush({os.path.dirname(taken.path) for taken in settled})
+        """,
+        (_THE_FILE_ITS_FOLDER_AND,),
         "a row would promise what isn't on the disk yet",
     ),
     Guard(
         "fsync itself",
-        "sticky_pi_api/durable.py",
-        "        os.fsync(descriptor)\n",
-        "        os.fstat(descriptor)\n",
-        (f"{_INGEST}::test_a_picture_is_flushed_before_it_counts_as_taken_in", _FLUSHES),
+        "flush",
+        "os.fsync",
+        "os.fstat",
+        (
+            "test_a_picture_is_flushed_before_it_counts_as_taken_in",
+            _DURABLE,
+        ),
         "nothing at all would be flushed",
     ),
     Guard(
         "fsync of folders",
-        "sticky_pi_api/durable.py",
-        "            flush(descriptor)\n",
-        "            pass\n",
-        (_FLUSHED, _FLUSHES),
+        "sync_folder",
+        "flush(descriptor)",
+        "",
+        (
+            _THE_FILE_ITS_FOLDER_AND,
+            _DURABLE,
+        ),
         "no name would be flushed",
     ),
     Guard(
         "flush of the outbox at each commit",
-        "sticky_pi_api/sqlite.py",
+        "sqlite:connect",
         "'EXTRA' if durable else 'NORMAL'",
         "'NORMAL'",
-        (f"{_OUTBOX}::test_commits_are_flushed_to_the_disk_after_a_claim_too", _FLUSHED),
+        (
+            "test_commits_are_flushed_to_the_disk_after_a_claim_too",
+            _THE_FILE_ITS_FOLDER_AND,
+        ),
         "acknowledged rows would be gone",
     ),
     Guard(
         "return to flushing after a claim",
-        "sticky_pi_uploader/outbox/writer.py",
-        '                    self._connection.execute("PRAGMA synchronous = EXTRA")\n',
-        "                    pass\n",
-        (f"{_OUTBOX}::test_commits_are_flushed_to_the_disk_after_a_claim_too",),
+        "OutboxWriter._writing",
+        "self._connection.execute('PRAGMA synchronous = EXTRA')",
+        "",
+        ("test_commits_are_flushed_to_the_disk_after_a_claim_too",),
         "every receipt after the first claim would be gone",
     ),
     Guard(
         "flush of the receipt",
-        _SENDING,
-        "        with self._writing() as connection:\n            confirmed = self._move(",
-        "        with self._writing(durable=False) as connection:\n            confirmed = self._move(",
-        (f"{_OUTBOX}::test_what_must_survive_a_power_cut_is_flushed_and_what_need_not_is_not",),
+        "Sending.confirm",
+        "self._writing()",
+        "self._writing(durable=False)",
+        (_WHAT_MUST_SURVIVE_A_POWER,),
         "the picture would be sent again, and retention have no receipt",
     ),
     Guard(
         "flush of a record",
-        _RECORDING,
-        "        with self._writing():\n            return [taken for taken in batch",
-        "        with self._writing(durable=False):\n            return [taken for taken in batch",
-        (f"{_OUTBOX}::test_what_must_survive_a_power_cut_is_flushed_and_what_need_not_is_not",),
+        "Recording.record",
+        "self._writing()",
+        "self._writing(durable=False)",
+        (_WHAT_MUST_SURVIVE_A_POWER,),
         "pictures said to be recorded would not be",
     ),
     Guard(
         "flush of what is said of a picture",
-        "sticky_pi_uploader/outbox/writer.py",
-        "        durable: bool = True,\n    ) -> bool:",
-        "        durable: bool = False,\n    ) -> bool:",
-        (f"{_OUTBOX}::test_what_must_survive_a_power_cut_is_flushed_and_what_need_not_is_not",),
+        "OutboxWriter._move",
+        "durable: bool = True",
+        "durable: bool = False",
+        (_WHAT_MUST_SURVIVE_A_POWER,),
         "conflicts, refusals and losses would be forgotten",
     ),
     Guard(
         "flush of a removal before its row",
-        "sticky_pi_uploader/removal.py",
-        "            flush(descriptor)\n",
-        "            pass\n",
-        (f"{_RETENTION}::test_a_removal_is_flushed_before_it_is_recorded",),
+        "_Folders.sync",
+        "flush(descriptor)",
+        "",
+        ("test_a_removal_is_flushed_before_it_is_recorded",),
         "a row would say that a file is gone which is back",
     ),
     Guard(
         "flush of the state folder's name",
-        "sticky_pi_uploader/state_dir.py",
-        "    flush(above)\n",
-        "",
-        ("sticky_pi_uploader/test_folders.py::test_a_state_folder_is_made_durably",),
+        "_enter",
+        """
+        flush(above)
+        return open_folder(name, folder=above)
+        """,
+        "return open_folder(name, folder=above)",
+        ("test_a_state_folder_is_made_durably",),
         "the whole outbox would be gone",
     ),
     Guard(
         "flush of an outbox that another user left",
-        "sticky_pi_uploader/misfits.py",
-        "            target.flush()\n            flush(target.fileno())\n",
-        "            target.flush()\n",
-        ("sticky_pi_uploader/test_misfits.py::test_an_outbox_that_another_user_left_is_copied_durably",),
+        "_copy",
+        """
+        target.flush()
+        flush(target.fileno())
+        """,
+        "target.flush()",
+        ("test_an_outbox_that_another_user_left_is_copied_durably",),
         "the outbox would be empty",
     ),
     Guard(
         "flush of the name of an outbox that another user left",
-        "sticky_pi_uploader/misfits.py",
-        "            sync_folder(os.path.dirname(path))\n",
-        "",
-        ("sticky_pi_uploader/test_misfits.py::test_an_outbox_that_another_user_left_is_copied_durably",),
+        "_take_over",
+        """
+        os.replace(copy, path)
+        sync_folder(os.path.dirname(path))
+        """,
+        "os.replace(copy, path)",
+        ("test_an_outbox_that_another_user_left_is_copied_durably",),
         "it would be the other user's again, and nothing could be written",
     ),
     Guard(
         "flush of the name of a store's file of hashes",
-        "sticky_pi_api/passwords.py",
-        "        sync_folder(local_dir)\n",
-        "",
-        (
-            "sticky_pi_api/test_durable.py::test_the_file_of_hashes_has_its_name_on_the_disk_before_the_hashes_count_as_kept",
-        ),
+        "_close_to_others",
+        """
+        _give_to_owner(descriptor, os.stat(local_dir))
+        sync_folder(local_dir)
+        """,
+        "_give_to_owner(descriptor, os.stat(local_dir))",
+        ("test_the_file_of_hashes_has_its_name_on_the_disk_before_the_hashes_count_as_kept",),
         "the hashes would be gone, here and in the users' rows",
     ),
     Guard(
         "flush of a trial's bytes",
-        "sticky_pi_uploader/disk.py",
-        "        flush(file)\n",
-        "        pass\n",
-        ("sticky_pi_uploader/test_disk.py::test_a_trial_asks_the_disk_for_the_bytes_and_for_the_name",),
+        "_try",
+        "flush(file)",
+        "",
+        ("test_a_trial_asks_the_disk_for_the_bytes_and_for_the_name",),
         "a disk that fails as it is written would count as good",
     ),
     Guard(
         "flush of a trial's name",
-        "sticky_pi_uploader/disk.py",
-        "    flush(folder)\n",
-        "",
-        ("sticky_pi_uploader/test_disk.py::test_a_trial_asks_the_disk_for_the_bytes_and_for_the_name",),
+        "_try",
+        """
+        try:
+            ...
+        finally:
+            os.close(file)
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder)
+        flush(folder)
+        """,
+        """
+        try:
+            ...
+        finally:
+            os.close(file)
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder)
+        """,
+        ("test_a_trial_asks_the_disk_for_the_bytes_and_for_the_name",),
         "a disk that takes no name would count as good",
     ),
     Guard(
         "flush of a stored picture's bytes",
-        "sticky_pi_api/durable.py",
-        "        file.flush()\n        flush(file.fileno())\n",
-        "        file.flush()\n",
-        (_FLUSHES,),
+        "write",
+        """
+        file.flush()
+        flush(file.fileno())
+        """,
+        "file.flush()",
+        (_DURABLE,),
         "the store would have a row, and no picture",
     ),
     Guard(
         "flush of a stored picture's name",
-        "sticky_pi_api/storage.py",
-        "                durable.flush(folder)\n",
-        "                pass\n",
-        (_FLUSHES,),
+        "DiskStorage.place",
+        "durable.flush(folder)",
+        "",
+        (_DURABLE,),
         "the store would have a row, and no picture",
     ),
     Guard(
         "flush of the folders above a new store",
-        "sticky_pi_api/durable.py",
-        "    sync_folder(parent)\n",
-        "",
-        (_FLUSHES,),
+        "make_folders",
+        """
+        with suppress(FileExistsError):
+            ...
+        sync_folder(parent)
+        """,
+        """
+        with suppress(FileExistsError):
+            ...
+        """,
+        (_DURABLE,),
         "the store would be gone, and all in it",
     ),
     Guard(
         "flush of a store's new folders",
-        "sticky_pi_api/store_folder.py",
-        "    flush(above)\n",
-        "",
-        (_FLUSHES,),
+        "store_folder:_open",
+        """
+        flush(above)
+        return open_folder(name, folder=above)
+        """,
+        "return open_folder(name, folder=above)",
+        (_DURABLE,),
         "a new device's folder would be gone, and all in it",
     ),
     Guard(
         "flush of a store's new database",
-        "sticky_pi_api/database.py",
-        "                sync_folder(local_dir)\n",
-        "                pass\n",
-        (_FLUSHES,),
+        "ImagesDatabase.__init__",
+        "sync_folder(local_dir)",
+        "",
+        (_DURABLE,),
         "all rows of a new store would be gone",
     ),
     Guard(
         "a stored row after its files",
-        "sticky_pi_api/specifications.py",
-        "                    if not held:\n                        self._storage.place(staged)\n",
-        "                if not held:\n                    self._storage.place(staged)\n",
-        (_FLUSHES, f"{_STORE}::test_a_process_killed_at_any_moment_leaves_nothing_that_the_next_does_not_mend"),
+        "LocalAPI._store",
+        """
+        with self._database.writing():
+            held = self._database.find([(image['device'], image['datetime'])]) if unless_held else []
+            rows = held or [self._database.insert(image)]
+            if not held:
+                self._storage.place(staged)
+        """,
+        """
+        with self._database.writing():
+            held = self._database.find([(image['device'], image['datetime'])]) if unless_held else []
+            rows = held or [self._database.insert(image)]
+        if not held:
+            self._storage.place(staged)
+        """,
+        (
+            _DURABLE,
+            "test_a_process_killed_at_any_moment_leaves_nothing_that_the_next_does_not_mend",
+        ),
         "a row would be there without its picture, and with that the receipt",
     ),
     Guard(
         "flush of a bundle's file",
-        "sticky_pi_api/incoming.py",
-        "            durable.flush(stream.fileno())\n",
-        "",
-        (_FLUSHES,),
+        "placed",
+        """
+        os.utime(stream.fileno(), (mtime, mtime))
+        durable.flush(stream.fileno())
+        """,
+        "os.utime(stream.fileno(), (mtime, mtime))",
+        (_DURABLE,),
         "a bundle's file would be empty",
     ),
     Guard(
         "flush of a bundle's name",
-        "sticky_pi_api/incoming.py",
-        "    durable.sync_folder(folder)\n",
-        "",
-        (_FLUSHES,),
+        "placed",
+        """
+        try:
+            ...
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+        durable.sync_folder(folder)
+        """,
+        """
+        try:
+            ...
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+        """,
+        (_DURABLE,),
         "a bundle's file would be gone",
     ),
 )
@@ -272,449 +355,605 @@ FLUSHES = (
 RECEIPTS = (
     Guard(
         "md5 of a receipt, when it is judged",
-        "sticky_pi_uploader/judgement.py",
-        "if result.outcome in (Outcome.STORED, Outcome.HELD) and receipt == picture.md5:",
-        "if result.outcome in (Outcome.STORED, Outcome.HELD):",
-        (f"{_JUDGEMENT}::test_a_receipt_that_is_not_of_these_bytes_is_doubted",),
+        "Judge.judge",
+        "result.outcome in (Outcome.STORED, Outcome.HELD) and receipt == picture.md5",
+        "result.outcome in (Outcome.STORED, Outcome.HELD)",
+        ("test_a_receipt_that_is_not_of_these_bytes_is_doubted",),
         "other bytes would count as this picture",
     ),
     Guard(
         "receipts that wait, at the end of a batch",
-        "sticky_pi_uploader/judgement.py",
-        "        self._receipts.settle()\n        trouble, self._trouble",
-        "        trouble, self._trouble",
-        ("sticky_pi_uploader/test_receipts.py::test_a_batch_has_two_steps_and_each_picture_its_receipt",),
+        "Judge.end_batch",
+        """
+        self._receipts.settle()
+        trouble, self._trouble = (self._trouble, None)
+        """,
+        "trouble, self._trouble = (self._trouble, None)",
+        ("test_a_batch_has_two_steps_and_each_picture_its_receipt",),
         "pictures would stay in hand until the next start",
     ),
     Guard(
         "receipts that wait, before a failure is judged",
-        "sticky_pi_uploader/judgement.py",
-        "        self._receipts.settle()\n        error = result.error",
-        "        error = result.error",
-        ("sticky_pi_uploader/test_receipts.py::test_a_failure_after_receipts_ends_no_trouble_that_came_later",),
+        "Judge.judge",
+        """
+        self._receipts.settle()
+        error = result.error
+        """,
+        "error = result.error",
+        ("test_a_failure_after_receipts_ends_no_trouble_that_came_later",),
         "a destination that went away would be taken for one that works",
     ),
     Guard(
         "receipts that wait, before a failure of the whole batch",
-        "sticky_pi_uploader/judgement.py",
-        "        self._receipts.settle()\n        if not _broken_off(error):",
-        "        if not _broken_off(error):",
-        (
-            (
-                "sticky_pi_uploader/test_receipts.py"
-                "::test_a_client_that_fails_after_receipts_is_in_trouble_though_they_wait_to_be_recorded"
-            ),
-        ),
+        "Judge.blame_destination",
+        """
+        self._receipts.settle()
+        if not _broken_off(error):
+            ...
+        """,
+        """
+        if not _broken_off(error):
+            ...
+        """,
+        ("test_a_client_that_fails_after_receipts_is_in_trouble_though_they_wait_to_be_recorded",),
         "a destination that went away would be taken for one that works",
     ),
     Guard(
         "damage of the outbox before what keeps another worker from its work",
-        "sticky_pi_uploader/crew.py",
-        "key=lambda trouble: not isinstance(trouble, OutboxDamagedError), ",
-        "key=lambda _: 0, ",
-        (
-            (
-                "sticky_pi_uploader/test_crew.py"
-                "::test_damage_that_one_worker_finds_is_told_before_what_keeps_another_from_its_work"
-            ),
-        ),
+        "Crew.trouble",
+        "lambda trouble: not isinstance(trouble, OutboxDamagedError)",
+        "lambda _: 0",
+        ("test_damage_that_one_worker_finds_is_told_before_what_keeps_another_from_its_work",),
         "a damaged outbox would never be put aside",
     ),
     Guard(
         "size up to which the servers are meant to take pictures",
-        "sticky_pi_api/remote.py",
-        "if answer.status == TOO_LARGE and len(body) > MAX_SIZE:",
-        "if answer.status == TOO_LARGE:",
-        ("sticky_pi_uploader/test_every_answer.py::test_a_status_that_every_picture_gets_empties_no_queue",),
+        "RemoteAPI._upload",
+        "answer.status == TOO_LARGE and len(body) > MAX_SIZE",
+        "answer.status == TOO_LARGE",
+        ("test_a_status_that_every_picture_gets_empties_no_queue",),
         "a front with a low limit would have every picture rejected",
     ),
     Guard(
         "receipts that wait, while an upload takes long",
-        "sticky_pi_uploader/breakoff.py",
-        "            meanwhile()\n",
-        "",
-        ("sticky_pi_uploader/test_receipts.py::test_a_receipt_does_not_wait_for_an_upload_that_takes_long",),
+        "breaking_off.watch",
+        """
+        meanwhile()
+        if stopping():
+            ...
+        """,
+        """
+        if stopping():
+            ...
+        """,
+        ("test_a_receipt_does_not_wait_for_an_upload_that_takes_long",),
         "a power cut would have more pictures asked for again",
     ),
     Guard(
         "md5 of a receipt, in the outbox's rules",
-        "sticky_pi_uploader/outbox/schema.py",
-        "        CHECK (state != 'uploaded' OR receipt_md5 IS md5),\n",
+        "_FIRST_TABLES",
+        "CHECK (state != 'uploaded' OR receipt_md5 IS md5),",
         "",
-        (f"{_OUTBOX}::test_a_receipt_of_other_bytes_is_a_bug_and_leaves_the_picture_as_it_was",),
+        ("test_a_receipt_of_other_bytes_is_a_bug_and_leaves_the_picture_as_it_was",),
         "a bug could make a receipt of anything",
+        in_text=True,
     ),
     Guard(
         "md5 of a receipt, as the server gives it",
-        "sticky_pi_api/remote.py",
-        '        if rows[0]["md5"] != image["md5"]:\n',
-        "        if False:\n",
-        (f"{_REMOTE}::test_a_receipt_for_other_bytes_is_no_receipt",),
+        "RemoteAPI._receipt",
+        "rows[0]['md5'] != image['md5']",
+        "False",
+        ("test_a_receipt_for_other_bytes_is_no_receipt",),
         "a picture that was damaged on its way would count as stored",
     ),
     Guard(
         "key of a receipt",
-        "sticky_pi_api/remote.py",
-        "if len(rows) != 1 or key_of(rows[0]) != key_of(image):",
-        "if len(rows) != 1:",
-        (f"{_REMOTE}::test_a_receipt_for_another_picture_is_no_receipt",),
+        "RemoteAPI._receipt",
+        "len(rows) != 1 or key_of(rows[0]) != key_of(image)",
+        "len(rows) != 1",
+        ("test_a_receipt_for_another_picture_is_no_receipt",),
         "another picture's row would count as a receipt",
     ),
     Guard(
         "one row for one picture",
-        "sticky_pi_api/remote.py",
-        "if len(rows) != 1 or key_of(rows[0]) != key_of(image):",
-        "if rows and key_of(rows[0]) != key_of(image):",
-        (f"{_REMOTE}::test_an_upload_is_not_stored_because_somebody_answers_200",),
+        "RemoteAPI._receipt",
+        "len(rows) != 1 or key_of(rows[0]) != key_of(image)",
+        "rows and key_of(rows[0]) != key_of(image)",
+        ("test_an_upload_is_not_stored_because_somebody_answers_200",),
         "an empty answer would be a receipt",
     ),
     Guard(
         "md5 of what is held",
-        "sticky_pi_api/batch.py",
-        '    if row["md5"] == md5:\n',
-        "    if True:\n",
+        "compare",
+        "row['md5'] == md5",
+        "True",
         (
-            f"{_CONTRACT}::test_a_conflict_says_what_is_held",
-            f"{_REMOTE}::test_what_is_held_is_not_sent_whatever_its_case",
+            "test_a_conflict_says_what_is_held",
+            "test_what_is_held_is_not_sent_whatever_its_case",
         ),
         "another picture under the key would count as this one",
     ),
     Guard(
         "md5 of the row, before a removal",
-        "sticky_pi_api/holdings.py",
-        '    if row["md5"] != claim.md5:\n',
-        "    if False:\n",
-        (f"{_HOLDINGS}::test_another_md5_in_the_row_is_another_picture",),
+        "_holding",
+        "row['md5'] != claim.md5",
+        "False",
+        ("test_another_md5_in_the_row_is_another_picture",),
         "the only copy would be removed",
     ),
     Guard(
         "size of the stored object, before a removal",
-        "sticky_pi_api/holdings.py",
-        "if self.size not in (None, claim.size) or self.md5",
-        "if self.md5",
-        (f"{_HOLDINGS}::test_what_is_known_of_an_object_says_whether_it_is_the_picture_or_that_it_cant_be_told",),
+        "StoredObject.is_of",
+        "self.size not in (None, claim.size) or self.md5 not in (None, claim.md5)",
+        "self.md5 not in (None, claim.md5)",
+        ("test_what_is_known_of_an_object_says_whether_it_is_the_picture_or_that_it_cant_be_told",),
         "a picture that was overwritten there would be removed here",
     ),
     Guard(
         "md5 of the stored object, before a removal",
-        "sticky_pi_api/holdings.py",
-        " or self.md5 not in (None, claim.md5):",
-        ":",
-        (f"{_HOLDINGS}::test_a_stored_object_that_was_overwritten_is_found_behind_a_row_that_says_nothing_of_it",),
+        "StoredObject.is_of",
+        "self.size not in (None, claim.size) or self.md5 not in (None, claim.md5)",
+        "self.size not in (None, claim.size)",
+        ("test_a_stored_object_that_was_overwritten_is_found_behind_a_row_that_says_nothing_of_it",),
         "a picture that was overwritten there would be removed here",
     ),
     Guard(
         "a stored object that is there, before a removal",
-        "sticky_pi_api/holdings.py",
-        "    except FileNotFoundError:\n        return Holding.OVERWRITTEN\n",
-        "    except FileNotFoundError:\n        return Holding.ROW_ONLY\n",
-        (f"{_HOLDINGS}::test_a_stored_object_that_was_overwritten_is_found_behind_a_row_that_says_nothing_of_it",),
+        "_holding",
+        """
+        except FileNotFoundError:
+            return Holding.OVERWRITTEN
+        """,
+        """
+        except FileNotFoundError:
+            return Holding.ROW_ONLY
+        """,
+        ("test_a_stored_object_that_was_overwritten_is_found_behind_a_row_that_says_nothing_of_it",),
         "the only copy would be removed",
     ),
     Guard(
         "no removal of what the destination lost",
-        "sticky_pi_uploader/removal.py",
-        "            case Holding.CONFIRMED | Holding.ROW_ONLY:\n",
-        "            case Holding.CONFIRMED | Holding.ROW_ONLY | Holding.ABSENT:\n",
-        (f"{_RETENTION}::test_a_picture_that_the_destination_lost_is_sent_again_and_stays",),
+        "Removal._stands",
+        """
+        case Holding.CONFIRMED | Holding.ROW_ONLY:
+            ...
+        """,
+        """
+        case Holding.CONFIRMED | Holding.ROW_ONLY | Holding.ABSENT:
+            ...
+        """,
+        ("test_a_picture_that_the_destination_lost_is_sent_again_and_stays",),
         "the only copy would be removed",
     ),
     Guard(
         "no removal of what is another picture there",
-        "sticky_pi_uploader/removal.py",
-        "            case Holding.CONFIRMED | Holding.ROW_ONLY:\n",
-        "            case Holding.CONFIRMED | Holding.ROW_ONLY | Holding.OTHER:\n",
-        (f"{_RETENTION}::test_a_picture_is_in_conflict_where_the_destination_has_another_one_by_now",),
+        "Removal._stands",
+        """
+        case Holding.CONFIRMED | Holding.ROW_ONLY:
+            ...
+        """,
+        """
+        case Holding.CONFIRMED | Holding.ROW_ONLY | Holding.OTHER:
+            ...
+        """,
+        ("test_a_picture_is_in_conflict_where_the_destination_has_another_one_by_now",),
         "the only copy would be removed",
     ),
     Guard(
         "no removal of what was overwritten there",
-        "sticky_pi_uploader/removal.py",
-        "            case Holding.CONFIRMED | Holding.ROW_ONLY:\n",
-        "            case Holding.CONFIRMED | Holding.ROW_ONLY | Holding.OVERWRITTEN:\n",
-        (f"{_RETENTION}::test_a_picture_whose_stored_file_was_overwritten_stays",),
+        "Removal._stands",
+        """
+        case Holding.CONFIRMED | Holding.ROW_ONLY:
+            ...
+        """,
+        """
+        case Holding.CONFIRMED | Holding.ROW_ONLY | Holding.OVERWRITTEN:
+            ...
+        """,
+        ("test_a_picture_whose_stored_file_was_overwritten_stays",),
         "the only copy would be removed",
     ),
     Guard(
         "no removal for a copy on the picture's own file system",
-        "sticky_pi_uploader/removal.py",
-        "            case Holding.CONFIRMED | Holding.ROW_ONLY:\n",
-        "            case Holding.CONFIRMED | Holding.ROW_ONLY | Holding.SAME_DISK:\n",
-        (f"{_RETENTION}::test_nothing_goes_for_a_store_whose_pictures_lie_on_the_card_by_a_mount",),
+        "Removal._stands",
+        """
+        case Holding.CONFIRMED | Holding.ROW_ONLY:
+            ...
+        """,
+        """
+        case Holding.CONFIRMED | Holding.ROW_ONLY | Holding.SAME_DISK:
+            ...
+        """,
+        ("test_nothing_goes_for_a_store_whose_pictures_lie_on_the_card_by_a_mount",),
         "both copies would go with the card, or the only one be removed",
     ),
     Guard(
         "no stored object through a link, before a removal",
-        "sticky_pi_api/storage.py",
-        "            if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):\n",
-        "            if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=True).st_mode):\n",
-        (f"{_IN_STORE}::test_a_link_in_a_stored_pictures_place_is_no_copy_of_it",),
+        "DiskStorage.open_image",
+        "os.stat(name, dir_fd=folder, follow_symlinks=False)",
+        "os.stat(name, dir_fd=folder, follow_symlinks=True)",
+        ("test_a_link_in_a_stored_pictures_place_is_no_copy_of_it",),
         "a picture would be taken for its own copy",
     ),
     Guard(
         "no folder of a store through a link",
-        "sticky_pi_api/store_folder.py",
-        "        return open_folder(name, folder=above)\n    except",
-        "        return os.open(name, os.O_RDONLY, dir_fd=above)\n    except",
-        (f"{_IN_STORE}::test_no_picture_goes_through_a_link",),
+        "store_folder:_open",
+        """
+        try:
+            return open_folder(name, folder=above)
+        except FileNotFoundError:
+            if not make:
+                raise
+        """,
+        """
+        try:
+            return os.open(name, os.O_RDONLY, dir_fd=above)
+        except FileNotFoundError:
+            if not make:
+                raise
+        """,
+        ("test_no_picture_goes_through_a_link",),
         "a copy would replace the picture itself",
     ),
     Guard(
         "no database of a store through a link",
-        "sticky_pi_api/database.py",
-        '        require_plain_database(local_dir, "database.db")\n',
-        "",
-        (f"{_IN_STORE}::test_no_database_is_opened_through_a_link",),
+        "ImagesDatabase.__init__",
+        """
+        require_plain_database(local_dir, 'database.db')
+        is_new = not os.path.exists(path)
+        """,
+        "is_new = not os.path.exists(path)",
+        ("test_no_database_is_opened_through_a_link",),
         "rows would be written to another file",
     ),
     Guard(
         "question before a removal",
-        "sticky_pi_uploader/removal.py",
-        "        confirmed = self._confirm([picture for picture in pictures if picture.state is State.UPLOADED])\n",
-        "        confirmed = [picture for picture in pictures if picture.state is State.UPLOADED]\n",
-        (f"{_RETENTION}::test_a_picture_that_the_destination_lost_is_sent_again_and_stays",),
+        "Removal.remove",
+        "self._confirm([picture for picture in pictures if picture.state is State.UPLOADED])",
+        "[picture for picture in pictures if picture.state is State.UPLOADED]",
+        ("test_a_picture_that_the_destination_lost_is_sent_again_and_stays",),
         "a receipt of months ago would be enough",
     ),
     Guard(
         "receipt of what may go",
-        _KEEPING,
-        " AND (state != 'uploaded' OR receipt_md5 = md5)",
+        "Keeping.removable",
+        "AND (state != 'uploaded' OR receipt_md5 = md5)",
         "",
-        (f"{_RETENTION}::test_an_uploaded_row_without_its_receipt_never_goes",),
+        ("test_an_uploaded_row_without_its_receipt_never_goes",),
         "a damaged row without a receipt could go",
+        in_text=True,
     ),
 )
 
 STATES = (
     Guard(
         "a state that a verb may leave",
-        "sticky_pi_uploader/outbox/writer.py",
-        'WHERE id = ? AND state IN ({marks})",\n                [*changes.values(), picture_id, *states],',
-        'WHERE id = ?",\n                [*changes.values(), picture_id],',
-        (_WALK,),
+        "OutboxWriter._move",
+        """
+        connection.execute(
+            f"UPDATE pictures SET {assignments} WHERE id = ? AND state IN ({marks})",
+            [*changes.values(), picture_id, *states],
+        )
+        """,
+        'connection.execute(f"UPDATE pictures SET {assignments} WHERE id = ?", [*changes.values(), picture_id])',
+        (_A_VERB_MOVES_A_PICTURE,),
         "two who work on one picture would overwrite each other's outcome",
     ),
-    *(
-        Guard(f"states that {verb} leaves", file, text, instead, (_MOVED_ON, _WALK), why)
-        for verb, file, text, instead, why in (
-            (
-                "confirm",
-                _SENDING,
-                "self._move(picture.id, (State.UPLOADING,), State.UPLOADED, why, values)",
-                f"self._move(picture.id, {_ANYTHING}, State.UPLOADED, why, values)",
-                "a picture that changed meanwhile would get the old one's receipt",
-            ),
-            (
-                "refuse",
-                _SENDING,
-                "return self._move(picture.id, (State.UPLOADING,), state, why, values)",
-                f"return self._move(picture.id, {_ANYTHING}, state, why, values)",
-                "an uploaded picture could be rejected",
-            ),
-            (
-                "clash",
-                _SENDING,
-                '(State.UPLOADING,), State.CONFLICT, why, {"reason": why})',
-                f'{_ANYTHING}, State.CONFLICT, why, {{"reason": why}})',
-                "an uploaded picture could be in conflict",
-            ),
-            (
-                "release",
-                _SENDING,
-                "(State.UPLOADING,), State.PENDING, None, values, durable=False)",
-                f"{_ANYTHING}, State.PENDING, None, values, durable=False)",
-                "what is settled would be sent again",
-            ),
-            (
-                "put_off",
-                _SENDING,
-                "(State.UPLOADING,), State.PENDING, news, values, durable=False)\n\n    def postpone",
-                f"{_ANYTHING}, State.PENDING, news, values, durable=False)\n\n    def postpone",
-                "what is settled would be sent again",
-            ),
-            (
-                "postpone",
-                _SENDING,
-                "return self._move(picture.id, (State.UPLOADING,), State.PENDING, why, values)\n\n    def recheck",
-                f"return self._move(picture.id, {_ANYTHING}, State.PENDING, why, values)\n\n    def recheck",
-                "what is settled would be sent again",
-            ),
-            (
-                "recheck",
-                _SENDING,
-                "return self._move(picture.id, (State.UPLOADING,), State.PENDING, why, values)\n\n    def recover",
-                f"return self._move(picture.id, {_ANYTHING}, State.PENDING, why, values)\n\n    def recover",
-                "what is settled would be sent again",
-            ),
-            (
-                "recover",
-                _SENDING,
-                ' WHERE state = \'uploading\'")\n            return sum(self._move(row["id"], (State.UPLOADING,)',
-                f'")\n            return sum(self._move(row["id"], {_ANYTHING}',
-                "each start would forget every receipt",
-            ),
-            (
-                "reoffer",
-                _SENDING,
-                " AND attempts > 0 AND (not_before <= ? OR not_before > ?)",
-                " AND (1 OR not_before <= ? OR not_before > ?)",
-                "what is no picture would be sent",
-            ),
-            (
-                "lose",
-                _RECORDING,
-                "self._move(picture.id, _MISSED, State.LOST, why, values)",
-                f"self._move(picture.id, {_ANYTHING}, State.LOST, why, values)",
-                "an uploaded picture could be called lost",
-            ),
-            (
-                "unconfirm",
-                _KEEPING,
-                "self._move(picture.id, (State.UPLOADED,), State.PENDING, why, values)",
-                f"self._move(picture.id, {_ANYTHING}, State.PENDING, why, values)",
-                "a rejected picture could be sent",
-            ),
-            (
-                "contradict",
-                _KEEPING,
-                "self._move(picture.id, (State.UPLOADED,), State.CONFLICT, why, values)",
-                f"self._move(picture.id, {_ANYTHING}, State.CONFLICT, why, values)",
-                "a picture being sent anew could be stopped for ever",
-            ),
-            (
-                "mark_removed",
-                _KEEPING,
-                "self._move(picture.id, (picture.state,), picture.state, why, values)",
-                f"self._move(picture.id, {_ANYTHING}, picture.state, why, values)",
-                "a picture that came back meanwhile would be called removed",
-            ),
-            (
-                "retry",
-                _SENDING,
-                "        if picture.state in (State.PENDING, State.CONFLICT):",
-                "        if picture.state not in (State.REJECTED, State.LOST):",
-                "an uploaded picture would be sent again",
-            ),
-        )
+    Guard(
+        "states that confirm leaves",
+        "Sending.confirm",
+        "(State.UPLOADING,)",
+        "tuple(State)",
+        (
+            _A_VERB_ON_A_PICTURE,
+            _A_VERB_MOVES_A_PICTURE,
+        ),
+        "a picture that changed meanwhile would get the old one's receipt",
+    ),
+    Guard(
+        "states that refuse leaves",
+        "Sending.refuse",
+        "(State.UPLOADING,)",
+        "tuple(State)",
+        (
+            _A_VERB_ON_A_PICTURE,
+            _A_VERB_MOVES_A_PICTURE,
+        ),
+        "an uploaded picture could be rejected",
+    ),
+    Guard(
+        "states that clash leaves",
+        "Sending.clash",
+        "(State.UPLOADING,)",
+        "tuple(State)",
+        (
+            _A_VERB_ON_A_PICTURE,
+            _A_VERB_MOVES_A_PICTURE,
+        ),
+        "an uploaded picture could be in conflict",
+    ),
+    Guard(
+        "states that release leaves",
+        "Sending.release",
+        "(State.UPLOADING,)",
+        "tuple(State)",
+        (
+            _A_VERB_ON_A_PICTURE,
+            _A_VERB_MOVES_A_PICTURE,
+        ),
+        "what is settled would be sent again",
+    ),
+    Guard(
+        "states that put_off leaves",
+        "Sending.put_off",
+        "(State.UPLOADING,)",
+        "tuple(State)",
+        (
+            _A_VERB_ON_A_PICTURE,
+            _A_VERB_MOVES_A_PICTURE,
+        ),
+        "what is settled would be sent again",
+    ),
+    Guard(
+        "states that postpone leaves",
+        "Sending.postpone",
+        "(State.UPLOADING,)",
+        "tuple(State)",
+        (
+            _A_VERB_ON_A_PICTURE,
+            _A_VERB_MOVES_A_PICTURE,
+        ),
+        "what is settled would be sent again",
+    ),
+    Guard(
+        "states that recheck leaves",
+        "Sending.recheck",
+        "(State.UPLOADING,)",
+        "tuple(State)",
+        (
+            _A_VERB_ON_A_PICTURE,
+            _A_VERB_MOVES_A_PICTURE,
+        ),
+        "what is settled would be sent again",
+    ),
+    Guard(
+        "states that recover leaves",
+        "Sending.recover",
+        """
+        rows = self._rows("SELECT id FROM pictures WHERE state = 'uploading'")
+        return sum((self._move(row['id'], (State.UPLOADING,), State.PENDING, why, {'reason': why}) for row in rows))
+        """,
+        """
+        rows = self._rows('SELECT id FROM pictures')
+        return sum((self._move(row['id'], tuple(State), State.PENDING, why, {'reason': why}) for row in rows))
+        """,
+        (
+            _A_VERB_ON_A_PICTURE,
+            _A_VERB_MOVES_A_PICTURE,
+        ),
+        "each start would forget every receipt",
+    ),
+    Guard(
+        "states that reoffer leaves",
+        "Sending.reoffer",
+        "AND attempts > 0 AND (not_before <= ? OR not_before > ?)",
+        "AND (1 OR not_before <= ? OR not_before > ?)",
+        (
+            _A_VERB_ON_A_PICTURE,
+            _A_VERB_MOVES_A_PICTURE,
+        ),
+        "what is no picture would be sent",
+        in_text=True,
+    ),
+    Guard(
+        "states that lose leaves",
+        "Recording.lose",
+        "_MISSED",
+        "tuple(State)",
+        (
+            _A_VERB_ON_A_PICTURE,
+            _A_VERB_MOVES_A_PICTURE,
+        ),
+        "an uploaded picture could be called lost",
+    ),
+    Guard(
+        "states that unconfirm leaves",
+        "Keeping.unconfirm",
+        "(State.UPLOADED,)",
+        "tuple(State)",
+        (
+            _A_VERB_ON_A_PICTURE,
+            _A_VERB_MOVES_A_PICTURE,
+        ),
+        "a rejected picture could be sent",
+    ),
+    Guard(
+        "states that contradict leaves",
+        "Keeping.contradict",
+        "(State.UPLOADED,)",
+        "tuple(State)",
+        (
+            _A_VERB_ON_A_PICTURE,
+            _A_VERB_MOVES_A_PICTURE,
+        ),
+        "a picture being sent anew could be stopped for ever",
+    ),
+    Guard(
+        "states that mark_removed leaves",
+        "Keeping.mark_removed",
+        "(picture.state,)",
+        "tuple(State)",
+        (
+            _A_VERB_ON_A_PICTURE,
+            _A_VERB_MOVES_A_PICTURE,
+        ),
+        "a picture that came back meanwhile would be called removed",
+    ),
+    Guard(
+        "states that retry leaves",
+        "Sending.retry",
+        "picture.state in (State.PENDING, State.CONFLICT)",
+        "picture.state not in (State.REJECTED, State.LOST)",
+        (
+            _A_VERB_ON_A_PICTURE,
+            _A_VERB_MOVES_A_PICTURE,
+        ),
+        "an uploaded picture would be sent again",
     ),
     Guard(
         "a picture being sent is missed, too",
-        _RECORDING,
-        "picture.state in (*_MISSED, State.UPLOADING)",
-        "picture.state in _MISSED",
-        ("sticky_pi_uploader/test_familiar.py::test_one_that_went_while_it_was_being_sent_is_lost_in_the_end",),
+        "Recording._known",
+        "(*_MISSED, State.UPLOADING)",
+        "_MISSED",
+        ("test_one_that_went_while_it_was_being_sent_is_lost_in_the_end",),
         "one that is gone would be in conflict, or due, until all folders are read again",
     ),
     Guard(
         "states that claim takes from",
-        _SENDING,
-        "_SENDABLE: Final = \"state = 'pending' AND present = 1 AND recheck = 0\"",
-        '_SENDABLE: Final = "present = 1 AND recheck = 0"',
-        (f"{_OUTBOX}::test_what_is_not_due_or_to_be_read_again_is_not_claimed", _WALK),
+        "_SENDABLE",
+        "state = 'pending' AND present",
+        "present",
+        (
+            "test_what_is_not_due_or_to_be_read_again_is_not_claimed",
+            _A_VERB_MOVES_A_PICTURE,
+        ),
         "pictures would be claimed twice",
+        in_text=True,
     ),
     Guard(
         "no claim of what is away",
-        _SENDING,
-        'AND present = 1 AND recheck = 0"',
-        'AND recheck = 0"',
-        (f"{_OUTBOX}::test_what_is_away_is_not_claimed_until_it_is_back",),
+        "_SENDABLE",
+        "present = 1 AND recheck",
+        "recheck",
+        ("test_what_is_away_is_not_claimed_until_it_is_back",),
         "pictures of a disk that is away would be looked for again and again",
+        in_text=True,
     ),
     Guard(
         "no claim of what is to be read again",
-        _SENDING,
-        ' AND recheck = 0"',
-        '"',
-        (f"{_OUTBOX}::test_what_is_not_due_or_to_be_read_again_is_not_claimed",),
+        "_SENDABLE",
+        "1 AND recheck = 0",
+        "1",
+        ("test_what_is_not_due_or_to_be_read_again_is_not_claimed",),
         "bytes that changed would be sent unread",
+        in_text=True,
     ),
     Guard(
         "no key claimed twice",
-        _SENDING,
-        "if len(chosen) < most and key not in chosen:",
-        "if len(chosen) < most:",
-        (f"{_OUTBOX}::test_no_key_is_claimed_twice_at_once_however_it_is_written",),
+        "Sending._choose",
+        "len(chosen) < most and key not in chosen",
+        "len(chosen) < most",
+        ("test_no_key_is_claimed_twice_at_once_however_it_is_written",),
         "two pictures under one key would be sent at once",
     ),
     Guard(
         "key of what is sent as in its name",
-        _SENDING,
-        "            return list(map(to_sendable, rows))",
-        "            return list(map(to_picture, rows))",
-        (f"{_DAMAGE}::test_a_picture_is_never_sent_under_another_key_than_its_names",),
+        "Sending._due",
+        "to_sendable",
+        "to_picture",
+        ("test_a_picture_is_never_sent_under_another_key_than_its_names",),
         "a damaged row would make another picture of it at the destination",
     ),
     Guard(
         "no record over what is being sent",
-        _RECORDING,
-        "        if known.state is State.UPLOADING:\n            return False\n",
-        "",
-        (f"{_OUTBOX}::test_a_file_that_changes_while_it_is_sent_waits_for_the_outcome",),
+        "Recording._record_one",
+        """
+        if known.state is State.UPLOADING:
+            return False
+        if taken.rejected is not None:
+            ...
+        elif taken.md5 != known.md5:
+            taken = _marked(taken, known)
+            receipt = '' if known.receipt_md5 is None else f' after it was sent (receipt {known.receipt_md5})'
+            self._take_in_again(known, taken, f'the file changed{receipt}: taken in again')
+        elif known.state is State.LOST or row['recheck']:
+            self._take_in_again(known, taken, 'read again: it is there, and a picture')
+        else:
+            self._touch(known, taken)
+        """,
+        """
+        if taken.rejected is not None:
+            ...
+        elif taken.md5 != known.md5:
+            taken = _marked(taken, known)
+            receipt = '' if known.receipt_md5 is None else f' after it was sent (receipt {known.receipt_md5})'
+            self._take_in_again(known, taken, f'the file changed{receipt}: taken in again')
+        elif known.state is State.LOST or row['recheck']:
+            self._take_in_again(known, taken, 'read again: it is there, and a picture')
+        else:
+            self._touch(known, taken)
+        """,
+        ("test_a_file_that_changes_while_it_is_sent_waits_for_the_outcome",),
         "the new bytes would get the old ones' receipt",
     ),
     Guard(
         "bytes that changed are taken in anew",
-        _RECORDING,
-        "        elif taken.md5 != known.md5:\n",
-        "        elif False:\n",
-        (f"{_OUTBOX}::test_a_sent_file_that_changed_is_taken_in_again_and_its_old_receipt_is_in_the_history",),
+        "Recording._record_one",
+        "taken.md5 != known.md5",
+        "False",
+        ("test_a_sent_file_that_changed_is_taken_in_again_and_its_old_receipt_is_in_the_history",),
         "the new bytes would be taken for the ones that were sent",
     ),
     Guard(
         "conflict with another file here",
-        _RECORDING,
+        "Recording._conflict_here",
         "WHERE device = ? AND datetime = ? AND md5 != ? AND NOT",
         "WHERE 0 AND device = ? AND datetime = ? AND md5 != ? AND NOT",
-        (f"{_OUTBOX}::test_another_picture_with_the_key_of_one_that_is_here_is_a_conflict",),
+        ("test_another_picture_with_the_key_of_one_that_is_here_is_a_conflict",),
         "both would be sent under one key",
+        in_text=True,
     ),
     Guard(
         "known states, in the outbox's rules",
-        "sticky_pi_uploader/outbox/schema.py",
-        "            CHECK (state IN ('pending', 'uploading', 'uploaded', 'conflict', 'rejected', 'lost')),\n",
-        "            ,\n",
-        (f"{_OUTBOX}::test_rows_that_cannot_be_are_refused_by_the_database",),
+        "_FIRST_TABLES",
+        "CHECK (state IN ('pending', 'uploading', 'uploaded', 'conflict', 'rejected', 'lost')),",
+        ",",
+        (_ROWS_THAT_CANNOT_BE_ARE,),
         "a picture could be in a state that nobody looks after",
+        in_text=True,
     ),
     Guard(
         "a key and md5, in the outbox's rules",
-        "sticky_pi_uploader/outbox/schema.py",
+        "_FIRST_TABLES",
         "OR (device IS NOT NULL AND datetime IS NOT NULL AND md5 IS NOT NULL))",
         "OR (1 OR device IS NOT NULL))",
-        (f"{_OUTBOX}::test_rows_that_cannot_be_are_refused_by_the_database",),
+        (_ROWS_THAT_CANNOT_BE_ARE,),
         "a picture without an md5 could have a receipt without one",
+        in_text=True,
     ),
     Guard(
         "known marks, in the outbox's rules",
-        "sticky_pi_uploader/outbox/schema.py",
-        " CHECK (present IN (0, 1))",
-        "",
-        (f"{_OUTBOX}::test_rows_that_cannot_be_are_refused_by_the_database",),
+        "_FIRST_TABLES",
+        "1 CHECK (present IN (0, 1)),",
+        "1,",
+        (_ROWS_THAT_CANNOT_BE_ARE,),
         "a picture could be neither here nor away, and so never be sent",
+        in_text=True,
     ),
     Guard(
         "one row a path, in the outbox's rules",
-        "sticky_pi_uploader/outbox/schema.py",
-        "        UNIQUE (folder, name),\n",
+        "_FIRST_TABLES",
+        "UNIQUE (folder, name),",
         "",
-        (f"{_OUTBOX}::test_rows_that_cannot_be_are_refused_by_the_database",),
+        (_ROWS_THAT_CANNOT_BE_ARE,),
         "one file could be in two states",
+        in_text=True,
     ),
     Guard(
         "one row a key, in the store's rules",
-        "sticky_pi_api/schema.py",
-        "        api_user TEXT,\n        UNIQUE (device, datetime)\n",
-        "        api_user TEXT\n",
-        (f"{_STORE}::test_storing_without_asking_keeps_to_the_key_and_leaves_the_files_alone",),
+        "_IMAGES_TABLE",
+        "UNIQUE (device, datetime)",
+        "CHECK (1)",
+        ("test_storing_without_asking_keeps_to_the_key_and_leaves_the_files_alone",),
         "two pictures could have one key",
+        in_text=True,
     ),
     Guard(
         "answers that are forgotten with another destination",
-        _SENDING,
-        '            return self._forget_answers(f"the destination changed from {before} to {url}", is_here)',
-        "            return 0",
-        (f"{_OUTBOX}::test_another_destination_makes_pending_what_the_last_one_answered_and_nothing_else",),
+        "Sending.change_destination",
+        "self._forget_answers(f'the destination changed from {before} to {url}', is_here)",
+        "0",
+        ("test_another_destination_makes_pending_what_the_last_one_answered_and_nothing_else",),
         "a receipt of one destination would count at another",
     ),
 )
@@ -722,211 +961,237 @@ STATES = (
 SENDING = (
     Guard(
         "bytes hashed again as they go out",
-        "sticky_pi_api/upload.py",
-        'if not is_whole or digest.hexdigest() != self._image["md5"]:',
-        "if not is_whole:",
-        (f"{_UPLOAD}::test_bytes_that_are_not_the_recorded_ones_never_end_the_form",),
+        "UploadBody._check",
+        "not is_whole or digest.hexdigest() != self._image['md5']",
+        "not is_whole",
+        ("test_bytes_that_are_not_the_recorded_ones_never_end_the_form",),
         "other bytes than those taken in would be stored",
     ),
     Guard(
         "bytes hashed again as a store takes them",
-        "sticky_pi_api/image_parser.py",
-        '        if md5 != self["md5"]:\n',
-        "        if False:\n",
-        ("sticky_pi_api/test_image_parser.py::test_bytes_that_changed_since_are_not_given_away",),
+        "ImageParser.file_blob",
+        "md5 != self['md5']",
+        "False",
+        ("test_bytes_that_changed_since_are_not_given_away",),
         "other bytes than those taken in would be stored",
     ),
     Guard(
         "length of the bytes that go out",
-        "sticky_pi_api/form.py",
-        "is_whole=not (left or self._read(1))",
-        "is_whole=True",
-        (f"{_UPLOAD}::test_a_file_that_grows_or_shrinks_while_it_is_sent_never_ends_the_form",),
+        "FormBody._blocks",
+        "not (left or self._read(1))",
+        "True",
+        ("test_a_file_that_grows_or_shrinks_while_it_is_sent_never_ends_the_form",),
         "a file that grows would be sent as it was",
     ),
     Guard(
         "last bytes held back until all are checked",
-        "sticky_pi_api/form.py",
-        "        self._check(digest, is_whole=not (left or self._read(1)))\n",
-        "",
-        (f"{_UPLOAD}::test_bytes_that_are_not_the_recorded_ones_never_end_the_form",),
+        "FormBody._blocks",
+        """
+        while (block := self._read(min(self._limit.block, left))):
+            ...
+        self._check(digest, is_whole=not (left or self._read(1)))
+        """,
+        """
+        while (block := self._read(min(self._limit.block, left))):
+            ...
+        """,
+        ("test_bytes_that_are_not_the_recorded_ones_never_end_the_form",),
         "other bytes than those taken in would be stored",
     ),
     Guard(
         "question before a server is sent to",
-        "sticky_pi_api/sending.py",
-        "            self._held = {key_of(row): row for row in self._ask(keys, self._scope)}\n",
-        "            self._held = {}\n",
-        (f"{_REMOTE}::test_what_is_held_is_not_sent_whatever_its_case",),
+        "RemoteBatch._refresh",
+        "{key_of(row): row for row in self._ask(keys, self._scope)}",
+        "{}",
+        ("test_what_is_held_is_not_sent_whatever_its_case",),
         "a refused duplicate overwrites the stored picture",
     ),
     Guard(
         "question before a store takes",
-        "sticky_pi_api/specifications.py",
-        "        return self._store(image, unless_held=True)",
-        "        return self._store(image, unless_held=False)",
-        (f"{_CONTRACT}::test_one_key_twice_in_one_call_is_stored_once",),
+        "LocalAPI._put_if_absent",
+        "True",
+        "False",
+        ("test_one_key_twice_in_one_call_is_stored_once",),
         "the second of two at once would end the batch",
     ),
     Guard(
         "question after a doubtful end",
-        "sticky_pi_api/sending.py",
-        "            asked_at, row = self._find(picture)\n        except RemoteError as error:",
-        "            asked_at, row = self._clock(), None\n        except RemoteError as error:",
-        (f"{_REMOTE}::test_a_lost_answer_is_asked_for_and_nothing_is_sent_twice",),
+        "RemoteBatch._clear_up",
+        "self._find(picture)",
+        "(self._clock(), None)",
+        ("test_a_lost_answer_is_asked_for_and_nothing_is_sent_twice",),
         "a picture that is stored would be sent again",
     ),
     Guard(
         "doubt after every answer but a few",
-        "sticky_pi_api/failures.py",
-        "    return 300 <= answer.status < 400 or answer.status in UNTOUCHED  # noqa: PLR2004\n",
-        "    return answer.status != OK\n",
-        ("sticky_pi_api/test_failures.py::test_only_what_comes_before_the_storing_leaves_no_doubt",),
+        "leaves_no_doubt",
+        "300 <= answer.status < 400 or answer.status in UNTOUCHED",
+        "answer.status != OK",
+        ("test_only_what_comes_before_the_storing_leaves_no_doubt",),
         "a picture that is stored behind a front's 502 would be sent again",
     ),
     Guard(
         "wait after a doubtful end",
-        "sticky_pi_uploader/judgement.py",
-        '        asked = getattr(error, "retry_after", None) or DOUBTFUL_WAIT\n',
-        "        asked = 0.0\n",
-        (f"{_JUDGEMENT}::test_a_receipt_that_is_not_of_these_bytes_is_doubted",),
+        "Judge._doubt",
+        "getattr(error, 'retry_after', None) or DOUBTFUL_WAIT",
+        "0.0",
+        ("test_a_receipt_that_is_not_of_these_bytes_is_doubted",),
         "a server still at work would get it twice",
     ),
     Guard(
         "wait after an upload that was broken off whole",
-        "sticky_pi_uploader/judgement.py",
-        "            wait = DOUBTFUL_WAIT if result.outcome is Outcome.DOUBTFUL else None\n",
-        "            wait = None\n",
-        (f"{_UPLOADER}::test_an_upload_broken_off_after_its_whole_body_is_asked_for_again_in_half_a_minute",),
+        "Judge.judge",
+        "DOUBTFUL_WAIT if result.outcome is Outcome.DOUBTFUL else None",
+        "None",
+        ("test_an_upload_broken_off_after_its_whole_body_is_asked_for_again_in_half_a_minute",),
         "a server still at work would get it twice",
     ),
     Guard(
         "second question before a doubtful picture is sent again",
-        "sticky_pi_api/sending.py",
-        "return 0.0 if since is None else max(0.0, since + SECOND_LOOK - asked_at)",
-        "return 0.0",
-        (f"{_REMOTE}::test_a_picture_whose_end_is_not_known_is_not_sent_again_before_a_second_look",),
+        "Doubts.wait",
+        "0.0 if since is None else max(0.0, since + SECOND_LOOK - asked_at)",
+        "0.0",
+        ("test_a_picture_whose_end_is_not_known_is_not_sent_again_before_a_second_look",),
         "a server still at work would get it twice",
     ),
     Guard(
         "doubt about a body that went out whole",
-        "sticky_pi_api/sending.py",
-        "        self._doubts.add(key_of(image), asked_at)\n        return _doubtful",
-        "        return _doubtful",
-        (f"{_REMOTE}::test_a_picture_whose_end_is_not_known_is_not_sent_again_before_a_second_look",),
+        "RemoteBatch._still_absent",
+        """
+        self._doubts.add(key_of(image), asked_at)
+        return _doubtful(picture, unclear.end, SECOND_LOOK)
+        """,
+        "return _doubtful(picture, unclear.end, SECOND_LOOK)",
+        ("test_a_picture_whose_end_is_not_known_is_not_sent_again_before_a_second_look",),
         "a server still at work would get it twice",
     ),
     Guard(
         "age of an answer, before it is acted on",
-        "sticky_pi_api/sending.py",
-        "            if self._clock() - asked_at > FRESH:\n                asked_at, row = self._find(picture)\n",
-        "",
-        (f"{_REMOTE}::test_what_was_held_more_than_a_minute_ago_is_asked_for_again",),
+        "RemoteBatch._compare_or_send",
+        """
+        if self._clock() - asked_at > FRESH:
+            asked_at, row = self._find(picture)
+        if row is not None:
+            ...
+        """,
+        """
+        if row is not None:
+            ...
+        """,
+        ("test_what_was_held_more_than_a_minute_ago_is_asked_for_again",),
         "what was removed there meanwhile would count as held",
     ),
     Guard(
         "age of an answer, as an upload begins",
-        "sticky_pi_api/remote.py",
-        "                if not is_fresh():\n                    raise StaleAnswerError\n",
-        "",
-        (f"{_REMOTE}::test_an_answer_that_grew_old_while_a_token_was_got_is_asked_for_again",),
+        "RemoteAPI._upload.post",
+        """
+        if not is_fresh():
+            raise StaleAnswerError
+        answer = self._server.post(
+            '/_put_new_images', body, token, body.content_type, largest=SHORT_ANSWER, scope=scope
+        )
+        """,
+        """
+        answer = self._server.post(
+            '/_put_new_images', body, token, body.content_type, largest=SHORT_ANSWER, scope=scope
+        )
+        """,
+        ("test_an_answer_that_grew_old_while_a_token_was_got_is_asked_for_again",),
         "what another client stored meanwhile would be overwritten",
     ),
     Guard(
         "age of an answer, within a batch",
-        "sticky_pi_api/sending.py",
-        "                    if self._clock() - self._asked_at > FRESH:\n",
-        "                    if False:\n",
-        (f"{_REMOTE}::test_an_answer_older_than_a_minute_is_asked_for_again",),
+        "RemoteBatch._round",
+        "self._clock() - self._asked_at > FRESH",
+        "False",
+        ("test_an_answer_older_than_a_minute_is_asked_for_again",),
         "each picture of a slow batch would be asked for alone",
     ),
     Guard(
         "no body sent again by itself",
-        "sticky_pi_api/form.py",
-        "        return not self.begun\n",
-        "        return True\n",
+        "FormBody.may_repeat",
+        "not self.begun",
+        "True",
         (
-            "sticky_pi_api/test_http.py::test_a_body_that_was_begun_is_not_sent_again",
-            f"{_UPLOAD}::test_it_says_how_much_of_it_was_taken_and_can_be_taken_again",
+            "test_a_body_that_was_begun_is_not_sent_again",
+            "test_it_says_how_much_of_it_was_taken_and_can_be_taken_again",
         ),
         "a picture would be sent twice behind an answer that was lost",
     ),
     Guard(
         "decoding before a picture is sent",
-        "sticky_pi_api/image_parser.py",
-        "self.thumbnail_jpeg, self.thumbnail_mini_jpeg, of_data = decode(jpeg)",
-        'self.thumbnail_jpeg, self.thumbnail_mini_jpeg, of_data = b"", b"", None',
-        ("sticky_pi_api/test_image_parser.py::test_a_whole_file_that_does_not_decode_is_damaged",),
+        "ImageParser._parse",
+        "decode(jpeg)",
+        "(b'', b'', None)",
+        ("test_a_whole_file_that_does_not_decode_is_damaged",),
         "a picture that doesn't decode takes a server's worker down",
     ),
     Guard(
         "data that end with the last row",
-        "sticky_pi_api/decode.py",
-        "        return self._helpings == 1\n",
-        "        return True\n",
+        "_Watched.ends_with_last_row",
+        "self._helpings == 1",
+        "True",
         (
-            "sticky_pi_api/test_image_parser.py::test_an_end_mark_amid_the_data_is_suspect",
-            "sticky_pi_api/test_image_parser.py::test_one_byte_that_is_missing_is_noticed",
-            "sticky_pi_api/test_image_parser.py::test_a_foreign_block_amid_the_data_hardly_ever_goes_unnoticed",
+            "test_an_end_mark_amid_the_data_is_suspect",
+            "test_one_byte_that_is_missing_is_noticed",
+            "test_a_foreign_block_amid_the_data_hardly_ever_goes_unnoticed",
         ),
         "the only copy of a picture would go, and nobody would know that a part of it is foreign",
     ),
     Guard(
         "end of a picture's data",
-        "sticky_pi_api/jpeg.py",
-        "    if behind and behind[-1][0] == _END:\n        return\n",
-        "    if behind or blob:\n        return\n",
-        ("sticky_pi_api/test_image_parser.py::test_a_picture_cut_short_at_any_byte_is_damaged",),
+        "_check_end",
+        "behind and behind[-1][0] == _END",
+        "behind or blob",
+        ("test_a_picture_cut_short_at_any_byte_is_damaged",),
         "a picture that is cut short takes a server's worker down",
     ),
     Guard(
         "no picture that is none taken in",
-        "sticky_pi_uploader/intake.py",
-        "        if ingested.settled or self._is_second_look(path, fingerprint):",
-        "        if True:",
-        (f"{_INTAKE}::test_a_file_that_is_no_picture_is_rejected_after_a_second_look_a_second_later",),
+        "Intake._settle",
+        "ingested.settled or self._is_second_look(path, fingerprint)",
+        "True",
+        ("test_a_file_that_is_no_picture_is_rejected_after_a_second_look_a_second_later",),
         "a picture that is still being written would be rejected",
     ),
     Guard(
         "no link followed to a picture",
-        "sticky_pi_uploader/leaving.py",
-        "    mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode\n",
-        "    mode = os.stat(name, dir_fd=folder).st_mode\n",
-        (f"{_INGEST}::test_what_is_no_file_any_more_when_it_is_read_counts_as_gone_and_is_not_waited_for",),
+        "_require_regular",
+        "os.stat(name, dir_fd=folder, follow_symlinks=False)",
+        "os.stat(name, dir_fd=folder)",
+        ("test_what_is_no_file_any_more_when_it_is_read_counts_as_gone_and_is_not_waited_for",),
         "retention would judge a link by what it leads to",
     ),
     Guard(
         "file that changes while it is read",
-        "sticky_pi_uploader/ingest.py",
-        "        if fingerprint_of(os.fstat(file.fileno())) != before:\n",
-        "        if False:\n",
-        (f"{_INGEST}::test_a_whole_picture_that_changes_while_it_is_read_is_not_settled",),
+        "Ingest._read",
+        "fingerprint_of(os.fstat(file.fileno())) != before",
+        "False",
+        ("test_a_whole_picture_that_changes_while_it_is_read_is_not_settled",),
         "a half-written picture would be recorded",
     ),
     Guard(
         "refusals charged only while others are taken",
-        "sticky_pi_uploader/judgement.py",
-        "if picture.refused_after is not None and picture.refused_after < self._outbox.accepted():",
-        "if picture.refused_after is not None:",
-        (f"{_JUDGEMENT}::test_a_refusal_with_none_taken_since_the_last_is_charged_to_nobody",),
+        "Judge._refuse",
+        "picture.refused_after is not None and picture.refused_after < self._outbox.accepted()",
+        "picture.refused_after is not None",
+        ("test_a_refusal_with_none_taken_since_the_last_is_charged_to_nobody",),
         "a full storage would have every picture rejected",
     ),
     Guard(
         "claims of an earlier process given back",
-        "sticky_pi_uploader/session.py",
-        "        interrupted = self.outbox.recover()\n",
-        "        interrupted = 0\n",
-        (
-            "sticky_pi_uploader/test_session.py::test_what_was_being_sent_when_the_last_run_broke_off_is_asked_for_again",
-        ),
+        "Session._resume",
+        "self.outbox.recover()",
+        "0",
+        ("test_what_was_being_sent_when_the_last_run_broke_off_is_asked_for_again",),
         "what was being sent at a power cut would never be sent",
     ),
     Guard(
         "a remembered md5 only while the file is as it was",
-        "sticky_pi_api/cache.py",
-        "    return entry is not None and entry == (_stamp(path), md5)",
-        "    return entry is not None and entry[1] == md5",
-        ("sticky_pi_api/test_cache.py::test_a_file_that_changed_is_read_again",),
+        "_is_known",
+        "entry == (_stamp(path), md5)",
+        "entry[1] == md5",
+        ("test_a_file_that_changed_is_read_again",),
         "other bytes would count as held",
     ),
 )
@@ -934,218 +1199,255 @@ SENDING = (
 REMOVING = (
     Guard(
         "bytes of a file, before it is removed",
-        "sticky_pi_uploader/removal.py",
-        " if picture.md5 is None else md5(file) == picture.md5\n",
-        " if picture.md5 is None else True\n",
-        (f"{_REMOVAL}::test_a_file_that_isnt_as_it_was_recorded_stays_in_its_place_and_is_looked_at",),
+        "_is_the_one",
+        "md5(file) == picture.md5",
+        "True",
+        ("test_a_file_that_isnt_as_it_was_recorded_stays_in_its_place_and_is_looked_at",),
         "a picture that was never sent would be removed",
     ),
     Guard(
         "name of a file that isn't the one, once that is known",
-        "sticky_pi_uploader/removal.py",
-        "            if put_back(folder, name) is False:\n",
-        "            if False:\n",
-        (f"{_REMOVAL}::test_a_file_that_isnt_as_it_was_recorded_stays_in_its_place_and_is_looked_at",),
+        "Removal._decide",
+        "put_back(folder, name) is False",
+        "False",
+        ("test_a_file_that_isnt_as_it_was_recorded_stays_in_its_place_and_is_looked_at",),
         "a picture would lie hidden until the next scan",
     ),
     Guard(
         "the card that it was on, before it is removed",
-        "sticky_pi_uploader/removal.py",
-        "        if folder is None or file_system_id(folder) != picture.file_system:\n",
-        "        if folder is None:\n",
-        (f"{_RETENTION}::test_a_picture_of_another_card_stays",),
+        "Removal._take_out",
+        "folder is None or file_system_id(folder) != picture.file_system",
+        "folder is None",
+        ("test_a_picture_of_another_card_stays",),
         "another card's picture of this name would be removed",
     ),
     Guard(
         "a picture from its own place, as it is sent",
-        "sticky_pi_uploader/uploader.py",
-        ", opener=opener)\n",
-        ")\n",
-        (f"{_UPLOADER}::test_a_picture_is_read_from_its_own_place_alone_as_it_is_sent",),
+        "Uploader._item",
+        "ImageParser.restore(path, {**fields, **key}, thumbnails.large, thumbnails.mini, opener=opener)",
+        "ImageParser.restore(path, {**fields, **key}, thumbnails.large, thumbnails.mini)",
+        (_A_PICTURE_IS_READ_FROM,),
         "what a link leads to would be sent",
     ),
     Guard(
         "a picture from its own place, as its thumbnails are made again",
-        "sticky_pi_uploader/uploader.py",
-        "                with opener() as file:\n                    parser = ImageParser(file)\n",
-        "                parser = ImageParser(path)\n",
-        (f"{_UPLOADER}::test_a_picture_is_read_from_its_own_place_alone_as_it_is_sent",),
+        "Uploader._item",
+        """
+        with opener() as file:
+            parser = ImageParser(file)
+        """,
+        "parser = ImageParser(path)",
+        (_A_PICTURE_IS_READ_FROM,),
         "what a link leads to would be read, and devices opened",
     ),
     Guard(
         "a look before a picture is opened",
-        "sticky_pi_uploader/leaving.py",
-        "    _require_regular(name, folder)\n    try:\n",
-        "    try:\n",
-        (f"{_UPLOADER}::test_a_picture_is_read_from_its_own_place_alone_as_it_is_sent",),
+        "_open_regular",
+        """
+        _require_regular(name, folder)
+        try:
+            ...
+        except OSError:
+            _require_regular(name, folder)
+            raise
+        """,
+        """
+        try:
+            ...
+        except OSError:
+            _require_regular(name, folder)
+            raise
+        """,
+        (_A_PICTURE_IS_READ_FROM,),
         "to open a device may do something",
     ),
     Guard(
         "no success while a file has to stay on its way out",
-        "sticky_pi_uploader/scan.py",
-        "        if back is False:\n            self.missed.add(path)\n",
-        "        if back is False:\n",
-        ("sticky_pi_uploader/test_audit.py::test_one_that_cant_have_its_name_back_is_in_every_report_until_it_can",),
+        "Scanner._bring_back",
+        """
+        self.missed.add(path)
+        self._say_left_over(path, 'another file has its name by now')
+        """,
+        "self._say_left_over(path, 'another file has its name by now')",
+        ("test_one_that_cant_have_its_name_back_is_in_every_report_until_it_can",),
         "nobody would be told of a picture that nobody sends",
     ),
     Guard(
         "folders one by one and no link, before something is removed in them",
-        "sticky_pi_uploader/leaving.py",
-        "        return open_beneath(root, folder)\n",
-        "        return os.open(os.path.join(image_dir, folder), os.O_RDONLY)\n",
-        (f"{_REMOVAL}::test_what_lies_behind_a_link_in_the_place_of_a_folder_stays",),
+        "open_at",
+        "open_beneath(root, folder)",
+        "os.open(os.path.join(image_dir, folder), os.O_RDONLY)",
+        ("test_what_lies_behind_a_link_in_the_place_of_a_folder_stays",),
         "files that were never the trap's would be removed",
     ),
     Guard(
         "the card that it was on, before a picture is taken for gone with its folder",
-        "sticky_pi_uploader/removal.py",
-        "        return file_system_id(above) == file_system and not _is_there(above, name)\n",
-        "        return not _is_there(above, name)\n",
-        (f"{_REMOVAL}::test_what_lies_on_another_disk_than_is_in_its_place_is_never_taken_for_gone",),
+        "_Folders.is_gone",
+        "file_system_id(above) == file_system and (not _is_there(above, name))",
+        "not _is_there(above, name)",
+        ("test_what_lies_on_another_disk_than_is_in_its_place_is_never_taken_for_gone",),
         "a card that is out would have its pictures marked, and never removed once it is back",
     ),
     Guard(
         "no name given that another file has",
-        "sticky_pi_api/filesystem.py",
-        "_RENAME_NOREPLACE: Final = 1",
-        "_RENAME_NOREPLACE: Final = 0",
-        (f"{_REMOVAL}::test_where_another_file_has_the_name_by_now_both_are_kept_and_that_is_said_once",),
+        "_RENAME_NOREPLACE",
+        "1",
+        "0",
+        ("test_where_another_file_has_the_name_by_now_both_are_kept_and_that_is_said_once",),
         "a new picture would be overwritten with one that was to be removed",
     ),
     Guard(
         "names given back to what a removal left that was broken off",
-        "sticky_pi_uploader/scan.py",
-        "        found.extend(candidate for path in leaving for candidate in self._bring_back(path))\n",
-        "",
-        (f"{_REMOVAL}::test_what_a_broken_off_removal_left_gets_its_name_back_at_the_next_scan_and_is_never_lost",),
+        "Scanner.candidates",
+        """
+        found.extend((candidate for path in leaving for candidate in self._bring_back(path)))
+        return sorted(found, key=_time_in_name, reverse=True)
+        """,
+        "return sorted(found, key=_time_in_name, reverse=True)",
+        ("test_what_a_broken_off_removal_left_gets_its_name_back_at_the_next_scan_and_is_never_lost",),
         "a picture would lie hidden for ever",
     ),
     Guard(
         "no loss of what is on its way out",
-        "sticky_pi_uploader/intake.py",
-        " or self._scanner.is_leaving(path):\n",
-        ":\n",
-        (f"{_REMOVAL}::test_what_is_being_removed_just_now_is_left_to_who_does_it_and_is_no_loss",),
+        "Intake._is_away",
+        "self._scanner.look(path) is not None or self._scanner.is_leaving(path)",
+        "self._scanner.look(path) is not None",
+        ("test_what_is_being_removed_just_now_is_left_to_who_does_it_and_is_no_loss",),
         "a file that its owner has removed would be called lost, or away",
     ),
     Guard(
         "no name given back while the removal is going on",
-        "sticky_pi_uploader/leaving.py",
-        "            if path in self._in_hand:\n                return None\n",
-        "",
-        (f"{_REMOVAL}::test_what_is_being_removed_just_now_is_left_to_who_does_it_and_is_no_loss",),
+        "Leaving.bring_back",
+        """
+        if path in self._in_hand:
+            return None
+        descriptor = open_at(self._image_dir, folder)
+        """,
+        "descriptor = open_at(self._image_dir, folder)",
+        ("test_what_is_being_removed_just_now_is_left_to_who_does_it_and_is_no_loss",),
         "a scan would disturb the removal",
     ),
     Guard(
         "no removal for a store on the same disk",
-        "sticky_pi_uploader/retention.py",
-        "            if same:\n",
-        "            if False:\n",
-        (f"{_RETENTION}::test_a_store_on_the_same_disk_lets_nothing_go",),
+        "Retention._why_not",
+        """
+        if same:
+            ...
+        """,
+        """
+        if False:
+            ...
+        """,
+        ("test_a_store_on_the_same_disk_lets_nothing_go",),
         "one disk's failure would take both copies",
     ),
     Guard(
         "no removal unless days are set",
-        "sticky_pi_uploader/retention.py",
-        "        if self._policy.keep_days is None:\n            return",
-        "        if False:\n            return",
-        (f"{_RETENTION}::test_nothing_goes_unless_days_are_set_however_full_the_disk_is",),
+        "Retention._why_not",
+        "self._policy.keep_days is None",
+        "False",
+        ("test_nothing_goes_unless_days_are_set_however_full_the_disk_is",),
         "pictures would go though nobody said so",
     ),
     Guard(
         "days after the upload",
-        _KEEPING,
-        " AND (? IS NULL OR coalesce(uploaded_at,",
-        " AND (1 OR ? IS NULL OR coalesce(uploaded_at,",
-        (f"{_RETENTION}::test_a_picture_goes_when_it_was_kept_for_its_days_after_the_upload_and_no_sooner",),
+        "Keeping.removable",
+        "AND (? IS NULL OR coalesce(uploaded_at,",
+        "AND (1 OR ? IS NULL OR coalesce(uploaded_at,",
+        ("test_a_picture_goes_when_it_was_kept_for_its_days_after_the_upload_and_no_sooner",),
         "pictures would go too soon",
+        in_text=True,
     ),
     Guard(
         "no removal of what is suspect",
-        _KEEPING,
-        " AND (suspect IS NULL OR substr(suspect, 1, ?) = ? OR ?)",
-        " AND (1 OR substr(suspect, 1, ?) = ? OR ?)",
-        (f"{_RETENTION}::test_what_has_no_receipt_or_is_odd_never_goes",),
+        "Keeping.removable",
+        "AND (suspect IS NULL OR substr(suspect, 1, ?) = ? OR ?)",
+        "AND (1 OR substr(suspect, 1, ?) = ? OR ?)",
+        ("test_what_has_no_receipt_or_is_odd_never_goes",),
         "a picture would go that somebody should look at",
+        in_text=True,
     ),
     Guard(
         "states that may go",
-        _KEEPING,
-        '            f" AND state IN ({marks}) AND',
-        '            f" AND (1 OR state IN ({marks})) AND',
-        (f"{_RETENTION}::test_what_has_no_receipt_or_is_odd_never_goes",),
+        "Keeping.removable",
+        "state IN ({marks})",
+        "(1 OR state IN ({marks}))",
+        ("test_what_has_no_receipt_or_is_odd_never_goes",),
         "pictures without a receipt would go",
+        in_text=True,
     ),
     Guard(
         "no removal of what is to be read again",
-        _KEEPING,
-        " AND present = 1 AND recheck = 0 AND size IS NOT NULL",
-        " AND present = 1 AND size IS NOT NULL",
-        (f"{_RETENTION}::test_what_is_to_be_read_again_or_cant_be_seen_never_goes",),
+        "Keeping.removable",
+        "AND present = 1 AND recheck = 0 AND size IS NOT NULL",
+        "AND present = 1 AND size IS NOT NULL",
+        ("test_what_is_to_be_read_again_or_cant_be_seen_never_goes",),
         "a picture of which it is open what it is would go",
+        in_text=True,
     ),
     Guard(
         "no removal of what can't be seen",
-        _KEEPING,
-        " AND present = 1 AND recheck = 0 AND size IS NOT NULL",
-        " AND recheck = 0 AND size IS NOT NULL",
-        (f"{_RETENTION}::test_what_is_to_be_read_again_or_cant_be_seen_never_goes",),
+        "Keeping.removable",
+        "AND present = 1 AND recheck = 0 AND size IS NOT NULL",
+        "AND recheck = 0 AND size IS NOT NULL",
+        ("test_what_is_to_be_read_again_or_cant_be_seen_never_goes",),
         "pictures of a card that is out would be asked for, again and again",
+        in_text=True,
     ),
     Guard(
         "a readable folder, before a picture is called lost",
-        "sticky_pi_uploader/intake.py",
-        "if gone and self._is_readable(os.path.dirname(path), picture.file_system):",
-        "if gone:",
-        (f"{_INTAKE}::test_an_image_dir_that_is_not_mounted_loses_nothing_and_is_complete_when_it_is_back",),
+        "Intake._is_away",
+        "gone and self._is_readable(os.path.dirname(path), picture.file_system)",
+        "gone",
+        ("test_an_image_dir_that_is_not_mounted_loses_nothing_and_is_complete_when_it_is_back",),
         "a card that is out would lose every picture",
     ),
     Guard(
         "the card that it was on, before a picture is called lost",
-        "sticky_pi_uploader/intake.py",
-        "                return self._file_system(folder) == file_system\n",
-        "                return True\n",
-        (f"{_INTAKE}::test_an_image_dir_that_is_not_mounted_loses_nothing_and_is_complete_when_it_is_back",),
+        "Intake._is_readable",
+        "self._file_system(folder) == file_system",
+        "True",
+        ("test_an_image_dir_that_is_not_mounted_loses_nothing_and_is_complete_when_it_is_back",),
         "the empty mount point of a card that is out would lose every picture",
     ),
     Guard(
         "no state on an empty mount point",
-        "sticky_pi_uploader/folders.py",
-        "    if inside and (problem :=",
-        "    if False and (problem :=",
-        ("sticky_pi_uploader/test_folders.py::test_nothing_is_made_on_an_empty_mount_point",),
+        "prepare_state_dir",
+        "inside and (problem := image_dir_problem(image_dir, fstab=fstab)) is not None",
+        "False and (problem := image_dir_problem(image_dir, fstab=fstab)) is not None",
+        ("test_nothing_is_made_on_an_empty_mount_point",),
         "the card's outbox would be taken for another",
     ),
     Guard(
         "a damaged outbox is kept",
-        "sticky_pi_uploader/outbox/files.py",
-        "                os.replace(path + suffix, aside + suffix)\n",
-        "                os.unlink(path + suffix)\n",
-        (f"{_OUTBOX}::test_a_file_that_is_no_database_is_put_aside_and_kept",),
+        "put_aside",
+        "os.replace(path + suffix, aside + suffix)",
+        "os.unlink(path + suffix)",
+        ("test_a_file_that_is_no_database_is_put_aside_and_kept",),
         "what only it knew would be gone",
     ),
     Guard(
         "an outbox put aside takes no other's place",
-        "sticky_pi_uploader/outbox/files.py",
-        "    while os.path.lexists(aside):\n",
-        "    while False:\n",
-        (f"{_OUTBOX}::test_what_was_put_aside_first_is_not_replaced_by_what_is_put_aside_next",),
+        "put_aside",
+        "os.path.lexists(aside)",
+        "False",
+        ("test_what_was_put_aside_first_is_not_replaced_by_what_is_put_aside_next",),
         "what only it knew would be gone",
     ),
     Guard(
         "one process on one folder",
-        "sticky_pi_uploader/lock.py",
-        "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
-        "        pass\n",
-        ("sticky_pi_uploader/test_lock.py::test_the_state_folder_alone_excludes",),
+        "_lock",
+        "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "",
+        ("test_the_state_folder_alone_excludes",),
         "two would send, and remove, the same pictures",
     ),
     Guard(
         "a picture known only to an earlier outbox, and not on the card",
-        "sticky_pi_uploader/outbox/salvage.py",
-        "            if _is_likely(picture) and not is_here(picture.path):\n",
-        "            if _is_likely(picture):\n",
-        ("sticky_pi_uploader/test_upkeep.py",),
+        "ruins",
+        "_is_likely(picture) and (not is_here(picture.path))",
+        "_is_likely(picture)",
+        ("test_upkeep.py",),
         "a damaged outbox's word would count for what can be looked at",
     ),
 )
