@@ -17,8 +17,8 @@ from connect_proxy import ConnectProxy
 from fault_proxy import Fault, FaultProxy, Rule
 from sticky_pi_api.client import RemoteClient
 from sticky_pi_api.exceptions import BrokenOffError, DoubtfulError, UnreachableError
-from sticky_pi_api.http import Timeouts
 from sticky_pi_api.http.proxies import proxy_for
+from sticky_pi_api.http.session import Timeouts
 from sticky_pi_api.remote import RemoteAPI
 from sticky_pi_api.types import Outcome
 

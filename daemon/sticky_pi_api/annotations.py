@@ -8,10 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sticky_pi_api.database import Key
 from sticky_pi_api.questions import image_keys, text_of
-from sticky_pi_api.sending import key_of
-from sticky_pi_api.types import Info, Row
+from sticky_pi_api.types import Info, Key, Row, key_of
 from sticky_pi_api.utils import datetime_to_string
 
 WHATS: Final = ("metadata", "json")

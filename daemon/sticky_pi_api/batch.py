@@ -6,7 +6,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
@@ -15,13 +14,12 @@ from sticky_pi_api.cache import FileCache
 from sticky_pi_api.exceptions import ConflictError, ImageChangedError, ImageError, StoreError
 from sticky_pi_api.filename import parse_filename
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.types import FilePath, ImageOutcome, Outcome, Row
+from sticky_pi_api.types import FilePath, ImageOutcome, Key, Outcome, Row
 from sticky_pi_api.utils import md5
 
 CHUNK = 256
 """How many pictures are asked for at once"""
 
-Key = tuple[str, datetime]
 Held = dict[Key | None, Row]
 Found = ImageParser | str | Exception
 """All that there is to know of a picture, or its md5 alone, or why neither is to be had"""

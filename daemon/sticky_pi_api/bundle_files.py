@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import IO, Any, Final
 
 from sticky_pi_api.bundle_keys import checked_key
-from sticky_pi_api.etag import Etag
+from sticky_pi_api.etag import PART, Etag
 from sticky_pi_api.exceptions import BundleError, ImageError, printable
 from sticky_pi_api.files import FileFailedError, open_regular, unwrapped
 from sticky_pi_api.types import FilePath
@@ -27,6 +27,31 @@ def checked_what(what: str) -> str:
     if what not in WHATS:
         raise ValueError(f"what is {what!r}; it must be one of {', '.join(WHATS)}")
     return what
+
+
+def local_bundle_files_info(  # noqa: PLR0917 - the published order
+    bundle_dir: FilePath,
+    what: str = "all",
+    allowed_ml_bundle_suffixes: Sequence[str] = (".yaml", ".yml", "model_final.pth", ".svg", ".jpeg", ".jpg"),
+    ml_bundle_ml_data_subdir: Sequence[str] = ("data", "config"),
+    ml_bundle_ml_model_subdir: Sequence[str] = ("output", "config"),
+    multipart_chunk_size: int = PART,
+    *,
+    n_threads: int = 4,
+) -> list[FileInfo]:
+    """Return what is to be known of each file of a machine-learning bundle, sorted by key.
+
+    That is its `key` (its path in the bundle, with slashes), `path`, `md5` (as of `multipart_etag`) and `mtime` (Unix
+    seconds). With `what` as `data` or `model`, only files that lie directly in folders of the names given for these,
+    wherever in the bundle; `.cache` folders are no part of it. Files are read on at most `n_threads` threads.
+
+    Raises ValueError for another `what`, OSError for what can't be read, BundleError (a ValueError) for what is no
+    file, changes while it is read, or lies behind a link to a folder outside.
+    """
+    parents = {"all": None, "data": ml_bundle_ml_data_subdir, "model": ml_bundle_ml_model_subdir}
+    of_what = parents[checked_what(what)]
+    files = find(os.fspath(bundle_dir), allowed_ml_bundle_suffixes, of_what)
+    return describe(files, multipart_chunk_size, n_threads)
 
 
 def find(folder: str, suffixes: Sequence[str], parents: Sequence[str] | None) -> list[tuple[str, str]]:

@@ -7,10 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sticky_pi_api.exceptions import BundleError, printable
+from sticky_pi_api.incoming import TEMPORARY
 from sticky_pi_api.types import Info
-
-TEMPORARY = ".incoming-"
-"""What the names of files begin with that haven't come whole yet: what a crash leaves of them is removed"""
 
 _LARGEST_MTIME = 1e11
 

@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from sticky_pi_api.bundle_files import FileInfo, checked_what, is_same
+from sticky_pi_api.bundle_files import FileInfo, checked_what, is_same, local_bundle_files_info
 from sticky_pi_api.bundle_keys import checked_name, place
 from sticky_pi_api.bundle_transfer import receive
 from sticky_pi_api.exceptions import NoBundleWarning
 from sticky_pi_api.specifications import BaseAPISpec
 from sticky_pi_api.types import FilePath, Row
-from sticky_pi_api.utils import local_bundle_files_info
 
 LINKS_LAST: Final = 600.0
 """Seconds for which links are used; storages take them for longer, and others are to be had"""

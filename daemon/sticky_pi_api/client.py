@@ -30,7 +30,7 @@ from sticky_pi_api.types import FilePath, ImageOutcome, Info, Outcome, Row
 from sticky_pi_api.utils import md5
 
 if TYPE_CHECKING:
-    from sticky_pi_api.http import Timeouts
+    from sticky_pi_api.http.session import Timeouts
 
 
 class BaseClient(BundleClient):

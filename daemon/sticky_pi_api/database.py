@@ -16,16 +16,13 @@ from sticky_pi_api.durable import sync_folder
 from sticky_pi_api.exceptions import StoreError
 from sticky_pi_api.schema import API_VERSION, MIGRATIONS, USERS_TABLE, to_datetime, to_text
 from sticky_pi_api.store_folder import require_no_links, require_plain_database
-from sticky_pi_api.types import Row
+from sticky_pi_api.types import Key, Row
 from sticky_pi_api.utils import utc_now
 
 if TYPE_CHECKING:
     import sqlite3
 
 _LAST_SECOND = datetime.max.replace(microsecond=0)  # noqa: DTZ901 - naive datetimes are UTC throughout
-
-Key = tuple[str, datetime]
-"""A picture's device, of which the case doesn't matter, and its datetime (naive, UTC)"""
 
 
 _INSERTED = (

@@ -40,7 +40,7 @@ from sticky_pi_api.types import Blame
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sticky_pi_api.types import ImageOutcome
+    from sticky_pi_api.types import ImageOutcome, Row
 
 
 def printable(text: str) -> str:
@@ -241,3 +241,14 @@ class ConflictWarning(UserWarning):
 
 class NoBundleWarning(UserWarning):
     """There is no machine-learning bundle of a name, or nothing in it of what was asked for."""
+
+
+class UnclearEndError(Exception):
+    """An upload ended so that the picture may be stored; `row` is a receipt for other bytes than were sent."""
+
+    def __init__(self, end: RemoteError, *, whole: bool, row: Row | None = None) -> None:
+        """Keep what happened, and whether the body had gone out whole by then."""
+        super().__init__(end)
+        self.end = end
+        self.whole = whole
+        self.row = row

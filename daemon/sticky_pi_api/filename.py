@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from sticky_pi_api.exceptions import FilenameError, printable
-
-EARLIEST = datetime(2019, 11, 1)  # noqa: DTZ001 - naive datetimes are UTC throughout
-"""No Sticky Pi existed before: a picture that says so comes from a trap whose clock wasn't set."""
+from sticky_pi_api.types import EARLIEST
 
 _DEVICE = re.compile(r"[0-9a-f]{8}", re.IGNORECASE | re.ASCII)
 _DATETIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)_(\d\d)-(\d\d)-(\d\d)", re.ASCII)

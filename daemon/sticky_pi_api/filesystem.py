@@ -14,6 +14,9 @@ from typing import Final, NoReturn
 _FILE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+BESIDE: Final = ("-wal", "-shm", "-journal")
+"""Suffixes of the files that SQLite keeps beside a database"""
+
 LEAST_FREE: Final = 1 << 18
 """Bytes that have to be free for a database to be opened and written to"""
 

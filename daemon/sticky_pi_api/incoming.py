@@ -10,7 +10,9 @@ from contextlib import contextmanager, suppress
 from typing import IO, Final
 
 from sticky_pi_api import durable
-from sticky_pi_api.bundle_keys import TEMPORARY
+
+TEMPORARY: Final = ".incoming-"
+"""What the names of files begin with that haven't come whole yet: what a crash leaves of them is removed"""
 
 _TEMPORARY: Final = re.compile(re.escape(TEMPORARY) + r"[0-9]+\.[0-9a-f]{12}")
 """The names of files that haven't come whole yet; the user's own, with names of nearly this kind, are left alone"""

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeGuard
 
-from sticky_pi_api.database import Key
-from sticky_pi_api.types import Info
+from sticky_pi_api.types import Info, Key
 from sticky_pi_api.utils import string_to_datetime
 
 LONGEST_PATTERN: Final = 1000

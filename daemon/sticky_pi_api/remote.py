@@ -16,28 +16,31 @@ from sticky_pi_api.answers import WrongShapeError, read_numbered_rows, read_rows
 from sticky_pi_api.bundle_files import FileInfo
 from sticky_pi_api.bundle_transfer import Receive
 from sticky_pi_api.cache import FileCache
-from sticky_pi_api.database import Key, next_second
+from sticky_pi_api.database import next_second
 from sticky_pi_api.deadline import Scope
-from sticky_pi_api.exceptions import RemoteError, TooLargeError, UnavailableError
+from sticky_pi_api.exceptions import RemoteError, TooLargeError, UnavailableError, UnclearEndError
 from sticky_pi_api.failures import TOO_LARGE, UNAUTHORISED, Answer, leaves_no_doubt
 from sticky_pi_api.files import FileFailedError
 from sticky_pi_api.image_parser import MAX_SIZE, ImageParser
 from sticky_pi_api.pace import Pace
 from sticky_pi_api.questions import image_keys, series_of
 from sticky_pi_api.rate import RateLimit
-from sticky_pi_api.sending import CHUNK, Doubts, RemoteBatch, StaleAnswerError, UnclearEndError, key_of
-from sticky_pi_api.server import SERIES_TIME, SHORT_ANSWER, Server, ServerAnnotations, ServerBundles, ServerUsers
+from sticky_pi_api.sending import CHUNK, Doubts, RemoteBatch, StaleAnswerError
+from sticky_pi_api.server.annotations import ServerAnnotations
+from sticky_pi_api.server.bundles import ServerBundles
+from sticky_pi_api.server.connection import SERIES_TIME, SHORT_ANSWER, Server
+from sticky_pi_api.server.users import ServerUsers
 from sticky_pi_api.server.written import chunks, write_keys, write_series
 from sticky_pi_api.specifications import BaseAPISpec
 from sticky_pi_api.storage import checked_what
 from sticky_pi_api.stretches import in_stretches, whole
-from sticky_pi_api.types import FileOrPath, Info, Outcome, Row
+from sticky_pi_api.types import FileOrPath, Info, Key, Outcome, Row, key_of
 from sticky_pi_api.upload import UploadBody, open_picture
 from sticky_pi_api.users import checked_patterns, checked_users, matching
 from sticky_pi_api.utils import utc_now
 
 if TYPE_CHECKING:
-    from sticky_pi_api.http import Timeouts
+    from sticky_pi_api.http.session import Timeouts
 
 PARALLEL: Final = 4
 """Pictures sent at a time: enough to fill a link while servers are at work and answers on their way.

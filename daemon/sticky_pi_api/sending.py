@@ -24,11 +24,11 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import count, islice
-from typing import Any, Final
+from typing import Final
 
-from sticky_pi_api.batch import Held, Key, Picture, compare, failure_outcome, identify, is_known, look, recognise
+from sticky_pi_api.batch import Held, Picture, compare, failure_outcome, identify, is_known, look, recognise
 from sticky_pi_api.cache import FileCache
 from sticky_pi_api.deadline import Scope
 from sticky_pi_api.exceptions import (
@@ -38,11 +38,12 @@ from sticky_pi_api.exceptions import (
     RemoteError,
     RequestTooLargeError,
     UnavailableError,
+    UnclearEndError,
 )
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.pace import Pace
 from sticky_pi_api.threads import starting
-from sticky_pi_api.types import FilePath, ImageOutcome, Outcome, Row
+from sticky_pi_api.types import FilePath, ImageOutcome, Key, Outcome, Row, key_of
 
 CHUNK: Final = 500
 """How many pictures are asked for at once"""
@@ -63,17 +64,6 @@ _numbers = count(1)
 
 class StaleAnswerError(Exception):
     """The answer that an upload relies on has become too old to act on; nothing was sent."""
-
-
-class UnclearEndError(Exception):
-    """An upload ended so that the picture may be stored; `row` is a receipt for other bytes than were sent."""
-
-    def __init__(self, end: RemoteError, *, whole: bool, row: Row | None = None) -> None:
-        """Keep what happened, and whether the body had gone out whole by then."""
-        super().__init__(end)
-        self.end = end
-        self.whole = whole
-        self.row = row
 
 
 Ask = Callable[[Sequence[Key], Scope], list[Row]]
@@ -337,11 +327,6 @@ class RemoteBatch:
             self._unclear_in_a_row += 1
             if self._unclear_in_a_row >= _MOST_UNCLEAR or end.retry_after is not None:
                 self._down = end
-
-
-def key_of(row: Mapping[str, Any]) -> Key:
-    """Return the key of a row, or of a parsed picture."""
-    return row["device"].lower(), row["datetime"]
 
 
 def _size_of(image: ImageParser) -> int:

@@ -17,14 +17,15 @@ from sticky_pi_api.blame import blaming_the_store
 from sticky_pi_api.bundle_files import FileInfo, blocks_of, open_file
 from sticky_pi_api.bundle_transfer import Receive, receive
 from sticky_pi_api.configuration import BaseAPIConf
-from sticky_pi_api.database import ImagesDatabase, Key
+from sticky_pi_api.database import ImagesDatabase
 from sticky_pi_api.durable import make_folders
 from sticky_pi_api.files import FileFailedError, unwrapped
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.questions import image_keys, series_of
 from sticky_pi_api.storage import BaseStorage, DiskStorage, checked_what
-from sticky_pi_api.tables import AnnotationsTable, UsersTable
-from sticky_pi_api.types import FileOrPath, Info, Row
+from sticky_pi_api.tables.annotations import AnnotationsTable
+from sticky_pi_api.tables.users import UsersTable
+from sticky_pi_api.types import FileOrPath, Info, Key, Row
 from sticky_pi_api.users import checked_patterns, checked_users, matching
 
 

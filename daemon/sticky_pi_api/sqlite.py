@@ -25,9 +25,6 @@ Error = sqlite3.Error
 IntegrityError = sqlite3.IntegrityError
 """A row breaks a rule of its table: it is there already, mostly."""
 
-BESIDE = ("-wal", "-shm", "-journal")
-"""What follows a database's name in those of the files that SQLite keeps beside it."""
-
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process's transaction before sqlite3.OperationalError."""
 

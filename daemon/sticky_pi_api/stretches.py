@@ -8,8 +8,7 @@ from itertools import pairwise
 from typing import Final
 
 from sticky_pi_api.exceptions import AnswerTooLargeError
-from sticky_pi_api.filename import EARLIEST
-from sticky_pi_api.types import Row
+from sticky_pi_api.types import EARLIEST, Row
 
 ROWS: Final = 5000
 """How many rows an answer should have: some 2.5 MB, or 5 MB with links to the pictures"""

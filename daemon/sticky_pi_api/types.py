@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 
 FilePath = str | os.PathLike[str]
 """Where a file is; bytes that are not UTF-8 as surrogate escapes"""
@@ -17,11 +17,22 @@ FileOrPath = FilePath | IO[bytes]
 DatetimeLike = datetime | str
 """UTC: a naive datetime, `YYYY-MM-DD_HH-MM-SS` or `YYYY-MM-DDTHH:MM:SSZ`"""
 
+Key = tuple[str, datetime]
+"""A picture's key: its device in lower case, and when it was taken, naive in UTC"""
+
+EARLIEST: Final = datetime(2019, 11, 1)  # noqa: DTZ001 - naive datetimes are UTC throughout
+"""A picture or a clock of before this datetime was never right: there were no traps"""
+
 Info = Mapping[str, Any]
 """One entry of a request, such as `{"device": …, "datetime": …}`"""
 
 Row = dict[str, Any]
 """One row of an answer: the columns of the table by name, datetimes naive in UTC, and `url`"""
+
+
+def key_of(row: Mapping[str, Any]) -> Key:
+    """Return the key of a row, or of a parsed picture."""
+    return row["device"].lower(), row["datetime"]
 
 
 class Outcome(StrEnum):

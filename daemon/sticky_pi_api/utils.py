@@ -5,15 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO
 
-from sticky_pi_api import bundle_files
-from sticky_pi_api.etag import PART, Etag
+from sticky_pi_api.bundle_files import local_bundle_files_info
+from sticky_pi_api.etag import Etag
 from sticky_pi_api.files import open_regular
-from sticky_pi_api.types import DatetimeLike, FileOrPath, FilePath
+from sticky_pi_api.types import DatetimeLike, FileOrPath
+
+__all__ = [
+    "datetime_to_string",
+    "local_bundle_files_info",
+    "md5",
+    "multipart_etag",
+    "string_to_datetime",
+    "utc_now",
+]
 
 _DATETIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)(?:_(\d\d)-(\d\d)-(\d\d)|T(\d\d):(\d\d):(\d\d)Z)",
@@ -45,31 +54,6 @@ def multipart_etag(file: FileOrPath, chunk_size: int) -> str:
         for block in iter(lambda: stream.read(min(chunk_size, _BLOCK)), b""):
             etag.update(block)
     return str(etag)
-
-
-def local_bundle_files_info(  # noqa: PLR0917 - the published order
-    bundle_dir: FilePath,
-    what: str = "all",
-    allowed_ml_bundle_suffixes: Sequence[str] = (".yaml", ".yml", "model_final.pth", ".svg", ".jpeg", ".jpg"),
-    ml_bundle_ml_data_subdir: Sequence[str] = ("data", "config"),
-    ml_bundle_ml_model_subdir: Sequence[str] = ("output", "config"),
-    multipart_chunk_size: int = PART,
-    *,
-    n_threads: int = 4,
-) -> list[bundle_files.FileInfo]:
-    """Return what is to be known of each file of a machine-learning bundle, sorted by key.
-
-    That is its `key` (its path in the bundle, with slashes), `path`, `md5` (as of `multipart_etag`) and `mtime` (Unix
-    seconds). With `what` as `data` or `model`, only files that lie directly in folders of the names given for these,
-    wherever in the bundle; `.cache` folders are no part of it. Files are read on at most `n_threads` threads.
-
-    Raises ValueError for another `what`, OSError for what can't be read, BundleError (a ValueError) for what is no
-    file, changes while it is read, or lies behind a link to a folder outside.
-    """
-    parents = {"all": None, "data": ml_bundle_ml_data_subdir, "model": ml_bundle_ml_model_subdir}
-    of_what = parents[bundle_files.checked_what(what)]
-    files = bundle_files.find(os.fspath(bundle_dir), allowed_ml_bundle_suffixes, of_what)
-    return bundle_files.describe(files, multipart_chunk_size, n_threads)
 
 
 def datetime_to_string(dt: DatetimeLike) -> str:

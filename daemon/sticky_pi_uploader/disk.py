@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from sticky_pi_api import sqlite
 from sticky_pi_api.durable import flush, naming
-from sticky_pi_api.filesystem import open_file
+from sticky_pi_api.filesystem import BESIDE, open_file
 from sticky_pi_api.journal import NO_LOCKS, UnfitError
 
 from .folders import is_read_only
@@ -137,7 +137,7 @@ def database_problem(folder: str, name: str) -> str | None:
     except sqlite.Error as error:
         return f"no database can be made in {folder}: {error}"
     finally:
-        for suffix in ("", *sqlite.BESIDE):
+        for suffix in ("", *BESIDE):
             with suppress(OSError):
                 os.unlink(trial_path + suffix)
     return None

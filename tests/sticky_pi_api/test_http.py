@@ -23,8 +23,8 @@ from sticky_pi_api.exceptions import (
     RemoteError,
     UnreachableError,
 )
-from sticky_pi_api.http import Timeouts
 from sticky_pi_api.http.reasons import LONG_SILENCE
+from sticky_pi_api.http.session import Timeouts
 from sticky_pi_api.types import Blame
 
 QUICK = Timeouts(connect=2.0, read=0.4, whole=1.0)

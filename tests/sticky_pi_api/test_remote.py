@@ -33,7 +33,7 @@ from sticky_pi_api.exceptions import (
     UnavailableError,
     UnreachableError,
 )
-from sticky_pi_api.http import Timeouts
+from sticky_pi_api.http.session import Timeouts
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.sending import CHUNK, FRESH, SECOND_LOOK
 from sticky_pi_api.types import Blame, Outcome

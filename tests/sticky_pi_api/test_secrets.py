@@ -11,7 +11,7 @@ from sticky_pi_api.account import Account, Secret
 from sticky_pi_api.client import RemoteClient
 from sticky_pi_api.deadline import Scope
 from sticky_pi_api.exceptions import AnswerTooLargeError, CertificateError, ImageChangedError, StickyPiError, StoreError
-from sticky_pi_api.http import Timeouts
+from sticky_pi_api.http.session import Timeouts
 from sticky_pi_api.image_parser import ImageParser
 
 PASSWORD = "pollen"

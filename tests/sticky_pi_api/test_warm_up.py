@@ -8,12 +8,11 @@ import pytest
 from api_server import ApiServer
 from fault_proxy import Fault, Rule
 from sticky_pi_api.deadline import Scope
-from sticky_pi_api.exceptions import RefusedError, UnavailableError
+from sticky_pi_api.exceptions import RefusedError, UnavailableError, UnclearEndError
 from sticky_pi_api.failures import Answer
 from sticky_pi_api.holdings import Claim, Holding
-from sticky_pi_api.http import Timeouts
+from sticky_pi_api.http.session import Timeouts
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.sending import UnclearEndError
 from sticky_pi_api.server.warm_up import MOST, WarmUp
 
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC, as in the file names

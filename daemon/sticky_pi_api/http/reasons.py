@@ -23,9 +23,9 @@ from sticky_pi_api.exceptions import (
     UnreachableError,
     printable,
 )
-from sticky_pi_api.filename import EARLIEST
 from sticky_pi_api.http.addresses import StrayError
 from sticky_pi_api.http.connections import Route
+from sticky_pi_api.types import EARLIEST
 
 LONG_SILENCE: Final = 5.0
 """Seconds after which a request that is broken off says that it isn't answered: what is alive answers sooner"""

@@ -7,13 +7,13 @@ from typing import Final
 
 from sticky_pi_api.annotations import Annotations, in_requests
 from sticky_pi_api.answers import WrongShapeError, read_annotations, read_numbered_rows
-from sticky_pi_api.database import Key
+from sticky_pi_api.exceptions import UnclearEndError
 from sticky_pi_api.questions import Series
-from sticky_pi_api.sending import CHUNK, UnclearEndError, key_of
+from sticky_pi_api.sending import CHUNK
 from sticky_pi_api.server.connection import SERIES_TIME, Server, settle
 from sticky_pi_api.server.written import chunks, write_keys, write_series
 from sticky_pi_api.sqlite import IntegrityError
-from sticky_pi_api.types import Row
+from sticky_pi_api.types import Key, Row, key_of
 
 JSON_CHUNK: Final = 20
 """Images whose annotations' JSON is asked for at once: thousands of objects each make no answer too large to read"""

@@ -12,17 +12,24 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from sticky_pi_api.account import Account, Secret
 from sticky_pi_api.answers import WrongShapeError, read_token
 from sticky_pi_api.deadline import Scope
-from sticky_pi_api.exceptions import DoubtfulError, NotAnAPIError, RefusedError, RemoteError, UnavailableError
+from sticky_pi_api.exceptions import (
+    DoubtfulError,
+    NotAnAPIError,
+    RefusedError,
+    RemoteError,
+    UnavailableError,
+    UnclearEndError,
+)
 from sticky_pi_api.failures import OK, STORED, UNAUTHORISED, Answer, failure_of, leaves_no_doubt, link_failure_of
 from sticky_pi_api.links import Link
 from sticky_pi_api.login import Login
-from sticky_pi_api.sending import SECOND_LOOK, UnclearEndError
+from sticky_pi_api.sending import SECOND_LOOK
 from sticky_pi_api.server.warm_up import FAILED, WarmUp, is_cold
 from sticky_pi_api.sqlite import IntegrityError
 from sticky_pi_api.types import Row
 
 if TYPE_CHECKING:
-    from sticky_pi_api.http import Body, Receive, Timeouts
+    from sticky_pi_api.http.session import Body, Receive, Timeouts
 
 JSON: Final = "application/json"
 SERIES_TIME: Final = 600.0
@@ -64,7 +71,7 @@ class Server:
 
         A body that goes out at less than `lowest_rate` bytes a second is given up. Raises CertificateError.
         """
-        from sticky_pi_api.http import Http
+        from sticky_pi_api.http.session import Http
 
         self.address = address
         self._is_cold = False

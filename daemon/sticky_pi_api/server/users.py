@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sticky_pi_api.answers import WrongShapeError, read_users
-from sticky_pi_api.sending import UnclearEndError
+from sticky_pi_api.exceptions import UnclearEndError
 from sticky_pi_api.server.connection import Server, settle
 from sticky_pi_api.sqlite import IntegrityError
 from sticky_pi_api.types import Row

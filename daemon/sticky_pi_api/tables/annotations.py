@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Final
 
 from sticky_pi_api.annotations import COLUMNS, Annotations
-from sticky_pi_api.database import ImagesDatabase, Key, next_second
+from sticky_pi_api.database import ImagesDatabase, next_second
 from sticky_pi_api.schema import API_VERSION, to_datetime, to_text
 from sticky_pi_api.sqlite import IntegrityError
-from sticky_pi_api.types import Row
+from sticky_pi_api.types import Key, Row
 from sticky_pi_api.utils import utc_now
 
 _OF_IMAGES: Final = "FROM images JOIN uid_annotations AS found ON found.parent_image_id = images.id"

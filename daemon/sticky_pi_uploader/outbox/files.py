@@ -8,8 +8,7 @@ import time
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from sticky_pi_api.filesystem import name_of
-from sticky_pi_api.sqlite import BESIDE
+from sticky_pi_api.filesystem import BESIDE, name_of
 
 from ..exceptions import OutboxDamagedError, OutboxNewerError, StateError
 

@@ -16,12 +16,13 @@ from sticky_pi_api.exceptions import (
     RequestTooLargeError,
     TooLargeError,
     UnavailableError,
+    UnclearEndError,
     UnreachableError,
 )
 from sticky_pi_api.holdings import StoredObject, holdings
 from sticky_pi_api.pace import Pace
 from sticky_pi_api.rate import RateLimit
-from sticky_pi_api.sending import Doubts, RemoteBatch, StaleAnswerError, UnclearEndError
+from sticky_pi_api.sending import Doubts, RemoteBatch, StaleAnswerError
 from sticky_pi_api.types import Outcome
 from sticky_pi_api.upload import UploadBody, open_picture
 from sticky_pi_api.utils import datetime_to_string
