@@ -15,8 +15,8 @@ from sticky_pi_api.account import Secret
 from sticky_pi_api.annotations import checked_annotation_what, join_annotations
 from sticky_pi_api.batch import Batch
 from sticky_pi_api.blame import blaming_the_store
-from sticky_pi_api.bundles import BundleClient
 from sticky_pi_api.cache import FileCache
+from sticky_pi_api.client.bundles import BundleClient
 from sticky_pi_api.configuration import LocalAPIConf
 from sticky_pi_api.durable import make_folders
 from sticky_pi_api.exceptions import ConflictWarning, PutImagesError
