@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
-from sticky_pi_api.doubts import summary
 from sticky_pi_api.exceptions import DamagedImageError, FilenameError, ImageChangedError, ImageError, MetadataError
-from sticky_pi_api.filename import format_filename, parse_filename
 from sticky_pi_api.files import open_regular
+from sticky_pi_api.images.doubts import summary
+from sticky_pi_api.images.filename import format_filename, parse_filename
 from sticky_pi_api.types import FileOrPath, FilePath
 from sticky_pi_api.utils import string_to_datetime
 
@@ -131,22 +131,22 @@ class ImageParser(dict[str, Any]):
     @property
     def thumbnail(self) -> Image:
         """The picture, decoded, at a size that fits in 512x384 pixels."""
-        from sticky_pi_api.decode import open_thumbnail
+        from sticky_pi_api.images.thumbnails import open_thumbnail
 
         return open_thumbnail(self.thumbnail_jpeg)
 
     @property
     def thumbnail_mini(self) -> Image:
         """The picture, decoded, at a size that fits in 128x96 pixels."""
-        from sticky_pi_api.decode import open_thumbnail
+        from sticky_pi_api.images.thumbnails import open_thumbnail
 
         return open_thumbnail(self.thumbnail_mini_jpeg)
 
     def _parse(self, blob: bytes) -> None:
         # A restored picture needs none of these, and Pillow costs more than all the rest of a start.
-        from sticky_pi_api.decode import decode, most_pixels
-        from sticky_pi_api.jpeg import read_jpeg
-        from sticky_pi_api.metadata import read_metadata
+        from sticky_pi_api.images.jpeg import read_jpeg
+        from sticky_pi_api.images.metadata import read_metadata
+        from sticky_pi_api.images.thumbnails import decode, most_pixels
 
         jpeg = read_jpeg(blob, most_pixels())
         fields, doubts = read_metadata(jpeg.exif)
@@ -159,8 +159,8 @@ class ImageParser(dict[str, Any]):
 
 @contextmanager
 def _blaming(name: str, md5: str) -> Iterator[None]:
-    from sticky_pi_api.exif import ExifError
-    from sticky_pi_api.jpeg import JpegError
+    from sticky_pi_api.images.exif import ExifError
+    from sticky_pi_api.images.jpeg import JpegError
 
     try:
         yield

@@ -13,9 +13,9 @@ from typing import IO, Any, NamedTuple
 from sticky_pi_api import durable
 from sticky_pi_api.bundle_storage import BundleFolders
 from sticky_pi_api.configuration import BaseAPIConf
-from sticky_pi_api.filename import format_filename
 from sticky_pi_api.filesystem import open_file
 from sticky_pi_api.image_parser import ImageParser
+from sticky_pi_api.images.filename import format_filename
 from sticky_pi_api.store_folder import BUNDLES, IMAGES, INCOMING, folder_in, images_folder
 from sticky_pi_api.types import Info, Row
 

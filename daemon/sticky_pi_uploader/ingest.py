@@ -11,8 +11,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
-from sticky_pi_api.doubts import summary
 from sticky_pi_api.durable import flush
+from sticky_pi_api.images.doubts import summary
 
 from .clock import PLATFORM_START, is_synchronised
 from .leaving import open_picture
@@ -122,7 +122,7 @@ class Ingest:
 
 def _key_in_name(path: str) -> tuple[str, str] | tuple[None, None]:
     from sticky_pi_api.exceptions import FilenameError
-    from sticky_pi_api.filename import parse_filename
+    from sticky_pi_api.images.filename import parse_filename
 
     try:
         device, taken_at = parse_filename(os.path.basename(path))

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final, NamedTuple
 
-from sticky_pi_api.doubts import is_note
 from sticky_pi_api.exceptions import printable
 from sticky_pi_api.filesystem import file_system_id
+from sticky_pi_api.images.doubts import is_note
 
 from .arrivals import Arrivals
 from .entries import Entries

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sticky_pi_api.doubts import NOTE, is_note
+from sticky_pi_api.images.doubts import NOTE, is_note
 
 from ..models import DestinationState, Picture, State
 from ..summary import SAYINGS, TO_LOOK_AT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sticky_pi_api.doubts import NOTE
+from sticky_pi_api.images.doubts import NOTE
 
 from ..clock import PLATFORM_START
 from ..models import Picture, State

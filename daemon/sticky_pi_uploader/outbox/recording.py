@@ -8,8 +8,8 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sticky_pi_api.doubts import summary
 from sticky_pi_api.exceptions import printable
+from sticky_pi_api.images.doubts import summary
 
 from ..models import Fingerprint, Picture, State, Taken
 from .rows import split_path, to_path

@@ -58,7 +58,7 @@ def ruins(path: str, is_here: Callable[[str], bool]) -> Iterator[tuple[Picture, 
 def _is_likely(picture: Picture) -> bool:
     """Tell whether the row agrees with the picture's name: one that was damaged may name a picture that never was."""
     from sticky_pi_api.exceptions import FilenameError
-    from sticky_pi_api.filename import parse_filename
+    from sticky_pi_api.images.filename import parse_filename
 
     try:
         device, taken_at = parse_filename(os.path.basename(picture.path))

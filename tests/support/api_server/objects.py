@@ -2,8 +2,8 @@
 
 import hashlib
 
-from sticky_pi_api.decode import decode
-from sticky_pi_api.jpeg import JpegError, read_jpeg
+from sticky_pi_api.images.jpeg import JpegError, read_jpeg
+from sticky_pi_api.images.thumbnails import decode
 
 from .wire import Answer, page
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sticky_pi_api.filename import parse_filename
+from sticky_pi_api.images.filename import parse_filename
 
 from .generations import FILE_NAME_FORM
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from PIL import Image
-from sticky_pi_api.jpeg import read_jpeg
+from sticky_pi_api.images.jpeg import read_jpeg
 from sticky_pi_uploader.pictures import picture_bytes
 
 DEVICE = "1b74105a"

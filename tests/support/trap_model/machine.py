@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from sticky_pi_api.doubts import is_note
+from sticky_pi_api.images.doubts import is_note
 from sticky_pi_api.types import Blame, Outcome
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.retry import LONGEST_WAIT

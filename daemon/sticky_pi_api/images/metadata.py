@@ -12,9 +12,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from sticky_pi_api.doubts import NOTE
 from sticky_pi_api.exceptions import printable
-from sticky_pi_api.exif import Exif, ExifError, read_exif, without_warnings
+from sticky_pi_api.images.doubts import NOTE
+from sticky_pi_api.images.exif import Exif, ExifError, read_exif, without_warnings
 
 Fields = dict[str, Any]
 """Metadata by the names of the images table's columns"""

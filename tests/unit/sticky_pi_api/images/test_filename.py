@@ -3,7 +3,7 @@ from datetime import datetime
 
 import pytest
 from sticky_pi_api.exceptions import FilenameError, ImageError
-from sticky_pi_api.filename import format_filename, parse_filename
+from sticky_pi_api.images.filename import format_filename, parse_filename
 
 
 @pytest.mark.parametrize(

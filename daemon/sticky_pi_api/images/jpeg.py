@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sticky_pi_api.doubts import NOTE
+from sticky_pi_api.images.doubts import NOTE
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 HOLE = bytes(64)

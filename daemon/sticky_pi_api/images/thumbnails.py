@@ -10,12 +10,12 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sticky_pi_api.jpeg import JpegError
+from sticky_pi_api.images.jpeg import JpegError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from sticky_pi_api.jpeg import Jpeg
+    from sticky_pi_api.images.jpeg import Jpeg
 
 THUMBNAIL = (512, 384)
 THUMBNAIL_MINI = (128, 96)

@@ -3,7 +3,7 @@ import struct
 
 import pytest
 from PIL import Image
-from sticky_pi_api.jpeg import HOLE, JpegError, read_jpeg
+from sticky_pi_api.images.jpeg import HOLE, JpegError, read_jpeg
 
 MOST = 89_478_485
 

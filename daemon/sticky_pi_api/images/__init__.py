@@ -1,0 +1,1 @@
+"""Read JPEG pictures: their file names, structure, EXIF and thumbnails."""
