@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sticky_pi_api.account import Account, Secret
 from sticky_pi_api.annotations import checked_annotation_what, checked_annotations
 from sticky_pi_api.answers import WrongShapeError, read_numbered_rows, read_rows
-from sticky_pi_api.bundle_files import FileInfo
-from sticky_pi_api.bundle_transfer import Receive
+from sticky_pi_api.bundles.files import FileInfo
+from sticky_pi_api.bundles.transfer import Receive
 from sticky_pi_api.cache import FileCache
 from sticky_pi_api.database import next_second
 from sticky_pi_api.deadline import Scope

@@ -14,8 +14,8 @@ from typing import Any, Self
 
 from sticky_pi_api.annotations import checked_annotation_what, checked_annotations
 from sticky_pi_api.blame import blaming_the_store
-from sticky_pi_api.bundle_files import FileInfo, blocks_of, open_file
-from sticky_pi_api.bundle_transfer import Receive, receive
+from sticky_pi_api.bundles.files import FileInfo, blocks_of, open_file
+from sticky_pi_api.bundles.transfer import Receive, receive
 from sticky_pi_api.configuration import BaseAPIConf
 from sticky_pi_api.database import ImagesDatabase
 from sticky_pi_api.durable import make_folders

@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from typing import IO, Any, NamedTuple
 
 from sticky_pi_api import durable
-from sticky_pi_api.bundle_storage import BundleFolders
+from sticky_pi_api.bundles.storage import BundleFolders
 from sticky_pi_api.configuration import BaseAPIConf
 from sticky_pi_api.filesystem import open_file
 from sticky_pi_api.image_parser import ImageParser

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO
 
-from sticky_pi_api.bundle_files import local_bundle_files_info
-from sticky_pi_api.etag import Etag
+from sticky_pi_api.bundles.etag import Etag
+from sticky_pi_api.bundles.files import local_bundle_files_info
 from sticky_pi_api.files import open_regular
 from sticky_pi_api.types import DatetimeLike, FileOrPath
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from sticky_pi_api.bundle_files import FileInfo, checked_what, is_same, local_bundle_files_info
-from sticky_pi_api.bundle_keys import checked_name, place
-from sticky_pi_api.bundle_transfer import receive
+from sticky_pi_api.bundles.files import FileInfo, checked_what, is_same, local_bundle_files_info
+from sticky_pi_api.bundles.keys import checked_name, place
+from sticky_pi_api.bundles.transfer import receive
 from sticky_pi_api.exceptions import NoBundleWarning
 from sticky_pi_api.specifications import BaseAPISpec
 from sticky_pi_api.types import FilePath, Row

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from sticky_pi_api.answers import WrongShapeError, read_list
-from sticky_pi_api.bundle_files import FileInfo, checked_what, open_file
-from sticky_pi_api.bundle_form import BundleForm
-from sticky_pi_api.bundle_keys import checked_entries, checked_key, checked_name, is_mtime
-from sticky_pi_api.bundle_transfer import OtherBytesError, Receive
+from sticky_pi_api.bundles.files import FileInfo, checked_what, open_file
+from sticky_pi_api.bundles.form import BundleForm
+from sticky_pi_api.bundles.keys import checked_entries, checked_key, checked_name, is_mtime
+from sticky_pi_api.bundles.transfer import OtherBytesError, Receive
 from sticky_pi_api.exceptions import UnavailableError
 from sticky_pi_api.files import unwrapped
 from sticky_pi_api.links import Link

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from api_server import ApiServer
 from fault_proxy import Fault, FaultProxy, Rule
-from sticky_pi_api.bundle_transfer import receive
+from sticky_pi_api.bundles.transfer import receive
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import (
     AccountError,

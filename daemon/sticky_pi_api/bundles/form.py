@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import IO, Any
 
-from sticky_pi_api.bundle_files import FileInfo
-from sticky_pi_api.etag import Etag
+from sticky_pi_api.bundles.etag import Etag
+from sticky_pi_api.bundles.files import FileInfo
 from sticky_pi_api.exceptions import BundleError, printable
 from sticky_pi_api.form import FormBody
 from sticky_pi_api.rate import RateLimit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from sticky_pi_api.etag import Etag
+from sticky_pi_api.bundles.etag import Etag
 from sticky_pi_api.exceptions import BundleError, printable
 from sticky_pi_api.incoming import placed
 

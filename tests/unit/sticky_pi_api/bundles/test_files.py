@@ -7,9 +7,9 @@ import threading
 import time
 
 import pytest
-from sticky_pi_api.bundle_keys import place
+from sticky_pi_api.bundles.etag import PART, Etag
+from sticky_pi_api.bundles.keys import place
 from sticky_pi_api.configuration import LocalAPIConf
-from sticky_pi_api.etag import PART, Etag
 from sticky_pi_api.exceptions import BundleError
 from sticky_pi_api.incoming import placed, sweep
 from sticky_pi_api.storage import DiskStorage
