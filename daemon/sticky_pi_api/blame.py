@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from sticky_pi_api.exceptions import StoreError, printable
 from sticky_pi_api.filesystem import lacks_inodes, lacks_space
-from sticky_pi_api.journal import UnfitError, explained
-from sticky_pi_api.sqlite import NewerSchemaError
+from sticky_pi_api.sqlite.connection import NewerSchemaError
+from sticky_pi_api.sqlite.journal import UnfitError, explained
 
 _DISK_FULL = "the disk is full: make room on it"
 _NO_INODES = "no further file can be made on its disk, as all of its inodes are used: remove files"

@@ -17,7 +17,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
 
-from sticky_pi_api import sqlite
+from sticky_pi_api.sqlite import connection as sqlite
 
 MOST_FILES: Final = 500_000
 """How many files are remembered, in some 100 MB; the ones read longest ago are forgotten first"""

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from sticky_pi_api.sqlite import Migration
+    from sticky_pi_api.sqlite.connection import Migration
 
 _IMAGES_TABLE: Final = (
     """

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from typing import Final, NamedTuple
 
-from sticky_pi_api import sqlite
 from sticky_pi_api.durable import flush, naming
 from sticky_pi_api.filesystem import BESIDE, open_file
-from sticky_pi_api.journal import NO_LOCKS, UnfitError
+from sticky_pi_api.sqlite import connection as sqlite
+from sticky_pi_api.sqlite.journal import NO_LOCKS, UnfitError
 
 from .folders import is_read_only
 from .reserve import NO_INODES, NO_SPACE

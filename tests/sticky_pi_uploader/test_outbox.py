@@ -15,7 +15,7 @@ from flushes import flushes
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from sticky_pi_api import sqlite
+from sticky_pi_api.sqlite import connection as sqlite
 from sticky_pi_uploader.exceptions import OutboxDamagedError, OutboxNewerError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, Fingerprint, State, Taken
 from sticky_pi_uploader.outbox import REOFFER_AFTER, Outbox, OutboxReader, open_or_rebuild, outbox_path

@@ -7,7 +7,7 @@ import sys
 from contextlib import closing
 
 import pytest
-from sticky_pi_api import sqlite
+from sticky_pi_api.sqlite import connection as sqlite
 from sticky_pi_uploader.exceptions import OutboxDamagedError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, Fingerprint, State, Taken
 from sticky_pi_uploader.outbox import Outbox, OutboxReader, Seen

@@ -12,7 +12,7 @@ from sticky_pi_api.questions import Series
 from sticky_pi_api.sending import CHUNK
 from sticky_pi_api.server.connection import SERIES_TIME, Server, settle
 from sticky_pi_api.server.written import chunks, write_keys, write_series
-from sticky_pi_api.sqlite import IntegrityError
+from sticky_pi_api.sqlite.connection import IntegrityError
 from sticky_pi_api.types import Key, Row, key_of
 
 JSON_CHUNK: Final = 20

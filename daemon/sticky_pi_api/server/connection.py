@@ -25,7 +25,7 @@ from sticky_pi_api.links import Link
 from sticky_pi_api.login import Login
 from sticky_pi_api.sending import SECOND_LOOK
 from sticky_pi_api.server.warm_up import FAILED, WarmUp, is_cold
-from sticky_pi_api.sqlite import IntegrityError
+from sticky_pi_api.sqlite.connection import IntegrityError
 from sticky_pi_api.types import Row
 
 if TYPE_CHECKING:

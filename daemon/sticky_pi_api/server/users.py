@@ -9,7 +9,7 @@ from typing import Any
 from sticky_pi_api.answers import WrongShapeError, read_users
 from sticky_pi_api.exceptions import UnclearEndError
 from sticky_pi_api.server.connection import Server, settle
-from sticky_pi_api.sqlite import IntegrityError
+from sticky_pi_api.sqlite.connection import IntegrityError
 from sticky_pi_api.types import Row
 from sticky_pi_api.users import NewUser
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from sticky_pi_api.database import ImagesDatabase
 from sticky_pi_api.schema import to_datetime, to_text
-from sticky_pi_api.sqlite import IntegrityError
+from sticky_pi_api.sqlite.connection import IntegrityError
 from sticky_pi_api.types import Row
 from sticky_pi_api.users import COLUMNS, NewUser, hash_password
 from sticky_pi_api.utils import utc_now

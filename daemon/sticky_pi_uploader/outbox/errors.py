@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager
 from typing import Final
 
 from sticky_pi_api.filesystem import lacks_inodes, lacks_space
-from sticky_pi_api.journal import UnfitError, explained
-from sticky_pi_api.sqlite import migrate, uri
+from sticky_pi_api.sqlite.connection import migrate, uri
+from sticky_pi_api.sqlite.journal import UnfitError, explained
 
 from ..exceptions import NoSpaceError, OutboxDamagedError, StateError
 from .schema import MIGRATIONS

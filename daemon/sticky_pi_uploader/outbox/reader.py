@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Self
 
 from sticky_pi_api.filesystem import open_file
-from sticky_pi_api.sqlite import uri
+from sticky_pi_api.sqlite.connection import uri
 
 from ..exceptions import StateError
 from ..models import Destination, Event, Picture, State

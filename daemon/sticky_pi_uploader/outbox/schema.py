@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from sticky_pi_api.sqlite import Migration
+    from sticky_pi_api.sqlite.connection import Migration
 
 UNTRIED: Final[Mapping[str, Any]] = {
     "attempts": 0,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
-from sticky_pi_api import sqlite
+from sticky_pi_api.sqlite import connection as sqlite
 
 from ..exceptions import OutboxNewerError
 from ..models import State

@@ -118,7 +118,7 @@ FLUSHES = (
     ),
     Guard(
         "flush of the outbox at each commit",
-        "sqlite:connect",
+        "connection:connect",
         "'EXTRA' if durable else 'NORMAL'",
         "'NORMAL'",
         (

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sticky_pi_api.journal import Journal, open_with_journal
 from sticky_pi_api.mounts import MOUNTINFO
+from sticky_pi_api.sqlite.journal import Journal, open_with_journal
 
 if TYPE_CHECKING:
     from sqlite_utils import Database

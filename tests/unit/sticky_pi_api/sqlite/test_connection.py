@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from sticky_pi_api.sqlite import uri
+from sticky_pi_api.sqlite.connection import uri
 
 
 @pytest.mark.parametrize("name", ["%41", "100%", "%25", "a?b", "a#b", "%23#%3f?", "caf\udce9", "a b"])

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import sticky_pi_api
-from sticky_pi_api import sqlite
 from sticky_pi_api.client import LocalClient
-from sticky_pi_api.journal import UnfitError
+from sticky_pi_api.sqlite import connection as sqlite
+from sticky_pi_api.sqlite.journal import UnfitError
 from tracing import traced
 
 SOURCE = str(Path(sticky_pi_api.__file__).parents[1])

@@ -1,0 +1,1 @@
+"""Open SQLite databases, migrate them, and handle journals that others left."""
