@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sticky_pi_api.exceptions import StoreError, printable
-from sticky_pi_api.filesystem import lacks_inodes, lacks_space
+from sticky_pi_api.filesystem.safe_open import lacks_inodes, lacks_space
 from sticky_pi_api.sqlite.connection import NewerSchemaError
 from sticky_pi_api.sqlite.journal import UnfitError, explained
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import IO, Protocol
 
-from sticky_pi_api.files import FileFailedError
+from sticky_pi_api.filesystem.regular_files import FileFailedError
 from sticky_pi_api.rate import RateLimit
 
 

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
-from sticky_pi_api.durable import sync_folder
 from sticky_pi_api.exceptions import StoreError, printable
-from sticky_pi_api.filesystem import open_file
+from sticky_pi_api.filesystem.durable import sync_folder
+from sticky_pi_api.filesystem.safe_open import open_file
+from sticky_pi_api.filesystem.store_folder import require_plain_database
 from sticky_pi_api.sqlite import connection as sqlite
-from sticky_pi_api.store_folder import require_plain_database
 
 if TYPE_CHECKING:
     import sqlite3

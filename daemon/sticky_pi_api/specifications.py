@@ -18,8 +18,8 @@ from sticky_pi_api.bundles.files import FileInfo, blocks_of, open_file
 from sticky_pi_api.bundles.transfer import Receive, receive
 from sticky_pi_api.configuration import BaseAPIConf
 from sticky_pi_api.database import ImagesDatabase
-from sticky_pi_api.durable import make_folders
-from sticky_pi_api.files import FileFailedError, unwrapped
+from sticky_pi_api.filesystem.durable import make_folders
+from sticky_pi_api.filesystem.regular_files import FileFailedError, unwrapped
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.questions import image_keys, series_of
 from sticky_pi_api.storage import BaseStorage, DiskStorage, checked_what

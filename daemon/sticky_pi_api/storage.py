@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from typing import IO, Any, NamedTuple
 
-from sticky_pi_api import durable
 from sticky_pi_api.bundles.storage import BundleFolders
 from sticky_pi_api.configuration import BaseAPIConf
-from sticky_pi_api.filesystem import open_file
+from sticky_pi_api.filesystem import durable
+from sticky_pi_api.filesystem.safe_open import open_file
+from sticky_pi_api.filesystem.store_folder import BUNDLES, IMAGES, INCOMING, folder_in, images_folder
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.images.filename import format_filename
-from sticky_pi_api.store_folder import BUNDLES, IMAGES, INCOMING, folder_in, images_folder
 from sticky_pi_api.types import Info, Row
 
 WHATS = ("metadata", "image", "thumbnail", "thumbnail_mini")

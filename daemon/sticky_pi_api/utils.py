@@ -12,7 +12,7 @@ from typing import IO
 
 from sticky_pi_api.bundles.etag import Etag
 from sticky_pi_api.bundles.files import local_bundle_files_info
-from sticky_pi_api.files import open_regular
+from sticky_pi_api.filesystem.regular_files import open_regular
 from sticky_pi_api.types import DatetimeLike, FileOrPath
 
 __all__ = [

@@ -87,7 +87,7 @@ def try_store(folder: str) -> None:
 def _open_store(folder: str) -> LocalClient:
     from sticky_pi_api.blame import blaming_the_store
     from sticky_pi_api.client import LocalClient
-    from sticky_pi_api.durable import make_folders
+    from sticky_pi_api.filesystem.durable import make_folders
 
     _require_disk(folder)
     _require_roots(folder)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from typing import Final, NamedTuple
 
-from sticky_pi_api.durable import flush, naming
-from sticky_pi_api.filesystem import BESIDE, open_file
+from sticky_pi_api.filesystem.durable import flush, naming
+from sticky_pi_api.filesystem.safe_open import BESIDE, open_file
 from sticky_pi_api.sqlite import connection as sqlite
 from sticky_pi_api.sqlite.journal import NO_LOCKS, UnfitError
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
-from sticky_pi_api.durable import sync_folder
+from sticky_pi_api.filesystem.durable import sync_folder
 
 SETTLED: Final = 2.0
 """Seconds after which any change of a folder shows in its times"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from sticky_pi_api.mounts import MOUNTINFO, fields_of, file_system_type, is_within, mount_of, mounts
+from sticky_pi_api.filesystem.mounts import MOUNTINFO, fields_of, file_system_type, is_within, mount_of, mounts
 
 from . import state_dir as state_dirs
 from .exceptions import StateError

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
-from sticky_pi_api.filesystem import open_beneath, open_file
+from sticky_pi_api.filesystem.safe_open import open_beneath, open_file
 
 from . import state_dir as state_dirs
 from .events import Kind, about

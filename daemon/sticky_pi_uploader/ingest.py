@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
-from sticky_pi_api.durable import flush
+from sticky_pi_api.filesystem.durable import flush
 from sticky_pi_api.images.doubts import summary
 
 from .clock import PLATFORM_START, is_synchronised

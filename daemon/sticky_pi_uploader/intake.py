@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from sticky_pi_api.exceptions import printable
-from sticky_pi_api.filesystem import file_system_id
+from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_api.images.doubts import is_note
 
 from .arrivals import Arrivals

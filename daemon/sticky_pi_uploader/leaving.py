@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import IO, Final
 
-from sticky_pi_api.filesystem import name_of, open_beneath, open_file, open_folder, rename_new
+from sticky_pi_api.filesystem.safe_open import name_of, open_beneath, open_file, open_folder, rename_new
 
 SUFFIX: Final = ".removing"
 

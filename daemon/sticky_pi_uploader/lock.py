@@ -9,7 +9,7 @@ import os
 from contextlib import ExitStack, suppress
 from typing import Final, NoReturn, Self
 
-from sticky_pi_api.filesystem import open_file
+from sticky_pi_api.filesystem.safe_open import open_file
 
 from .events import Kind, about
 from .exceptions import LockedError, NoSpaceError, StateError

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from sticky_pi_api.durable import flush, sync_folder
-from sticky_pi_api.filesystem import open_file
+from sticky_pi_api.filesystem.durable import flush, sync_folder
+from sticky_pi_api.filesystem.safe_open import open_file
 
 from .events import Kind, about
 from .exceptions import StateError

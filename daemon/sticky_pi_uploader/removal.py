@@ -25,9 +25,9 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Final, Protocol
 
-from sticky_pi_api.durable import flush, naming
 from sticky_pi_api.exceptions import printable
-from sticky_pi_api.filesystem import file_system_id, open_file
+from sticky_pi_api.filesystem.durable import flush, naming
+from sticky_pi_api.filesystem.safe_open import file_system_id, open_file
 
 from .breakoff import breaking_off
 from .events import Kind, about

@@ -12,7 +12,7 @@ import stat
 from contextlib import suppress
 from typing import Final
 
-from sticky_pi_api.filesystem import LEAST_FREE, open_file
+from sticky_pi_api.filesystem.safe_open import LEAST_FREE, open_file
 
 SIZE: Final = 1 << 20
 """Bytes put by: room for the outbox's log while pictures are removed"""

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
-from sticky_pi_api.filesystem import file_system_id
-from sticky_pi_api.store_folder import file_systems
+from sticky_pi_api.filesystem.safe_open import file_system_id
+from sticky_pi_api.filesystem.store_folder import file_systems
 
 from .disk import room
 from .events import Kind, about

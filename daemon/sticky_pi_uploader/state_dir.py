@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from sticky_pi_api.durable import flush, naming
-from sticky_pi_api.filesystem import open_beneath, open_file, open_folder
+from sticky_pi_api.filesystem.durable import flush, naming
+from sticky_pi_api.filesystem.safe_open import open_beneath, open_file, open_folder
 
 from .ways import Way, follow
 

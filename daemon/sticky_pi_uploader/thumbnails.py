@@ -13,8 +13,8 @@ from contextlib import suppress
 from itertools import count
 from typing import Final, NamedTuple
 
-from sticky_pi_api.durable import naming
-from sticky_pi_api.filesystem import open_file
+from sticky_pi_api.filesystem.durable import naming
+from sticky_pi_api.filesystem.safe_open import open_file
 
 _LARGE: Final = ".thumbnail"
 _MINI: Final = ".thumbnail_mini"

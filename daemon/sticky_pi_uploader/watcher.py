@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from sticky_pi_api.mounts import network_file_system
+from sticky_pi_api.filesystem.mounts import network_file_system
 
 from .events import Kind, about
 from .hints import Hints

@@ -13,8 +13,8 @@ import stat
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from sticky_pi_api.durable import naming
-from sticky_pi_api.filesystem import open_folder
+from sticky_pi_api.filesystem.durable import naming
+from sticky_pi_api.filesystem.safe_open import open_folder
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _MOST_LINKS: Final = 40

@@ -17,7 +17,7 @@ import time
 from benchmark import Row, in_turns, main, ratio
 from pictures import DEVICE, full_size
 from PIL import Image
-from sticky_pi_api.filesystem import file_system_id
+from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_uploader.ingest import Ingest
 from sticky_pi_uploader.outbox import Outbox
 from sticky_pi_uploader.retry import LONGEST_WAIT

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 from flushes import flushes
-from sticky_pi_api.filesystem import file_system_id
-from sticky_pi_api.mounts import file_system_type, is_within, network_file_system
+from sticky_pi_api.filesystem.mounts import file_system_type, is_within, network_file_system
+from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_uploader.exceptions import StateError
 from sticky_pi_uploader.folders import (
     image_dir_problem,

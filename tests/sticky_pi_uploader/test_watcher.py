@@ -11,7 +11,7 @@ import time
 from functools import partial
 
 import pytest
-from sticky_pi_api.mounts import network_file_system
+from sticky_pi_api.filesystem.mounts import network_file_system
 from sticky_pi_uploader.events import Kind
 from sticky_pi_uploader.hints import Hints
 from sticky_pi_uploader.observer import GOING

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from sticky_pi_api.client import LocalClient
-from sticky_pi_api.filesystem import file_system_id
+from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_uploader.hints import Hints
 from sticky_pi_uploader.ingest import Ingest
 from sticky_pi_uploader.intake import Intake

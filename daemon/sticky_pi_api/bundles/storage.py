@@ -8,7 +8,7 @@ from typing import Any
 
 from sticky_pi_api.bundles.files import checked_what, is_same, local_bundle_files_info
 from sticky_pi_api.bundles.keys import checked_entries, checked_name, place
-from sticky_pi_api.store_folder import require_no_link
+from sticky_pi_api.filesystem.store_folder import require_no_link
 from sticky_pi_api.types import Info, Row
 
 

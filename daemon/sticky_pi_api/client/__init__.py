@@ -18,9 +18,9 @@ from sticky_pi_api.blame import blaming_the_store
 from sticky_pi_api.cache import FileCache
 from sticky_pi_api.client.bundles import BundleClient
 from sticky_pi_api.configuration import LocalAPIConf
-from sticky_pi_api.durable import make_folders
 from sticky_pi_api.exceptions import ConflictWarning, PutImagesError
-from sticky_pi_api.filesystem import file_system_id
+from sticky_pi_api.filesystem.durable import make_folders
+from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_api.holdings import Claim, Holding, StoredObject, holdings
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.remote import LOWEST_RATE, PARALLEL, RemoteAPI

@@ -14,7 +14,7 @@ from sticky_pi_api.account import Account
 from sticky_pi_api.deadline import Guard, Pause, Scope
 from sticky_pi_api.exceptions import RemoteError, UnreachableError
 from sticky_pi_api.failures import OK, Answer
-from sticky_pi_api.files import FileFailedError
+from sticky_pi_api.filesystem.regular_files import FileFailedError
 from sticky_pi_api.http.addresses import StrayError, leads_near
 from sticky_pi_api.http.connections import Adapter, Route, current, tls_context
 from sticky_pi_api.http.proxies import proxy_for

@@ -11,7 +11,7 @@ from sticky_pi_api.bundles.form import BundleForm
 from sticky_pi_api.bundles.keys import checked_entries, checked_key, checked_name, is_mtime
 from sticky_pi_api.bundles.transfer import OtherBytesError, Receive
 from sticky_pi_api.exceptions import UnavailableError
-from sticky_pi_api.files import unwrapped
+from sticky_pi_api.filesystem.regular_files import unwrapped
 from sticky_pi_api.links import Link
 from sticky_pi_api.rate import RateLimit
 from sticky_pi_api.server.connection import Server

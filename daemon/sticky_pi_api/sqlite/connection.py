@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sticky_pi_api.mounts import MOUNTINFO
+from sticky_pi_api.filesystem.mounts import MOUNTINFO
 from sticky_pi_api.sqlite.journal import Journal, open_with_journal
 
 if TYPE_CHECKING:

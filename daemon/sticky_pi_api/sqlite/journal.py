@@ -15,7 +15,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
-from sticky_pi_api.mounts import MOUNTINFO, network_file_system
+from sticky_pi_api.filesystem.mounts import MOUNTINFO, network_file_system
 
 NO_LOCKS: Final = "can't hold a database, as it has no locks"
 

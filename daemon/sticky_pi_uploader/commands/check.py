@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from sticky_pi_api.filesystem import file_system_id
-from sticky_pi_api.mounts import file_system_type, is_within
+from sticky_pi_api.filesystem.mounts import file_system_type, is_within
+from sticky_pi_api.filesystem.safe_open import file_system_id
 
 from ..clock import PLATFORM_START, is_synchronised
 from ..config import Config, understand
@@ -321,7 +321,7 @@ def _place(folder: str) -> str:
 
 def _shares_disk(config: Config) -> bool:
     """Tell whether the store, or a folder of pictures in it, lies on the pictures' own disk."""
-    from sticky_pi_api.store_folder import file_systems
+    from sticky_pi_api.filesystem.store_folder import file_systems
 
     if config.api.store is None:
         return False

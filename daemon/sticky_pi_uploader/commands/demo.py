@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Final
 
-from sticky_pi_api.filesystem import open_file
+from sticky_pi_api.filesystem.safe_open import open_file
 
 from .. import state_dir as state_dirs
 from ..config import Config, as_toml, load

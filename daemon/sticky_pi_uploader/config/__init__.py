@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sticky_pi_api.account import MASK, Secret
-from sticky_pi_api.mounts import is_within
+from sticky_pi_api.filesystem.mounts import is_within
 
 from ..exceptions import ConfigError
 from .schema import SCHEMA

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Final
 
-from sticky_pi_api.filesystem import lacks_inodes, lacks_space
+from sticky_pi_api.filesystem.safe_open import lacks_inodes, lacks_space
 from sticky_pi_api.sqlite.connection import migrate, uri
 from sticky_pi_api.sqlite.journal import UnfitError, explained
 

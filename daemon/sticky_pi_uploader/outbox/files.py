@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from sticky_pi_api.filesystem import BESIDE, name_of
+from sticky_pi_api.filesystem.safe_open import BESIDE, name_of
 
 from ..exceptions import OutboxDamagedError, OutboxNewerError, StateError
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Self
 
-from sticky_pi_api.filesystem import open_file
+from sticky_pi_api.filesystem.safe_open import open_file
 from sticky_pi_api.sqlite.connection import uri
 
 from ..exceptions import StateError

@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from sticky_pi_api.client import LocalClient
-from sticky_pi_api.filesystem import file_system_id
+from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_uploader.ingest import Ingest
 from sticky_pi_uploader.models import Candidate, Fingerprint
 from sticky_pi_uploader.outbox import Outbox, Seen

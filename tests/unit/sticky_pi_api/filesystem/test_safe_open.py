@@ -5,7 +5,7 @@ import stat
 import sys
 
 import pytest
-from sticky_pi_api.filesystem import open_beneath, open_file, open_folder
+from sticky_pi_api.filesystem.safe_open import open_beneath, open_file, open_folder
 from tracing import traced
 
 

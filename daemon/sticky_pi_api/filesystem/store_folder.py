@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from sticky_pi_api.durable import flush, make_folders, naming
-from sticky_pi_api.filesystem import BESIDE, file_system_id, open_folder
+from sticky_pi_api.filesystem.durable import flush, make_folders, naming
+from sticky_pi_api.filesystem.safe_open import BESIDE, file_system_id, open_folder
 
 IMAGES: Final = "raw_images"
 INCOMING: Final = ".incoming"

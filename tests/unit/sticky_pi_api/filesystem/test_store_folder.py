@@ -7,10 +7,10 @@ import pytest
 from sent_card import folder_elsewhere
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import StoreError
-from sticky_pi_api.filesystem import file_system_id
+from sticky_pi_api.filesystem.safe_open import file_system_id
+from sticky_pi_api.filesystem.store_folder import file_systems, require_no_links
 from sticky_pi_api.holdings import Claim, Holding
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.store_folder import file_systems, require_no_links
 from sticky_pi_api.types import Outcome
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from sticky_pi_api.exceptions import ImageError
-from sticky_pi_api.filesystem import name_of
+from sticky_pi_api.filesystem.safe_open import name_of
 from sticky_pi_api.types import FilePath
 
 

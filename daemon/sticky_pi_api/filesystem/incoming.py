@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Final
 
-from sticky_pi_api import durable
+from sticky_pi_api.filesystem import durable
 
 TEMPORARY: Final = ".incoming-"
 """What the names of files begin with that haven't come whole yet: what a crash leaves of them is removed"""
