@@ -16,12 +16,12 @@ from sticky_pi_api.answers import WrongShapeError, read_numbered_rows, read_rows
 from sticky_pi_api.bundles.files import FileInfo
 from sticky_pi_api.bundles.transfer import Receive
 from sticky_pi_api.cache import FileCache
-from sticky_pi_api.database import next_second
 from sticky_pi_api.deadline import Scope
 from sticky_pi_api.exceptions import RemoteError, TooLargeError, UnavailableError, UnclearEndError
 from sticky_pi_api.failures import TOO_LARGE, UNAUTHORISED, Answer, leaves_no_doubt
 from sticky_pi_api.filesystem.regular_files import FileFailedError
 from sticky_pi_api.image_parser import MAX_SIZE, ImageParser
+from sticky_pi_api.local.images import next_second
 from sticky_pi_api.pace import Pace
 from sticky_pi_api.questions import image_keys, series_of
 from sticky_pi_api.rate import RateLimit

@@ -13,18 +13,18 @@ from types import TracebackType
 from typing import Any, Self
 
 from sticky_pi_api.annotations import checked_annotation_what, checked_annotations
-from sticky_pi_api.blame import blaming_the_store
 from sticky_pi_api.bundles.files import FileInfo, blocks_of, open_file
 from sticky_pi_api.bundles.transfer import Receive, receive
 from sticky_pi_api.configuration import BaseAPIConf
-from sticky_pi_api.database import ImagesDatabase
 from sticky_pi_api.filesystem.durable import make_folders
 from sticky_pi_api.filesystem.regular_files import FileFailedError, unwrapped
 from sticky_pi_api.image_parser import ImageParser
+from sticky_pi_api.local.annotations import AnnotationsTable
+from sticky_pi_api.local.errors import blaming_the_store
+from sticky_pi_api.local.images import ImagesDatabase
+from sticky_pi_api.local.users import UsersTable
 from sticky_pi_api.questions import image_keys, series_of
 from sticky_pi_api.storage import BaseStorage, DiskStorage, checked_what
-from sticky_pi_api.tables.annotations import AnnotationsTable
-from sticky_pi_api.tables.users import UsersTable
 from sticky_pi_api.types import FileOrPath, Info, Key, Row
 from sticky_pi_api.users import checked_patterns, checked_users, matching
 

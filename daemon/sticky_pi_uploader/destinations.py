@@ -74,8 +74,8 @@ def _server(config: Config) -> dict[str, Any]:
 
 def try_store(folder: str) -> None:
     """See that a store can be opened and takes a file; nothing of it is changed. Raises StoreError."""
-    from sticky_pi_api.blame import blaming_the_store
-    from sticky_pi_api.database import look_at
+    from sticky_pi_api.local.errors import blaming_the_store
+    from sticky_pi_api.local.images import look_at
 
     _require_disk(folder)
     _require_roots(folder)
@@ -85,9 +85,9 @@ def try_store(folder: str) -> None:
 
 
 def _open_store(folder: str) -> LocalClient:
-    from sticky_pi_api.blame import blaming_the_store
     from sticky_pi_api.client import LocalClient
     from sticky_pi_api.filesystem.durable import make_folders
+    from sticky_pi_api.local.errors import blaming_the_store
 
     _require_disk(folder)
     _require_roots(folder)
@@ -103,8 +103,8 @@ def _require_roots(folder: str) -> None:
     """See that nobody else can change a store that root is to open. Raises StoreError."""
     if os.geteuid() != 0:
         return
-    from sticky_pi_api.blame import blaming_the_store
     from sticky_pi_api.exceptions import StoreError
+    from sticky_pi_api.local.errors import blaming_the_store
 
     with blaming_the_store(folder):
         found = shared_part(folder, _PARTS)

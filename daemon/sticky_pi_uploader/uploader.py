@@ -246,9 +246,9 @@ class Uploader:
 
     def _item(self, picture: Picture) -> ImageParser | None:
         """Make what the client gets: the picture as it was parsed, with the thumbnails kept since."""
-        from sticky_pi_api.database import is_storable
         from sticky_pi_api.exceptions import ImageError
         from sticky_pi_api.image_parser import ImageParser
+        from sticky_pi_api.local.images import is_storable
 
         self._beat()
         path = self._full(picture)

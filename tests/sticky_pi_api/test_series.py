@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 import pytest
 from api_server.store import Store
 from sticky_pi_api.client import LocalClient
-from sticky_pi_api.database import ImagesDatabase
 from sticky_pi_api.exceptions import AnswerTooLargeError
+from sticky_pi_api.local.images import ImagesDatabase
 from sticky_pi_api.stretches import ROWS
 from sticky_pi_api.utils import datetime_to_string
 

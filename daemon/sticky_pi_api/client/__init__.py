@@ -14,7 +14,6 @@ from sticky_pi_api import cache
 from sticky_pi_api.account import Secret
 from sticky_pi_api.annotations import checked_annotation_what, join_annotations
 from sticky_pi_api.batch import Batch
-from sticky_pi_api.blame import blaming_the_store
 from sticky_pi_api.cache import FileCache
 from sticky_pi_api.client.bundles import BundleClient
 from sticky_pi_api.configuration import LocalAPIConf
@@ -23,6 +22,7 @@ from sticky_pi_api.filesystem.durable import make_folders
 from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_api.holdings import Claim, Holding, StoredObject, holdings
 from sticky_pi_api.image_parser import ImageParser
+from sticky_pi_api.local.errors import blaming_the_store
 from sticky_pi_api.remote import LOWEST_RATE, PARALLEL, RemoteAPI
 from sticky_pi_api.server.objects import look_at
 from sticky_pi_api.specifications import LocalAPI

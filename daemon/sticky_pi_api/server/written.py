@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from sticky_pi_api.database import next_second
+from sticky_pi_api.local.images import next_second
 from sticky_pi_api.questions import Series
 from sticky_pi_api.types import Key
 from sticky_pi_api.utils import datetime_to_string

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 def _together():
     """A picture's row is in the store before its files are."""
-    from sticky_pi_api.database import ImagesDatabase
+    from sticky_pi_api.local.images import ImagesDatabase
 
     @contextmanager
     def writing(_):

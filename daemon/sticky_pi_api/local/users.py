@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from sticky_pi_api.database import ImagesDatabase
-from sticky_pi_api.schema import to_datetime, to_text
+from sticky_pi_api.local.images import ImagesDatabase
+from sticky_pi_api.local.schema import to_datetime, to_text
 from sticky_pi_api.sqlite.connection import IntegrityError
 from sticky_pi_api.types import Row
 from sticky_pi_api.users import COLUMNS, NewUser, hash_password

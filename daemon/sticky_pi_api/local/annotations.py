@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Final
 
 from sticky_pi_api.annotations import COLUMNS, Annotations
-from sticky_pi_api.database import ImagesDatabase, next_second
-from sticky_pi_api.schema import API_VERSION, to_datetime, to_text
+from sticky_pi_api.local.images import ImagesDatabase, next_second
+from sticky_pi_api.local.schema import API_VERSION, to_datetime, to_text
 from sticky_pi_api.sqlite.connection import IntegrityError
 from sticky_pi_api.types import Key, Row
 from sticky_pi_api.utils import utc_now

@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from sticky_pi_api import passwords
 from sticky_pi_api.exceptions import StoreError
 from sticky_pi_api.filesystem.durable import sync_folder
 from sticky_pi_api.filesystem.store_folder import require_no_links, require_plain_database
-from sticky_pi_api.schema import API_VERSION, MIGRATIONS, USERS_TABLE, to_datetime, to_text
+from sticky_pi_api.local import passwords
+from sticky_pi_api.local.schema import API_VERSION, MIGRATIONS, USERS_TABLE, to_datetime, to_text
 from sticky_pi_api.sqlite import connection as sqlite
 from sticky_pi_api.types import Key, Row
 from sticky_pi_api.utils import utc_now
