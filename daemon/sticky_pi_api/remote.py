@@ -15,17 +15,18 @@ from sticky_pi_api.annotations import checked_annotation_what, checked_annotatio
 from sticky_pi_api.answers import WrongShapeError, read_numbered_rows, read_rows
 from sticky_pi_api.bundles.files import FileInfo
 from sticky_pi_api.bundles.transfer import Receive
-from sticky_pi_api.cache import FileCache
 from sticky_pi_api.deadline import Scope
 from sticky_pi_api.exceptions import RemoteError, TooLargeError, UnavailableError, UnclearEndError
 from sticky_pi_api.failures import TOO_LARGE, UNAUTHORISED, Answer, leaves_no_doubt
 from sticky_pi_api.filesystem.regular_files import FileFailedError
 from sticky_pi_api.image_parser import MAX_SIZE, ImageParser
 from sticky_pi_api.local.images import next_second
-from sticky_pi_api.pace import Pace
+from sticky_pi_api.put_images.checksum_cache import FileCache
+from sticky_pi_api.put_images.concurrency import Pace
+from sticky_pi_api.put_images.remote import CHUNK, Doubts, RemoteBatch, StaleAnswerError
+from sticky_pi_api.put_images.request import UploadBody, open_picture
 from sticky_pi_api.questions import image_keys, series_of
 from sticky_pi_api.rate import RateLimit
-from sticky_pi_api.sending import CHUNK, Doubts, RemoteBatch, StaleAnswerError
 from sticky_pi_api.server.annotations import ServerAnnotations
 from sticky_pi_api.server.bundles import ServerBundles
 from sticky_pi_api.server.connection import SERIES_TIME, SHORT_ANSWER, Server
@@ -35,7 +36,6 @@ from sticky_pi_api.specifications import BaseAPISpec
 from sticky_pi_api.storage import checked_what
 from sticky_pi_api.stretches import in_stretches, whole
 from sticky_pi_api.types import FileOrPath, Info, Key, Outcome, Row, key_of
-from sticky_pi_api.upload import UploadBody, open_picture
 from sticky_pi_api.users import checked_patterns, checked_users, matching
 from sticky_pi_api.utils import utc_now
 

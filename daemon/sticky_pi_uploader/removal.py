@@ -39,7 +39,7 @@ from .repeats import Repeats
 from .scan import fingerprint_of
 
 if TYPE_CHECKING:
-    from sticky_pi_api.holdings import Claim, Holding
+    from sticky_pi_api.put_images.verification import Claim, Holding
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class Removal:
         return [picture for picture, holding in zip(pictures, found, strict=True) if self._stands(picture, holding)]
 
     def _stands(self, picture: Picture, holding: Holding) -> bool:
-        from sticky_pi_api.holdings import Holding
+        from sticky_pi_api.put_images.verification import Holding
 
         kind, state = Kind.OVERWRITTEN, picture.state
         match holding:
@@ -289,7 +289,7 @@ def _is_the_one(folder: int, name: str, picture: Picture) -> bool:
 
 def claim_of(picture: Picture) -> Claim:
     """Make of an uploaded picture what a client's `holdings` takes."""
-    from sticky_pi_api.holdings import Claim
+    from sticky_pi_api.put_images.verification import Claim
     from sticky_pi_api.utils import string_to_datetime
 
     taken_at = string_to_datetime(str(picture.datetime))

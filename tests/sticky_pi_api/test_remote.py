@@ -35,7 +35,7 @@ from sticky_pi_api.exceptions import (
 )
 from sticky_pi_api.http.session import Timeouts
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.sending import CHUNK, FRESH, SECOND_LOOK
+from sticky_pi_api.put_images.remote import CHUNK, FRESH, SECOND_LOOK
 from sticky_pi_api.types import Blame, Outcome
 from sticky_pi_uploader.pictures import make_picture
 

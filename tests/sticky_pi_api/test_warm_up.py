@@ -10,9 +10,9 @@ from fault_proxy import Fault, Rule
 from sticky_pi_api.deadline import Scope
 from sticky_pi_api.exceptions import RefusedError, UnavailableError, UnclearEndError
 from sticky_pi_api.failures import Answer
-from sticky_pi_api.holdings import Claim, Holding
 from sticky_pi_api.http.session import Timeouts
 from sticky_pi_api.image_parser import ImageParser
+from sticky_pi_api.put_images.verification import Claim, Holding
 from sticky_pi_api.server.warm_up import MOST, WarmUp
 
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC, as in the file names

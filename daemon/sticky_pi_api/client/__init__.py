@@ -10,19 +10,19 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
-from sticky_pi_api import cache
 from sticky_pi_api.account import Secret
 from sticky_pi_api.annotations import checked_annotation_what, join_annotations
-from sticky_pi_api.batch import Batch
-from sticky_pi_api.cache import FileCache
 from sticky_pi_api.client.bundles import BundleClient
 from sticky_pi_api.configuration import LocalAPIConf
 from sticky_pi_api.exceptions import ConflictWarning, PutImagesError
 from sticky_pi_api.filesystem.durable import make_folders
 from sticky_pi_api.filesystem.safe_open import file_system_id
-from sticky_pi_api.holdings import Claim, Holding, StoredObject, holdings
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.local.errors import blaming_the_store
+from sticky_pi_api.put_images import checksum_cache as cache
+from sticky_pi_api.put_images.checksum_cache import FileCache
+from sticky_pi_api.put_images.common import Batch
+from sticky_pi_api.put_images.verification import Claim, Holding, StoredObject, holdings
 from sticky_pi_api.remote import LOWEST_RATE, PARALLEL, RemoteAPI
 from sticky_pi_api.server.objects import look_at
 from sticky_pi_api.specifications import LocalAPI

@@ -23,7 +23,7 @@ from sticky_pi_api.exceptions import (
 from sticky_pi_api.failures import OK, STORED, UNAUTHORISED, Answer, failure_of, leaves_no_doubt, link_failure_of
 from sticky_pi_api.links import Link
 from sticky_pi_api.login import Login
-from sticky_pi_api.sending import SECOND_LOOK
+from sticky_pi_api.put_images.remote import SECOND_LOOK
 from sticky_pi_api.server.warm_up import FAILED, WarmUp, is_cold
 from sticky_pi_api.sqlite.connection import IntegrityError
 from sticky_pi_api.types import Row

@@ -7,8 +7,8 @@ from typing import Final
 
 from sticky_pi_api.exceptions import StrayLinkError, UnavailableError
 from sticky_pi_api.failures import OK, Answer
-from sticky_pi_api.holdings import StoredObject
 from sticky_pi_api.links import Link
+from sticky_pi_api.put_images.verification import StoredObject
 from sticky_pi_api.server.connection import Server
 
 _PARTIAL: Final = 206

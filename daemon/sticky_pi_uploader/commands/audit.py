@@ -26,7 +26,7 @@ from .reports import Warn, pictures, utc
 from .retry import TOGETHER
 
 if TYPE_CHECKING:
-    from sticky_pi_api.holdings import Holding
+    from sticky_pi_api.put_images.verification import Holding
 
     from ..removal import Client
 
@@ -200,7 +200,7 @@ class _Audit:
         return dict(counts)
 
     def _judge(self, picture: Picture, holding: Holding) -> None:
-        from sticky_pi_api.holdings import Holding
+        from sticky_pi_api.put_images.verification import Holding
 
         wrong = {
             Holding.ABSENT: "uploaded, but the destination doesn't have it",

@@ -23,7 +23,7 @@ def _recover():
 
 def _ask():
     """Nobody asks the server what it holds before sending."""
-    from sticky_pi_api.sending import RemoteBatch
+    from sticky_pi_api.put_images.remote import RemoteBatch
 
     refresh = RemoteBatch._refresh
 

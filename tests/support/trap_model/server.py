@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import md5 as hash_of
 
-from sticky_pi_api.cache import FileCache
 from sticky_pi_api.exceptions import (
     AccountError,
     CertificateError,
@@ -19,12 +18,13 @@ from sticky_pi_api.exceptions import (
     UnclearEndError,
     UnreachableError,
 )
-from sticky_pi_api.holdings import StoredObject, holdings
-from sticky_pi_api.pace import Pace
+from sticky_pi_api.put_images.checksum_cache import FileCache
+from sticky_pi_api.put_images.concurrency import Pace
+from sticky_pi_api.put_images.remote import Doubts, RemoteBatch, StaleAnswerError
+from sticky_pi_api.put_images.request import UploadBody, open_picture
+from sticky_pi_api.put_images.verification import StoredObject, holdings
 from sticky_pi_api.rate import RateLimit
-from sticky_pi_api.sending import Doubts, RemoteBatch, StaleAnswerError
 from sticky_pi_api.types import Outcome
-from sticky_pi_api.upload import UploadBody, open_picture
 from sticky_pi_api.utils import datetime_to_string
 
 ASKING, UPLOADING, LATE = 0.4, 2.0, 20.0

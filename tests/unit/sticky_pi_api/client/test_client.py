@@ -15,10 +15,10 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from sticky_pi_api.batch import CHUNK
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import StoreError
 from sticky_pi_api.image_parser import ImageParser
+from sticky_pi_api.put_images.common import CHUNK
 from sticky_pi_api.types import Outcome
 from sticky_pi_uploader.pictures import make_picture
 

@@ -10,10 +10,10 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
-from sticky_pi_api.cache import FileCache
 from sticky_pi_api.exceptions import ConflictError, ImageChangedError, ImageError, StoreError
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.images.filename import parse_filename
+from sticky_pi_api.put_images.checksum_cache import FileCache
 from sticky_pi_api.types import FilePath, ImageOutcome, Key, Outcome, Row
 from sticky_pi_api.utils import md5
 

@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sticky_pi_api.batch import CHUNK
-from sticky_pi_api.cache import SETTLED, FileCache
 from sticky_pi_api.client import LocalClient, RemoteClient
 from sticky_pi_api.image_parser import ImageParser
+from sticky_pi_api.put_images.checksum_cache import SETTLED, FileCache
+from sticky_pi_api.put_images.common import CHUNK
 from sticky_pi_api.types import Outcome
 from sticky_pi_uploader.pictures import make_picture, picture_bytes
 

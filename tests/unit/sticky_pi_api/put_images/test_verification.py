@@ -6,8 +6,8 @@ from datetime import datetime
 import pytest
 from scripts import says
 from sticky_pi_api.exceptions import UnavailableError
-from sticky_pi_api.holdings import Claim, Holding, StoredObject
 from sticky_pi_api.image_parser import ImageParser
+from sticky_pi_api.put_images.verification import Claim, Holding, StoredObject
 from sticky_pi_api.server.objects import look_at
 
 

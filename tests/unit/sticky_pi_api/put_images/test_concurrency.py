@@ -1,5 +1,5 @@
 import pytest
-from sticky_pi_api.pace import QUICK, Pace
+from sticky_pi_api.put_images.concurrency import QUICK, Pace
 
 
 def test_one_goes_up_at_a_time_until_it_is_known_how_long_that_takes():

@@ -28,8 +28,6 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import count, islice
 from typing import Final
 
-from sticky_pi_api.batch import Held, Picture, compare, failure_outcome, identify, is_known, look, recognise
-from sticky_pi_api.cache import FileCache
 from sticky_pi_api.deadline import Scope
 from sticky_pi_api.exceptions import (
     DoubtfulError,
@@ -41,7 +39,9 @@ from sticky_pi_api.exceptions import (
     UnclearEndError,
 )
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.pace import Pace
+from sticky_pi_api.put_images.checksum_cache import FileCache
+from sticky_pi_api.put_images.common import Held, Picture, compare, failure_outcome, identify, is_known, look, recognise
+from sticky_pi_api.put_images.concurrency import Pace
 from sticky_pi_api.threads import starting
 from sticky_pi_api.types import FilePath, ImageOutcome, Key, Outcome, Row, key_of
 
