@@ -48,7 +48,7 @@ def ask_server(config: Config) -> None:
 
     Raises StickyPiError where that fails, and ConfigError where the account isn't configured.
     """
-    from sticky_pi_api.remote import RemoteAPI
+    from sticky_pi_api.remote.api import RemoteAPI
 
     username, password = _account(config)
     with RemoteAPI(**_server(config), username=username, password=password) as api:

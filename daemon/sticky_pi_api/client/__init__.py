@@ -23,8 +23,8 @@ from sticky_pi_api.put_images import checksum_cache as cache
 from sticky_pi_api.put_images.checksum_cache import FileCache
 from sticky_pi_api.put_images.common import Batch
 from sticky_pi_api.put_images.verification import Claim, Holding, StoredObject, holdings
-from sticky_pi_api.remote import LOWEST_RATE, PARALLEL, RemoteAPI
-from sticky_pi_api.server.objects import look_at
+from sticky_pi_api.remote.api import LOWEST_RATE, PARALLEL, RemoteAPI
+from sticky_pi_api.remote.objects import look_at
 from sticky_pi_api.specifications import LocalAPI
 from sticky_pi_api.types import FilePath, ImageOutcome, Info, Outcome, Row
 from sticky_pi_api.utils import md5

@@ -11,7 +11,7 @@ from api_server.store import Store
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import AnswerTooLargeError
 from sticky_pi_api.local.images import ImagesDatabase
-from sticky_pi_api.stretches import ROWS
+from sticky_pi_api.remote.pagination import ROWS
 from sticky_pi_api.utils import datetime_to_string
 
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)

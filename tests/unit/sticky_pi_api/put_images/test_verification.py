@@ -8,7 +8,7 @@ from scripts import says
 from sticky_pi_api.exceptions import UnavailableError
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.verification import Claim, Holding, StoredObject
-from sticky_pi_api.server.objects import look_at
+from sticky_pi_api.remote.objects import look_at
 
 
 @pytest.fixture

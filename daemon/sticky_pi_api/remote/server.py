@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from sticky_pi_api.account import Account, Secret
-from sticky_pi_api.answers import WrongShapeError, read_token
 from sticky_pi_api.deadline import Scope
 from sticky_pi_api.exceptions import (
     DoubtfulError,
@@ -22,9 +21,10 @@ from sticky_pi_api.exceptions import (
 )
 from sticky_pi_api.failures import OK, STORED, UNAUTHORISED, Answer, failure_of, leaves_no_doubt, link_failure_of
 from sticky_pi_api.links import Link
-from sticky_pi_api.login import Login
 from sticky_pi_api.put_images.remote import SECOND_LOOK
-from sticky_pi_api.server.warm_up import FAILED, WarmUp, is_cold
+from sticky_pi_api.remote.responses import WrongShapeError, read_token
+from sticky_pi_api.remote.token import Login
+from sticky_pi_api.remote.warm_up import FAILED, WarmUp, is_cold
 from sticky_pi_api.sqlite.connection import IntegrityError
 from sticky_pi_api.types import Row
 

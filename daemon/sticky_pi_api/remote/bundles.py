@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sticky_pi_api.answers import WrongShapeError, read_list
 from sticky_pi_api.bundles.files import FileInfo, checked_what, open_file
 from sticky_pi_api.bundles.form import BundleForm
 from sticky_pi_api.bundles.keys import checked_entries, checked_key, checked_name, is_mtime
@@ -14,7 +13,8 @@ from sticky_pi_api.exceptions import UnavailableError
 from sticky_pi_api.filesystem.regular_files import unwrapped
 from sticky_pi_api.links import Link
 from sticky_pi_api.rate import RateLimit
-from sticky_pi_api.server.connection import Server
+from sticky_pi_api.remote.responses import WrongShapeError, read_list
+from sticky_pi_api.remote.server import Server
 from sticky_pi_api.types import Info, Row
 
 _PATIENCE: Final = 600.0

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sticky_pi_api.account import Account, Secret
 from sticky_pi_api.annotations import checked_annotation_what, checked_annotations
-from sticky_pi_api.answers import WrongShapeError, read_numbered_rows, read_rows
 from sticky_pi_api.bundles.files import FileInfo
 from sticky_pi_api.bundles.transfer import Receive
 from sticky_pi_api.deadline import Scope
@@ -27,14 +26,15 @@ from sticky_pi_api.put_images.remote import CHUNK, Doubts, RemoteBatch, StaleAns
 from sticky_pi_api.put_images.request import UploadBody, open_picture
 from sticky_pi_api.questions import image_keys, series_of
 from sticky_pi_api.rate import RateLimit
-from sticky_pi_api.server.annotations import ServerAnnotations
-from sticky_pi_api.server.bundles import ServerBundles
-from sticky_pi_api.server.connection import SERIES_TIME, SHORT_ANSWER, Server
-from sticky_pi_api.server.users import ServerUsers
-from sticky_pi_api.server.written import chunks, write_keys, write_series
+from sticky_pi_api.remote.annotations import ServerAnnotations
+from sticky_pi_api.remote.bundles import ServerBundles
+from sticky_pi_api.remote.images import chunks, write_keys, write_series
+from sticky_pi_api.remote.pagination import in_stretches, whole
+from sticky_pi_api.remote.responses import WrongShapeError, read_numbered_rows, read_rows
+from sticky_pi_api.remote.server import SERIES_TIME, SHORT_ANSWER, Server
+from sticky_pi_api.remote.users import ServerUsers
 from sticky_pi_api.specifications import BaseAPISpec
 from sticky_pi_api.storage import checked_what
-from sticky_pi_api.stretches import in_stretches, whole
 from sticky_pi_api.types import FileOrPath, Info, Key, Outcome, Row, key_of
 from sticky_pi_api.users import checked_patterns, checked_users, matching
 from sticky_pi_api.utils import utc_now

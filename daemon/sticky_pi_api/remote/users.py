@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sticky_pi_api.answers import WrongShapeError, read_users
 from sticky_pi_api.exceptions import UnclearEndError
-from sticky_pi_api.server.connection import Server, settle
+from sticky_pi_api.remote.responses import WrongShapeError, read_users
+from sticky_pi_api.remote.server import Server, settle
 from sticky_pi_api.sqlite.connection import IntegrityError
 from sticky_pi_api.types import Row
 from sticky_pi_api.users import NewUser

@@ -13,7 +13,7 @@ from sticky_pi_api.failures import Answer
 from sticky_pi_api.http.session import Timeouts
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.verification import Claim, Holding
-from sticky_pi_api.server.warm_up import MOST, WarmUp
+from sticky_pi_api.remote.warm_up import MOST, WarmUp
 
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC, as in the file names
 KEYS = [{"device": "1b74105a", "datetime": TAKEN + timedelta(minutes=20 * i)} for i in range(300)]

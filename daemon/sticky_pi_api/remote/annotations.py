@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from sticky_pi_api.annotations import Annotations, in_requests
-from sticky_pi_api.answers import WrongShapeError, read_annotations, read_numbered_rows
 from sticky_pi_api.exceptions import UnclearEndError
 from sticky_pi_api.put_images.remote import CHUNK
 from sticky_pi_api.questions import Series
-from sticky_pi_api.server.connection import SERIES_TIME, Server, settle
-from sticky_pi_api.server.written import chunks, write_keys, write_series
+from sticky_pi_api.remote.images import chunks, write_keys, write_series
+from sticky_pi_api.remote.responses import WrongShapeError, read_annotations, read_numbered_rows
+from sticky_pi_api.remote.server import SERIES_TIME, Server, settle
 from sticky_pi_api.sqlite.connection import IntegrityError
 from sticky_pi_api.types import Key, Row, key_of
 

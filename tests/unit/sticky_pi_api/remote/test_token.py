@@ -4,9 +4,9 @@ import threading
 
 import pytest
 from sticky_pi_api.account import Account, Secret
-from sticky_pi_api.answers import WrongShapeError, read_rows, read_token
 from sticky_pi_api.exceptions import AccountError
-from sticky_pi_api.login import RENEWED_AFTER, Login
+from sticky_pi_api.remote.responses import WrongShapeError, read_rows, read_token
+from sticky_pi_api.remote.token import RENEWED_AFTER, Login
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from sticky_pi_api.exceptions import StrayLinkError, UnavailableError
 from sticky_pi_api.failures import OK, Answer
 from sticky_pi_api.links import Link
 from sticky_pi_api.put_images.verification import StoredObject
-from sticky_pi_api.server.connection import Server
+from sticky_pi_api.remote.server import Server
 
 _PARTIAL: Final = 206
 _NOT_FOUND: Final = (404, 410)
