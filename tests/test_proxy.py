@@ -17,9 +17,9 @@ from connect_proxy import ConnectProxy
 from fault_proxy import Fault, FaultProxy, Rule
 from sticky_pi_api.client import RemoteClient
 from sticky_pi_api.exceptions import BrokenOffError, DoubtfulError, UnreachableError
-from sticky_pi_api.http.proxies import proxy_for
-from sticky_pi_api.http.session import Timeouts
 from sticky_pi_api.remote.api import RemoteAPI
+from sticky_pi_api.transport.proxies import proxy_for
+from sticky_pi_api.transport.session import Timeouts
 from sticky_pi_api.types import Outcome
 
 SOURCE = Path(sticky_pi_uploader.__file__).parents[1]

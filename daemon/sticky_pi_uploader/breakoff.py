@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from sticky_pi_api.threads import starting
+from sticky_pi_api.transport.threads import starting
 
 GRACE: Final = 3.0
 """Seconds that the pictures in hand get to be finished: after a signal, and at most as many before a deadline."""

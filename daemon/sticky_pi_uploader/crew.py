@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from sticky_pi_api.threads import starting
+from sticky_pi_api.transport.threads import starting
 
 from .events import Kind, about
 from .exceptions import OutboxDamagedError

@@ -14,8 +14,8 @@ from .folders import nearest
 from .ways import shared_part
 
 if TYPE_CHECKING:
-    from sticky_pi_api.account import Secret
     from sticky_pi_api.client import LocalClient, RemoteClient
+    from sticky_pi_api.transport.account import Secret
 
     from .config import Config
 

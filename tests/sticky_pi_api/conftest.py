@@ -136,7 +136,7 @@ def remote(tmp_path):
 @pytest.fixture
 def http():
     """Open connections to an address, which aren't given long; all are closed at the end."""
-    from sticky_pi_api.http.session import Http, Timeouts
+    from sticky_pi_api.transport.session import Http, Timeouts
 
     opened = []
 

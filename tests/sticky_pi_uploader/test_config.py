@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from sticky_pi_api.account import Secret
+from sticky_pi_api.transport.account import Secret
 from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader.config import Config, FilesRead, add_flags, as_toml, from_arguments
 from sticky_pi_uploader.config.schema import SCHEMA, SECTIONS

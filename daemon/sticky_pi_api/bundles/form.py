@@ -9,8 +9,8 @@ from typing import IO, Any
 from sticky_pi_api.bundles.etag import Etag
 from sticky_pi_api.bundles.files import FileInfo
 from sticky_pi_api.exceptions import BundleError, printable
-from sticky_pi_api.form import FormBody
-from sticky_pi_api.rate import RateLimit
+from sticky_pi_api.transport.multipart import FormBody
+from sticky_pi_api.transport.rate_limit import RateLimit
 
 _ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 

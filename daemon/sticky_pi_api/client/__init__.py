@@ -10,7 +10,6 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
-from sticky_pi_api.account import Secret
 from sticky_pi_api.annotations import checked_annotation_what, join_annotations
 from sticky_pi_api.client.bundles import BundleClient
 from sticky_pi_api.configuration import LocalAPIConf
@@ -26,11 +25,12 @@ from sticky_pi_api.put_images.verification import Claim, Holding, StoredObject, 
 from sticky_pi_api.remote.api import LOWEST_RATE, PARALLEL, RemoteAPI
 from sticky_pi_api.remote.objects import look_at
 from sticky_pi_api.specifications import LocalAPI
+from sticky_pi_api.transport.account import Secret
 from sticky_pi_api.types import FilePath, ImageOutcome, Info, Outcome, Row
 from sticky_pi_api.utils import md5
 
 if TYPE_CHECKING:
-    from sticky_pi_api.http.session import Timeouts
+    from sticky_pi_api.transport.session import Timeouts
 
 
 class BaseClient(BundleClient):

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from sticky_pi_api.exceptions import ImageChangedError
-from sticky_pi_api.form import FormBody
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.images.filename import parse_filename
-from sticky_pi_api.rate import RateLimit
+from sticky_pi_api.transport.multipart import FormBody
+from sticky_pi_api.transport.rate_limit import RateLimit
 
 
 class UploadBody(FormBody):

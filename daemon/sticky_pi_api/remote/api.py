@@ -10,13 +10,10 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from sticky_pi_api.account import Account, Secret
 from sticky_pi_api.annotations import checked_annotation_what, checked_annotations
 from sticky_pi_api.bundles.files import FileInfo
 from sticky_pi_api.bundles.transfer import Receive
-from sticky_pi_api.deadline import Scope
 from sticky_pi_api.exceptions import RemoteError, TooLargeError, UnavailableError, UnclearEndError
-from sticky_pi_api.failures import TOO_LARGE, UNAUTHORISED, Answer, leaves_no_doubt
 from sticky_pi_api.filesystem.regular_files import FileFailedError
 from sticky_pi_api.image_parser import MAX_SIZE, ImageParser
 from sticky_pi_api.local.images import next_second
@@ -25,7 +22,6 @@ from sticky_pi_api.put_images.concurrency import Pace
 from sticky_pi_api.put_images.remote import CHUNK, Doubts, RemoteBatch, StaleAnswerError
 from sticky_pi_api.put_images.request import UploadBody, open_picture
 from sticky_pi_api.questions import image_keys, series_of
-from sticky_pi_api.rate import RateLimit
 from sticky_pi_api.remote.annotations import ServerAnnotations
 from sticky_pi_api.remote.bundles import ServerBundles
 from sticky_pi_api.remote.images import chunks, write_keys, write_series
@@ -35,12 +31,16 @@ from sticky_pi_api.remote.server import SERIES_TIME, SHORT_ANSWER, Server
 from sticky_pi_api.remote.users import ServerUsers
 from sticky_pi_api.specifications import BaseAPISpec
 from sticky_pi_api.storage import checked_what
+from sticky_pi_api.transport.account import Account, Secret
+from sticky_pi_api.transport.deadline import Scope
+from sticky_pi_api.transport.rate_limit import RateLimit
+from sticky_pi_api.transport.status_codes import TOO_LARGE, UNAUTHORISED, Answer, leaves_no_doubt
 from sticky_pi_api.types import FileOrPath, Info, Key, Outcome, Row, key_of
 from sticky_pi_api.users import checked_patterns, checked_users, matching
 from sticky_pi_api.utils import utc_now
 
 if TYPE_CHECKING:
-    from sticky_pi_api.http.session import Timeouts
+    from sticky_pi_api.transport.session import Timeouts
 
 PARALLEL: Final = 4
 """Pictures sent at a time: enough to fill a link while servers are at work and answers on their way.

@@ -11,10 +11,10 @@ from sticky_pi_api.bundles.keys import checked_entries, checked_key, checked_nam
 from sticky_pi_api.bundles.transfer import OtherBytesError, Receive
 from sticky_pi_api.exceptions import UnavailableError
 from sticky_pi_api.filesystem.regular_files import unwrapped
-from sticky_pi_api.links import Link
-from sticky_pi_api.rate import RateLimit
 from sticky_pi_api.remote.responses import WrongShapeError, read_list
 from sticky_pi_api.remote.server import Server
+from sticky_pi_api.transport.rate_limit import RateLimit
+from sticky_pi_api.transport.signed_url import Link
 from sticky_pi_api.types import Info, Row
 
 _PATIENCE: Final = 600.0

@@ -6,10 +6,10 @@ import re
 from typing import Final
 
 from sticky_pi_api.exceptions import StrayLinkError, UnavailableError
-from sticky_pi_api.failures import OK, Answer
-from sticky_pi_api.links import Link
 from sticky_pi_api.put_images.verification import StoredObject
 from sticky_pi_api.remote.server import Server
+from sticky_pi_api.transport.signed_url import Link
+from sticky_pi_api.transport.status_codes import OK, Answer
 
 _PARTIAL: Final = 206
 _NOT_FOUND: Final = (404, 410)

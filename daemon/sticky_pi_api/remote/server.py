@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from sticky_pi_api.account import Account, Secret
-from sticky_pi_api.deadline import Scope
 from sticky_pi_api.exceptions import (
     DoubtfulError,
     NotAnAPIError,
@@ -19,17 +17,27 @@ from sticky_pi_api.exceptions import (
     UnavailableError,
     UnclearEndError,
 )
-from sticky_pi_api.failures import OK, STORED, UNAUTHORISED, Answer, failure_of, leaves_no_doubt, link_failure_of
-from sticky_pi_api.links import Link
 from sticky_pi_api.put_images.remote import SECOND_LOOK
 from sticky_pi_api.remote.responses import WrongShapeError, read_token
 from sticky_pi_api.remote.token import Login
 from sticky_pi_api.remote.warm_up import FAILED, WarmUp, is_cold
 from sticky_pi_api.sqlite.connection import IntegrityError
+from sticky_pi_api.transport.account import Account, Secret
+from sticky_pi_api.transport.deadline import Scope
+from sticky_pi_api.transport.signed_url import Link
+from sticky_pi_api.transport.status_codes import (
+    OK,
+    STORED,
+    UNAUTHORISED,
+    Answer,
+    failure_of,
+    leaves_no_doubt,
+    link_failure_of,
+)
 from sticky_pi_api.types import Row
 
 if TYPE_CHECKING:
-    from sticky_pi_api.http.session import Body, Receive, Timeouts
+    from sticky_pi_api.transport.session import Body, Receive, Timeouts
 
 JSON: Final = "application/json"
 SERIES_TIME: Final = 600.0
@@ -71,7 +79,7 @@ class Server:
 
         A body that goes out at less than `lowest_rate` bytes a second is given up. Raises CertificateError.
         """
-        from sticky_pi_api.http.session import Http
+        from sticky_pi_api.transport.session import Http
 
         self.address = address
         self._is_cold = False

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from itertools import chain, repeat
 from typing import Final
 
-from sticky_pi_api.deadline import Pause
 from sticky_pi_api.exceptions import BrokenOffError
-from sticky_pi_api.failures import Answer
+from sticky_pi_api.transport.deadline import Pause
+from sticky_pi_api.transport.status_codes import Answer
 
 FAILED: Final = 500
 """the status of a worker that doesn't reach its database"""

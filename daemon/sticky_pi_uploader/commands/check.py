@@ -202,7 +202,7 @@ def _destination(config: Config) -> Iterator[Finding]:
 def _proxy(config: Config) -> Iterator[Finding]:
     if config.api.server is None:
         return
-    from sticky_pi_api.http.proxies import exception_for, proxy_for
+    from sticky_pi_api.transport.proxies import exception_for, proxy_for
 
     about, url = "proxy", config.api.url
     proxy = proxy_for(url)

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sticky_pi_api.account import MASK, Secret
 from sticky_pi_api.filesystem.mounts import is_within
+from sticky_pi_api.transport.account import MASK, Secret
 
 from ..exceptions import ConfigError
 from .schema import SCHEMA

@@ -8,7 +8,7 @@ from sticky_pi_api.exceptions import FilenameError, ImageChangedError, ImageErro
 from sticky_pi_api.filesystem.regular_files import FileFailedError
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.request import UploadBody, open_picture
-from sticky_pi_api.rate import LARGEST_BLOCK, RateLimit
+from sticky_pi_api.transport.rate_limit import LARGEST_BLOCK, RateLimit
 
 NAME = "1b74105a.2020-07-05_10-07-16.jpg"
 NO_LIMIT = RateLimit(None)

@@ -33,9 +33,9 @@ from sticky_pi_api.exceptions import (
     UnavailableError,
     UnreachableError,
 )
-from sticky_pi_api.http.session import Timeouts
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.remote import CHUNK, FRESH, SECOND_LOOK
+from sticky_pi_api.transport.session import Timeouts
 from sticky_pi_api.types import Blame, Outcome
 from sticky_pi_uploader.pictures import make_picture
 
@@ -688,7 +688,9 @@ def test_a_picture_of_20_mb_costs_less_than_4_mib_of_memory(server, tmp_path, ma
 
 
 def test_a_client_that_is_imported_loads_no_http(tmp_path):
-    script = "import sys, sticky_pi_api.client; print({'requests', 'urllib3', 'sticky_pi_api.http'} & set(sys.modules))"
+    script = (
+        "import sys, sticky_pi_api.client; print({'requests', 'urllib3', 'sticky_pi_api.transport'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
     assert RemoteClient.__module__ == "sticky_pi_api.client"

@@ -3,10 +3,10 @@
 import threading
 
 import pytest
-from sticky_pi_api.account import Account, Secret
 from sticky_pi_api.exceptions import AccountError
 from sticky_pi_api.remote.responses import WrongShapeError, read_rows, read_token
 from sticky_pi_api.remote.token import RENEWED_AFTER, Login
+from sticky_pi_api.transport.account import Account, Secret
 
 
 @pytest.fixture

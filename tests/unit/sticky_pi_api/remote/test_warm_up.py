@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 import pytest
 from api_server import ApiServer
 from fault_proxy import Fault, Rule
-from sticky_pi_api.deadline import Scope
 from sticky_pi_api.exceptions import RefusedError, UnavailableError, UnclearEndError
-from sticky_pi_api.failures import Answer
-from sticky_pi_api.http.session import Timeouts
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.verification import Claim, Holding
 from sticky_pi_api.remote.warm_up import MOST, WarmUp
+from sticky_pi_api.transport.deadline import Scope
+from sticky_pi_api.transport.session import Timeouts
+from sticky_pi_api.transport.status_codes import Answer
 
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC, as in the file names
 KEYS = [{"device": "1b74105a", "datetime": TAKEN + timedelta(minutes=20 * i)} for i in range(300)]

@@ -9,7 +9,7 @@ import zlib
 import pytest
 from scripts import ask, says
 from sticky_pi_api.exceptions import AnswerTooLargeError, NotAnAPIError, UnreachableError
-from sticky_pi_api.links import Link
+from sticky_pi_api.transport.signed_url import Link
 
 MANY = 2**26
 

@@ -14,9 +14,9 @@ from typing import Final
 import requests
 
 from sticky_pi_api.exceptions import AnswerTooLargeError, NotAnAPIError
-from sticky_pi_api.failures import OK
-from sticky_pi_api.http.connections import current
-from sticky_pi_api.http.reasons import LIBRARIES
+from sticky_pi_api.transport.connections import current
+from sticky_pi_api.transport.errors import LIBRARIES
+from sticky_pi_api.transport.status_codes import OK
 
 _BLOCK: Final = 8192
 """bytes that are waited for at once: at the lowest rate some seconds' worth"""

@@ -10,18 +10,18 @@ from urllib.parse import urlsplit
 
 import requests
 
-from sticky_pi_api.account import Account
-from sticky_pi_api.deadline import Guard, Pause, Scope
 from sticky_pi_api.exceptions import RemoteError, UnreachableError
-from sticky_pi_api.failures import OK, Answer
 from sticky_pi_api.filesystem.regular_files import FileFailedError
-from sticky_pi_api.http.addresses import StrayError, leads_near
-from sticky_pi_api.http.connections import Adapter, Route, current, tls_context
-from sticky_pi_api.http.proxies import proxy_for
-from sticky_pi_api.http.reading import BrokenOffBodyError, read_file, read_whole
-from sticky_pi_api.http.reasons import LIBRARIES, TIMEOUTS, cause_of, explain, find
-from sticky_pi_api.http.traces import without_libraries
-from sticky_pi_api.links import Link
+from sticky_pi_api.transport.account import Account
+from sticky_pi_api.transport.addresses import StrayError, leads_near
+from sticky_pi_api.transport.connections import Adapter, Route, current, tls_context
+from sticky_pi_api.transport.deadline import Guard, Pause, Scope
+from sticky_pi_api.transport.errors import LIBRARIES, TIMEOUTS, cause_of, explain, find
+from sticky_pi_api.transport.proxies import proxy_for
+from sticky_pi_api.transport.response_body import BrokenOffBodyError, read_file, read_whole
+from sticky_pi_api.transport.signed_url import Link
+from sticky_pi_api.transport.status_codes import OK, Answer
+from sticky_pi_api.transport.tracebacks import without_libraries
 
 _LARGEST_OTHER: Final = 2**20
 """bytes of what is answered by whom a link leads to, where it isn't what it is for"""

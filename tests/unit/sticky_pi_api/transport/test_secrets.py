@@ -7,12 +7,12 @@ import types
 import pytest
 from fault_proxy import Fault, Rule
 from scripts import says
-from sticky_pi_api.account import Account, Secret
 from sticky_pi_api.client import RemoteClient
-from sticky_pi_api.deadline import Scope
 from sticky_pi_api.exceptions import AnswerTooLargeError, CertificateError, ImageChangedError, StickyPiError, StoreError
-from sticky_pi_api.http.session import Timeouts
 from sticky_pi_api.image_parser import ImageParser
+from sticky_pi_api.transport.account import Account, Secret
+from sticky_pi_api.transport.deadline import Scope
+from sticky_pi_api.transport.session import Timeouts
 
 PASSWORD = "pollen"
 KEYS = [{"device": "1b74105a", "datetime": "2020-06-20_20-19-15"}]

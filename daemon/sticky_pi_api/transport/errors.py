@@ -12,7 +12,6 @@ from typing import Final
 import requests
 import urllib3
 
-from sticky_pi_api.deadline import Guard
 from sticky_pi_api.exceptions import (
     BrokenOffError,
     CertificateError,
@@ -23,8 +22,9 @@ from sticky_pi_api.exceptions import (
     UnreachableError,
     printable,
 )
-from sticky_pi_api.http.addresses import StrayError
-from sticky_pi_api.http.connections import Route
+from sticky_pi_api.transport.addresses import StrayError
+from sticky_pi_api.transport.connections import Route
+from sticky_pi_api.transport.deadline import Guard
 from sticky_pi_api.types import EARLIEST
 
 LONG_SILENCE: Final = 5.0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, Protocol
 
 from sticky_pi_api.filesystem.regular_files import FileFailedError
-from sticky_pi_api.rate import RateLimit
+from sticky_pi_api.transport.rate_limit import RateLimit
 
 
 class Digest(Protocol):

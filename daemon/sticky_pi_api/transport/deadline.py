@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Protocol, Self
 
-from sticky_pi_api.threads import starting
+from sticky_pi_api.transport.threads import starting
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 

@@ -8,13 +8,13 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 from scripts import ask, says
-from sticky_pi_api.deadline import Guard
 from sticky_pi_api.exceptions import StrayLinkError, UnreachableError
-from sticky_pi_api.http.addresses import STAGGER, connect, is_near, leads_near
-from sticky_pi_api.http.session import Timeouts
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.links import Link
 from sticky_pi_api.put_images.verification import Claim, Holding
+from sticky_pi_api.transport.addresses import STAGGER, connect, is_near, leads_near
+from sticky_pi_api.transport.deadline import Guard
+from sticky_pi_api.transport.session import Timeouts
+from sticky_pi_api.transport.signed_url import Link
 
 PATIENT = Timeouts(connect=40.0, read=40.0, whole=60.0)
 LOOK_UP = socket.getaddrinfo

@@ -5,7 +5,7 @@ import time
 from random import Random
 
 import pytest
-from sticky_pi_api.rate import LARGEST_BLOCK, RateLimit
+from sticky_pi_api.transport.rate_limit import LARGEST_BLOCK, RateLimit
 
 
 @pytest.mark.parametrize("rate", [1000, 3333, 50_000, 700_000, 10_000_000])

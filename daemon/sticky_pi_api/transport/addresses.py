@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, zip_longest
 from typing import Final
 
-from sticky_pi_api.deadline import Address, Guard
+from sticky_pi_api.transport.deadline import Address, Guard
 
 STAGGER: Final = 0.25
 """Seconds that an address gets to answer before the next one is tried beside it (RFC 8305)"""

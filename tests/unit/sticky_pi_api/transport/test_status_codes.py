@@ -9,7 +9,7 @@ from sticky_pi_api.exceptions import (
     UnavailableError,
     UnreachableError,
 )
-from sticky_pi_api.failures import Answer, failure_of, leaves_no_doubt, read_retry_after
+from sticky_pi_api.transport.status_codes import Answer, failure_of, leaves_no_doubt, read_retry_after
 from sticky_pi_api.types import Blame
 
 NOW = 1_700_000_000.0

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from fault_proxy import Fault, FaultProxy, Rule
 from scripts import ask, says
-from sticky_pi_api.deadline import Guard, Scope
 from sticky_pi_api.exceptions import (
     BrokenOffError,
     CertificateError,
@@ -23,8 +22,9 @@ from sticky_pi_api.exceptions import (
     RemoteError,
     UnreachableError,
 )
-from sticky_pi_api.http.reasons import LONG_SILENCE
-from sticky_pi_api.http.session import Timeouts
+from sticky_pi_api.transport.deadline import Guard, Scope
+from sticky_pi_api.transport.errors import LONG_SILENCE
+from sticky_pi_api.transport.session import Timeouts
 from sticky_pi_api.types import Blame
 
 QUICK = Timeouts(connect=2.0, read=0.4, whole=1.0)

@@ -22,8 +22,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from sticky_pi_api.exceptions import CertificateError, printable
-from sticky_pi_api.http.addresses import connect, is_near
-from sticky_pi_api.http.proxies import Proxy
+from sticky_pi_api.transport.addresses import connect, is_near
+from sticky_pi_api.transport.proxies import Proxy
 
 IDLE: Final = 45.0
 """Seconds after which a kept connection isn't used again: servers close theirs after 60 to 65."""
