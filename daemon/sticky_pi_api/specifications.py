@@ -12,7 +12,6 @@ from itertools import chain, starmap
 from types import TracebackType
 from typing import Any, Self
 
-from sticky_pi_api.annotations import checked_annotation_what, checked_annotations
 from sticky_pi_api.bundles.files import FileInfo, blocks_of, open_file
 from sticky_pi_api.bundles.transfer import Receive, receive
 from sticky_pi_api.configuration import BaseAPIConf
@@ -23,10 +22,11 @@ from sticky_pi_api.local.annotations import AnnotationsTable
 from sticky_pi_api.local.errors import blaming_the_store
 from sticky_pi_api.local.images import ImagesDatabase
 from sticky_pi_api.local.users import UsersTable
-from sticky_pi_api.questions import image_keys, series_of
 from sticky_pi_api.storage import BaseStorage, DiskStorage, checked_what
 from sticky_pi_api.types import FileOrPath, Info, Key, Row
-from sticky_pi_api.users import checked_patterns, checked_users, matching
+from sticky_pi_api.validation.annotations import checked_annotation_what, checked_annotations
+from sticky_pi_api.validation.queries import image_keys, series_of
+from sticky_pi_api.validation.users import checked_patterns, checked_users, matching
 
 
 class BaseAPISpec(ABC):

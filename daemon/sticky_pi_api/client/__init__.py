@@ -10,7 +10,6 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
-from sticky_pi_api.annotations import checked_annotation_what, join_annotations
 from sticky_pi_api.client.bundles import BundleClient
 from sticky_pi_api.configuration import LocalAPIConf
 from sticky_pi_api.exceptions import ConflictWarning, PutImagesError
@@ -28,6 +27,7 @@ from sticky_pi_api.specifications import LocalAPI
 from sticky_pi_api.transport.account import Secret
 from sticky_pi_api.types import FilePath, ImageOutcome, Info, Outcome, Row
 from sticky_pi_api.utils import md5
+from sticky_pi_api.validation.annotations import checked_annotation_what, join_annotations
 
 if TYPE_CHECKING:
     from sticky_pi_api.transport.session import Timeouts

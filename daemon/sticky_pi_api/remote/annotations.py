@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from sticky_pi_api.annotations import Annotations, in_requests
 from sticky_pi_api.exceptions import UnclearEndError
 from sticky_pi_api.put_images.remote import CHUNK
-from sticky_pi_api.questions import Series
 from sticky_pi_api.remote.images import chunks, write_keys, write_series
 from sticky_pi_api.remote.responses import WrongShapeError, read_annotations, read_numbered_rows
 from sticky_pi_api.remote.server import SERIES_TIME, Server, settle
 from sticky_pi_api.sqlite.connection import IntegrityError
 from sticky_pi_api.types import Key, Row, key_of
+from sticky_pi_api.validation.annotations import Annotations, in_requests
+from sticky_pi_api.validation.queries import Series
 
 JSON_CHUNK: Final = 20
 """Images whose annotations' JSON is asked for at once: thousands of objects each make no answer too large to read"""

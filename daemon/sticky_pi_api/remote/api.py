@@ -10,7 +10,6 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from sticky_pi_api.annotations import checked_annotation_what, checked_annotations
 from sticky_pi_api.bundles.files import FileInfo
 from sticky_pi_api.bundles.transfer import Receive
 from sticky_pi_api.exceptions import RemoteError, TooLargeError, UnavailableError, UnclearEndError
@@ -21,7 +20,6 @@ from sticky_pi_api.put_images.checksum_cache import FileCache
 from sticky_pi_api.put_images.concurrency import Pace
 from sticky_pi_api.put_images.remote import CHUNK, Doubts, RemoteBatch, StaleAnswerError
 from sticky_pi_api.put_images.request import UploadBody, open_picture
-from sticky_pi_api.questions import image_keys, series_of
 from sticky_pi_api.remote.annotations import ServerAnnotations
 from sticky_pi_api.remote.bundles import ServerBundles
 from sticky_pi_api.remote.images import chunks, write_keys, write_series
@@ -36,8 +34,10 @@ from sticky_pi_api.transport.deadline import Scope
 from sticky_pi_api.transport.rate_limit import RateLimit
 from sticky_pi_api.transport.status_codes import TOO_LARGE, UNAUTHORISED, Answer, leaves_no_doubt
 from sticky_pi_api.types import FileOrPath, Info, Key, Outcome, Row, key_of
-from sticky_pi_api.users import checked_patterns, checked_users, matching
 from sticky_pi_api.utils import utc_now
+from sticky_pi_api.validation.annotations import checked_annotation_what, checked_annotations
+from sticky_pi_api.validation.queries import image_keys, series_of
+from sticky_pi_api.validation.users import checked_patterns, checked_users, matching
 
 if TYPE_CHECKING:
     from sticky_pi_api.transport.session import Timeouts

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from sticky_pi_api.local.images import next_second
-from sticky_pi_api.questions import Series
 from sticky_pi_api.types import Key
 from sticky_pi_api.utils import datetime_to_string
+from sticky_pi_api.validation.queries import Series
 
 
 def chunks(keys: Iterable[Key], most: int) -> Iterator[list[Key]]:

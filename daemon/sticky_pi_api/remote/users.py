@@ -11,7 +11,7 @@ from sticky_pi_api.remote.responses import WrongShapeError, read_users
 from sticky_pi_api.remote.server import Server, settle
 from sticky_pi_api.sqlite.connection import IntegrityError
 from sticky_pi_api.types import Row
-from sticky_pi_api.users import NewUser
+from sticky_pi_api.validation.users import NewUser
 
 
 class ServerUsers:

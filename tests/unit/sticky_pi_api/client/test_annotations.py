@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 import pytest
 from api_server import ApiServer
 from fault_proxy import Fault, Rule
-from sticky_pi_api.annotations import COLUMNS
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import AccountError, DoubtfulError, NotAnAPIError, UnavailableError
 from sticky_pi_api.transport.session import Timeouts
+from sticky_pi_api.validation.annotations import COLUMNS
 
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)
 STEP = timedelta(minutes=20)

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import AccountError, DoubtfulError, NotAnAPIError, RemoteError
-from sticky_pi_api.users import COLUMNS, checked_users
+from sticky_pi_api.validation.users import COLUMNS, checked_users
 
 ANN = {"username": "ann", "password": "correct horse", "email": "ann@example.org", "is_admin": True}
 BOB = {"username": "bob", "password": "battery staple", "can_write": True}

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sticky_pi_api.questions import image_keys, text_of
 from sticky_pi_api.types import Info, Key, Row, key_of
 from sticky_pi_api.utils import datetime_to_string
+from sticky_pi_api.validation.queries import image_keys, text_of
 
 WHATS: Final = ("metadata", "json")
 """What can be asked for of annotations; `data` is taken for `json` as well"""

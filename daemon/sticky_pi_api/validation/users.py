@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sticky_pi_api.questions import is_text
 from sticky_pi_api.types import Info, Row
+from sticky_pi_api.validation.queries import is_text
 
 COLUMNS: Final = ("id", "username", "email", "is_admin", "can_write", "datetime_created")
 """Of a row: all of the table's but the password's hash"""
