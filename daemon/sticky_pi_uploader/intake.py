@@ -21,12 +21,12 @@ from .arrivals import Arrivals
 from .entries import Entries
 from .events import Kind, about
 from .familiar import Familiar
-from .hints import Hint, Hints
 from .ingest import Ingest
 from .models import Candidate, Fingerprint, Picture, State, Taken
 from .outbox import Known, Outbox
 from .returns import Returns
 from .scan import Scanner
+from .scan_requests import Hint, Hints
 
 log = logging.getLogger(__name__)
 

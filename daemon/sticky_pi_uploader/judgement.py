@@ -33,12 +33,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from sticky_pi_api.exceptions import printable
 
 from .events import Kind
-from .hints import Hints
 from .models import Destination, DestinationState, Picture, State
 from .news import News
 from .outbox import CLASH, Outbox
 from .receipts import Receipt, Receipts
 from .retry import LONGEST_WAIT, delay
+from .scan_requests import Hints
 
 if TYPE_CHECKING:
     from sticky_pi_api.exceptions import RequestTooLargeError

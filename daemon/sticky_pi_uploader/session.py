@@ -29,7 +29,6 @@ from .events import Kind, about
 from .exceptions import NoSpaceError, OutboxDamagedError, StateError
 from .folders import prepare_state_dir, state_dir_problem
 from .health import SCANS, Health, Limits, Pulse
-from .hints import Hints
 from .ingest import Ingest
 from .intake import Intake
 from .leaving import Leaving, is_there
@@ -42,6 +41,7 @@ from .reserve import Reserve
 from .retention import Policy, Retention
 from .retry import LONGEST_WAIT
 from .scan import Scanner
+from .scan_requests import Hints
 from .state_dir import mark
 from .state_owner import work_as_owner
 from .summary import summary

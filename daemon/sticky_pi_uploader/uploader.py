@@ -20,12 +20,12 @@ from sticky_pi_api.types import ImageOutcome, Outcome
 from .allowance import Allowance
 from .breakoff import breaking_off
 from .exceptions import StateError
-from .hints import Hints
 from .judgement import Judge
 from .leaving import open_picture
 from .models import Picture
 from .outbox import Outbox
 from .retry import is_due
+from .scan_requests import Hints
 from .thumbnails import ThumbnailFolder, Thumbnails
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from types import SimpleNamespace
 import pytest
 from sticky_pi_uploader.familiar import CHECKED_EVERY, CHECKS, SETTLED
 from sticky_pi_uploader.folders import keeps_times
-from sticky_pi_uploader.hints import Hints
 from sticky_pi_uploader.ingest import Ingest
 from sticky_pi_uploader.intake import Intake
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.outbox import NOT_SEEN, Outbox
 from sticky_pi_uploader.scan import Scanner
+from sticky_pi_uploader.scan_requests import Hints
 from sticky_pi_uploader.thumbnails import ThumbnailFolder
 
 DAY = "5c173ff2/2020-06-20"

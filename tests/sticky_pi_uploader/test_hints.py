@@ -1,7 +1,7 @@
 import threading
 import time
 
-from sticky_pi_uploader.hints import Hint, Hints
+from sticky_pi_uploader.scan_requests import Hint, Hints
 
 
 def test_there_is_none_at_first():

@@ -4,10 +4,10 @@ import os
 from datetime import datetime, timedelta
 
 from sticky_pi_api.types import ImageOutcome, Outcome
-from sticky_pi_uploader.hints import Hints
 from sticky_pi_uploader.models import Fingerprint, Taken
 from sticky_pi_uploader.outbox import Outbox
 from sticky_pi_uploader.retry import LONGEST_WAIT
+from sticky_pi_uploader.scan_requests import Hints
 from sticky_pi_uploader.thumbnails import ThumbnailFolder, Thumbnails
 from sticky_pi_uploader.uploader import Uploader
 

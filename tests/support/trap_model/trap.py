@@ -7,7 +7,6 @@ from collections import Counter
 from contextlib import contextmanager, nullcontext
 
 from sticky_pi_uploader.exceptions import OutboxDamagedError, StateError
-from sticky_pi_uploader.hints import Hints
 from sticky_pi_uploader.ingest import Ingest
 from sticky_pi_uploader.intake import Intake
 from sticky_pi_uploader.leaving import Leaving
@@ -16,6 +15,7 @@ from sticky_pi_uploader.removal import Removal
 from sticky_pi_uploader.retention import Policy, Retention
 from sticky_pi_uploader.retry import LONGEST_WAIT
 from sticky_pi_uploader.scan import Scanner
+from sticky_pi_uploader.scan_requests import Hints
 from sticky_pi_uploader.thumbnails import ThumbnailFolder
 from sticky_pi_uploader.upkeep import Upkeep
 from sticky_pi_uploader.uploader import Uploader
