@@ -107,7 +107,7 @@ HEAVY = {
 NOT_FOR_NOTHING = {
     "sticky_pi_api.client",
     "sticky_pi_api.image_parser",
-    "sticky_pi_uploader.commands.tables",
+    "sticky_pi_uploader.cli.main.render",
     "sticky_pi_uploader.network",
     "sticky_pi_uploader.readiness",
     "sticky_pi_uploader.watcher",

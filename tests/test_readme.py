@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from sticky_pi_uploader.commands.arguments import COMMANDS
+from sticky_pi_uploader.cli.arguments import COMMANDS
 from sticky_pi_uploader.config.schema import SCHEMA
 from sticky_pi_uploader.events import Kind, about
 from sticky_pi_uploader.models import Picture, State

@@ -23,7 +23,7 @@ except KeyboardInterrupt:
 
 def start() -> int:
     """Run one command and give its exit status; the rest of the process's life is its end."""
-    from .cli import main
+    from .cli.main import main
 
     try:
         if _catches:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from sticky_pi_uploader.commands.arguments import EXIT_STATUSES
+from sticky_pi_uploader.cli.arguments import EXIT_STATUSES
 from sticky_pi_uploader.config.schema import SCHEMA
 from syntax import Argument, Verb, main_flags, verbs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from sticky_pi_uploader.commands.arguments import COMMANDS, parser
+from sticky_pi_uploader.cli.arguments import COMMANDS, parser
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from sticky_pi_uploader.commands.arguments import COMMANDS, EXIT_STATUSES, parser
+from sticky_pi_uploader.cli.arguments import COMMANDS, EXIT_STATUSES, parser
 from sticky_pi_uploader.config.schema import SCHEMA
 from sticky_pi_uploader.models import State
 

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from sticky_pi_uploader.commands.arguments import COMMANDS
+from sticky_pi_uploader.cli.arguments import COMMANDS
 
 SYSTEMD = Path(__file__).parents[2] / "systemd"
 SERVICE = SYSTEMD / "sticky-pi-uploader.service"

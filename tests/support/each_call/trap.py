@@ -108,7 +108,7 @@ def _load_what_it_loads(trap):
     said = trap.card / "modules"
     child = os.fork()
     if not child:
-        from sticky_pi_uploader.cli import main
+        from sticky_pi_uploader.cli.main import main
 
         with suppress(BaseException):
             sys.stderr = open(os.devnull, "w", encoding="ascii")  # noqa: SIM115

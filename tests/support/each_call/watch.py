@@ -116,7 +116,7 @@ class Program:
                 install(passing(), wire)
             if self._fresh:
                 os.execv(sys.executable, [sys.executable, "-m", "sticky_pi_uploader", *arguments])
-            from sticky_pi_uploader.cli import main
+            from sticky_pi_uploader.cli.main import main
 
             status = main(arguments)
             # What the interpreter does at its end.

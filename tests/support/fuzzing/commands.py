@@ -7,7 +7,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from unittest.mock import patch
 
-from sticky_pi_uploader import cli
+from sticky_pi_uploader.cli import main as cli
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from filled_disk import FilledDisk
 from power_cuts import reason_to_skip
-from sticky_pi_uploader.commands import explain, reports, tables
+from sticky_pi_uploader.cli import render as tables
+from sticky_pi_uploader.cli import reports
+from sticky_pi_uploader.cli.commands import explain
 from sticky_pi_uploader.exceptions import OutboxDamagedError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, State
 from sticky_pi_uploader.outbox import OutboxReader, outbox_path

@@ -13,20 +13,20 @@ from typing import Final
 from sticky_pi_api.filesystem.mounts import file_system_type, is_within
 from sticky_pi_api.filesystem.safe_open import file_system_id
 
-from ..clock import PLATFORM_START, is_synchronised
-from ..config import Config, understand
-from ..disk import READ_ONLY, database_problem, room, trial_problem
-from ..exceptions import ConfigError, OutboxDamagedError, StateError
-from ..folders import has_failed, image_dir_problem, is_read_only, nearest
-from ..models import Destination, DestinationState
-from ..outbox import OutboxReader, outbox_path
-from ..reserve import NO_INODES, NO_SPACE
-from ..rights import denied
-from ..state_owner import work_as_owner
-from ..summary import SAYINGS
-from .findings import Finding, Level, ok, problem, warning
-from .reports import ask, calmly, failed_disk, open_state
-from .tables import FULL, LOW, few_inodes, pictures, size
+from ...clock import PLATFORM_START, is_synchronised
+from ...config import Config, understand
+from ...disk import READ_ONLY, database_problem, room, trial_problem
+from ...exceptions import ConfigError, OutboxDamagedError, StateError
+from ...folders import has_failed, image_dir_problem, is_read_only, nearest
+from ...models import Destination, DestinationState
+from ...outbox import OutboxReader, outbox_path
+from ...reserve import NO_INODES, NO_SPACE
+from ...rights import denied
+from ...state_owner import work_as_owner
+from ...summary import SAYINGS
+from ..findings import Finding, Level, ok, problem, warning
+from ..render import FULL, LOW, few_inodes, pictures, size
+from ..reports import ask, calmly, failed_disk, open_state
 
 _DAY: Final = 86400.0
 _WATCHES: Final = "/proc/sys/fs/inotify/max_user_watches"
@@ -217,7 +217,7 @@ def _proxy(config: Config) -> Iterator[Finding]:
 def _server(config: Config) -> Iterator[Finding]:
     from sticky_pi_api.exceptions import StickyPiError
 
-    from ..destinations import ask_server
+    from ...destinations import ask_server
 
     about = "destination"
     try:
@@ -233,7 +233,7 @@ def _server(config: Config) -> Iterator[Finding]:
 def _store(config: Config, store: str) -> Iterator[Finding]:
     from sticky_pi_api.exceptions import StoreError
 
-    from ..destinations import try_store
+    from ...destinations import try_store
 
     about, there = "destination", nearest(store)
     if (wrong := _not_writable(about, there)) is not None:
@@ -269,7 +269,7 @@ def _sending(config: Config) -> Iterator[Finding]:
 
 
 def _watching(config: Config) -> Iterator[Finding]:
-    from ..scan import Scanner
+    from ...scan import Scanner
 
     about = "watching"
     if not os.path.isdir(config.image_dir):

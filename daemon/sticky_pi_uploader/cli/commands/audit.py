@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sticky_pi_api.exceptions import ImageError, StickyPiError
 
-from ..doorbell import ring
-from ..folders import image_dir_problem
-from ..leaving import hidden, is_there, open_picture, place_of
-from ..left_over import WHY, left_over
-from ..models import Candidate, Picture, State
-from ..outbox import Outbox, OutboxReader, outbox_path
-from ..removal import claim_of
-from ..retry import LONGEST_WAIT
-from ..scan import Scanner
+from ...doorbell import ring
+from ...folders import image_dir_problem
+from ...leaving import hidden, is_there, open_picture, place_of
+from ...left_over import WHY, left_over
+from ...models import Candidate, Picture, State
+from ...outbox import Outbox, OutboxReader, outbox_path
+from ...removal import claim_of
+from ...retry import LONGEST_WAIT
+from ...scan import Scanner
+from ..reports import Warn, pictures, utc
 from ..sequence import gaps, learn_interval
-from .reports import Warn, pictures, utc
 from .retry import TOGETHER
 
 if TYPE_CHECKING:
     from sticky_pi_api.put_images.verification import Holding
 
-    from ..removal import Client
+    from ...removal import Client
 
 STOPPED: Final = 3
 """Pictures that the trap's camera owes from which on it is taken to have stopped"""

@@ -7,13 +7,13 @@ import stat
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ..exceptions import OutboxDamagedError
-from ..leaving import hidden, original
-from ..left_over import WHY, is_left_over
-from ..models import Destination, Event, Picture, State
-from ..outbox import OutboxReader
-from ..summary import SAYINGS
-from .reports import Warn, ask, calmly, finite, picture_data, utc, warn_of_damage
+from ...exceptions import OutboxDamagedError
+from ...leaving import hidden, original
+from ...left_over import WHY, is_left_over
+from ...models import Destination, Event, Picture, State
+from ...outbox import OutboxReader
+from ...summary import SAYINGS
+from ..reports import Warn, ask, calmly, finite, picture_data, utc, warn_of_damage
 
 
 def find(reader: OutboxReader, image_dir: str, file: str) -> list[Picture]:

@@ -9,8 +9,9 @@ from api_server import ApiServer
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import StoreError
 from sticky_pi_api.filesystem.mounts import file_system_type
-from sticky_pi_uploader.commands import check, findings
-from sticky_pi_uploader.commands.tables import FULL
+from sticky_pi_uploader.cli import findings
+from sticky_pi_uploader.cli.commands import check
+from sticky_pi_uploader.cli.render import FULL
 from sticky_pi_uploader.config import load
 from sticky_pi_uploader.models import Destination, DestinationState
 

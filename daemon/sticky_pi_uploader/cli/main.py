@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from .commands.arguments import COMMANDS, PROGRAM, parser
-from .config import CONFIG_FLAG, Config, from_arguments
-from .exceptions import StateError, UploaderError, in_words
+from ..config import CONFIG_FLAG, Config, from_arguments
+from ..exceptions import StateError, UploaderError, in_words
+from .arguments import COMMANDS, PROGRAM, parser
 
 if TYPE_CHECKING:
-    from .service import Progress
+    from ..service import Progress
 
 __all__ = ["COMMANDS", "main"]
 
@@ -72,7 +72,7 @@ def _call(argv: Sequence[str] | None) -> int:
         # A bug, of which nobody above knows better; a traceback of Python itself would have no priority in the journal.
         import logging
 
-        from .events import Kind, about
+        from ..events import Kind, about
 
         logging.getLogger(__name__).critical(
             "stopped by an error of its own; please report it with these lines",
@@ -84,14 +84,14 @@ def _call(argv: Sequence[str] | None) -> int:
 
 def _give_up(error: UploaderError) -> None:
     """Say why a command ends; what goes to the journal needs its priority."""
-    from . import logs
+    from .. import logs
 
     if not logs.stderr_is_journal():
         _complain(str(error))
         return
     import logging
 
-    from .events import Kind, about
+    from ..events import Kind, about
 
     logs.set_up()
     for line in str(error).splitlines():
@@ -99,7 +99,7 @@ def _give_up(error: UploaderError) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from . import logs, service
+    from .. import logs, service
 
     def load() -> Config:
         config = from_arguments(arguments, os.environ, check_secrets=True, check_url=False)
@@ -115,7 +115,8 @@ def _drain(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from .commands import reports, tables
+    from . import render as tables
+    from . import reports
 
     config = _config_as_owner(arguments)
     warn = _Complaints()
@@ -136,7 +137,8 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from .commands import reports, tables
+    from . import render as tables
+    from . import reports
 
     config = _config_as_owner(arguments)
     warn = _Complaints()
@@ -150,7 +152,9 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from .commands import explain, reports, tables
+    from . import render as tables
+    from . import reports
+    from .commands import explain
 
     config = _config_as_owner(arguments)
     warn = _Complaints()
@@ -167,7 +171,9 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _retry(arguments: argparse.Namespace) -> int:
-    from .commands import explain, reports, retry, tables
+    from . import render as tables
+    from . import reports
+    from .commands import explain, retry
 
     if not arguments.files and not arguments.all:
         arguments.usage_error("say which pictures, or --all")
@@ -185,10 +191,12 @@ def _retry(arguments: argparse.Namespace) -> int:
 
 
 def _audit(arguments: argparse.Namespace) -> int:
-    from .commands import audit, reports, tables
-    from .destinations import client_opener
-    from .scan import Scanner
-    from .state_owner import work_as_owner
+    from ..destinations import client_opener
+    from ..scan import Scanner
+    from ..state_owner import work_as_owner
+    from . import render as tables
+    from . import reports
+    from .commands import audit
 
     config = _config(arguments)
     open_client = client_opener(config) if arguments.verify else None  # reads the password
@@ -219,7 +227,9 @@ def _audit(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from .commands import check, findings, tables
+    from . import findings
+    from . import render as tables
+    from .commands import check
 
     flags = vars(arguments)
     found = check.look(flags, os.environ, flags.get(CONFIG_FLAG))
@@ -228,14 +238,14 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _show_config(arguments: argparse.Namespace) -> int:
-    from .config import as_toml
+    from ..config import as_toml
 
     _print([as_toml(_config(arguments)).rstrip("\n")])
     return 0
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from . import logs
+    from .. import logs
     from .commands import prepare
 
     try:
@@ -249,7 +259,9 @@ def _prepare(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     import logging
 
-    from .commands import demo, reports, tables
+    from . import render as tables
+    from . import reports
+    from .commands import demo
 
     try:
         config = demo.prepare(arguments.folder)
@@ -270,7 +282,7 @@ def _drain_to_end(config: Config, deadline: float | None = None, *, quiet: int |
     """Drain, with the progress on a terminal and the log elsewhere; on a terminal, `quiet` is the log's level."""
     import logging
 
-    from . import logs, service
+    from .. import logs, service
 
     if not sys.stderr.isatty():
         logs.set_up()
@@ -318,7 +330,7 @@ class _Complaints:
 
 
 def _complain(text: str) -> None:
-    from .commands.terminal import safe
+    from .terminal import safe
 
     for line in text.splitlines():
         print(f"{PROGRAM}: {safe(line)}", file=sys.stderr)
@@ -346,7 +358,7 @@ def _config(arguments: argparse.Namespace) -> Config:
 
 def _config_as_owner(arguments: argparse.Namespace, *, gives: bool = False) -> Config:
     """Load the configuration; root goes on as the user whose state folder it is."""
-    from .state_owner import work_as_owner
+    from ..state_owner import work_as_owner
 
     config = _config(arguments)
     work_as_owner(config.state_dir, config.image_dir, gives=gives)

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 import sticky_pi_uploader
 from flushes import flushes
-from sticky_pi_uploader import cli
-from sticky_pi_uploader.commands import arguments
+from sticky_pi_uploader.cli import arguments
+from sticky_pi_uploader.cli import main as cli
 from sticky_pi_uploader.events import Kind
 from sticky_pi_uploader.models import Destination, DestinationState, State
 

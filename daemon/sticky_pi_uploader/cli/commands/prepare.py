@@ -9,14 +9,14 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..folders import prepare_state_dir
-from ..giving import Owner, give
-from ..notify import ServiceManager
-from ..readiness import Readiness
-from ..signals import Signals
+from ...folders import prepare_state_dir
+from ...giving import Owner, give
+from ...notify import ServiceManager
+from ...readiness import Readiness
+from ...signals import Signals
 
 if TYPE_CHECKING:
-    from ..config import Config
+    from ...config import Config
 
 
 class UnknownUserError(Exception):
