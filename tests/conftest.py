@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sticky_pi_uploader import pictures
+from sticky_pi_uploader.demo import pictures
 
 PATIENCE = 5.0
 """Seconds that a thread or child process gets to finish after its test has."""

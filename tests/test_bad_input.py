@@ -18,8 +18,8 @@ import piexif
 import pytest
 import sticky_pi_uploader
 from PIL import Image
+from sticky_pi_uploader.demo.pictures import picture_bytes
 from sticky_pi_uploader.outbox import OutboxReader
-from sticky_pi_uploader.pictures import picture_bytes
 
 FIRST = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC, as in the file names
 SMALL = (160, 120)

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from sticky_pi_uploader.pictures import make_picture
+from sticky_pi_uploader.demo.pictures import make_picture
 
 SOURCE = Path(__file__).parents[1] / "daemon"
 

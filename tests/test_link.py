@@ -13,7 +13,7 @@ from fault_proxy import FaultProxy
 from padding import padded
 from sticky_pi_api.client import RemoteClient
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_uploader.pictures import picture_bytes
+from sticky_pi_uploader.demo.pictures import picture_bytes
 
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC, as in the file names
 HASTE = 20

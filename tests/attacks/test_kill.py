@@ -25,7 +25,7 @@ from random import Random
 
 import pytest
 from PIL import Image
-from sticky_pi_uploader.pictures import picture_bytes
+from sticky_pi_uploader.demo.pictures import picture_bytes
 
 ROUNDS = int(os.environ.get("STICKY_PI_KILL_ROUNDS", "1"))
 FIRST_SEED = int(os.environ.get("STICKY_PI_KILL_SEED") or time.time_ns() // 1_000_000 % 1_000_000)

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import sticky_pi_uploader
-from sticky_pi_uploader.pictures import picture_bytes
+from sticky_pi_uploader.demo.pictures import picture_bytes
 
 SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
 TRAPS = int(os.environ.get("STICKY_PI_RUBBISH", "8"))

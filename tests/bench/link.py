@@ -38,7 +38,7 @@ from fault_proxy import FaultProxy
 from padding import padded
 from sticky_pi_api.client import RemoteClient
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_uploader.pictures import SENSOR_SIZES, picture_bytes
+from sticky_pi_uploader.demo.pictures import SENSOR_SIZES, picture_bytes
 
 DEVICE = "5c173ff2"
 ROUND_TRIP = 0.2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmark import HERE
 from padding import padded
-from sticky_pi_uploader.pictures import SENSOR_SIZES, picture_bytes
+from sticky_pi_uploader.demo.pictures import SENSOR_SIZES, picture_bytes
 
 SAMPLES = Path(os.environ.get("STICKY_PI_SAMPLES", HERE.parents[2] / "shared/samples"))
 DEVICE = "5c173ff2"

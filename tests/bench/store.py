@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_uploader.pictures import make_picture
+from sticky_pi_uploader.demo.pictures import make_picture
 
 SIZES = (1_000, 10_000, 100_000)
 LAST = 500

@@ -11,7 +11,7 @@ from urllib.request import urlopen
 import piexif
 import pytest
 from PIL import Image
-from sticky_pi_uploader.pictures import picture_bytes
+from sticky_pi_uploader.demo.pictures import picture_bytes
 
 SUPPORT = str(Path(__file__).parents[1] / "support")
 if SUPPORT not in sys.path:

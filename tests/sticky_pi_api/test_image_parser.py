@@ -18,7 +18,7 @@ from sticky_pi_api.exceptions import (
     MetadataError,
 )
 from sticky_pi_api.image_parser import MAX_SIZE, ImageParser
-from sticky_pi_uploader.pictures import FIELDS_2020
+from sticky_pi_uploader.demo.pictures import FIELDS_2020
 
 NAME = "1b74105a.2020-07-05_10-07-16.jpg"
 KEYS_2020 = {

@@ -21,7 +21,8 @@ from sticky_pi_api.exceptions import (
 from sticky_pi_api.transport.session import Timeouts
 from sticky_pi_api.types import Outcome
 from sticky_pi_uploader import config as config_module
-from sticky_pi_uploader import pictures, service
+from sticky_pi_uploader import service
+from sticky_pi_uploader.demo import pictures
 from sticky_pi_uploader.ingest import Ingest
 from sticky_pi_uploader.models import Candidate, Destination, DestinationState, Fingerprint, State
 from sticky_pi_uploader.retry import LONGEST_WAIT

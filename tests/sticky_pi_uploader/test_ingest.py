@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 import piexif
 import pytest
 from PIL import Image
+from sticky_pi_uploader.demo.pictures import picture_bytes
 from sticky_pi_uploader.ingest import Ingest
 from sticky_pi_uploader.models import Candidate, Fingerprint
-from sticky_pi_uploader.pictures import picture_bytes
 from sticky_pi_uploader.thumbnails import ThumbnailFolder
 from tracing import traced
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 import requests
-from sticky_pi_uploader.pictures import picture_bytes
+from sticky_pi_uploader.demo.pictures import picture_bytes
 
 DEVICE = "1b74105a"
 

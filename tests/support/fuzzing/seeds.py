@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 from sticky_pi_api.images.jpeg import read_jpeg
-from sticky_pi_uploader.pictures import picture_bytes
+from sticky_pi_uploader.demo.pictures import picture_bytes
 
 DEVICE = "1b74105a"
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC, as in the file names

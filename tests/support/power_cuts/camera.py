@@ -4,7 +4,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
-from sticky_pi_uploader.pictures import picture_bytes
+from sticky_pi_uploader.demo.pictures import picture_bytes
 
 DEVICES = ("5c173ff2", "512858f4")
 SIZES = ((160, 120), (160, 120), (320, 240), (648, 486))

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from random import Random
 
 from padding import padded
+from sticky_pi_uploader.demo.pictures import picture_bytes
 from sticky_pi_uploader.models import State
-from sticky_pi_uploader.pictures import picture_bytes
 from sticky_pi_uploader.retention import DAY, INTERVAL, Policy
 from sticky_pi_uploader.worker import TROUBLE_WAIT
 from trap_model.clock import Clock

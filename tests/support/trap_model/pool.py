@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from hashlib import md5
 
-from sticky_pi_uploader.pictures import picture_bytes
+from sticky_pi_uploader.demo.pictures import picture_bytes
 
 DEVICES = ("5c173ff2", "1b74105a")
 FIRST = datetime(2022, 5, 17, 18, 34, 50)  # noqa: DTZ001  # UTC, as in the file names

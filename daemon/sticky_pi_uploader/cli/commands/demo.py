@@ -15,8 +15,8 @@ from sticky_pi_api.filesystem.safe_open import open_file
 from ... import state_dir as state_dirs
 from ...config import Config, as_toml, load
 from ...config.values import store_address
+from ...demo.pictures import make_picture, picture_bytes
 from ...exceptions import StateError
-from ...pictures import make_picture, picture_bytes
 from ...state_owner import work_as_owner
 
 _MARK: Final = ".made-by-sticky-pi-uploader-demo"

@@ -20,7 +20,7 @@ from sticky_pi_api.exceptions import StoreError
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.common import CHUNK
 from sticky_pi_api.types import Outcome
-from sticky_pi_uploader.pictures import make_picture
+from sticky_pi_uploader.demo.pictures import make_picture
 
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)
 ALL = [{"device": "%", "start_datetime": "2019-11-01_00-00-00", "end_datetime": "2100-01-01_00-00-00"}]

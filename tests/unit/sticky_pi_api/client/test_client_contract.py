@@ -18,7 +18,7 @@ from sticky_pi_api.exceptions import (
 )
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.types import Outcome
-from sticky_pi_uploader.pictures import make_picture
+from sticky_pi_uploader.demo.pictures import make_picture
 
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)
 KEY = {"device": "1b74105a", "datetime": TAKEN}

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from sticky_pi_api.exceptions import MetadataError
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_uploader.pictures import FIELDS_2020
+from sticky_pi_uploader.demo.pictures import FIELDS_2020
 
 WIDTH, MAKE, MODEL, DATETIME = 0x0100, 0x010F, 0x0110, 0x0132
 EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD = 0x8769, 0x8825, 0xA005

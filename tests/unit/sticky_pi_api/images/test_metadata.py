@@ -7,7 +7,7 @@ import warnings
 import pytest
 from sticky_pi_api.images.exif import ExifError
 from sticky_pi_api.images.metadata import read_metadata
-from sticky_pi_uploader.pictures import FIELDS_2020
+from sticky_pi_uploader.demo.pictures import FIELDS_2020
 
 HEADER = b"v,T,H,B,L,lat,lng,a,l,b\n"
 VALUES = "3.1.0,17.0,44.6,72,1.86,49.26140,-123.25103,81.7,1652811355,1"

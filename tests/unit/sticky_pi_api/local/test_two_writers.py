@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from sticky_pi_api.client import LocalClient
-from sticky_pi_uploader.pictures import picture_bytes
+from sticky_pi_uploader.demo.pictures import picture_bytes
 
 COUNT = int(os.environ.get("STICKY_PI_TEST_PICTURES") or 1000)
 """How many pictures each process puts"""

@@ -18,7 +18,7 @@ from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.checksum_cache import SETTLED, FileCache
 from sticky_pi_api.put_images.common import CHUNK
 from sticky_pi_api.types import Outcome
-from sticky_pi_uploader.pictures import make_picture, picture_bytes
+from sticky_pi_uploader.demo.pictures import make_picture, picture_bytes
 
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)
 LONG_AGO = 1_600_000_000

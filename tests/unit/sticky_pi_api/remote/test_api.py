@@ -37,7 +37,7 @@ from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.remote import CHUNK, FRESH, SECOND_LOOK
 from sticky_pi_api.transport.session import Timeouts
 from sticky_pi_api.types import Blame, Outcome
-from sticky_pi_uploader.pictures import make_picture
+from sticky_pi_uploader.demo.pictures import make_picture
 
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)
 QUICK = Timeouts(connect=2.0, read=0.5, whole=2.0)

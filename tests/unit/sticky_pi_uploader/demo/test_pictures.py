@@ -7,7 +7,7 @@ from datetime import datetime
 import piexif
 import pytest
 from PIL import Image
-from sticky_pi_uploader.pictures import SENSOR_SIZES, make_picture, picture_bytes
+from sticky_pi_uploader.demo.pictures import SENSOR_SIZES, make_picture, picture_bytes
 
 TAKEN = datetime(2020, 6, 20, 21, 33, 24)  # noqa: DTZ001  # UTC, as in the file names
 SMALL = (160, 120)

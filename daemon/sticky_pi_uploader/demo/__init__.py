@@ -1,0 +1,1 @@
+"""Made pictures for `demo`, benchmarks and tests."""
