@@ -31,11 +31,11 @@ from sticky_pi_api.filesystem.safe_open import file_system_id, open_file
 
 from .breakoff import breaking_off
 from .events import Kind, about
+from .intake.scanner import fingerprint_of
 from .leaving import Leaving, hidden, hide, open_at, put_back
 from .models import Picture, State
 from .outbox import Outbox
 from .repeats import Repeats
-from .scan import fingerprint_of
 from .scan_requests import Hints
 
 if TYPE_CHECKING:

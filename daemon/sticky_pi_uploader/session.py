@@ -29,8 +29,9 @@ from .events import Kind, about
 from .exceptions import NoSpaceError, OutboxDamagedError, StateError
 from .folders import prepare_state_dir, state_dir_problem
 from .health import SCANS, Health, Limits, Pulse
-from .ingest import Ingest
-from .intake import Intake
+from .intake.intake import Intake
+from .intake.read_picture import Ingest
+from .intake.scanner import Scanner
 from .leaving import Leaving, is_there
 from .lock import Locks
 from .misfits import make_way, make_way_for_lock
@@ -40,7 +41,6 @@ from .removal import Removal
 from .reserve import Reserve
 from .retention import Policy, Retention
 from .retry import LONGEST_WAIT
-from .scan import Scanner
 from .scan_requests import Hints
 from .state_dir import mark
 from .state_owner import work_as_owner

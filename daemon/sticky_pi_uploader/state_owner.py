@@ -26,7 +26,7 @@ _NOT_FOR_OTHERS: Final = 0o022
 _PARTS: Final = ("outbox.db", "thumbnails")
 """What root reads and writes by path in its own state folder"""
 
-_TO_READ: Final = ("_strptime", "encodings.ascii", "importlib.util", "sticky_pi_uploader.scan")
+_TO_READ: Final = ("_strptime", "encodings.ascii", "importlib.util", "sticky_pi_uploader.intake.scanner")
 """What commands import when they need it"""
 
 _TO_SEND: Final = (

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 from sticky_pi_api.filesystem.mounts import network_file_system
 
 from .events import Kind, about
+from .intake.scanner import Scanner
 from .observer import Watch, new_path, queue_limit, watched_inodes
 from .repeats import Repeats, span
-from .scan import Scanner
 from .scan_requests import Hints
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import time
 
 from benchmark import Row, cost, cpu, in_turns, main, memory, ratio, uploader
 from pictures import DEVICE
+from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.models import Taken
 from sticky_pi_uploader.outbox import Outbox, outbox_path
 from sticky_pi_uploader.retry import LONGEST_WAIT
-from sticky_pi_uploader.scan import Scanner
 
 FOLDERS = 365
 ROUNDS = 9

@@ -18,10 +18,10 @@ from benchmark import Row, in_turns, main, ratio
 from pictures import DEVICE, full_size
 from PIL import Image
 from sticky_pi_api.filesystem.safe_open import file_system_id
-from sticky_pi_uploader.ingest import Ingest
+from sticky_pi_uploader.intake.read_picture import Ingest
+from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.outbox import Outbox
 from sticky_pi_uploader.retry import LONGEST_WAIT
-from sticky_pi_uploader.scan import Scanner
 from sticky_pi_uploader.thumbnails import ThumbnailFolder
 
 BOUNDS = {2020: 1.6, 2022: 2.2}

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 from sent_card import MAKE_REMOVAL, Card, folder_elsewhere, run
+from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.outbox import outbox_path
 from sticky_pi_uploader.retention import DAY
-from sticky_pi_uploader.scan import Scanner
 from tracing import traced
 
 NOBODY = 65534

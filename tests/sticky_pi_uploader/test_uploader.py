@@ -15,9 +15,9 @@ from sticky_pi_api.types import Outcome
 from sticky_pi_uploader import breakoff
 from sticky_pi_uploader.allowance import MARGIN
 from sticky_pi_uploader.exceptions import StateError
+from sticky_pi_uploader.intake.scanner import fingerprint_of
 from sticky_pi_uploader.models import Candidate, DestinationState, State, Taken
 from sticky_pi_uploader.outbox import REOFFER_AFTER, Outbox
-from sticky_pi_uploader.scan import fingerprint_of
 from sticky_pi_uploader.scan_requests import Hint
 from sticky_pi_uploader.thumbnails import Thumbnails
 from sticky_pi_uploader.uploader import BATCH

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.filesystem.safe_open import file_system_id
-from sticky_pi_uploader.ingest import Ingest
-from sticky_pi_uploader.intake import Intake
+from sticky_pi_uploader.intake.intake import Intake
+from sticky_pi_uploader.intake.read_picture import Ingest
+from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.leaving import Leaving
 from sticky_pi_uploader.outbox import Outbox, outbox_path
 from sticky_pi_uploader.removal import Removal
 from sticky_pi_uploader.retention import Policy, Retention
-from sticky_pi_uploader.scan import Scanner
 from sticky_pi_uploader.scan_requests import Hints
 from sticky_pi_uploader.thumbnails import ThumbnailFolder
 from sticky_pi_uploader.uploader import Uploader

@@ -192,7 +192,7 @@ def _retry(arguments: argparse.Namespace) -> int:
 
 def _audit(arguments: argparse.Namespace) -> int:
     from ..destinations import client_opener
-    from ..scan import Scanner
+    from ..intake.scanner import Scanner
     from ..state_owner import work_as_owner
     from . import render as tables
     from . import reports

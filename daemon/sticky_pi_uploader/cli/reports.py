@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 from ..disk import obstacle, room
 from ..exceptions import NoSpaceError, OutboxDamagedError, StateError
 from ..folders import has_failed, image_dir_problem, nearest
+from ..intake.scanner import Scanner
+from ..intake.stranded_files import WHY, left_over
 from ..leaving import hidden
-from ..left_over import WHY, left_over
 from ..lock import is_held
 from ..models import Destination, Picture, State
 from ..outbox import OutboxReader, outbox_path
 from ..rights import was_root
-from ..scan import Scanner
 
 Warn = Callable[[str], None]
 """Takes one line for the people who look on: what is wrong with the state."""

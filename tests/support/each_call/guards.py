@@ -36,7 +36,7 @@ def _ask():
 
 def _missed():
     """What can't be looked at on the card is no reason not to be done."""
-    from sticky_pi_uploader.intake import Intake
+    from sticky_pi_uploader.intake.intake import Intake
 
     Intake.missed = False
 

@@ -6,11 +6,11 @@ from datetime import datetime
 from sticky_pi_api.exceptions import FilenameError
 from sticky_pi_api.images.filename import format_filename, parse_filename
 from sticky_pi_uploader.cli.render import list_line
-from sticky_pi_uploader.entries import Entries
-from sticky_pi_uploader.ingest import Ingest
+from sticky_pi_uploader.intake.directory_sync import Entries
+from sticky_pi_uploader.intake.read_picture import Ingest
+from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.outbox import Outbox
-from sticky_pi_uploader.scan import Scanner
 from sticky_pi_uploader.thumbnails import ThumbnailFolder
 
 from . import seeds

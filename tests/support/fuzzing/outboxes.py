@@ -17,7 +17,7 @@ from pathlib import Path
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_uploader.demo.pictures import make_picture
-from sticky_pi_uploader.ingest import Ingest
+from sticky_pi_uploader.intake.read_picture import Ingest
 from sticky_pi_uploader.models import Candidate, Fingerprint
 from sticky_pi_uploader.outbox import Outbox, Seen
 from sticky_pi_uploader.thumbnails import ThumbnailFolder

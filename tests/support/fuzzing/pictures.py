@@ -11,7 +11,7 @@ from PIL import Image
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import ImageError
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_uploader.ingest import Ingest
+from sticky_pi_uploader.intake.read_picture import Ingest
 from sticky_pi_uploader.models import Candidate, Fingerprint
 from sticky_pi_uploader.outbox import Outbox
 from sticky_pi_uploader.thumbnails import ThumbnailFolder

@@ -7,14 +7,14 @@ from collections import Counter
 from contextlib import contextmanager, nullcontext
 
 from sticky_pi_uploader.exceptions import OutboxDamagedError, StateError
-from sticky_pi_uploader.ingest import Ingest
-from sticky_pi_uploader.intake import Intake
+from sticky_pi_uploader.intake.intake import Intake
+from sticky_pi_uploader.intake.read_picture import Ingest
+from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.leaving import Leaving
 from sticky_pi_uploader.outbox import Outbox, outbox_path, put_aside
 from sticky_pi_uploader.removal import Removal
 from sticky_pi_uploader.retention import Policy, Retention
 from sticky_pi_uploader.retry import LONGEST_WAIT
-from sticky_pi_uploader.scan import Scanner
 from sticky_pi_uploader.scan_requests import Hints
 from sticky_pi_uploader.thumbnails import ThumbnailFolder
 from sticky_pi_uploader.upkeep import Upkeep

@@ -14,13 +14,13 @@ from sticky_pi_api.exceptions import ImageError, StickyPiError
 
 from ...doorbell import ring
 from ...folders import image_dir_problem
+from ...intake.scanner import Scanner
+from ...intake.stranded_files import WHY, left_over
 from ...leaving import hidden, is_there, open_picture, place_of
-from ...left_over import WHY, left_over
 from ...models import Candidate, Picture, State
 from ...outbox import Outbox, OutboxReader, outbox_path
 from ...removal import claim_of
 from ...retry import LONGEST_WAIT
-from ...scan import Scanner
 from ..reports import Warn, pictures, utc
 from ..sequence import gaps, learn_interval
 from .retry import TOGETHER

@@ -269,7 +269,7 @@ def _sending(config: Config) -> Iterator[Finding]:
 
 
 def _watching(config: Config) -> Iterator[Finding]:
-    from ...scan import Scanner
+    from ...intake.scanner import Scanner
 
     about = "watching"
     if not os.path.isdir(config.image_dir):

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ...exceptions import OutboxDamagedError
+from ...intake.stranded_files import WHY, is_left_over
 from ...leaving import hidden, original
-from ...left_over import WHY, is_left_over
 from ...models import Destination, Event, Picture, State
 from ...outbox import OutboxReader
 from ...summary import SAYINGS

@@ -13,10 +13,10 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
-from .entries import SETTLED
-from .folders import keeps_times
-from .outbox import NOT_SEEN, Outbox, Seen
-from .scan import Scanner
+from ..folders import keeps_times
+from ..outbox import NOT_SEEN, Outbox, Seen
+from .directory_sync import SETTLED
+from .scanner import Scanner
 
 CHECKED_EVERY: Final = 86400.0
 """Seconds after which a folder is read again though it looks unchanged"""

@@ -3,7 +3,7 @@ import re
 import sys
 
 import pytest
-from sticky_pi_uploader.entries import Entries
+from sticky_pi_uploader.intake.directory_sync import Entries
 from tracing import traced
 
 FLUSH = """if True:

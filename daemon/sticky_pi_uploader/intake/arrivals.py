@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from .outbox import Known, Outbox
+from ..outbox import Known, Outbox
 
 MOST: Final = 1000
 """Pictures in a folder beyond which they aren't kept in mind: a day has 72, but all may lie in one folder"""

@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 
 import pytest
 from sticky_pi_uploader.demo.pictures import picture_bytes
-from sticky_pi_uploader.ingest import Ingest
-from sticky_pi_uploader.intake import BATCH, Intake
+from sticky_pi_uploader.intake.intake import BATCH, Intake
+from sticky_pi_uploader.intake.read_picture import Ingest
+from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.outbox import Outbox
-from sticky_pi_uploader.scan import Scanner
 from sticky_pi_uploader.scan_requests import Hints
 from sticky_pi_uploader.thumbnails import ThumbnailFolder
 from tracing import traced

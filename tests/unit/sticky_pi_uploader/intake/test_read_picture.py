@@ -15,7 +15,7 @@ import piexif
 import pytest
 from PIL import Image
 from sticky_pi_uploader.demo.pictures import picture_bytes
-from sticky_pi_uploader.ingest import Ingest
+from sticky_pi_uploader.intake.read_picture import Ingest
 from sticky_pi_uploader.models import Candidate, Fingerprint
 from sticky_pi_uploader.thumbnails import ThumbnailFolder
 from tracing import traced

@@ -6,8 +6,8 @@ import sys
 import threading
 
 import pytest
+from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.models import Candidate, Fingerprint
-from sticky_pi_uploader.scan import Scanner
 
 NAME = "1b74105a.2020-07-05_10-07-16.jpg"
 LATER = "1b74105a.2020-07-05_10-27-16.jpg"

@@ -7,9 +7,9 @@ import os
 
 from sticky_pi_api.exceptions import printable
 
-from .events import Kind, about
-from .models import Fingerprint
-from .outbox import Known, Outbox
+from ..events import Kind, about
+from ..models import Fingerprint
+from ..outbox import Known, Outbox
 
 log = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ from typing import IO, TYPE_CHECKING, Final, NamedTuple
 from sticky_pi_api.filesystem.durable import flush
 from sticky_pi_api.images.doubts import summary
 
-from .clock import PLATFORM_START, is_synchronised
-from .leaving import open_picture
-from .models import Candidate, Fingerprint, Taken
-from .scan import fingerprint_of
-from .thumbnails import ThumbnailFolder, Thumbnails
+from ..clock import PLATFORM_START, is_synchronised
+from ..leaving import open_picture
+from ..models import Candidate, Fingerprint, Taken
+from ..thumbnails import ThumbnailFolder, Thumbnails
+from .scanner import fingerprint_of
 
 if TYPE_CHECKING:
     from sticky_pi_api.image_parser import ImageParser

@@ -17,16 +17,16 @@ from sticky_pi_api.exceptions import printable
 from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_api.images.doubts import is_note
 
+from ..events import Kind, about
+from ..models import Candidate, Fingerprint, Picture, State, Taken
+from ..outbox import Known, Outbox
+from ..scan_requests import Hint, Hints
 from .arrivals import Arrivals
-from .entries import Entries
-from .events import Kind, about
-from .familiar import Familiar
-from .ingest import Ingest
-from .models import Candidate, Fingerprint, Picture, State, Taken
-from .outbox import Known, Outbox
-from .returns import Returns
-from .scan import Scanner
-from .scan_requests import Hint, Hints
+from .directory_sync import Entries
+from .folder_cache import Familiar
+from .read_picture import Ingest
+from .returned_files import Returns
+from .scanner import Scanner
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import stat
 from collections.abc import Iterator
 from typing import Final
 
-from .leaving import hidden, original
-from .scan import Scanner
+from ..leaving import hidden, original
+from .scanner import Scanner
 
 WHY: Final = (
     "its removal was broken off, and another file has its name by now: move that one away, and the next scan gives this"

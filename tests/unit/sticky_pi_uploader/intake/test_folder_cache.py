@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from sticky_pi_uploader.familiar import CHECKED_EVERY, CHECKS, SETTLED
 from sticky_pi_uploader.folders import keeps_times
-from sticky_pi_uploader.ingest import Ingest
-from sticky_pi_uploader.intake import Intake
+from sticky_pi_uploader.intake.folder_cache import CHECKED_EVERY, CHECKS, SETTLED
+from sticky_pi_uploader.intake.intake import Intake
+from sticky_pi_uploader.intake.read_picture import Ingest
+from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.outbox import NOT_SEEN, Outbox
-from sticky_pi_uploader.scan import Scanner
 from sticky_pi_uploader.scan_requests import Hints
 from sticky_pi_uploader.thumbnails import ThumbnailFolder
 

@@ -1,8 +1,8 @@
 """What is kept in mind of the folder to which pictures come, told by the questions that a real outbox is asked."""
 
 import pytest
-from sticky_pi_uploader import arrivals as module
-from sticky_pi_uploader.arrivals import Arrivals
+from sticky_pi_uploader.intake import arrivals as module
+from sticky_pi_uploader.intake.arrivals import Arrivals
 from sticky_pi_uploader.outbox import Outbox
 
 DAY, OTHER_DAY = "5c173ff2/2020-06-20", "5c173ff2/2020-06-21"

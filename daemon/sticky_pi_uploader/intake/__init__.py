@@ -1,0 +1,1 @@
+"""Take pictures in: scan the image folder, read each picture, record it in the outbox."""
