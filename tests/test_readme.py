@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from sticky_pi_uploader.cli.arguments import COMMANDS
 from sticky_pi_uploader.config.schema import SCHEMA
-from sticky_pi_uploader.events import Kind, about
+from sticky_pi_uploader.journal.events import Kind, about
+from sticky_pi_uploader.journal.throttle import Spell
 from sticky_pi_uploader.models import Picture, State
-from sticky_pi_uploader.repeats import Spell
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

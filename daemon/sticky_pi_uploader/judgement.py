@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sticky_pi_api.exceptions import printable
 
-from .events import Kind
+from .journal.events import Kind
 from .models import Destination, DestinationState, Picture, State
 from .news import News
 from .outbox import CLASH, Outbox

@@ -11,9 +11,9 @@ from typing import Final, NoReturn, Self
 
 from sticky_pi_api.filesystem.safe_open import open_file
 
-from .events import Kind, about
 from .exceptions import LockedError, NoSpaceError, StateError
 from .holders import holders
+from .journal.events import Kind, about
 from .rights import denied
 
 log = logging.getLogger(__name__)

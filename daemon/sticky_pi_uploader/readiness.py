@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from .config import url_not_set
 from .destinations import client_opener
 from .disk import reason, trial
-from .events import Kind, about
 from .exceptions import ConfigError
 from .folders import image_dir_problem, nearest, state_dir_problem
+from .journal.events import Kind, about
 from .notify import ServiceManager
 from .signals import Signals
 from .ways import follow, shared

@@ -30,12 +30,12 @@ from sticky_pi_api.filesystem.durable import flush, naming
 from sticky_pi_api.filesystem.safe_open import file_system_id, open_file
 
 from .breakoff import breaking_off
-from .events import Kind, about
 from .intake.scanner import fingerprint_of
+from .journal.events import Kind, about
+from .journal.throttle import Repeats
 from .leaving import Leaving, hidden, hide, open_at, put_back
 from .models import Picture, State
 from .outbox import Outbox
-from .repeats import Repeats
 from .scan_requests import Hints
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_api.filesystem.store_folder import file_systems
 
 from .disk import room
-from .events import Kind, about
+from .journal.events import Kind, about
+from .journal.throttle import Repeats
 from .models import Picture, State
 from .outbox import Outbox
 from .removal import Removal
-from .repeats import Repeats
 from .thumbnails import ThumbnailFolder
 
 log = logging.getLogger(__name__)

@@ -11,10 +11,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from .breakoff import GRACE
-from .events import Kind, about
 from .exceptions import OutboxDamagedError, StateError, in_words
 from .folders import image_dir_problem
 from .health import Limits
+from .journal.events import Kind, about
 from .lock import Locks
 from .models import State
 from .session import Session

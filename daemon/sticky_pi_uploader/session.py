@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Final, Self
 from .crew import Crew
 from .destinations import client_opener, try_store
 from .doorbell import Doorbell
-from .events import Kind, about
 from .exceptions import NoSpaceError, OutboxDamagedError, StateError
 from .folders import prepare_state_dir, state_dir_problem
 from .health import SCANS, Health, Limits, Pulse
 from .intake.intake import Intake
 from .intake.read_picture import Ingest
 from .intake.scanner import Scanner
+from .journal.events import Kind, about
 from .leaving import Leaving, is_there
 from .lock import Locks
 from .misfits import make_way, make_way_for_lock

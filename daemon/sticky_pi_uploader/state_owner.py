@@ -14,8 +14,8 @@ from importlib import import_module
 from typing import Final
 
 from . import state_dir as state_dirs
-from .events import Kind, about
 from .exceptions import StateError
+from .journal.events import Kind, about
 from .rights import become, in_the_way
 from .ways import Shared, named, shared, shared_part
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
 
-from .events import Kind, about
+from .journal.events import Kind, about
 from .leaving import is_there
 from .models import Event, Picture
 from .outbox import Outbox, OutboxReader, earlier_ones, outbox_path, remove_earlier, ruins

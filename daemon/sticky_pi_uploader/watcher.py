@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final
 
 from sticky_pi_api.filesystem.mounts import network_file_system
 
-from .events import Kind, about
 from .intake.scanner import Scanner
+from .journal.events import Kind, about
+from .journal.throttle import Repeats, span
 from .observer import Watch, new_path, queue_limit, watched_inodes
-from .repeats import Repeats, span
 from .scan_requests import Hints
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from .events import Kind, about
 from .exceptions import StateError, in_words
 from .health import Pulse
-from .repeats import Repeats, span
+from .journal.events import Kind, about
+from .journal.throttle import Repeats, span
 
 log = logging.getLogger(__name__)
 

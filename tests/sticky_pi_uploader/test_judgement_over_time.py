@@ -16,7 +16,7 @@ import pytest
 from sending_rig import STARTED, THUMBNAILS, Rig, md5, name
 from sticky_pi_api.exceptions import RefusedError, UnreachableError
 from sticky_pi_api.types import ImageOutcome, Outcome
-from sticky_pi_uploader.events import Kind
+from sticky_pi_uploader.journal.events import Kind
 from sticky_pi_uploader.models import DestinationState, Fingerprint, State, Taken
 from sticky_pi_uploader.outbox import Outbox
 from sticky_pi_uploader.retry import LONGEST_WAIT

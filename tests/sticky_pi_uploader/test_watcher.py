@@ -12,8 +12,8 @@ from functools import partial
 
 import pytest
 from sticky_pi_api.filesystem.mounts import network_file_system
-from sticky_pi_uploader.events import Kind
 from sticky_pi_uploader.intake.scanner import Scanner
+from sticky_pi_uploader.journal.events import Kind
 from sticky_pi_uploader.observer import GOING
 from sticky_pi_uploader.scan_requests import Hints
 from sticky_pi_uploader.watcher import POLL_INTERVAL, SETTLING, Watcher

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from containers.trap import NAME, SERVICE
-from sticky_pi_uploader.events import Kind
+from sticky_pi_uploader.journal.events import Kind
 
 TOLD = ("EVENT", "IMAGE", "PATH", "DEVICE", "DATETIME", "MD5", "STATE")
 """What there is to tell of any picture, as STICKY_PI_…"""

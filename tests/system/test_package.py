@@ -3,7 +3,7 @@
 import pytest
 from containers import Trap
 from containers.trap import CONFIGURATION, DRAIN, NAME, SERVICE, STATE, TIMER
-from sticky_pi_uploader.events import Kind
+from sticky_pi_uploader.journal.events import Kind
 
 COMPLETE = f"""\
 . /usr/share/bash-completion/completions/{NAME}

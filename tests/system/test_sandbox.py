@@ -4,7 +4,7 @@ import json
 
 import pytest
 from containers.trap import DRAIN, IMAGES, NAME, SERVICE, STATE
-from sticky_pi_uploader.events import Kind
+from sticky_pi_uploader.journal.events import Kind
 
 PROBE = """\
 import json, os, stat, sys

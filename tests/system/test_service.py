@@ -1,7 +1,7 @@
 """The service from start to stop: what it tells systemd, what it sends, how it takes another configuration."""
 
 from containers.trap import CONFIGURATION, IMAGES, SERVICE, STATE, STORE
-from sticky_pi_uploader.events import Kind
+from sticky_pi_uploader.journal.events import Kind
 
 SLOW = {"max_rate": "5 kB"}
 """Of an upload that takes longer than any test looks at it"""

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 from containers.trap import CONFIGURATION, SERVICE, STATE
-from sticky_pi_uploader.events import Kind
+from sticky_pi_uploader.journal.events import Kind
 
 SOON = "RestartSec=1\n"
 

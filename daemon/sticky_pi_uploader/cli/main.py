@@ -72,7 +72,7 @@ def _call(argv: Sequence[str] | None) -> int:
         # A bug, of which nobody above knows better; a traceback of Python itself would have no priority in the journal.
         import logging
 
-        from ..events import Kind, about
+        from ..journal.events import Kind, about
 
         logging.getLogger(__name__).critical(
             "stopped by an error of its own; please report it with these lines",
@@ -84,14 +84,14 @@ def _call(argv: Sequence[str] | None) -> int:
 
 def _give_up(error: UploaderError) -> None:
     """Say why a command ends; what goes to the journal needs its priority."""
-    from .. import logs
+    from ..journal import setup as logs
 
     if not logs.stderr_is_journal():
         _complain(str(error))
         return
     import logging
 
-    from ..events import Kind, about
+    from ..journal.events import Kind, about
 
     logs.set_up()
     for line in str(error).splitlines():
@@ -99,7 +99,8 @@ def _give_up(error: UploaderError) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .. import logs, service
+    from .. import service
+    from ..journal import setup as logs
 
     def load() -> Config:
         config = from_arguments(arguments, os.environ, check_secrets=True, check_url=False)
@@ -245,7 +246,7 @@ def _show_config(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from .. import logs
+    from ..journal import setup as logs
     from .commands import prepare
 
     try:
@@ -282,7 +283,8 @@ def _drain_to_end(config: Config, deadline: float | None = None, *, quiet: int |
     """Drain, with the progress on a terminal and the log elsewhere; on a terminal, `quiet` is the log's level."""
     import logging
 
-    from .. import logs, service
+    from .. import service
+    from ..journal import setup as logs
 
     if not sys.stderr.isatty():
         logs.set_up()

@@ -17,7 +17,7 @@ from sticky_pi_api.exceptions import printable
 from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_api.images.doubts import is_note
 
-from ..events import Kind, about
+from ..journal.events import Kind, about
 from ..models import Candidate, Fingerprint, Picture, State, Taken
 from ..outbox import Known, Outbox
 from ..scan_requests import Hint, Hints

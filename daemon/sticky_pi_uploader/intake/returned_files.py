@@ -7,7 +7,7 @@ import os
 
 from sticky_pi_api.exceptions import printable
 
-from ..events import Kind, about
+from ..journal.events import Kind, about
 from ..models import Fingerprint
 from ..outbox import Known, Outbox
 

@@ -11,10 +11,10 @@ from contextlib import suppress
 
 from sticky_pi_api.exceptions import printable
 
-from ..events import Kind, about
+from ..journal.events import Kind, about
+from ..journal.throttle import Repeats, span
 from ..leaving import Leaving, hidden, original
 from ..models import Candidate, Fingerprint
-from ..repeats import Repeats, span
 
 log = logging.getLogger(__name__)
 

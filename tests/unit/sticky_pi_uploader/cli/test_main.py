@@ -19,7 +19,7 @@ import sticky_pi_uploader
 from flushes import flushes
 from sticky_pi_uploader.cli import arguments
 from sticky_pi_uploader.cli import main as cli
-from sticky_pi_uploader.events import Kind
+from sticky_pi_uploader.journal.events import Kind
 from sticky_pi_uploader.models import Destination, DestinationState, State
 
 NOBODY = 65534

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from sticky_pi_uploader.repeats import MOST, Repeats, Spell, span
+from sticky_pi_uploader.journal.throttle import MOST, Repeats, Spell, span
 
 HOUR = 3600.0
 DAY = 24 * HOUR

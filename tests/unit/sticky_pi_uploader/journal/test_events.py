@@ -10,10 +10,10 @@ import pytest
 from sending_rig import HERE, Rig, md5, name
 from sticky_pi_api.exceptions import RefusedError
 from sticky_pi_api.types import Outcome
-from sticky_pi_uploader.events import Kind, about
+from sticky_pi_uploader.journal.events import Kind, about
 from sticky_pi_uploader.models import State
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 CATALOG = ROOT / "systemd" / "sticky-pi-uploader.catalog"
 
 REFUSED = (Outcome.REFUSED, RefusedError("status 500"))

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import systemd_python
-from sticky_pi_uploader.events import Kind
+from sticky_pi_uploader.journal.events import Kind
 
 LOG = """if True:
     import logging, os, sys

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from enum import Enum
 
-from .models import Picture
+from ..models import Picture
 
 
 class Kind(Enum):

@@ -1,0 +1,1 @@
+"""Events, their identifiers and fields, and how they reach the journal or a terminal."""
