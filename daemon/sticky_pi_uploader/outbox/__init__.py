@@ -33,13 +33,13 @@ it found the picture in a state that it may leave.
 from __future__ import annotations
 
 from ..exceptions import OutboxDamagedError
+from .catalog import Known, Recording
 from .files import Aside, earlier_ones, outbox_path, put_aside, remove_earlier
 from .folders import NOT_SEEN, Folders, Seen
-from .keeping import Keeping
+from .queue import CLASH, REOFFER_AFTER, Sending
 from .reader import OutboxReader
-from .recording import Known, Recording
-from .salvage import Salvage, ruins
-from .sending import CLASH, REOFFER_AFTER, Sending
+from .recovery import Salvage, ruins
+from .retention import Keeping
 from .tasks import Tasks
 
 __all__ = [

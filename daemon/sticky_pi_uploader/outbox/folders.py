@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple, Self
 
-from .rows import column, to_folder, to_path
+from .codec import column, to_folder, to_path
 from .schema import IN_DOUBT
 from .writer import OutboxWriter
 

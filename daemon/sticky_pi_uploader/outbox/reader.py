@@ -15,9 +15,9 @@ from sticky_pi_api.sqlite.connection import uri
 
 from ..exceptions import StateError
 from ..models import Destination, Event, Picture, State
+from .codec import check_task, column, mended, split_path, to_destination, to_event, to_folder, to_picture
 from .errors import damaged, plain_errors
 from .files import require_files
-from .rows import check_task, column, mended, split_path, to_destination, to_event, to_folder, to_picture
 
 _HOPELESS = 20_000  # rows in a row that can't be read; one damaged inner page holds fewer
 _PATIENCE = 60.0  # seconds from one row that can be read to the next: a failing disk takes its time for the others

@@ -10,8 +10,8 @@ from typing import Final
 
 from ..exceptions import StateError
 from ..models import Event, Picture, State
+from .codec import split_path
 from .reader import OutboxReader
-from .rows import split_path
 from .writer import OutboxWriter
 
 _AS_IT_WAS: Final = (

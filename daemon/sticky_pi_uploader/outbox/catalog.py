@@ -12,7 +12,7 @@ from sticky_pi_api.exceptions import printable
 from sticky_pi_api.images.doubts import summary
 
 from ..models import Fingerprint, Picture, State, Taken
-from .rows import split_path, to_path
+from .codec import split_path, to_path
 from .schema import UNTRIED
 from .writer import OutboxWriter
 

@@ -7,7 +7,7 @@ from itertools import chain, zip_longest
 from typing import Any, Final
 
 from ..models import Destination, Picture, State
-from .rows import to_sendable
+from .codec import to_sendable
 from .schema import UNTRIED
 from .writer import OutboxWriter
 
