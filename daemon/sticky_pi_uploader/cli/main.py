@@ -194,7 +194,7 @@ def _retry(arguments: argparse.Namespace) -> int:
 def _audit(arguments: argparse.Namespace) -> int:
     from ..destinations import client_opener
     from ..intake.scanner import Scanner
-    from ..state_owner import work_as_owner
+    from ..ownership.run_as_owner import work_as_owner
     from . import render as tables
     from . import reports
     from .commands import audit
@@ -360,7 +360,7 @@ def _config(arguments: argparse.Namespace) -> Config:
 
 def _config_as_owner(arguments: argparse.Namespace, *, gives: bool = False) -> Config:
     """Load the configuration; root goes on as the user whose state folder it is."""
-    from ..state_owner import work_as_owner
+    from ..ownership.run_as_owner import work_as_owner
 
     config = _config(arguments)
     work_as_owner(config.state_dir, config.image_dir, gives=gives)

@@ -20,9 +20,9 @@ from ...exceptions import ConfigError, OutboxDamagedError, StateError
 from ...folders import has_failed, image_dir_problem, is_read_only, nearest
 from ...models import Destination, DestinationState
 from ...outbox import OutboxReader, outbox_path
+from ...ownership.run_as_owner import work_as_owner
 from ...reserve import NO_INODES, NO_SPACE
 from ...rights import denied
-from ...state_owner import work_as_owner
 from ...summary import SAYINGS
 from ..findings import Finding, Level, ok, problem, warning
 from ..render import FULL, LOW, few_inodes, pictures, size

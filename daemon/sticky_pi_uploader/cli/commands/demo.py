@@ -17,7 +17,7 @@ from ...config import Config, as_toml, load
 from ...config.values import store_address
 from ...demo.pictures import make_picture, picture_bytes
 from ...exceptions import StateError
-from ...state_owner import work_as_owner
+from ...ownership.run_as_owner import work_as_owner
 
 _MARK: Final = ".made-by-sticky-pi-uploader-demo"
 _CONFIG: Final = "config.toml"

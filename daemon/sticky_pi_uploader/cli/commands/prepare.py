@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ...folders import prepare_state_dir
-from ...giving import Owner, give
 from ...notify import ServiceManager
+from ...ownership.handover import Owner, give
 from ...readiness import Readiness
 from ...signals import Signals
 

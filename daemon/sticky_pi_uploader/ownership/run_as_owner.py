@@ -13,11 +13,11 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Final
 
-from . import state_dir as state_dirs
-from .exceptions import StateError
-from .journal.events import Kind, about
-from .rights import become, in_the_way
-from .ways import Shared, named, shared, shared_part
+from .. import state_dir as state_dirs
+from ..exceptions import StateError
+from ..journal.events import Kind, about
+from ..rights import become, in_the_way
+from ..ways import Shared, named, shared, shared_part
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def _user(state_dir: str, image_dir: str, *, gives: bool) -> tuple[int, int] | N
 
 
 def _give(state_dir: str, image_dir: str, found: Shared) -> None:
-    from .giving import Owner, give
+    from .handover import Owner, give
 
     whose = named(found.uid)
     give(state_dir, image_dir, Owner(whose, found.uid, found.gid))
