@@ -38,9 +38,9 @@ from .misfits import make_way, make_way_for_lock
 from .originals import Originals
 from .outbox import Aside, open_or_rebuild, outbox_path, put_aside
 from .ownership.run_as_owner import work_as_owner
-from .removal import Removal
 from .reserve import Reserve
-from .retention import Policy, Retention
+from .retention.policy import Policy, Retention
+from .retention.remover import Removal
 from .retry import LONGEST_WAIT
 from .scan_requests import Hints
 from .state_dir import mark

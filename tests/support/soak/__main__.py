@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from sticky_pi_uploader.models import State
-from sticky_pi_uploader.retention import DAY
+from sticky_pi_uploader.retention.policy import DAY
 from trap_model.disk import reason_to_skip, small_disk
 
 from .year import KEEP_DAYS, Year

@@ -19,7 +19,7 @@ from ...intake.stranded_files import WHY, left_over
 from ...leaving import hidden, is_there, open_picture, place_of
 from ...models import Candidate, Picture, State
 from ...outbox import Outbox, OutboxReader, outbox_path
-from ...removal import claim_of
+from ...retention.remover import claim_of
 from ...retry import LONGEST_WAIT
 from ..reports import Warn, pictures, utc
 from ..sequence import gaps, learn_interval
@@ -28,7 +28,7 @@ from .retry import TOGETHER
 if TYPE_CHECKING:
     from sticky_pi_api.put_images.verification import Holding
 
-    from ...removal import Client
+    from ...retention.remover import Client
 
 STOPPED: Final = 3
 """Pictures that the trap's camera owes from which on it is taken to have stopped"""

@@ -14,7 +14,7 @@ from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import UnreachableError
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.outbox import outbox_path
-from sticky_pi_uploader.retention import DAY, INTERVAL, PRESSED_INTERVAL, Policy
+from sticky_pi_uploader.retention.policy import DAY, INTERVAL, PRESSED_INTERVAL, Policy
 
 NEW_YEAR_2000 = 946_684_800.0
 EVERYTHING = lambda size: size  # noqa: E731

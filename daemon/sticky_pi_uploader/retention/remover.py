@@ -29,14 +29,14 @@ from sticky_pi_api.exceptions import printable
 from sticky_pi_api.filesystem.durable import flush, naming
 from sticky_pi_api.filesystem.safe_open import file_system_id, open_file
 
-from .breakoff import breaking_off
-from .intake.scanner import fingerprint_of
-from .journal.events import Kind, about
-from .journal.throttle import Repeats
-from .leaving import Leaving, hidden, hide, open_at, put_back
-from .models import Picture, State
-from .outbox import Outbox
-from .scan_requests import Hints
+from ..breakoff import breaking_off
+from ..intake.scanner import fingerprint_of
+from ..journal.events import Kind, about
+from ..journal.throttle import Repeats
+from ..leaving import Leaving, hidden, hide, open_at, put_back
+from ..models import Picture, State
+from ..outbox import Outbox
+from ..scan_requests import Hints
 
 if TYPE_CHECKING:
     from sticky_pi_api.put_images.verification import Claim, Holding

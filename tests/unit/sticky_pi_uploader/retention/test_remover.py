@@ -19,7 +19,7 @@ from sent_card import MAKE_REMOVAL, Card, folder_elsewhere, run
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.outbox import outbox_path
-from sticky_pi_uploader.retention import DAY
+from sticky_pi_uploader.retention.policy import DAY
 from tracing import traced
 
 NOBODY = 65534

@@ -1,0 +1,1 @@
+"""Remove pictures from the image folder once the destination verifiably has them."""
