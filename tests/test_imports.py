@@ -109,7 +109,7 @@ NOT_FOR_NOTHING = {
     "sticky_pi_api.image_parser",
     "sticky_pi_uploader.cli.main.render",
     "sticky_pi_uploader.network",
-    "sticky_pi_uploader.readiness",
+    "sticky_pi_uploader.service.service.startup",
     "sticky_pi_uploader.watcher",
 }
 """What a drain with nothing to do needs none of."""

@@ -10,7 +10,7 @@ from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader.exceptions import LockedError
 from sticky_pi_uploader.folders import state_dir_problem
 from sticky_pi_uploader.reserve import LEAST, SIZE, Reserve
-from sticky_pi_uploader.session import Session
+from sticky_pi_uploader.service.session import Session
 from tracing import traced
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

@@ -16,7 +16,7 @@ from ..exceptions import StateError, UploaderError, in_words
 from .arguments import COMMANDS, PROGRAM, parser
 
 if TYPE_CHECKING:
-    from ..service import Progress
+    from ..service.service import Progress
 
 __all__ = ["COMMANDS", "main"]
 
@@ -99,8 +99,8 @@ def _give_up(error: UploaderError) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .. import service
     from ..journal import setup as logs
+    from ..service import service
 
     def load() -> Config:
         config = from_arguments(arguments, os.environ, check_secrets=True, check_url=False)
@@ -283,8 +283,8 @@ def _drain_to_end(config: Config, deadline: float | None = None, *, quiet: int |
     """Drain, with the progress on a terminal and the log elsewhere; on a terminal, `quiet` is the log's level."""
     import logging
 
-    from .. import service
     from ..journal import setup as logs
+    from ..service import service
 
     if not sys.stderr.isatty():
         logs.set_up()

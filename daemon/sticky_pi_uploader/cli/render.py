@@ -11,7 +11,7 @@ from typing import Any
 from sticky_pi_api.images.doubts import NOTE, is_note
 
 from ..models import DestinationState, Picture, State
-from ..summary import SAYINGS, TO_LOOK_AT
+from ..service.summary import SAYINGS, TO_LOOK_AT
 from .terminal import safe
 
 FULL = 50_000_000

@@ -16,8 +16,8 @@ from sticky_pi_uploader.retention.policy import Policy, Retention
 from sticky_pi_uploader.retention.remover import Removal
 from sticky_pi_uploader.retry import LONGEST_WAIT
 from sticky_pi_uploader.scan_requests import Hints
+from sticky_pi_uploader.service.maintenance import Upkeep
 from sticky_pi_uploader.thumbnails import ThumbnailFolder
-from sticky_pi_uploader.upkeep import Upkeep
 from sticky_pi_uploader.uploader import Uploader
 
 from .clock import PowerCutError

@@ -23,7 +23,7 @@ from ...outbox import OutboxReader, outbox_path
 from ...ownership.run_as_owner import work_as_owner
 from ...reserve import NO_INODES, NO_SPACE
 from ...rights import denied
-from ...summary import SAYINGS
+from ...service.summary import SAYINGS
 from ..findings import Finding, Level, ok, problem, warning
 from ..render import FULL, LOW, few_inodes, pictures, size
 from ..reports import ask, calmly, failed_disk, open_state

@@ -12,7 +12,7 @@ from ...intake.stranded_files import WHY, is_left_over
 from ...leaving import hidden, original
 from ...models import Destination, Event, Picture, State
 from ...outbox import OutboxReader
-from ...summary import SAYINGS
+from ...service.summary import SAYINGS
 from ..reports import Warn, ask, calmly, finite, picture_data, utc, warn_of_damage
 
 

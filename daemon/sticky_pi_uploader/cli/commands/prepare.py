@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ...folders import prepare_state_dir
-from ...notify import ServiceManager
 from ...ownership.handover import Owner, give
-from ...readiness import Readiness
-from ...signals import Signals
+from ...service.signals import Signals
+from ...service.startup import Readiness
+from ...service.systemd import ServiceManager
 
 if TYPE_CHECKING:
     from ...config import Config

@@ -22,38 +22,38 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from ..destinations import client_opener, try_store
+from ..doorbell import Doorbell
+from ..exceptions import NoSpaceError, OutboxDamagedError, StateError
+from ..folders import prepare_state_dir, state_dir_problem
+from ..intake.intake import Intake
+from ..intake.read_picture import Ingest
+from ..intake.scanner import Scanner
+from ..journal.events import Kind, about
+from ..leaving import Leaving, is_there
+from ..lock import Locks
+from ..misfits import make_way, make_way_for_lock
+from ..originals import Originals
+from ..outbox import Aside, open_or_rebuild, outbox_path, put_aside
+from ..ownership.run_as_owner import work_as_owner
+from ..reserve import Reserve
+from ..retention.policy import Policy, Retention
+from ..retention.remover import Removal
+from ..retry import LONGEST_WAIT
+from ..scan_requests import Hints
+from ..state_dir import mark
+from ..thumbnails import ThumbnailFolder
+from ..uploader import Uploader
 from .crew import Crew
-from .destinations import client_opener, try_store
-from .doorbell import Doorbell
-from .exceptions import NoSpaceError, OutboxDamagedError, StateError
-from .folders import prepare_state_dir, state_dir_problem
-from .health import SCANS, Health, Limits, Pulse
-from .intake.intake import Intake
-from .intake.read_picture import Ingest
-from .intake.scanner import Scanner
-from .journal.events import Kind, about
-from .leaving import Leaving, is_there
-from .lock import Locks
-from .misfits import make_way, make_way_for_lock
-from .originals import Originals
-from .outbox import Aside, open_or_rebuild, outbox_path, put_aside
-from .ownership.run_as_owner import work_as_owner
-from .reserve import Reserve
-from .retention.policy import Policy, Retention
-from .retention.remover import Removal
-from .retry import LONGEST_WAIT
-from .scan_requests import Hints
-from .state_dir import mark
+from .liveness import SCANS, Health, Limits, Pulse
+from .maintenance import Upkeep
 from .summary import summary
-from .thumbnails import ThumbnailFolder
-from .upkeep import Upkeep
-from .uploader import Uploader
 from .worker import TROUBLE_WAIT, Hindrance
 
 if TYPE_CHECKING:
-    from .config import Config
-    from .network import Network
-    from .watcher import Watcher
+    from ..config import Config
+    from ..network import Network
+    from ..watcher import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -234,8 +234,8 @@ class Session:
     def start(self) -> None:
         """Start the watcher, the intake, the uploader, retention and upkeep, in this order."""
         # A `drain` watches nothing.
-        from .network import Network
-        from .watcher import Watcher
+        from ..network import Network
+        from ..watcher import Watcher
 
         self._exit.enter_context(self.doorbell)
         if self._config.api.store is None:

@@ -10,20 +10,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
-from .breakoff import GRACE
-from .exceptions import OutboxDamagedError, StateError, in_words
-from .folders import image_dir_problem
-from .health import Limits
-from .journal.events import Kind, about
-from .lock import Locks
-from .models import State
+from ..breakoff import GRACE
+from ..exceptions import OutboxDamagedError, StateError, in_words
+from ..folders import image_dir_problem
+from ..journal.events import Kind, about
+from ..lock import Locks
+from ..models import State
+from .liveness import Limits
 from .session import Session
 from .signals import Signals
 from .worker import TROUBLE_WAIT, Hindrance
 
 if TYPE_CHECKING:
-    from .config import Config
-    from .readiness import Readiness
+    from ..config import Config
+    from .startup import Readiness
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +71,8 @@ def run(load: Callable[[], Config], *, limits: Limits = Limits()) -> int:  # noq
     didn't come back. Raises UploaderError where it can't start.
     """
     # A `drain` needs neither.
-    from .notify import ServiceManager
-    from .readiness import Readiness
+    from .startup import Readiness
+    from .systemd import ServiceManager
 
     config, status, manager, hindrance = load(), None, ServiceManager(), Hindrance("service")
     with Signals() as signals, Locks() as locks:

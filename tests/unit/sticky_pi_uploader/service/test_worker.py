@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import pytest
 from sticky_pi_uploader.exceptions import StateError
-from sticky_pi_uploader.health import Pulse
-from sticky_pi_uploader.worker import Worker
+from sticky_pi_uploader.service.liveness import Pulse
+from sticky_pi_uploader.service.worker import Worker
 
 PATIENCE = 20.0
 

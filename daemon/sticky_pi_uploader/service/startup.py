@@ -10,18 +10,18 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .config import url_not_set
-from .destinations import client_opener
-from .disk import reason, trial
-from .exceptions import ConfigError
-from .folders import image_dir_problem, nearest, state_dir_problem
-from .journal.events import Kind, about
-from .notify import ServiceManager
+from ..config import url_not_set
+from ..destinations import client_opener
+from ..disk import reason, trial
+from ..exceptions import ConfigError
+from ..folders import image_dir_problem, nearest, state_dir_problem
+from ..journal.events import Kind, about
+from ..ways import follow, shared
 from .signals import Signals
-from .ways import follow, shared
+from .systemd import ServiceManager
 
 if TYPE_CHECKING:
-    from .config import Config
+    from ..config import Config
 
 log = logging.getLogger(__name__)
 

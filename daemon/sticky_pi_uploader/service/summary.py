@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from .models import Destination, DestinationState, State
+from ..models import Destination, DestinationState, State
 
 SAYINGS: Final = {
     DestinationState.OK: "takes pictures",

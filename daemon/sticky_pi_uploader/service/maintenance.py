@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
 
-from .journal.events import Kind, about
-from .leaving import is_there
-from .models import Event, Picture
-from .outbox import Outbox, OutboxReader, earlier_ones, outbox_path, remove_earlier, ruins
-from .reserve import Reserve
-from .thumbnails import ThumbnailFolder
+from ..journal.events import Kind, about
+from ..leaving import is_there
+from ..models import Event, Picture
+from ..outbox import Outbox, OutboxReader, earlier_ones, outbox_path, remove_earlier, ruins
+from ..reserve import Reserve
+from ..thumbnails import ThumbnailFolder
 
 log = logging.getLogger(__name__)
 

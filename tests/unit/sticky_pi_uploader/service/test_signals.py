@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from sticky_pi_uploader.signals import Signals
+from sticky_pi_uploader.service.signals import Signals
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LONG = 60.0

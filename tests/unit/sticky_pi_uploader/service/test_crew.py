@@ -2,9 +2,9 @@ import threading
 import time
 
 import pytest
-from sticky_pi_uploader.crew import Crew
 from sticky_pi_uploader.exceptions import OutboxDamagedError, OutboxNewerError, StateError
-from sticky_pi_uploader.health import Pulse
+from sticky_pi_uploader.service.crew import Crew
+from sticky_pi_uploader.service.liveness import Pulse
 
 PATIENCE = 15.0
 DAMAGED = OutboxDamagedError("the outbox is damaged")

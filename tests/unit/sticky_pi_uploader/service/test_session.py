@@ -17,8 +17,8 @@ from sticky_pi_uploader.cli.commands.retry import retry
 from sticky_pi_uploader.exceptions import ConfigError, LockedError, OutboxDamagedError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, State
 from sticky_pi_uploader.outbox import Outbox, outbox_path
-from sticky_pi_uploader.session import LOOK_OUT, TICK, Session, client_opener
-from sticky_pi_uploader.worker import TROUBLE_WAIT
+from sticky_pi_uploader.service.session import LOOK_OUT, TICK, Session, client_opener
+from sticky_pi_uploader.service.worker import TROUBLE_WAIT
 
 PATIENCE = 15.0
 

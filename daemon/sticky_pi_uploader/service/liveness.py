@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from .journal.events import Kind, about
+from ..journal.events import Kind, about
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from typing import Final
 
 from sticky_pi_api.transport.threads import starting
 
-from .exceptions import OutboxDamagedError
-from .health import Pulse
-from .journal.events import Kind, about
+from ..exceptions import OutboxDamagedError
+from ..journal.events import Kind, about
+from .liveness import Pulse
 from .worker import Worker
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import sys
 import pytest
 import systemd_python
 from short_paths import short_path
-from sticky_pi_uploader.notify import ServiceManager, notify
+from sticky_pi_uploader.service.systemd import ServiceManager, notify
 
 CALL = """if True:
     import sys

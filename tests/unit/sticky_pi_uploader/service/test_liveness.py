@@ -1,9 +1,9 @@
 import logging
 
 import pytest
-from sticky_pi_uploader.health import Health, Pulse
 from sticky_pi_uploader.models import Destination, DestinationState, State
-from sticky_pi_uploader.summary import summary
+from sticky_pi_uploader.service.liveness import Health, Pulse
+from sticky_pi_uploader.service.summary import summary
 
 HERE = "https://example.org"
 

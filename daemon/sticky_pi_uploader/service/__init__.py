@@ -1,0 +1,1 @@
+"""The running service: its session, workers, signals, and the service manager."""
