@@ -8,10 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .config import url_not_set
-from .disk import trial
 from .exceptions import ConfigError
-from .folders import nearest
-from .ways import shared_part
+from .state_dir.disk import trial
+from .state_dir.mounts import nearest
+from .state_dir.trusted_path import shared_part
 
 if TYPE_CHECKING:
     from sticky_pi_api.client import LocalClient, RemoteClient

@@ -21,12 +21,12 @@ from .allowance import Allowance
 from .breakoff import breaking_off
 from .exceptions import StateError
 from .judgement import Judge
-from .leaving import open_picture
 from .models import Picture
 from .outbox import Outbox
 from .retry import is_due
 from .scan_requests import Hints
-from .thumbnails import ThumbnailFolder, Thumbnails
+from .state_dir.pending_removal import open_picture
+from .state_dir.thumbnails import ThumbnailFolder, Thumbnails
 
 if TYPE_CHECKING:
     from sticky_pi_api.image_parser import ImageParser

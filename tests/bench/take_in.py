@@ -22,7 +22,7 @@ from sticky_pi_uploader.intake.read_picture import Ingest
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.outbox import Outbox
 from sticky_pi_uploader.retry import LONGEST_WAIT
-from sticky_pi_uploader.thumbnails import ThumbnailFolder
+from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 
 BOUNDS = {2020: 1.6, 2022: 2.2}
 

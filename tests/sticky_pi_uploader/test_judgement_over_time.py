@@ -21,7 +21,7 @@ from sticky_pi_uploader.models import DestinationState, Fingerprint, State, Take
 from sticky_pi_uploader.outbox import Outbox
 from sticky_pi_uploader.retry import LONGEST_WAIT
 from sticky_pi_uploader.scan_requests import Hints
-from sticky_pi_uploader.thumbnails import ThumbnailFolder
+from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 from sticky_pi_uploader.uploader import Uploader
 
 HOUR = 3600.0

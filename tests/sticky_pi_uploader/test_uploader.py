@@ -19,7 +19,7 @@ from sticky_pi_uploader.intake.scanner import fingerprint_of
 from sticky_pi_uploader.models import Candidate, DestinationState, State, Taken
 from sticky_pi_uploader.outbox import REOFFER_AFTER, Outbox
 from sticky_pi_uploader.scan_requests import Hint
-from sticky_pi_uploader.thumbnails import Thumbnails
+from sticky_pi_uploader.state_dir.thumbnails import Thumbnails
 from sticky_pi_uploader.uploader import BATCH
 
 _IN_OPEN = 0x20

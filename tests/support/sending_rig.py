@@ -8,7 +8,7 @@ from sticky_pi_uploader.models import Fingerprint, Taken
 from sticky_pi_uploader.outbox import Outbox
 from sticky_pi_uploader.retry import LONGEST_WAIT
 from sticky_pi_uploader.scan_requests import Hints
-from sticky_pi_uploader.thumbnails import ThumbnailFolder, Thumbnails
+from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder, Thumbnails
 from sticky_pi_uploader.uploader import Uploader
 
 HERE = "https://api.example.org"

@@ -13,12 +13,12 @@ from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_uploader.intake.intake import Intake
 from sticky_pi_uploader.intake.read_picture import Ingest
 from sticky_pi_uploader.intake.scanner import Scanner
-from sticky_pi_uploader.leaving import Leaving
 from sticky_pi_uploader.outbox import Outbox, outbox_path
 from sticky_pi_uploader.retention.policy import Policy, Retention
 from sticky_pi_uploader.retention.remover import Removal
 from sticky_pi_uploader.scan_requests import Hints
-from sticky_pi_uploader.thumbnails import ThumbnailFolder
+from sticky_pi_uploader.state_dir.pending_removal import Leaving
+from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 from sticky_pi_uploader.uploader import Uploader
 
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC

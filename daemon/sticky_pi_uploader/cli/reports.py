@@ -10,16 +10,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from ..disk import obstacle, room
 from ..exceptions import NoSpaceError, OutboxDamagedError, StateError
-from ..folders import has_failed, image_dir_problem, nearest
 from ..intake.scanner import Scanner
 from ..intake.stranded_files import WHY, left_over
-from ..leaving import hidden
-from ..lock import is_held
 from ..models import Destination, Picture, State
 from ..outbox import OutboxReader, outbox_path
-from ..rights import was_root
+from ..state_dir.disk import obstacle, room
+from ..state_dir.lock import is_held
+from ..state_dir.mounts import has_failed, image_dir_problem, nearest
+from ..state_dir.pending_removal import hidden
+from ..state_dir.privileges import was_root
 
 Warn = Callable[[str], None]
 """Takes one line for the people who look on: what is wrong with the state."""

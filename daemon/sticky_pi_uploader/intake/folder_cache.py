@@ -13,8 +13,8 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
-from ..folders import keeps_times
 from ..outbox import NOT_SEEN, Outbox, Seen
+from ..state_dir.mounts import keeps_times
 from .directory_sync import SETTLED
 from .scanner import Scanner
 

@@ -15,9 +15,9 @@ from sticky_pi_api.filesystem.durable import flush
 from sticky_pi_api.images.doubts import summary
 
 from ..clock import PLATFORM_START, is_synchronised
-from ..leaving import open_picture
 from ..models import Candidate, Fingerprint, Taken
-from ..thumbnails import ThumbnailFolder, Thumbnails
+from ..state_dir.pending_removal import open_picture
+from ..state_dir.thumbnails import ThumbnailFolder, Thumbnails
 from .scanner import fingerprint_of
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from sticky_pi_api.exceptions import printable
 
 from ..journal.events import Kind, about
 from ..journal.throttle import Repeats, span
-from ..leaving import Leaving, hidden, original
 from ..models import Candidate, Fingerprint
+from ..state_dir.pending_removal import Leaving, hidden, original
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from typing import Final
 
-from ..leaving import hidden, original
+from ..state_dir.pending_removal import hidden, original
 from .scanner import Scanner
 
 WHY: Final = (

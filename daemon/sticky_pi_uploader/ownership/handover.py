@@ -14,12 +14,12 @@ from typing import Final, NamedTuple
 
 from sticky_pi_api.filesystem.safe_open import open_beneath, open_file
 
-from .. import state_dir as state_dirs
 from ..exceptions import StateError
 from ..journal.events import Kind, about
 from ..outbox import OutboxReader, outbox_path
-from ..rights import become, in_the_way
-from ..ways import others_may_write
+from ..state_dir import folder as state_dirs
+from ..state_dir.privileges import become, in_the_way
+from ..state_dir.trusted_path import others_may_write
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Final
 
-from .. import state_dir as state_dirs
 from ..exceptions import StateError
 from ..journal.events import Kind, about
-from ..rights import become, in_the_way
-from ..ways import Shared, named, shared, shared_part
+from ..state_dir import folder as state_dirs
+from ..state_dir.privileges import become, in_the_way
+from ..state_dir.trusted_path import Shared, named, shared, shared_part
 
 log = logging.getLogger(__name__)
 

@@ -15,12 +15,12 @@ from typing import Final, NamedTuple
 from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_api.filesystem.store_folder import file_systems
 
-from ..disk import room
 from ..journal.events import Kind, about
 from ..journal.throttle import Repeats
 from ..models import Picture, State
 from ..outbox import Outbox
-from ..thumbnails import ThumbnailFolder
+from ..state_dir.disk import room
+from ..state_dir.thumbnails import ThumbnailFolder
 from .remover import Removal
 
 log = logging.getLogger(__name__)

@@ -33,10 +33,10 @@ from ..breakoff import breaking_off
 from ..intake.scanner import fingerprint_of
 from ..journal.events import Kind, about
 from ..journal.throttle import Repeats
-from ..leaving import Leaving, hidden, hide, open_at, put_back
 from ..models import Picture, State
 from ..outbox import Outbox
 from ..scan_requests import Hints
+from ..state_dir.pending_removal import Leaving, hidden, hide, open_at, put_back
 
 if TYPE_CHECKING:
     from sticky_pi_api.put_images.verification import Claim, Holding

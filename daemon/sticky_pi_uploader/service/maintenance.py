@@ -10,11 +10,11 @@ from itertools import islice
 from typing import Final
 
 from ..journal.events import Kind, about
-from ..leaving import is_there
 from ..models import Event, Picture
 from ..outbox import Outbox, OutboxReader, earlier_ones, outbox_path, remove_earlier, ruins
-from ..reserve import Reserve
-from ..thumbnails import ThumbnailFolder
+from ..state_dir.pending_removal import is_there
+from ..state_dir.reserved_space import Reserve
+from ..state_dir.thumbnails import ThumbnailFolder
 
 log = logging.getLogger(__name__)
 

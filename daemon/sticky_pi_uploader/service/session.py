@@ -23,26 +23,26 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from ..destinations import client_opener, try_store
-from ..doorbell import Doorbell
 from ..exceptions import NoSpaceError, OutboxDamagedError, StateError
-from ..folders import prepare_state_dir, state_dir_problem
 from ..intake.intake import Intake
 from ..intake.read_picture import Ingest
 from ..intake.scanner import Scanner
 from ..journal.events import Kind, about
-from ..leaving import Leaving, is_there
-from ..lock import Locks
-from ..misfits import make_way, make_way_for_lock
 from ..originals import Originals
 from ..outbox import Aside, open_or_rebuild, outbox_path, put_aside
 from ..ownership.run_as_owner import work_as_owner
-from ..reserve import Reserve
 from ..retention.policy import Policy, Retention
 from ..retention.remover import Removal
 from ..retry import LONGEST_WAIT
 from ..scan_requests import Hints
-from ..state_dir import mark
-from ..thumbnails import ThumbnailFolder
+from ..state_dir.folder import mark
+from ..state_dir.lock import Locks
+from ..state_dir.mounts import prepare_state_dir, state_dir_problem
+from ..state_dir.obstacles import make_way, make_way_for_lock
+from ..state_dir.pending_removal import Leaving, is_there
+from ..state_dir.reserved_space import Reserve
+from ..state_dir.thumbnails import ThumbnailFolder
+from ..state_dir.wakeup import Doorbell
 from ..uploader import Uploader
 from .crew import Crew
 from .liveness import SCANS, Health, Limits, Pulse

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..config import url_not_set
 from ..destinations import client_opener
-from ..disk import reason, trial
 from ..exceptions import ConfigError
-from ..folders import image_dir_problem, nearest, state_dir_problem
 from ..journal.events import Kind, about
-from ..ways import follow, shared
+from ..state_dir.disk import reason, trial
+from ..state_dir.mounts import image_dir_problem, nearest, state_dir_problem
+from ..state_dir.trusted_path import follow, shared
 from .signals import Signals
 from .systemd import ServiceManager
 

@@ -11,7 +11,7 @@ import time
 from itertools import chain
 
 from PIL import Image
-from sticky_pi_uploader.state_dir import MARK
+from sticky_pi_uploader.state_dir.folder import MARK
 
 from .trap import AUDIT, LATER
 

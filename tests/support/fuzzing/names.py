@@ -11,7 +11,7 @@ from sticky_pi_uploader.intake.read_picture import Ingest
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.outbox import Outbox
-from sticky_pi_uploader.thumbnails import ThumbnailFolder
+from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 
 from . import seeds
 from .mutations import mutate

@@ -20,7 +20,7 @@ from sticky_pi_uploader.demo.pictures import make_picture
 from sticky_pi_uploader.intake.read_picture import Ingest
 from sticky_pi_uploader.models import Candidate, Fingerprint
 from sticky_pi_uploader.outbox import Outbox, Seen
-from sticky_pi_uploader.thumbnails import ThumbnailFolder
+from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 
 from . import commands, seeds
 from .mutations import INTERESTING, mutate

@@ -14,7 +14,7 @@ from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_uploader.intake.read_picture import Ingest
 from sticky_pi_uploader.models import Candidate, Fingerprint
 from sticky_pi_uploader.outbox import Outbox
-from sticky_pi_uploader.thumbnails import ThumbnailFolder
+from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 
 from . import seeds
 from .mutations import INTERESTING, mutate

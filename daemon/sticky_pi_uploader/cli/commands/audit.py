@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sticky_pi_api.exceptions import ImageError, StickyPiError
 
-from ...doorbell import ring
-from ...folders import image_dir_problem
 from ...intake.scanner import Scanner
 from ...intake.stranded_files import WHY, left_over
-from ...leaving import hidden, is_there, open_picture, place_of
 from ...models import Candidate, Picture, State
 from ...outbox import Outbox, OutboxReader, outbox_path
 from ...retention.remover import claim_of
 from ...retry import LONGEST_WAIT
+from ...state_dir.mounts import image_dir_problem
+from ...state_dir.pending_removal import hidden, is_there, open_picture, place_of
+from ...state_dir.wakeup import ring
 from ..reports import Warn, pictures, utc
 from ..sequence import gaps, learn_interval
 from .retry import TOGETHER

@@ -15,15 +15,15 @@ from sticky_pi_api.filesystem.safe_open import file_system_id
 
 from ...clock import PLATFORM_START, is_synchronised
 from ...config import Config, understand
-from ...disk import READ_ONLY, database_problem, room, trial_problem
 from ...exceptions import ConfigError, OutboxDamagedError, StateError
-from ...folders import has_failed, image_dir_problem, is_read_only, nearest
 from ...models import Destination, DestinationState
 from ...outbox import OutboxReader, outbox_path
 from ...ownership.run_as_owner import work_as_owner
-from ...reserve import NO_INODES, NO_SPACE
-from ...rights import denied
 from ...service.summary import SAYINGS
+from ...state_dir.disk import READ_ONLY, database_problem, room, trial_problem
+from ...state_dir.mounts import has_failed, image_dir_problem, is_read_only, nearest
+from ...state_dir.privileges import denied
+from ...state_dir.reserved_space import NO_INODES, NO_SPACE
 from ..findings import Finding, Level, ok, problem, warning
 from ..render import FULL, LOW, few_inodes, pictures, size
 from ..reports import ask, calmly, failed_disk, open_state

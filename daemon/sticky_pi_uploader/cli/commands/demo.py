@@ -12,12 +12,12 @@ from typing import Final
 
 from sticky_pi_api.filesystem.safe_open import open_file
 
-from ... import state_dir as state_dirs
 from ...config import Config, as_toml, load
 from ...config.values import store_address
 from ...demo.pictures import make_picture, picture_bytes
 from ...exceptions import StateError
 from ...ownership.run_as_owner import work_as_owner
+from ...state_dir import folder as state_dirs
 
 _MARK: Final = ".made-by-sticky-pi-uploader-demo"
 _CONFIG: Final = "config.toml"

@@ -9,10 +9,10 @@ from typing import Any
 
 from ...exceptions import OutboxDamagedError
 from ...intake.stranded_files import WHY, is_left_over
-from ...leaving import hidden, original
 from ...models import Destination, Event, Picture, State
 from ...outbox import OutboxReader
 from ...service.summary import SAYINGS
+from ...state_dir.pending_removal import hidden, original
 from ..reports import Warn, ask, calmly, finite, picture_data, utc, warn_of_damage
 
 

@@ -9,11 +9,11 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ...folders import prepare_state_dir
 from ...ownership.handover import Owner, give
 from ...service.signals import Signals
 from ...service.startup import Readiness
 from ...service.systemd import ServiceManager
+from ...state_dir.mounts import prepare_state_dir
 
 if TYPE_CHECKING:
     from ...config import Config

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from ...doorbell import ring
 from ...exceptions import StateError
 from ...models import Picture, State
 from ...outbox import Outbox, outbox_path
 from ...retry import LONGEST_WAIT
+from ...state_dir.wakeup import ring
 from .explain import find
 
 TOGETHER: Final = 500

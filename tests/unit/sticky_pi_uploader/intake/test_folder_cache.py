@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from sticky_pi_uploader.folders import keeps_times
 from sticky_pi_uploader.intake.folder_cache import CHECKED_EVERY, CHECKS, SETTLED
 from sticky_pi_uploader.intake.intake import Intake
 from sticky_pi_uploader.intake.read_picture import Ingest
@@ -17,7 +16,8 @@ from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.outbox import NOT_SEEN, Outbox
 from sticky_pi_uploader.scan_requests import Hints
-from sticky_pi_uploader.thumbnails import ThumbnailFolder
+from sticky_pi_uploader.state_dir.mounts import keeps_times
+from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 
 DAY = "5c173ff2/2020-06-20"
 TAKEN = datetime(2020, 6, 20, 21, 33)  # noqa: DTZ001 - naive datetimes are UTC

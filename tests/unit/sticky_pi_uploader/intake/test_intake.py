@@ -18,7 +18,7 @@ from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.outbox import Outbox
 from sticky_pi_uploader.scan_requests import Hints
-from sticky_pi_uploader.thumbnails import ThumbnailFolder
+from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 from tracing import traced
 
 FIRST = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC, as in the file names

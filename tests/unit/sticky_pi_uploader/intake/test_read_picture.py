@@ -17,7 +17,7 @@ from PIL import Image
 from sticky_pi_uploader.demo.pictures import picture_bytes
 from sticky_pi_uploader.intake.read_picture import Ingest
 from sticky_pi_uploader.models import Candidate, Fingerprint
-from sticky_pi_uploader.thumbnails import ThumbnailFolder
+from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 from tracing import traced
 
 NAME = "1b74105a.2020-07-05_10-07-16.jpg"

@@ -9,7 +9,7 @@ from sticky_pi_uploader.models import Fingerprint, State, Taken
 from sticky_pi_uploader.outbox import Outbox, open_or_rebuild, outbox_path
 from sticky_pi_uploader.service import maintenance as module
 from sticky_pi_uploader.service.maintenance import ASIDE_KEPT, DAY, INSPECTED_EVERY, INTERVAL, Upkeep
-from sticky_pi_uploader.thumbnails import ThumbnailFolder, Thumbnails
+from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder, Thumbnails
 
 NOW = 1_700_000_000.0
 HERE = "file:///here"

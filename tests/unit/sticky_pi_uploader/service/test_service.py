@@ -20,11 +20,11 @@ from sticky_pi_api.client import LocalClient
 from sticky_pi_uploader import breakoff
 from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader.exceptions import LockedError, OutboxDamagedError, StateError
-from sticky_pi_uploader.lock import Locks
 from sticky_pi_uploader.models import Destination, DestinationState, State
 from sticky_pi_uploader.outbox import Outbox, OutboxReader, outbox_path
 from sticky_pi_uploader.service import service
-from sticky_pi_uploader.state_dir import MARK
+from sticky_pi_uploader.state_dir.folder import MARK
+from sticky_pi_uploader.state_dir.lock import Locks
 
 DONE, DIED, LOCKED, LEFT = os.EX_OK, os.EX_SOFTWARE, os.EX_CANTCREAT, os.EX_TEMPFAIL
 EVERYTHING = {"device": "%", "start_datetime": "2000-01-01_00-00-00", "end_datetime": "2100-01-01_00-00-00"}

@@ -16,8 +16,8 @@ from api_server import ApiServer
 from fault_proxy import FaultProxy
 from padding import padded
 from short_paths import short_path
-from sticky_pi_uploader.doorbell import ring
 from sticky_pi_uploader.models import State
+from sticky_pi_uploader.state_dir.wakeup import ring
 
 PATIENCE = 30.0
 WATCHDOG = 0.6

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 from sticky_pi_uploader.outbox import Outbox
-from sticky_pi_uploader.state_dir import MARK
+from sticky_pi_uploader.state_dir.folder import MARK
 from tracing import traced
 
 NOBODY = "nobody"

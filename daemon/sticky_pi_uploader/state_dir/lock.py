@@ -11,10 +11,10 @@ from typing import Final, NoReturn, Self
 
 from sticky_pi_api.filesystem.safe_open import open_file
 
-from .exceptions import LockedError, NoSpaceError, StateError
-from .holders import holders
-from .journal.events import Kind, about
-from .rights import denied
+from ..exceptions import LockedError, NoSpaceError, StateError
+from ..journal.events import Kind, about
+from .lock_holders import holders
+from .privileges import denied
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,8 @@ from flushes import flushes
 from sticky_pi_api.filesystem.mounts import file_system_type, is_within, network_file_system
 from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_uploader.exceptions import StateError
-from sticky_pi_uploader.folders import (
-    image_dir_problem,
-    prepare_state_dir,
-    state_dir_problem,
-)
-from sticky_pi_uploader.state_dir import make
+from sticky_pi_uploader.state_dir.folder import make
+from sticky_pi_uploader.state_dir.mounts import image_dir_problem, prepare_state_dir, state_dir_problem
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount and to become another user")
 

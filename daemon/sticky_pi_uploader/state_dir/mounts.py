@@ -7,10 +7,10 @@ from typing import Final
 
 from sticky_pi_api.filesystem.mounts import MOUNTINFO, fields_of, file_system_type, is_within, mount_of, mounts
 
-from . import state_dir as state_dirs
-from .exceptions import StateError
-from .reserve import NO_INODES, NO_SPACE, Reserve
-from .rights import denied, in_the_way
+from ..exceptions import StateError
+from . import folder as state_dirs
+from .privileges import denied, in_the_way
+from .reserved_space import NO_INODES, NO_SPACE, Reserve
 
 _FSTAB: Final = "/etc/fstab"
 

@@ -4,7 +4,7 @@ import signal
 import threading
 
 import pytest
-from sticky_pi_uploader.thumbnails import ThumbnailFolder, Thumbnails
+from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder, Thumbnails
 
 MD5 = "9e6e908d9c29d332b511f8d5121857f8"
 BOTH = Thumbnails(b"\xff\xd8large\xff\xd9", b"\xff\xd8mini\xff\xd9")

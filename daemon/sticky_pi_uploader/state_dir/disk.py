@@ -15,10 +15,10 @@ from sticky_pi_api.filesystem.safe_open import BESIDE, open_file
 from sticky_pi_api.sqlite import connection as sqlite
 from sticky_pi_api.sqlite.journal import NO_LOCKS, UnfitError
 
-from .folders import is_read_only
-from .reserve import NO_INODES, NO_SPACE
-from .rights import denied
-from .ways import others_may_write
+from .mounts import is_read_only
+from .privileges import denied
+from .reserved_space import NO_INODES, NO_SPACE
+from .trusted_path import others_may_write
 
 _USED_UP: Final = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY: Final = "its file system is read-only"

@@ -8,9 +8,9 @@ from power_cuts import reason_to_skip
 from power_cuts.disk import Disk
 from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader.exceptions import LockedError
-from sticky_pi_uploader.folders import state_dir_problem
-from sticky_pi_uploader.reserve import LEAST, SIZE, Reserve
 from sticky_pi_uploader.service.session import Session
+from sticky_pi_uploader.state_dir.mounts import state_dir_problem
+from sticky_pi_uploader.state_dir.reserved_space import LEAST, SIZE, Reserve
 from tracing import traced
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

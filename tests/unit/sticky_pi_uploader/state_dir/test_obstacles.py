@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 import pytest
 from flushes import flushes
 from sticky_pi_uploader.exceptions import StateError
-from sticky_pi_uploader.misfits import make_way, make_way_for_lock
-from sticky_pi_uploader.state_dir import MARK
+from sticky_pi_uploader.state_dir.folder import MARK
+from sticky_pi_uploader.state_dir.obstacles import make_way, make_way_for_lock
 
 FIRST = datetime(2020, 6, 20, 21, 33)  # noqa: DTZ001  # UTC, as in the file names
 FILES = ("lock", "outbox.db", "outbox.db-wal", "outbox.db-shm", "reserve", "reserve-inode")

@@ -2,7 +2,7 @@ import os
 import select
 
 import pytest
-from sticky_pi_uploader.doorbell import Doorbell, ring
+from sticky_pi_uploader.state_dir.wakeup import Doorbell, ring
 
 
 def is_ringing(bell):

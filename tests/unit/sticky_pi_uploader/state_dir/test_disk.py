@@ -15,8 +15,8 @@ from filled_disk import SIZE
 from flushes import flushes
 from power_cuts import reason_to_skip
 from power_cuts.disk import Disk, mount
-from sticky_pi_uploader.disk import Room, room, trial_problem
 from sticky_pi_uploader.models import Destination, DestinationState
+from sticky_pi_uploader.state_dir.disk import Room, room, trial_problem
 
 SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
 PATIENCE = 20.0

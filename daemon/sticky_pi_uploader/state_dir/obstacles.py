@@ -18,8 +18,8 @@ from typing import Final
 from sticky_pi_api.filesystem.durable import flush, sync_folder
 from sticky_pi_api.filesystem.safe_open import open_file
 
-from .exceptions import StateError
-from .journal.events import Kind, about
+from ..exceptions import StateError
+from ..journal.events import Kind, about
 
 log = logging.getLogger(__name__)
 

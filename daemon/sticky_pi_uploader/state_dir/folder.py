@@ -16,7 +16,7 @@ from typing import Final
 from sticky_pi_api.filesystem.durable import flush, naming
 from sticky_pi_api.filesystem.safe_open import open_beneath, open_file, open_folder
 
-from .ways import Way, follow
+from .trusted_path import Way, follow
 
 MARK: Final = ".sticky-pi-uploader-state"
 """A file in every state folder, by which root knows it from one that was named by mistake"""

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 from sticky_pi_uploader.exceptions import LockedError, StateError
-from sticky_pi_uploader.lock import LOCK_FILE, Locks, is_held
+from sticky_pi_uploader.state_dir.lock import LOCK_FILE, Locks, is_held
 from tracing import traced
 
 HOLD = """if True:

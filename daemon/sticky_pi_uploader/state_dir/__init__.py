@@ -1,0 +1,1 @@
+"""The state folder and the disks below it: locks, reserved space, thumbnails, wake-ups."""
