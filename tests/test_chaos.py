@@ -39,7 +39,7 @@ from api_server import ApiServer
 from fault_proxy import Fault, FaultProxy, Rule
 from padding import padded
 from sticky_pi_uploader.demo.pictures import picture_bytes
-from sticky_pi_uploader.judgement import SEVERAL
+from sticky_pi_uploader.upload.outcome_policy import SEVERAL
 
 PICTURES = int(os.environ.get("STICKY_PI_CHAOS_PICTURES", "300"))
 MOST_FAULTS = math.inf if "STICKY_PI_CHAOS_PICTURES" in os.environ else 70

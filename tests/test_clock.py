@@ -18,8 +18,8 @@ from certificates import Authority
 from fault_proxy import FaultProxy
 from sticky_pi_uploader.models import Destination, DestinationState
 from sticky_pi_uploader.outbox import Outbox, outbox_path
-from sticky_pi_uploader.retry import LONGEST_WAIT
 from sticky_pi_uploader.state_dir.wakeup import ring
+from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
 
 SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
 UNSET = "@2000-01-01 00:00:00"

@@ -82,10 +82,10 @@ def _ours(images):
     from sticky_pi_uploader.intake.intake import Intake
     from sticky_pi_uploader.intake.scanner import Scanner
     from sticky_pi_uploader.outbox import Outbox
-    from sticky_pi_uploader.retry import LONGEST_WAIT
     from sticky_pi_uploader.scan_requests import Hints
     from sticky_pi_uploader.service.liveness import Pulse
     from sticky_pi_uploader.service.worker import Worker
+    from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
     from sticky_pi_uploader.watcher import Watcher
 
     scanner, hints, stop, reader = Scanner(images), Hints(), threading.Event(), _Reader()

@@ -14,7 +14,7 @@ from pictures import DEVICE
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.models import Taken
 from sticky_pi_uploader.outbox import Outbox, outbox_path
-from sticky_pi_uploader.retry import LONGEST_WAIT
+from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
 
 FOLDERS = 365
 ROUNDS = 9

@@ -21,8 +21,8 @@ from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_uploader.intake.read_picture import Ingest
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.outbox import Outbox
-from sticky_pi_uploader.retry import LONGEST_WAIT
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
+from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
 
 BOUNDS = {2020: 1.6, 2022: 2.2}
 

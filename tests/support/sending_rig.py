@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from sticky_pi_api.types import ImageOutcome, Outcome
 from sticky_pi_uploader.models import Fingerprint, Taken
 from sticky_pi_uploader.outbox import Outbox
-from sticky_pi_uploader.retry import LONGEST_WAIT
 from sticky_pi_uploader.scan_requests import Hints
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder, Thumbnails
-from sticky_pi_uploader.uploader import Uploader
+from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
+from sticky_pi_uploader.upload.uploader import Uploader
 
 HERE = "https://api.example.org"
 STARTED = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC, as in the file names

@@ -19,7 +19,7 @@ from sticky_pi_uploader.retention.remover import Removal
 from sticky_pi_uploader.scan_requests import Hints
 from sticky_pi_uploader.state_dir.pending_removal import Leaving
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
-from sticky_pi_uploader.uploader import Uploader
+from sticky_pi_uploader.upload.uploader import Uploader
 
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC
 NOW = 1_700_000_000.0

@@ -192,9 +192,9 @@ def _retry(arguments: argparse.Namespace) -> int:
 
 
 def _audit(arguments: argparse.Namespace) -> int:
-    from ..destinations import client_opener
     from ..intake.scanner import Scanner
     from ..ownership.run_as_owner import work_as_owner
+    from ..upload.client_factory import client_opener
     from . import render as tables
     from . import reports
     from .commands import audit

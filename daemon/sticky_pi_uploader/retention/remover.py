@@ -29,7 +29,6 @@ from sticky_pi_api.exceptions import printable
 from sticky_pi_api.filesystem.durable import flush, naming
 from sticky_pi_api.filesystem.safe_open import file_system_id, open_file
 
-from ..breakoff import breaking_off
 from ..intake.scanner import fingerprint_of
 from ..journal.events import Kind, about
 from ..journal.throttle import Repeats
@@ -37,6 +36,7 @@ from ..models import Picture, State
 from ..outbox import Outbox
 from ..scan_requests import Hints
 from ..state_dir.pending_removal import Leaving, hidden, hide, open_at, put_back
+from ..upload.cancel import breaking_off
 
 if TYPE_CHECKING:
     from sticky_pi_api.put_images.verification import Claim, Holding

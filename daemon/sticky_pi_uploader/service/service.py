@@ -10,12 +10,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
-from ..breakoff import GRACE
 from ..exceptions import OutboxDamagedError, StateError, in_words
 from ..journal.events import Kind, about
 from ..models import State
 from ..state_dir.lock import Locks
 from ..state_dir.mounts import image_dir_problem
+from ..upload.cancel import GRACE
 from .liveness import Limits
 from .session import Session
 from .signals import Signals

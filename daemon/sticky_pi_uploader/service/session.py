@@ -22,7 +22,6 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from ..destinations import client_opener, try_store
 from ..exceptions import NoSpaceError, OutboxDamagedError, StateError
 from ..intake.intake import Intake
 from ..intake.read_picture import Ingest
@@ -33,7 +32,6 @@ from ..outbox import Aside, open_or_rebuild, outbox_path, put_aside
 from ..ownership.run_as_owner import work_as_owner
 from ..retention.policy import Policy, Retention
 from ..retention.remover import Removal
-from ..retry import LONGEST_WAIT
 from ..scan_requests import Hints
 from ..state_dir.folder import mark
 from ..state_dir.lock import Locks
@@ -43,7 +41,9 @@ from ..state_dir.pending_removal import Leaving, is_there
 from ..state_dir.reserved_space import Reserve
 from ..state_dir.thumbnails import ThumbnailFolder
 from ..state_dir.wakeup import Doorbell
-from ..uploader import Uploader
+from ..upload.backoff import LONGEST_WAIT
+from ..upload.client_factory import client_opener, try_store
+from ..upload.uploader import Uploader
 from .crew import Crew
 from .liveness import SCANS, Health, Limits, Pulse
 from .maintenance import Upkeep

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..config import url_not_set
-from ..destinations import client_opener
 from ..exceptions import ConfigError
 from ..journal.events import Kind, about
 from ..state_dir.disk import reason, trial
 from ..state_dir.mounts import image_dir_problem, nearest, state_dir_problem
 from ..state_dir.trusted_path import follow, shared
+from ..upload.client_factory import client_opener
 from .signals import Signals
 from .systemd import ServiceManager
 

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sticky_pi_api.images.doubts import is_note
 from sticky_pi_api.types import Blame, Outcome
 from sticky_pi_uploader.models import State
-from sticky_pi_uploader.retry import LONGEST_WAIT
+from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
 
 from .clock import Clock
 from .damage import DAMAGE, damage

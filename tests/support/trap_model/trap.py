@@ -13,12 +13,12 @@ from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.outbox import Outbox, outbox_path, put_aside
 from sticky_pi_uploader.retention.policy import Policy, Retention
 from sticky_pi_uploader.retention.remover import Removal
-from sticky_pi_uploader.retry import LONGEST_WAIT
 from sticky_pi_uploader.scan_requests import Hints
 from sticky_pi_uploader.service.maintenance import Upkeep
 from sticky_pi_uploader.state_dir.pending_removal import Leaving
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
-from sticky_pi_uploader.uploader import Uploader
+from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
+from sticky_pi_uploader.upload.uploader import Uploader
 
 from .clock import PowerCutError
 from .server import LATE, Client

@@ -17,10 +17,10 @@ from ...intake.stranded_files import WHY, left_over
 from ...models import Candidate, Picture, State
 from ...outbox import Outbox, OutboxReader, outbox_path
 from ...retention.remover import claim_of
-from ...retry import LONGEST_WAIT
 from ...state_dir.mounts import image_dir_problem
 from ...state_dir.pending_removal import hidden, is_there, open_picture, place_of
 from ...state_dir.wakeup import ring
+from ...upload.backoff import LONGEST_WAIT
 from ..reports import Warn, pictures, utc
 from ..sequence import gaps, learn_interval
 from .retry import TOGETHER

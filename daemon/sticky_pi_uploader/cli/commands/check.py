@@ -217,7 +217,7 @@ def _proxy(config: Config) -> Iterator[Finding]:
 def _server(config: Config) -> Iterator[Finding]:
     from sticky_pi_api.exceptions import StickyPiError
 
-    from ...destinations import ask_server
+    from ...upload.client_factory import ask_server
 
     about = "destination"
     try:
@@ -233,7 +233,7 @@ def _server(config: Config) -> Iterator[Finding]:
 def _store(config: Config, store: str) -> Iterator[Finding]:
     from sticky_pi_api.exceptions import StoreError
 
-    from ...destinations import try_store
+    from ...upload.client_factory import try_store
 
     about, there = "destination", nearest(store)
     if (wrong := _not_writable(about, there)) is not None:

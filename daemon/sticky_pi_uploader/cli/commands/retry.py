@@ -10,8 +10,8 @@ from typing import Final
 from ...exceptions import StateError
 from ...models import Picture, State
 from ...outbox import Outbox, outbox_path
-from ...retry import LONGEST_WAIT
 from ...state_dir.wakeup import ring
+from ...upload.backoff import LONGEST_WAIT
 from .explain import find
 
 TOGETHER: Final = 500

@@ -17,7 +17,6 @@ from api_server import ApiServer
 from certificates import Authority
 from fault_proxy import Fault, FaultProxy, Rule
 from sticky_pi_api.client import LocalClient
-from sticky_pi_uploader import breakoff
 from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader.exceptions import LockedError, OutboxDamagedError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, State
@@ -25,6 +24,7 @@ from sticky_pi_uploader.outbox import Outbox, OutboxReader, outbox_path
 from sticky_pi_uploader.service import service
 from sticky_pi_uploader.state_dir.folder import MARK
 from sticky_pi_uploader.state_dir.lock import Locks
+from sticky_pi_uploader.upload import cancel as breakoff
 
 DONE, DIED, LOCKED, LEFT = os.EX_OK, os.EX_SOFTWARE, os.EX_CANTCREAT, os.EX_TEMPFAIL
 EVERYTHING = {"device": "%", "start_datetime": "2000-01-01_00-00-00", "end_datetime": "2100-01-01_00-00-00"}

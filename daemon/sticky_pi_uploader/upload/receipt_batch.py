@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from .models import Picture
+from ..models import Picture
 
 SHORTLY: Final = 1.0
 """Seconds within which the next receipt is to come, and for which one waits for others at most"""

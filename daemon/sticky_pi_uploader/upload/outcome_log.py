@@ -8,9 +8,9 @@ from typing import Final
 
 from sticky_pi_api.exceptions import printable
 
-from .journal.events import Kind, about
-from .journal.throttle import Repeats, span
-from .models import DestinationState, Picture, State
+from ..journal.events import Kind, about
+from ..journal.throttle import Repeats, span
+from ..models import DestinationState, Picture, State
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from sticky_pi_api.types import Outcome
 from sticky_pi_uploader.exceptions import StateError
 from sticky_pi_uploader.models import DestinationState, State
 from sticky_pi_uploader.outbox import Outbox
-from sticky_pi_uploader.receipts import SHORTLY, Receipt, Receipts
+from sticky_pi_uploader.upload.receipt_batch import SHORTLY, Receipt, Receipts
 
 A_MOMENT = SHORTLY / 10
 PATIENCE = 30.0

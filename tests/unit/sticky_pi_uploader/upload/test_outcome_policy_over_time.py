@@ -19,10 +19,10 @@ from sticky_pi_api.types import ImageOutcome, Outcome
 from sticky_pi_uploader.journal.events import Kind
 from sticky_pi_uploader.models import DestinationState, Fingerprint, State, Taken
 from sticky_pi_uploader.outbox import Outbox
-from sticky_pi_uploader.retry import LONGEST_WAIT
 from sticky_pi_uploader.scan_requests import Hints
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
-from sticky_pi_uploader.uploader import Uploader
+from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
+from sticky_pi_uploader.upload.uploader import Uploader
 
 HOUR = 3600.0
 DAY = 24 * HOUR

@@ -18,11 +18,11 @@ from sticky_pi_api.exceptions import (
     UnreachableError,
 )
 from sticky_pi_api.types import Outcome
-from sticky_pi_uploader.judgement import DOUBTFUL_WAIT, SEVERAL
 from sticky_pi_uploader.models import Destination, DestinationState, State
 from sticky_pi_uploader.outbox import REOFFER_AFTER
-from sticky_pi_uploader.retry import LONGEST_WAIT
 from sticky_pi_uploader.scan_requests import Hint
+from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
+from sticky_pi_uploader.upload.outcome_policy import DOUBTFUL_WAIT, SEVERAL
 
 OTHER = "f" * 32
 REFUSED = (Outcome.REFUSED, RefusedError("status 500"))

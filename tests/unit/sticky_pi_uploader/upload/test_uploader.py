@@ -12,15 +12,15 @@ from sticky_pi_api.client import LocalClient, RemoteClient
 from sticky_pi_api.exceptions import BrokenOffError, DoubtfulError, RefusedError, StoreError, UnreachableError
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.types import Outcome
-from sticky_pi_uploader import breakoff
-from sticky_pi_uploader.allowance import MARGIN
 from sticky_pi_uploader.exceptions import StateError
 from sticky_pi_uploader.intake.scanner import fingerprint_of
 from sticky_pi_uploader.models import Candidate, DestinationState, State, Taken
 from sticky_pi_uploader.outbox import REOFFER_AFTER, Outbox
 from sticky_pi_uploader.scan_requests import Hint
 from sticky_pi_uploader.state_dir.thumbnails import Thumbnails
-from sticky_pi_uploader.uploader import BATCH
+from sticky_pi_uploader.upload import cancel as breakoff
+from sticky_pi_uploader.upload.time_budget import MARGIN
+from sticky_pi_uploader.upload.uploader import BATCH
 
 _IN_OPEN = 0x20
 

@@ -32,13 +32,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sticky_pi_api.exceptions import printable
 
-from .journal.events import Kind
-from .models import Destination, DestinationState, Picture, State
-from .news import News
-from .outbox import CLASH, Outbox
-from .receipts import Receipt, Receipts
-from .retry import LONGEST_WAIT, delay
-from .scan_requests import Hints
+from ..journal.events import Kind
+from ..models import Destination, DestinationState, Picture, State
+from ..outbox import CLASH, Outbox
+from ..scan_requests import Hints
+from .backoff import LONGEST_WAIT, delay
+from .outcome_log import News
+from .receipt_batch import Receipt, Receipts
 
 if TYPE_CHECKING:
     from sticky_pi_api.exceptions import RequestTooLargeError

@@ -25,8 +25,8 @@ from sticky_pi_uploader.demo import pictures
 from sticky_pi_uploader.intake.read_picture import Ingest
 from sticky_pi_uploader.intake.scanner import fingerprint_of
 from sticky_pi_uploader.models import Candidate, Destination, DestinationState, Fingerprint, State
-from sticky_pi_uploader.retry import LONGEST_WAIT
 from sticky_pi_uploader.service import service
+from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
 
 UPLOAD = "/_put_new_images"
 QUICK = Timeouts(connect=2.0, read=0.15, whole=2.0, again=0.05)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final
 
-from .models import Picture
+from ..models import Picture
 
 MARGIN: Final = 1.2
 """Times what a picture should take that there have to be: links aren't steady"""

@@ -7,17 +7,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from .config import url_not_set
-from .exceptions import ConfigError
-from .state_dir.disk import trial
-from .state_dir.mounts import nearest
-from .state_dir.trusted_path import shared_part
+from ..config import url_not_set
+from ..exceptions import ConfigError
+from ..state_dir.disk import trial
+from ..state_dir.mounts import nearest
+from ..state_dir.trusted_path import shared_part
 
 if TYPE_CHECKING:
     from sticky_pi_api.client import LocalClient, RemoteClient
     from sticky_pi_api.transport.account import Secret
 
-    from .config import Config
+    from ..config import Config
 
 
 _PARTS: Final = ("database.db", "passwords.db", "raw_images")

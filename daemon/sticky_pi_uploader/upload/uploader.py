@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sticky_pi_api.types import ImageOutcome, Outcome
 
-from .allowance import Allowance
-from .breakoff import breaking_off
-from .exceptions import StateError
-from .judgement import Judge
-from .models import Picture
-from .outbox import Outbox
-from .retry import is_due
-from .scan_requests import Hints
-from .state_dir.pending_removal import open_picture
-from .state_dir.thumbnails import ThumbnailFolder, Thumbnails
+from ..exceptions import StateError
+from ..models import Picture
+from ..outbox import Outbox
+from ..scan_requests import Hints
+from ..state_dir.pending_removal import open_picture
+from ..state_dir.thumbnails import ThumbnailFolder, Thumbnails
+from .backoff import is_due
+from .cancel import breaking_off
+from .outcome_policy import Judge
+from .time_budget import Allowance
 
 if TYPE_CHECKING:
     from sticky_pi_api.image_parser import ImageParser

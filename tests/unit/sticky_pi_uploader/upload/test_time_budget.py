@@ -1,8 +1,8 @@
 import math
 from types import SimpleNamespace
 
-from sticky_pi_uploader.allowance import MARGIN, Allowance
 from sticky_pi_uploader.models import Fingerprint
+from sticky_pi_uploader.upload.time_budget import MARGIN, Allowance
 
 
 def pictures(*sizes):

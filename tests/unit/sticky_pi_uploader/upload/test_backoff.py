@@ -1,7 +1,7 @@
 import itertools
 
 import pytest
-from sticky_pi_uploader.retry import FIRST_WAIT, LONGEST_WAIT, delay, is_due
+from sticky_pi_uploader.upload.backoff import FIRST_WAIT, LONGEST_WAIT, delay, is_due
 
 NOW = 1_700_000_000.0
 
