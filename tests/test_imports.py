@@ -108,9 +108,9 @@ NOT_FOR_NOTHING = {
     "sticky_pi_api.client",
     "sticky_pi_api.image_parser",
     "sticky_pi_uploader.cli.main.render",
-    "sticky_pi_uploader.network",
+    "sticky_pi_uploader.watch.network",
     "sticky_pi_uploader.service.service.startup",
-    "sticky_pi_uploader.watcher",
+    "sticky_pi_uploader.watch.watcher",
 }
 """What a drain with nothing to do needs none of."""
 

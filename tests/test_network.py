@@ -11,9 +11,9 @@ import pytest
 import sticky_pi_uploader
 from api_server import ApiServer
 from sticky_pi_uploader.models import Destination, DestinationState
-from sticky_pi_uploader.network import SPACING
 from sticky_pi_uploader.outbox import Outbox, OutboxReader, outbox_path
 from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
+from sticky_pi_uploader.watch.network import SPACING
 from two_networks import FAR, LINK, SERVER, TRAP, TwoNetworks, reason_to_skip
 
 SOURCE = Path(sticky_pi_uploader.__file__).parents[1]

@@ -86,7 +86,7 @@ def _ours(images):
     from sticky_pi_uploader.service.liveness import Pulse
     from sticky_pi_uploader.service.worker import Worker
     from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
-    from sticky_pi_uploader.watcher import Watcher
+    from sticky_pi_uploader.watch.watcher import Watcher
 
     scanner, hints, stop, reader = Scanner(images), Hints(), threading.Event(), _Reader()
     outbox = Outbox(f"{images}.db", longest_wait=LONGEST_WAIT)

@@ -27,7 +27,6 @@ from ..intake.intake import Intake
 from ..intake.read_picture import Ingest
 from ..intake.scanner import Scanner
 from ..journal.events import Kind, about
-from ..originals import Originals
 from ..outbox import Aside, open_or_rebuild, outbox_path, put_aside
 from ..ownership.run_as_owner import work_as_owner
 from ..retention.policy import Policy, Retention
@@ -44,6 +43,7 @@ from ..state_dir.wakeup import Doorbell
 from ..upload.backoff import LONGEST_WAIT
 from ..upload.client_factory import client_opener, try_store
 from ..upload.uploader import Uploader
+from ..watch.replacements import Originals
 from .crew import Crew
 from .liveness import SCANS, Health, Limits, Pulse
 from .maintenance import Upkeep
@@ -52,8 +52,8 @@ from .worker import TROUBLE_WAIT, Hindrance
 
 if TYPE_CHECKING:
     from ..config import Config
-    from ..network import Network
-    from ..watcher import Watcher
+    from ..watch.network import Network
+    from ..watch.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -234,8 +234,8 @@ class Session:
     def start(self) -> None:
         """Start the watcher, the intake, the uploader, retention and upkeep, in this order."""
         # A `drain` watches nothing.
-        from ..network import Network
-        from ..watcher import Watcher
+        from ..watch.network import Network
+        from ..watch.watcher import Watcher
 
         self._exit.enter_context(self.doorbell)
         if self._config.api.store is None:

@@ -9,7 +9,7 @@ import time
 from itertools import pairwise
 
 import pytest
-from sticky_pi_uploader.network import JITTER, SECOND_LOOK, SPACING, Looks
+from sticky_pi_uploader.watch.network import JITTER, SECOND_LOOK, SPACING, Looks
 from tracing import traced
 from two_networks import LINK, TwoNetworks, reason_to_skip
 

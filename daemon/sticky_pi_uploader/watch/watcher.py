@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Final
 
 from sticky_pi_api.filesystem.mounts import network_file_system
 
-from .intake.scanner import Scanner
-from .journal.events import Kind, about
-from .journal.throttle import Repeats, span
-from .observer import Watch, new_path, queue_limit, watched_inodes
-from .scan_requests import Hints
+from ..intake.scanner import Scanner
+from ..journal.events import Kind, about
+from ..journal.throttle import Repeats, span
+from ..scan_requests import Hints
+from .inotify import Watch, new_path, queue_limit, watched_inodes
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent

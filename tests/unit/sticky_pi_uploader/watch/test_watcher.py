@@ -14,9 +14,9 @@ import pytest
 from sticky_pi_api.filesystem.mounts import network_file_system
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.journal.events import Kind
-from sticky_pi_uploader.observer import GOING
 from sticky_pi_uploader.scan_requests import Hints
-from sticky_pi_uploader.watcher import POLL_INTERVAL, SETTLING, Watcher
+from sticky_pi_uploader.watch.inotify import GOING
+from sticky_pi_uploader.watch.watcher import POLL_INTERVAL, SETTLING, Watcher
 from watchdog.observers.api import BaseObserver, EventEmitter
 
 NAME = "1b74105a.2020-07-05_10-07-16.jpg"
@@ -546,7 +546,7 @@ def test_where_inotifys_limits_are_reached_it_polls_and_says_so_once(image_dir, 
     ) as process:
         said, _ = process.communicate("go on\n")
     assert process.returncode == 0
-    warnings = [line for line in said.splitlines() if "sticky_pi_uploader.watcher: WARNING" in line]
+    warnings = [line for line in said.splitlines() if "sticky_pi_uploader.watch.watcher: WARNING" in line]
     assert len(warnings) == 1
     assert re.search(f"is looked at every 10 s, as ({why})", warnings[0])
     assert "polling None" not in said

@@ -1,0 +1,1 @@
+"""Watch the image folder, the network, and files that must stay the same."""
