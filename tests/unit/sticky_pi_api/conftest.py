@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from sticky_pi_uploader.demo.pictures import picture_bytes
 
-SUPPORT = str(Path(__file__).parents[1] / "support")
+SUPPORT = str(Path(__file__).parents[2] / "support")
 if SUPPORT not in sys.path:
     sys.path.insert(0, SUPPORT)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "daemon" / "sticky_pi_api" / "REFERENCE.md").read_text(encoding="utf-8")
 SEEDS = ROOT.parent / "shared" / "seeds"
 

@@ -14,7 +14,7 @@ from sticky_pi_uploader.journal.events import Kind, about
 from sticky_pi_uploader.journal.throttle import Spell
 from sticky_pi_uploader.models import Picture, State
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

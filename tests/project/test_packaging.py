@@ -9,7 +9,7 @@ from zipfile import ZipFile
 
 import pytest
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

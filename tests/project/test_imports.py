@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sticky_pi_uploader.demo.pictures import make_picture
 
-SOURCE = Path(__file__).parents[1] / "daemon"
+SOURCE = Path(__file__).parents[2] / "daemon"
 
 LAYERS = {
     "sticky_pi_api": (

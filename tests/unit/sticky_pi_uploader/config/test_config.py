@@ -14,7 +14,7 @@ from sticky_pi_uploader.config.schema import SCHEMA, SECTIONS
 from sticky_pi_uploader.config.values import Space
 from sticky_pi_uploader.exceptions import ConfigError
 
-EXAMPLE = Path(__file__).parents[2] / "config" / "config.toml"
+EXAMPLE = Path(__file__).parents[4] / "config" / "config.toml"
 NOWHERE = "/nonexistent/config.toml"
 
 
