@@ -29,7 +29,7 @@ GAP = 1.0
 
 _AND_TELL = """if True:
     import sys
-    from sticky_pi_uploader.cli import main
+    from sticky_pi_uploader.cli.main import main
     status = main(sys.argv[1:])
     print(open("/proc/self/io").read())
     sys.exit(status)

@@ -195,7 +195,7 @@ SHIFTED = """if True:
     from pathlib import Path
     by, true = Path(sys.argv.pop(1)), time.time
     time.time = lambda: true() + float(by.read_text())
-    from sticky_pi_uploader.cli import main
+    from sticky_pi_uploader.cli.main import main
     sys.exit(main())
 """
 """The program, told a time that is off by what a file says: libfaketime 0.9.10 breaks time.sleep with a true monotonic

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-BENCH = Path(__file__).parent / "bench"
+BENCH = Path(__file__).parents[1] / "bench"
 STORED = json.loads((BENCH / "ratios.json").read_text(encoding="utf-8"))
 
 

@@ -15,87 +15,51 @@ SOURCE = Path(__file__).parents[2] / "daemon"
 
 LAYERS = {
     "sticky_pi_api": (
-        ("account", "doubts", "etag", "filesystem", "mounts", "threads", "types"),
-        ("exceptions",),
-        ("bundle_keys", "files", "journal", "links"),
-        ("bundle_files",),
-        ("configuration", "deadline", "durable", "failures", "filename", "login", "pace", "rate", "sqlite", "utils"),
-        ("exif", "jpeg"),
-        ("answers", "blame", "cache", "decode", "http", "metadata", "schema", "store_folder"),
-        ("image_parser", "incoming"),
-        ("bundle_storage", "bundle_transfer", "form"),
-        ("batch", "bundle_form", "holdings", "passwords", "storage", "stretches", "upload"),
-        ("database", "sending"),
-        ("questions",),
-        ("annotations", "users"),
-        ("server", "tables"),
-        ("specifications",),
-        ("bundles", "remote"),
         ("client",),
+        ("remote",),
+        ("specifications",),
+        ("local", "put_images", "storage"),
+        ("image_parser", "validation"),
+        ("utils",),
+        ("bundles",),
+        ("sqlite", "transport"),
+        ("filesystem", "images"),
+        ("configuration", "exceptions"),
+        ("types",),
     ),
     "sticky_pi_uploader": (
-        ("exceptions", "models", "rights", "ways"),
-        (
-            *(
-                "allowance",
-                "breakoff",
-                "clock",
-                "doorbell",
-                "entries",
-                "events",
-                "hints",
-                "holders",
-                "leaving",
-                "logs",
-                "network",
-                "notify",
-                "observer",
-                "originals",
-                "pictures",
-                "receipts",
-            ),
-            *("reserve", "retry", "sequence", "signals", "state_dir"),
-        ),
-        ("health", "misfits", "repeats", "summary", "thumbnails"),
-        ("folders", "lock", "news", "scan", "worker"),
-        ("disk",),
-        ("ingest", "outbox", "watcher"),
-        ("arrivals", "crew", "familiar", "giving", "left_over", "returns"),
-        ("intake", "judgement", "state_owner"),
-        ("removal", "upkeep", "uploader"),
-        ("retention",),
-        # From here on the configuration is known; what stands above gets plain values.
-        ("config",),
-        ("destinations",),
-        ("readiness", "session"),
-        ("service",),
-        ("commands",),
-        ("cli",),
         ("__main__",),
+        ("cli",),
+        ("service",),
+        ("retention", "watch"),
+        ("intake", "ownership", "upload"),
+        ("config", "outbox", "state_dir"),
+        ("journal",),
+        ("clock", "demo", "exceptions", "models", "scan_requests"),
     ),
 }
-"""The modules of each package: one may import those of the rows above its own."""
+"""The folders and modules at the top of each package: one may import those of the rows below its own, and no others"""
 
 OUTSIDE = {
     "sticky_pi_api": {
-        "PIL": {"decode", "exif"},
-        "piexif": {"exif"},
-        "requests": {"http"},
-        "sqlite3": {"blame", "cache", "journal", "remote", "sqlite"},
+        "PIL": {"images"},
+        "piexif": {"images"},
+        "requests": {"transport"},
+        "sqlite3": {"local", "put_images", "remote", "sqlite"},
         "sqlite_utils": {"sqlite"},
-        "tenacity": {"server"},
-        "urllib3": {"http"},
+        "tenacity": {"remote"},
+        "urllib3": {"transport"},
     },
     "sticky_pi_uploader": {
-        "PIL": {"pictures"},
-        "piexif": {"pictures"},
+        "PIL": {"demo"},
+        "piexif": {"demo"},
         "sqlite3": {"outbox"},
-        "systemd": {"logs", "notify"},
-        "tenacity": {"retry"},
-        "watchdog": {"observer"},
+        "systemd": {"journal", "service"},
+        "tenacity": {"upload"},
+        "watchdog": {"watch"},
     },
 }
-"""What isn't Python's own, and SQLite, and the modules that may use it."""
+"""What isn't Python's own, and SQLite, and the folders whose modules may use it."""
 
 HEAVY = {
     *("PIL", "numpy", "pandas", "piexif", "requests", "sqlite_utils", "systemd", "tenacity", "watchdog"),
@@ -103,6 +67,11 @@ HEAVY = {
     *("ipaddress", "logging.handlers", "shutil", "tempfile", "tomllib", "unittest", "urllib.parse", "urllib.request"),
 }
 """What is imported where it is needed, and not before: a trap that is awake for a minute has no time for it."""
+
+ON_REQUESTS = {
+    f"sticky_pi_api.transport.{name}" for name in ("connections", "errors", "proxies", "response_body", "session")
+}
+"""Modules made of the classes of `requests`: they are imported when a server is first spoken to"""
 
 NOT_FOR_NOTHING = {
     "sticky_pi_api.client",
@@ -116,19 +85,19 @@ NOT_FOR_NOTHING = {
 
 
 @pytest.mark.parametrize("package", LAYERS)
-def test_every_module_has_its_layer(package):
+def test_every_folder_has_its_layer(package):
     placed = [module for layer in LAYERS[package] for module in layer]
     there = {_part(path) for path in _files(package)} - {"__init__"}
     assert sorted(placed) == sorted(there)
 
 
 @pytest.mark.parametrize("package", LAYERS)
-def test_a_module_imports_only_those_of_the_layers_above_its_own(package):
+def test_a_folder_imports_only_those_of_the_layers_below_its_own(package):
     layer_of = {module: number for number, layer in enumerate(LAYERS[package]) for module in layer}
     wrong = [
         f"{importing} imports {imported}"
         for importing, imported in _inner_imports(package)
-        if importing != imported and layer_of[imported] >= layer_of[importing]
+        if importing != imported and layer_of[imported] <= layer_of[importing]
     ]
     assert wrong == []
 
@@ -155,8 +124,7 @@ def test_each_outside_library_is_used_in_its_own_module_only(package):
 def test_importing_any_module_loads_nothing_heavy():
     modules = [_module(path) for package in LAYERS for path in _files(package)]
     modules.remove("sticky_pi_uploader.__main__")  # it runs
-    # It is made of its library's classes, and imported when a server is first spoken to.
-    modules = [name for name in modules if not name.startswith("sticky_pi_api.transport")]
+    modules = [name for name in modules if name not in ON_REQUESTS]
     script = f"""if True:
         import importlib, sys
         before = set(sys.modules)
@@ -185,7 +153,7 @@ def test_nothing_is_imported_while_a_finder_looks_for_something_else():
 
         nested = []
         sys.meta_path.insert(0, Spy())
-        import piexif, sticky_pi_api.http, watchdog.observers.inotify
+        import piexif, sticky_pi_api.transport.session, watchdog.observers.inotify
         from PIL import Image, JpegImagePlugin
         sys.exit(" ".join(nested) or None)
     """
@@ -198,7 +166,7 @@ def test_a_drain_with_nothing_to_do_loads_nothing_heavy(tmp_path):
     assert _drain(folder).returncode == 0  # makes the tables
     script = f"""if True:
         import sys
-        from sticky_pi_uploader.cli import main
+        from sticky_pi_uploader.cli.main import main
         status = main(sys.argv[1:])
         sys.exit(" ".join(sorted(sys.modules.keys() & {HEAVY | NOT_FOR_NOTHING!r})) or status)
     """

@@ -28,9 +28,9 @@ NOTHING = lambda _: 0  # noqa: E731
 MAKE_REMOVAL = """
 import sys
 from sticky_pi_api.client import LocalClient
-from sticky_pi_uploader.hints import Hints
+from sticky_pi_uploader.scan_requests import Hints
 from sticky_pi_uploader.outbox import Outbox
-from sticky_pi_uploader.removal import Removal
+from sticky_pi_uploader.retention.remover import Removal
 path, images, store = sys.argv[1:]
 with Outbox(path, longest_wait=1800) as outbox:
     removal = Removal(

@@ -1447,7 +1447,7 @@ REMOVING = (
         "ruins",
         "_is_likely(picture) and (not is_here(picture.path))",
         "_is_likely(picture)",
-        ("test_upkeep.py",),
+        ("test_maintenance.py",),
         "a damaged outbox's word would count for what can be looked at",
     ),
 )

@@ -17,7 +17,7 @@ with LocalClient(folder) as client:
 """
 PLACE_ONE = """
 import sys
-from sticky_pi_api.incoming import placed
+from sticky_pi_api.filesystem.incoming import placed
 print("begin", flush=True)
 with placed(sys.argv[1], 1.7e9) as stream:
     stream.write(b"bytes")
@@ -25,7 +25,7 @@ with placed(sys.argv[1], 1.7e9) as stream:
 
 KEEP_A_HASH = """
 import sys
-from sticky_pi_api.passwords import keep
+from sticky_pi_api.local.passwords import keep
 print("begin", flush=True)
 keep(sys.argv[1], {"ann": "a hash"})
 print("kept", flush=True)

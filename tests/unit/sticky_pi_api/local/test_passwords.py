@@ -31,7 +31,7 @@ ADD_DORA = """if True:
 ADD_UNHASHED = """if True:
     import sys
     from contextlib import closing
-    from sticky_pi_api.database import ImagesDatabase
+    from sticky_pi_api.local.images import ImagesDatabase
 
     row = {"password_hash": "", "is_admin": 0, "can_write": 0, "datetime_created": "2026-01-01T00:00:00Z"}
 

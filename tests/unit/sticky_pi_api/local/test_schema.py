@@ -48,7 +48,8 @@ OF_THE_FIRST_RELEASE = """
 OPEN = "import sys\nfrom sticky_pi_api.client import LocalClient\nLocalClient(sys.argv[1]).close()\n"
 DIE_IN_THE_MIDDLE = """if True:
     import os, signal, sys
-    from sticky_pi_api import schema, sqlite
+    from sticky_pi_api.local import schema
+    from sticky_pi_api.sqlite import connection as sqlite
     connection = sqlite.connect(sys.argv[1])
     def step(db):
         for statement in schema.MIGRATIONS[1]:

@@ -103,7 +103,7 @@ def test_a_bomb_costs_no_memory(tmp_path):
         sys.path[:0] = {sys.path!r}
         from scripts import ScriptedServer, ask, says
         from sticky_pi_api.exceptions import NotAnAPIError
-        from sticky_pi_api.http.session import Http
+        from sticky_pi_api.transport.session import Http
 
         inner = gzip.compress(bytes(2**20), 9)
         bomb = gzip.compress(inner * 2000, 9)

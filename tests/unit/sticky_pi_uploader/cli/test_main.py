@@ -26,7 +26,7 @@ NOBODY = 65534
 
 AS_NOBODY = """if True:
     import os, sys
-    from sticky_pi_uploader import cli
+    from sticky_pi_uploader.cli import main as cli
     cli.main(sys.argv[1:])  # loads what it needs, which others may have no right to read
     for stream in (sys.stdout, sys.stderr):
         print("as nobody:", file=stream, flush=True)
@@ -239,9 +239,8 @@ def test_the_version_is_told(capsys):
 )
 def test_commands_that_only_look_load_nothing_heavy(trap, taken, words):
     trap.record(taken("notes.jpg"))
-    script = (
-        "import sys; from sticky_pi_uploader.cli import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
-    )
+    script = "import sys; from sticky_pi_uploader.cli import main; main.main(sys.argv[1:])"
+    script += "; print(*sys.modules, file=sys.stderr)"
     env = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-c", script, *(trap.flags if words != ["--help"] else []), *words]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
@@ -395,7 +394,7 @@ def test_retry_all_takes_every_picture_that_waits_for_something(trap, taken):
 
 RETRY_ALL = """
 import sys
-from sticky_pi_uploader.commands.retry import retry
+from sticky_pi_uploader.cli.commands.retry import retry
 print("begin", flush=True)
 assert retry(sys.argv[1], sys.argv[1], [], everything=True) == (1200, [])
 """

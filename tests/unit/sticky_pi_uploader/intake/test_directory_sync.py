@@ -8,7 +8,7 @@ from tracing import traced
 
 FLUSH = """if True:
     import os, sys, time
-    from sticky_pi_uploader.entries import Entries
+    from sticky_pi_uploader.intake.directory_sync import Entries
     late = [0]
     entries = Entries(sys.argv[1], clock=lambda: time.time() + late[0])
     for step in sys.argv[2:]:

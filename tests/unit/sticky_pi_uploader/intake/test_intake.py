@@ -724,12 +724,12 @@ def test_a_hundred_wrong_files_do_not_keep_the_right_ones(trap):
 
 RECORD_ONE = """
 import sys
-from sticky_pi_uploader.hints import Hints
-from sticky_pi_uploader.ingest import Ingest
+from sticky_pi_uploader.scan_requests import Hints
+from sticky_pi_uploader.intake.read_picture import Ingest
 from sticky_pi_uploader.intake import Intake
 from sticky_pi_uploader.outbox import Outbox
-from sticky_pi_uploader.scan import Scanner
-from sticky_pi_uploader.thumbnails import ThumbnailFolder
+from sticky_pi_uploader.intake.scanner import Scanner
+from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 image_dir, state_dir = sys.argv[1:]
 outbox, hints = Outbox(state_dir + "/outbox.db", longest_wait=3600.0), Hints()
 ingest = Ingest(image_dir, ThumbnailFolder(state_dir + "/thumbnails"), lambda: 1.8e9)

@@ -402,9 +402,9 @@ def test_thumbnails_that_cannot_be_written_are_an_error_and_no_fault_of_the_pict
 
 TAKE_ONE = """
 import sys
-from sticky_pi_uploader.ingest import Ingest
+from sticky_pi_uploader.intake.read_picture import Ingest
 from sticky_pi_uploader.models import Candidate, Fingerprint
-from sticky_pi_uploader.thumbnails import ThumbnailFolder
+from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 ingest = Ingest(sys.argv[1], ThumbnailFolder(sys.argv[2]), lambda: 1.8e9)
 print(ingest.take_in(Candidate(sys.argv[3], Fingerprint(0, 0, 0)), "the card").settled)
 """

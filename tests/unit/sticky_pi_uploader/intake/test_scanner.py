@@ -205,7 +205,7 @@ def as_nobody(code, *arguments):
         pytest.skip("needs root, to give its rights up")
     prelude = "import os, sys\nos.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
     # Loaded before the rights are gone: nobody need not be able to read Python or the checkout.
-    imports = "import encodings.unicode_escape, logging\nfrom sticky_pi_uploader.scan import Scanner\n"
+    imports = "import encodings.unicode_escape, logging\nfrom sticky_pi_uploader.intake.scanner import Scanner\n"
     done = subprocess.run(
         [sys.executable, "-c", imports + prelude + code, *map(os.fspath, arguments)],
         capture_output=True,

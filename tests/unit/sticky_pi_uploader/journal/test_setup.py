@@ -14,7 +14,7 @@ LOG = """if True:
     if sys.argv[1] == "journal":
         status = os.fstat(2)
         os.environ["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
-    from sticky_pi_uploader import logs
+    from sticky_pi_uploader.journal import setup as logs
     logs.set_up()
     logs.set_up()
     log = logging.getLogger("sticky_pi_uploader.test")
@@ -75,7 +75,7 @@ DRAIN = """if True:
     import os, sys
     status = os.fstat(2)
     os.environ["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
-    from sticky_pi_uploader.cli import main
+    from sticky_pi_uploader.cli.main import main
     main(["drain", "--image-dir", os.environ["IMAGES"]])
     """
 
@@ -131,7 +131,7 @@ def test_what_ends_a_command_has_its_priority_in_the_journal(tmp_path):
         sys.modules["systemd"] = None
         status = os.fstat(2)
         os.environ["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
-        from sticky_pi_uploader.cli import main
+        from sticky_pi_uploader.cli.main import main
         sys.exit(main(["run", "--config", sys.argv[1]]))
         """
     (tmp_path / "config.toml").write_text("scan_interval = 'often'\nimage_dri = 3\n")
@@ -144,7 +144,7 @@ def test_what_ends_a_command_has_its_priority_in_the_journal(tmp_path):
 
 
 def test_a_closed_stderr_is_no_error():
-    code = "import os, sys; sys.stderr = None; from sticky_pi_uploader import logs; logs.set_up(); print('fine')"
+    code = "import sys; sys.stderr = None; from sticky_pi_uploader.journal import setup; setup.set_up(); print('fine')"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
     assert done.stdout == "fine\n"
 
@@ -152,7 +152,7 @@ def test_a_closed_stderr_is_no_error():
 def test_handlers_of_others_are_left_alone():
     code = """if True:
         import logging
-        from sticky_pi_uploader import logs
+        from sticky_pi_uploader.journal import setup as logs
         other = logging.NullHandler()
         logging.getLogger().addHandler(other)
         logs.set_up()

@@ -30,7 +30,7 @@ UNREADABLE = """if True:
         sys.meta_path[:] = [Nothing()]
 
     really, os.setresuid = os.setresuid, given_up
-    from sticky_pi_uploader.cli import main
+    from sticky_pi_uploader.cli.main import main
     status = main(sys.argv[1:])
     print(f"as {os.getresuid()} {os.getresgid()} {os.getgroups()}", file=sys.stderr)
     sys.exit(status)

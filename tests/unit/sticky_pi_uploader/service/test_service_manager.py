@@ -26,7 +26,7 @@ WATCHDOG = 0.6
 SERVICE = """if True:
     import json, os, sys
     from sticky_pi_uploader import config, logs, service
-    from sticky_pi_uploader.health import Limits
+    from sticky_pi_uploader.service.liveness import Limits
     logs.set_up()
     flags, limits = map(json.loads, sys.argv[1:])
     load = lambda: config.load(flags, os.environ, default_file="/nonexistent")

@@ -12,7 +12,7 @@ CALL = """if True:
     import sys
     if sys.argv[1] == "without":
         sys.modules["systemd"] = None
-    from sticky_pi_uploader.notify import notify
+    from sticky_pi_uploader.service.systemd import notify
     for message in sys.argv[2:]:
         notify(message)
     print("done")
@@ -88,9 +88,8 @@ def test_a_message_that_is_no_text_is_no_error(monkeypatch, listener, address):
 
 def test_without_anybody_to_tell_nothing_is_imported_for_it():
     environ = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
-    code = (
-        "import sys; from sticky_pi_uploader.notify import notify; notify('READY=1'); print('systemd' in sys.modules)"
-    )
+    module = "sticky_pi_uploader.service.systemd"
+    code = f"import sys; from {module} import notify; notify('READY=1'); print('systemd' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, text=True, check=True)
     assert done.stdout == "False\n"
 

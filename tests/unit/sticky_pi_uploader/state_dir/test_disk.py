@@ -24,7 +24,7 @@ READ_ONLY_ON_ERRORS = ("-e", "remount-ro")
 FEW_INODES = ("-N", "64")
 TRY = """
 import sys
-from sticky_pi_uploader.disk import trial
+from sticky_pi_uploader.state_dir.disk import trial
 print("begin", flush=True)
 trial(sys.argv[1])
 """

@@ -13,7 +13,7 @@ from tracing import traced
 
 HOLD = """if True:
     import sys
-    from sticky_pi_uploader.lock import Locks
+    from sticky_pi_uploader.state_dir.lock import Locks
     with Locks() as locks:
         locks.take(sys.argv[1], sys.argv[2])
         print("held", flush=True)
@@ -173,7 +173,7 @@ def test_an_image_folder_that_can_not_be_locked_is_said_and_the_state_folder_is_
     code = f"""if True:
         import logging
         logging.basicConfig(format="%(levelname)s %(message)s")
-        from sticky_pi_uploader.lock import Locks
+        from sticky_pi_uploader.state_dir.lock import Locks
         with Locks() as locks:
             locks.take("{folders}/pictures", "{folders}/state")
             print("held")

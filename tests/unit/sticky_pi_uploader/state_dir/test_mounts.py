@@ -28,7 +28,7 @@ def tmpfs(tmp_path):
 
 def as_nobody(code):
     """Run code as a user without rights, in a process of its own; return what it prints."""
-    prepared = "import os; from sticky_pi_uploader.folders import *; os.setuid(65534)\n"
+    prepared = "import os; from sticky_pi_uploader.state_dir.mounts import *; os.setuid(65534)\n"
     done = subprocess.run([sys.executable, "-c", prepared + code], stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout.strip()
 
@@ -350,7 +350,7 @@ def test_a_read_only_file_system_is_said_to_be_one(tmpfs, tmp_path):
 
 MAKE_STATE = """
 import sys
-from sticky_pi_uploader.folders import prepare_state_dir
+from sticky_pi_uploader.state_dir.mounts import prepare_state_dir
 print("begin", flush=True)
 prepare_state_dir(*sys.argv[1:])
 """

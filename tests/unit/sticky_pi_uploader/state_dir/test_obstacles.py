@@ -18,7 +18,7 @@ FILES = ("lock", "outbox.db", "outbox.db-wal", "outbox.db-shm", "reserve", "rese
 
 TAKE_OVER = """
 import os, sys
-from sticky_pi_uploader.misfits import make_way
+from sticky_pi_uploader.state_dir.obstacles import make_way
 os.setresuid(65534, 65534, 65534)
 print("begin", flush=True)
 make_way(sys.argv[1])

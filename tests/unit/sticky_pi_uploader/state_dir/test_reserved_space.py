@@ -129,7 +129,7 @@ def test_root_asks_for_the_space_in_another_users_folder_and_makes_nothing_there
     os.chown(disk.mount, 65000, 65000)
     log = tmp_path / "log"
     code = f"""if True:
-        from sticky_pi_uploader.folders import state_dir_problem
+        from sticky_pi_uploader.state_dir.mounts import state_dir_problem
         print("asked", state_dir_problem({str(disk.mount)!r}))
         """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -17,7 +17,7 @@ PATIENCE = 10.0
 
 LISTEN = """if True:
     import json, sys
-    from sticky_pi_uploader.network import Network
+    from sticky_pi_uploader.watch.network import Network
     with Network() as network:
         assert network.descriptor is not None
         print("listening", flush=True)
@@ -147,7 +147,7 @@ def test_messages_that_were_lost_count_as_one_that_was_heard(listener):
 def test_where_the_kernel_does_not_tell_that_is_said_and_nothing_is_heard():
     script = (
         "import logging; logging.basicConfig(level=logging.DEBUG)\n"
-        "from sticky_pi_uploader.network import Network\n"
+        "from sticky_pi_uploader.watch.network import Network\n"
         "with Network() as network: print(network.descriptor, network.is_time(), network.wait())"
     )
     fails = ["-e", "trace=socket", "-e", "inject=socket:error=EAFNOSUPPORT", "-o", "/dev/null"]

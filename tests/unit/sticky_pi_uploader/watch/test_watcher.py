@@ -477,10 +477,10 @@ def test_a_network_file_system_is_polled_and_that_is_said_once(tmp_path, image_d
 
 WATCH = """
 import logging, os, sys, time
-from sticky_pi_uploader.hints import Hints
-from sticky_pi_uploader.observer import GOING
-from sticky_pi_uploader.scan import Scanner
-from sticky_pi_uploader.watcher import Watcher
+from sticky_pi_uploader.scan_requests import Hints
+from sticky_pi_uploader.watch.inotify import GOING
+from sticky_pi_uploader.intake.scanner import Scanner
+from sticky_pi_uploader.watch.watcher import Watcher
 logging.basicConfig(stream=sys.stdout, format="%(name)s: %(levelname)s %(message)s", level=logging.WARNING)
 hints = Hints()
 watcher = Watcher(Scanner(sys.argv[1]), hints, scan_interval=600.0)

@@ -44,10 +44,10 @@ EXCHANGE = """if True:
 
 MANY_TIMES = """if True:
     import os
-    from sticky_pi_uploader.commands import prepare
+    from sticky_pi_uploader.cli.commands import prepare
     from sticky_pi_uploader.exceptions import StateError
-    from sticky_pi_uploader.giving import give
-    from sticky_pi_uploader.folders import prepare_state_dir
+    from sticky_pi_uploader.ownership.handover import give
+    from sticky_pi_uploader.state_dir.mounts import prepare_state_dir
 
     state = os.path.join({images!r}, "state")
     seen = set()
