@@ -1,16 +1,18 @@
-"""Takes one guard of the promise away at a time, from a copy of the project, and sees whether a test notices.
+"""Change the code in a copy of the project, one place at a time, and see whether a test notices.
 
-python -m mutants            all of `guards.GUARDS`, with a table of what noticed each
-python -m mutants unlink     those whose names have "unlink" in them
+python -m mutants                          each guard of the promise (`guards.GUARDS`) is taken away
+python -m mutants unlink                   only the guards with "unlink" in their names
+python -m mutants --chance 200 --seed 7    200 places, chosen at random, are changed (`chance`)
 """
 
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -93,6 +95,8 @@ class Copy:
     def __init__(self, folder):
         """Copy what the tests need into an empty folder."""
         self._root = Path(folder)
+        self._temporary = self._root / "tmp"
+        self._temporary.mkdir()
         ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
         for name in _COPIED:
             if (ROOT / name).is_dir():
@@ -101,27 +105,19 @@ class Copy:
                 shutil.copy(ROOT / name, self._root / name)
 
     def run(self, tests, *, timeout=LONGEST):
-        """Run tests on the copy as it is; returns the first that failed (None: none did), and what was printed."""
-        environment = os.environ | {"PYTHONPATH": str(self._root / "daemon"), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=short"]
-        try:
-            done = subprocess.run(
-                [*command, *(f"tests/{test}" for test in tests)],
-                cwd=self._root,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return f"hung: {tests[0]}", ""
-        if done.returncode == 0:
-            return None, done.stdout
+        """Run tests on the copy as it is; returns the first that failed (None: none did), and what was printed.
+
+        Raises RuntimeError if they can't be run.
+        """
+        status, said = self._pytest(tests, timeout)
+        if status is None:
+            return f"hung: {tests[0]}", said
+        if status == 0:
+            return None, said
         # Anything but failed tests is a fault of the list.
-        if done.returncode != 1 or not (found := _FAILED.search(done.stdout)):
-            raise RuntimeError(f"{tests} can't be run:\n{done.stdout}\n{done.stderr}")
-        return found[1], done.stdout
+        if status != 1 or not (found := _FAILED.search(said)):
+            raise RuntimeError(f"{tests} can't be run:\n{said}")
+        return found[1], said
 
     def without(self, guard):
         """Run a guard's tests on the copy without it."""
@@ -130,6 +126,47 @@ class Copy:
         with self._changed(file, source):
             noticed_by, said = self.run(located(guard.tests))
         return Result(guard, noticed_by, time.monotonic() - began, said)
+
+    def with_change(self, file, source, tests, *, timeout):
+        """Run tests on the copy with another source of a file below `daemon`; returns what noticed it, or None.
+
+        Code that can't be imported, or makes the tests hang, is noticed.
+        """
+        with self._changed(self._root / "daemon" / file, source):
+            status, said = self._pytest(tests, timeout)
+        if status is None:
+            return "hung"
+        found = _FAILED.search(said)
+        return None if status == 0 else found[1] if found else f"pytest: exit status {status}"
+
+    def _pytest(self, tests, timeout):
+        """Run tests, and end their processes; returns the exit status (None: they hung) and what was printed."""
+        environment = os.environ | {
+            "PYTHONPATH": str(self._root / "daemon"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "TMPDIR": str(self._temporary),
+        }
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=short"]
+        with subprocess.Popen(
+            [*command, *(f"tests/{test}" for test in tests)],
+            cwd=self._root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                said, _ = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                said = None
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+        shutil.rmtree(self._temporary)
+        self._temporary.mkdir()
+        return (None, "") if said is None else (process.returncode, said)
 
     @contextmanager
     def _changed(self, file, source):
