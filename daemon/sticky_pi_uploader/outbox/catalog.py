@@ -74,6 +74,12 @@ class Recording(OutboxWriter):
         with self._sound():
             return [os.path.join(*map(to_path, row)) for row in rows]
 
+    def files_to_recheck(self) -> list[str]:
+        """Return the paths of the files that are to be read again, whatever they look like."""
+        rows = self._rows("SELECT folder, name FROM pictures WHERE recheck = 1")
+        with self._sound():
+            return [os.path.join(*map(to_path, row)) for row in rows]
+
     def twins(self, taken: Taken) -> list[Picture]:
         """Find the pictures with the same key and md5 that were recorded under another path."""
         rows = self._rows(

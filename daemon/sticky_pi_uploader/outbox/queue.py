@@ -240,7 +240,11 @@ class Sending(OutboxWriter):
         why = "asked for by hand"
         if picture.state in (State.PENDING, State.CONFLICT):
             values: dict[str, Any] = {"not_before": None, "reason": None}
-            return self._move(picture.id, (picture.state,), State.PENDING, why, values)
+            with self._writing() as connection:
+                moved = self._move(picture.id, (picture.state,), State.PENDING, why, values)
+                if moved:
+                    connection.execute("UPDATE pictures SET recheck = 1 WHERE id = ? AND present = 0", (picture.id,))
+                return moved
         if picture.state in (State.REJECTED, State.LOST):
             # The intake reads it again, and decides; a lost one only if its file is back.
             return self._move(picture.id, (picture.state,), picture.state, why, {"recheck": 1})

@@ -98,6 +98,7 @@ class Session:
         self._network: Network | None = None
         self._clock_offset = time.time() - time.monotonic()
         self._ends_wait = False
+        self._was_changed = False
         self._hindrance = Hindrance("service")
         self._trouble: StateError | None = None
         self._to_send = threading.Event()
@@ -331,8 +332,11 @@ class Session:
     def _look_at_outbox(self) -> bool:
         """Notice what others did to it, and end the wait; False where it can't be used just now, which is told."""
         try:
-            if self.outbox.changed_by_another():
-                self.hints.everything()
+            self._was_changed |= self.outbox.changed_by_another()
+            if self._was_changed:
+                for path in self.outbox.files_to_recheck():
+                    self.hints.file(path)
+                self._was_changed = False
                 self._to_send.set()
             if self._ends_wait:
                 self.outbox.end_wait()

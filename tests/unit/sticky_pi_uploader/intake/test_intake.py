@@ -726,7 +726,7 @@ RECORD_ONE = """
 import sys
 from sticky_pi_uploader.scan_requests import Hints
 from sticky_pi_uploader.intake.read_picture import Ingest
-from sticky_pi_uploader.intake import Intake
+from sticky_pi_uploader.intake.intake import Intake
 from sticky_pi_uploader.outbox import Outbox
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder

@@ -5,6 +5,7 @@ import os
 import resource
 import select
 import sqlite3
+import sys
 import threading
 import time
 from contextlib import closing, contextmanager
@@ -325,6 +326,53 @@ def test_a_retry_by_hand_rings_at_the_session_that_runs(config, make_trap_pictur
         assert not select.select([session.doorbell.descriptor], [], [], 0)[0]
 
 
+def test_a_retry_of_one_file_leads_to_a_look_at_that_file_and_to_no_scan(config, make_trap_picture, images):
+    """On a card of many folders; a file that couldn't be seen, as its disk was away, is looked for as well."""
+    days = [images / "1b74105a" / f"2020-07-{day:02}" for day in range(1, 31)]
+    good, bad, *_ = [make_trap_picture(day) for day in days]
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[:-100])
+    recorder = _Recorder()
+    with opened(config) as session:
+        session.start_intake()
+        session.hints.everything()
+        eventually(lambda: session.outbox.counts()[State.REJECTED] == 1 and session.intake.idle)
+        away = os.path.relpath(good, images)
+        session.outbox.set_present(away, present=False)
+        session.tick()
+        for file in (good, bad):
+            with recorder.recording(images):
+                retry(config.state_dir, config.image_dir, [file.name], everything=False)
+                assert len(session.outbox.files_to_recheck()) == 1
+                session.tick()
+                eventually(lambda: not session.outbox.files_to_recheck() and session.intake.idle)
+            assert recorder.scanned == []
+            assert recorder.opened == {file.name}
+        assert session.outbox.known_at(away).present
+
+
+class _Recorder:
+    """Record which folders are listed and which pictures are opened, by the audit events of the interpreter."""
+
+    def __init__(self):
+        self._below = None
+        sys.addaudithook(self._hear)
+
+    @contextmanager
+    def recording(self, folder):
+        self.scanned, self.opened, self._below = [], set(), os.path.join(folder, "")
+        yield
+        self._below = None
+
+    def _hear(self, event, arguments):
+        if self._below is not None and event in ("os.scandir", "os.listdir", "open"):
+            path = os.fspath(arguments[0]) if isinstance(arguments[0], str | os.PathLike) else ""
+            if event == "open" and path.endswith(".jpg"):
+                self.opened.add(os.path.basename(path))
+            elif event != "open" and os.path.join(path, "").startswith(self._below):
+                self.scanned.append(path)
+
+
 def test_a_tick_comes_soon_enough_for_what_people_ask(config):
     with opened(config) as session:
         assert session.tick() == LOOK_OUT < 10
@@ -414,22 +462,39 @@ def test_an_outbox_that_cannot_be_written_ends_no_session_and_the_wait_ends_once
     assert sum("the clock was set" in message for message in caplog.messages) == (asks is set_clock)
 
 
-def test_an_outbox_that_cannot_be_read_ends_no_session(config):
-    class Failing:
-        def execute(self, *_):
-            error = sqlite3.OperationalError("disk I/O error")
-            error.sqlite_errorcode = sqlite3.SQLITE_IOERR
-            raise error
+class FailingConnection:
+    """An outbox's connection on a disk that fails, at once or after the first question."""
 
+    def __init__(self, sound, *, answers):
+        self._sound, self._answers = sound, answers
+
+    def execute(self, *arguments):
+        if self._answers:
+            self._answers -= 1
+            return self._sound.execute(*arguments)
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+        raise error
+
+
+@pytest.mark.parametrize("answers", [0, 1])
+def test_an_outbox_that_cannot_be_read_ends_no_session_and_what_was_asked_for_meanwhile_is_done(
+    config, images, answers
+):
+    (images / "5c173ff2.2020-06-20_21-33-00.jpg").write_bytes(b"no picture")
     with opened(config) as session:
-        session.outbox._connection, sound = Failing(), session.outbox._connection
+        session.start_intake()
+        session.hints.everything()
+        (picture,) = eventually(lambda: list(session.outbox.pictures()))
+        session.crew.stop()
+        with Outbox(outbox_path(config.state_dir), longest_wait=1800) as another:
+            assert another.retry(picture)
+        sound = session.outbox._connection
+        session.outbox._connection = FailingConnection(sound, answers=answers)
         assert session.tick() <= TROUBLE_WAIT
         session.outbox._connection = sound
-        with Outbox(outbox_path(config.state_dir), longest_wait=1800) as another:
-            another.note_done("something")
-        session.hints.take()
         session.tick()
-        assert session.hints.take().everything
+        assert session.hints.take().files == {picture.path}
 
 
 def put_aside(config):
