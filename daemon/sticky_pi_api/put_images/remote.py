@@ -41,7 +41,7 @@ from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.checksum_cache import FileCache
 from sticky_pi_api.put_images.common import Held, Picture, compare, failure_outcome, identify, is_known, look, recognise
 from sticky_pi_api.put_images.concurrency import Pace
-from sticky_pi_api.transport.deadline import Scope
+from sticky_pi_api.transport.deadline import CancelScope
 from sticky_pi_api.transport.threads import starting
 from sticky_pi_api.types import FilePath, ImageOutcome, Key, Outcome, Row, key_of
 
@@ -66,10 +66,10 @@ class StaleAnswerError(Exception):
     """The answer that an upload relies on has become too old to act on; nothing was sent."""
 
 
-Ask = Callable[[Sequence[Key], Scope], list[Row]]
+Ask = Callable[[Sequence[Key], CancelScope], list[Row]]
 """Returns the rows that are held under some keys. Raises RemoteError."""
 
-Upload = Callable[[ImageParser, Callable[[], bool], Scope, Callable[[], object]], Row]
+Upload = Callable[[ImageParser, Callable[[], bool], CancelScope, Callable[[], object]], Row]
 """Uploads a picture if the answer that it relies on is still fresh, and returns the receipt, which has its md5.
 
 The last argument is called once it is on its way, and only its answer is waited for.
@@ -109,11 +109,15 @@ class RemoteBatch:
         pace: Pace,
         cache: FileCache,
         *,
+        scope: CancelScope,
         n_threads: int,
         parallel: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take the server's two verbs; at most `n_threads` pictures are decoded, and `parallel` sent, at a time."""
+        """Take the server's two verbs; at most `n_threads` pictures are decoded, and `parallel` sent, at a time.
+
+        `scope` is for the requests of this batch alone: it is cancelled where the batch ends early.
+        """
         self._ask = ask
         self._upload = upload
         self._doubts = doubts
@@ -122,7 +126,7 @@ class RemoteBatch:
         self._clock = clock
         self._parallel = parallel
         self._may_look = threading.BoundedSemaphore(n_threads)
-        self._scope = Scope()
+        self._scope = scope
         self._results: queue.SimpleQueue[tuple[str, ImageOutcome | BaseException | None]] = queue.SimpleQueue()
         self._going_up: set[str] = set()
         self._lock = threading.Lock()
@@ -172,7 +176,7 @@ class RemoteBatch:
                     yield result
         finally:
             if running:
-                self._scope.break_off()
+                self._scope.cancel()
                 for thread in running.values():
                     thread.join(_PATIENCE)
 

@@ -30,7 +30,7 @@ from sticky_pi_api.remote.users import ServerUsers
 from sticky_pi_api.specifications import BaseAPISpec
 from sticky_pi_api.storage import checked_what
 from sticky_pi_api.transport.account import Account, Secret
-from sticky_pi_api.transport.deadline import Scope
+from sticky_pi_api.transport.deadline import CancelScope
 from sticky_pi_api.transport.rate_limit import RateLimit
 from sticky_pi_api.transport.status_codes import TOO_LARGE, UNAUTHORISED, Answer, leaves_no_doubt
 from sticky_pi_api.types import FileOrPath, Info, Key, Outcome, Row, key_of
@@ -111,7 +111,7 @@ class RemoteAPI(BaseAPISpec):
 
     def stalled_for(self) -> float:
         """Tell for how long its requests haven't got on, as BaseAPISpec says; within their deadlines they do."""
-        return self._server.stalled_for()
+        return self._server.scope.stalled_for()
 
     def get_images(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
         """Return the rows of the images that are there, as BaseAPISpec says, in the order of `info`, each once."""
@@ -198,6 +198,7 @@ class RemoteAPI(BaseAPISpec):
             self._doubts,
             self._pace,
             cache,
+            scope=CancelScope(self._server.scope),
             n_threads=n_threads,
             parallel=self._parallel,
             clock=self._clock,
@@ -207,7 +208,7 @@ class RemoteAPI(BaseAPISpec):
         self,
         keys: Sequence[Key],
         path: str,
-        scope: Scope | None = None,
+        scope: CancelScope | None = None,
         *,
         read: Callable[[bytes], list[Row]] = read_rows,
     ) -> list[Row]:
@@ -227,7 +228,7 @@ class RemoteAPI(BaseAPISpec):
         return self._server.ask(path, write_series((device, start, end)), read_rows, seconds=SERIES_TIME)
 
     def _upload(
-        self, image: ImageParser, is_fresh: Callable[[], bool], scope: Scope, on_sent: Callable[[], object]
+        self, image: ImageParser, is_fresh: Callable[[], bool], scope: CancelScope, on_sent: Callable[[], object]
     ) -> Row:
         """Upload a picture, as `sending.Upload` says."""
         with open_picture(image) as stream:

@@ -23,7 +23,7 @@ from sticky_pi_api.remote.token import Login
 from sticky_pi_api.remote.warm_up import FAILED, WarmUp, is_cold
 from sticky_pi_api.sqlite.connection import IntegrityError
 from sticky_pi_api.transport.account import Account, Secret
-from sticky_pi_api.transport.deadline import Scope
+from sticky_pi_api.transport.deadline import CancelScope
 from sticky_pi_api.transport.signed_url import Link
 from sticky_pi_api.transport.status_codes import (
     OK,
@@ -93,9 +93,10 @@ class Server:
         """Break off what is under way, and close the connections."""
         self._http.close()
 
-    def stalled_for(self) -> float:
-        """Tell by how many seconds a request is past its deadline; without one, since the last."""
-        return self._http.stalled_for()
+    @property
+    def scope(self) -> CancelScope:
+        """All requests to the server, which `close` cancels."""
+        return self._http.scope
 
     def ask(
         self,
@@ -107,7 +108,7 @@ class Server:
         is_quick: bool = False,
         seconds: float = 0.0,
         largest: int = LARGEST_ANSWER,
-        scope: Scope | None = None,
+        scope: CancelScope | None = None,
     ) -> _Found:
         """Send a question as JSON, and return what `read` makes of the answer; it raises WrongShapeError.
 
@@ -165,7 +166,7 @@ class Server:
         is_question: bool = False,
         seconds: float = 0.0,
         largest: int = LARGEST_ANSWER,
-        scope: Scope | None = None,
+        scope: CancelScope | None = None,
     ) -> Answer:
         """Send a request with a token, and return whatever is answered; `seconds` and `largest` as for `ask`.
 
@@ -223,10 +224,10 @@ class Server:
         except WrongShapeError as error:
             raise NotAnAPIError(f"{self.address} doesn't answer as a Sticky Pi API does: it answers {error}") from None
 
-    def _warm_up(self, scope: Scope | None = None) -> WarmUp:
-        return WarmUp(self._http.timeouts.again, self._http.pause(scope))
+    def _warm_up(self, scope: CancelScope | None = None) -> WarmUp:
+        return WarmUp(self._http.timeouts.again, (scope or self.scope).wait)
 
-    def _greet(self, warm_up: WarmUp, scope: Scope | None) -> Answer | None:
+    def _greet(self, warm_up: WarmUp, scope: CancelScope | None) -> Answer | None:
         """Have a server whose workers fail answer something small first; returns a failure to do so."""
         if not self._is_cold:
             return None

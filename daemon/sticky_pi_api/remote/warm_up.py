@@ -6,13 +6,13 @@ request succeeds. There are up to 32 of them, and nobody can choose which one a 
 
 from __future__ import annotations
 
-import time
+import random
 from collections.abc import Callable
-from itertools import chain, repeat
+from contextlib import suppress
 from typing import Final
 
 from sticky_pi_api.exceptions import BrokenOffError
-from sticky_pi_api.transport.deadline import Pause
+from sticky_pi_api.transport.deadline import Deadline
 from sticky_pi_api.transport.status_codes import Answer
 
 FAILED: Final = 500
@@ -34,52 +34,47 @@ def is_cold(answer: Answer) -> bool:
 class WarmUp:
     """The time that one login or question has to get past the workers that fail."""
 
-    def __init__(self, seconds: float, pause: Pause) -> None:
-        """Begin now; requests are sent again for so many seconds, after pauses."""
+    def __init__(self, seconds: float, pause: Callable[[float], object]) -> None:
+        """Begin now; requests are sent again for so many seconds, each after a `pause` of some seconds."""
         self.was_needed = False
         """whether a worker failed"""
-        self._ends_at = time.monotonic() + seconds
+        self._deadline = Deadline(seconds)
         self._pause = pause
 
     def insist(self, send: Callable[[], Answer]) -> Answer:
         """Call `send` until it returns something else than a plain 500, or the time is over; return the last answer.
 
         It is called eleven times at most. The pauses are drawn at random and grow: many traps may have waited for this
-        server. One that is broken off meanwhile ends with the last 500, which says more.
+        server. One that is cancelled meanwhile ends with the last 500, which says more.
         """
         answer = send()
         if not is_cold(answer):
             return answer
+        self.was_needed = True
+        if not self._deadline.left:
+            return answer
         # Most runs never need it.
         from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
-        self.was_needed = True
-        calls = chain([lambda: answer], repeat(send))
-
-        def call() -> Answer:
+        def send_again() -> Answer:
             nonlocal answer
-            answer = next(calls)()
+            answer = send()
             return answer
 
-        def give_up(_: object) -> Answer:
-            self._ends_at = 0.0
-            return answer
-
+        self._wait(random.uniform(0.0, _FIRST_PAUSE))  # noqa: S311 - no secret
         retrying = Retrying(
             retry=retry_if_result(is_cold),
-            stop=lambda state: self._left <= 0 or stop_after_attempt(1 + MOST)(state),
-            wait=wait_random_exponential(multiplier=_FIRST_PAUSE, max=_LONGEST_PAUSE),
-            sleep=self._sleep,
-            retry_error_callback=give_up,
+            stop=lambda state: not self._deadline.left or stop_after_attempt(MOST)(state),
+            wait=wait_random_exponential(multiplier=2 * _FIRST_PAUSE, max=_LONGEST_PAUSE),
+            sleep=self._wait,
+            retry_error_callback=lambda _: None,
         )
-        try:
-            return retrying(call)
-        except BrokenOffError:
-            return give_up(None)
+        with suppress(BrokenOffError):
+            retrying(send_again)
+        if is_cold(answer):
+            # Whatever else shares this time has the same failure before it.
+            self._deadline = Deadline(0.0)
+        return answer
 
-    def _sleep(self, seconds: float) -> None:
-        self._pause.wait(min(seconds, self._left))
-
-    @property
-    def _left(self) -> float:
-        return max(0.0, self._ends_at - time.monotonic())
+    def _wait(self, seconds: float) -> None:
+        self._pause(min(seconds, self._deadline.left))

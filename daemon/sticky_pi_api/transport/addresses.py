@@ -7,21 +7,28 @@ segment (169.254.169.254, say), have nothing to do with a server elsewhere.
 from __future__ import annotations
 
 import os
+import queue
 import select
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, zip_longest
-from typing import Final
+from typing import Any, Final
 
-from sticky_pi_api.transport.deadline import Address, Guard
+from sticky_pi_api.transport.deadline import Guard
+from sticky_pi_api.transport.threads import starting
 
 STAGGER: Final = 0.25
 """Seconds that an address gets to answer before the next one is tried beside it (RFC 8305)"""
 
 _UNSENT: Final = 65536
 """bytes that the system may hold back; it would take whole pictures long before they are on their way"""
+
+
+Address = tuple[Any, ...]
+"""An address as getaddrinfo gives it: family, type, protocol, canonical name, socket address"""
 
 
 class StrayError(OSError):
@@ -59,8 +66,8 @@ def connect(
 
     Only addresses that `admits` lets pass are tried: StrayError where there is none.
     """
-    ends_at = time.monotonic() + min(seconds, guard.left)
-    found = guard.resolve(host, port, seconds)
+    ends_at = time.monotonic() + min(seconds, guard.deadline.left)
+    found = resolve(guard, host, port, seconds)
     waiting = deque(_alternating([one for one in found if admits(one[4][0])]))
     if found and not waiting:
         raise StrayError
@@ -69,6 +76,31 @@ def connect(
         return race.run(waiting, ends_at, seconds)
     finally:
         race.close()
+
+
+def resolve(guard: Guard, host: str, port: int, seconds: float) -> list[Address]:
+    """Return the addresses of a host. Raises OSError, and TimeoutError where they take too long.
+
+    getaddrinfo has no timeout: it runs on a thread that is left to itself when it is too slow.
+    """
+    answers: queue.SimpleQueue[list[Address] | Exception | None] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answers.put(error)
+
+    with guard.cancellation.waking(lambda: answers.put(None)):
+        with starting():
+            threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
+        try:
+            answer = answers.get(timeout=min(seconds, guard.deadline.left))
+        except queue.Empty:
+            answer = None
+    if isinstance(answer, list):
+        return answer
+    raise socket.gaierror(socket.EAI_AGAIN, "no name server answers") if answer is None else answer
 
 
 class _Race:
@@ -100,7 +132,7 @@ class _Race:
                     return sock
                 next_at = 0.0
             # What was broken off before it was connected had nothing to be cut.
-            self._guard.check()
+            self._guard.cancellation.check()
             if time.monotonic() >= ends_at and self._running:
                 raise TimeoutError
         raise self._failure
@@ -112,7 +144,7 @@ class _Race:
             sock.settimeout(0.0)
             self._running[sock.fileno()] = sock
             self._poll.register(sock, select.POLLOUT)
-            self._guard.watch(*self._running.values())
+            self._guard.cancellation.watch(*self._running.values())
             sock.connect(where)
         except BlockingIOError:
             return
@@ -129,8 +161,8 @@ class _Race:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
-            self._guard.watch(sock)
-            self._guard.check()
+            self._guard.cancellation.watch(sock)
+            self._guard.cancellation.check()
         except OSError as error:
             self._drop(sock, error)
             return None

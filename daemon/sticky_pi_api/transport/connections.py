@@ -128,7 +128,7 @@ class _Connection(HTTPConnection):
         """Begin a request."""
         if self.kept and self.sock is not None:
             current.guard.reused = True
-            current.guard.watch(getattr(self.sock, "socket", self.sock))
+            current.guard.cancellation.watch(getattr(self.sock, "socket", self.sock))
         super().request(*args, **kwargs)
 
     def endheaders(self, *args: Any, **kwargs: Any) -> None:

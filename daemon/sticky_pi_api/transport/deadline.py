@@ -1,167 +1,231 @@
-"""Ends what would otherwise wait for the network for ever: whole requests, and the look-up of names.
+"""Limit how long a request may take, and cancel it wherever it waits: a socket's own timeout is for each read alone.
 
-A socket's timeout is for each read: a server that drips a byte a second holds its client as long as it likes.
+A server that drips a byte a second would otherwise hold its client as long as it likes. Three things are kept apart:
+how much time there is (`Deadline`), who cancels what together (`CancelScope`, and the `Cancellation` of each request),
+and what the thread of a request has to know of it (`Guard`).
 """
 
 from __future__ import annotations
 
 import math
 import os
-import queue
 import socket
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, Protocol, Self
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from typing import Protocol, Self
 
 from sticky_pi_api.transport.threads import starting
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
-Address = tuple[Any, ...]
-"""What getaddrinfo gives: family, type, protocol, canonical name, socket address"""
 
+class Deadline:
+    """The time that something may take, counted from now; it may be extended meanwhile."""
 
-class _Breakable(Protocol):
+    def __init__(self, seconds: float) -> None:
+        """Allow so many seconds."""
+        self.seconds = seconds
+        self._ends_at = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds until the time is up."""
+        return max(0.0, self._ends_at - time.monotonic())
+
     @property
     def overdue(self) -> float:
-        """Seconds by which it is past its time."""
+        """Seconds since the time was up."""
+        return max(0.0, time.monotonic() - self._ends_at)
 
-    def break_off(self) -> None:
+    def extend(self, seconds: float) -> None:
+        """Allow so many seconds more."""
+        self.seconds += seconds
+        self._ends_at += seconds
+
+
+class _Cancellable(Protocol):
+    @property
+    def overdue(self) -> float:
+        """Seconds by which it is past its deadline."""
+
+    def cancel(self) -> None:
         """End it now."""
 
 
-class Scope:
-    """Requests, and pauses between them, that are broken off together, those still to come too."""
+class CancelScope:
+    """Requests, and pauses between them, that are cancelled together, those still to come too."""
 
-    def __init__(self) -> None:
-        """Begin with none."""
+    def __init__(self, parent: CancelScope | None = None) -> None:
+        """Begin with none; they are cancelled with those of `parent`, too."""
+        self._parent = parent
         self._lock = threading.Lock()
-        self._live: set[_Breakable] = set()
-        self._broken = False
+        self._live: set[_Cancellable] = set()
+        self._is_cancelled = False
         self._ended_at = time.monotonic()
 
-    def add(self, one: _Breakable) -> None:
-        """Take a request in; where the scope is broken off, so is the request."""
-        with self._lock:
-            self._live.add(one)
-            broken = self._broken
-        if broken:
-            one.break_off()
+    @contextmanager
+    def holding(self, one: _Cancellable) -> Iterator[None]:
+        """Count a request among the scope's for the length of a block; cancel it if the scope is cancelled."""
+        with nullcontext() if self._parent is None else self._parent.holding(one):
+            with self._lock:
+                self._live.add(one)
+                is_cancelled = self._is_cancelled
+            try:
+                if is_cancelled:
+                    one.cancel()
+                yield
+            finally:
+                with self._lock:
+                    self._live.discard(one)
+                    self._ended_at = time.monotonic()
 
-    def remove(self, one: _Breakable) -> None:
-        """Forget a request that has ended."""
-        with self._lock:
-            self._live.discard(one)
-            self._ended_at = time.monotonic()
+    def wait(self, seconds: float) -> bool:
+        """Wait for so many seconds, or until the scope is cancelled; return whether it is."""
+        pause = _Pause()
+        with self.holding(pause):
+            return pause.wait(seconds)
 
     def stalled_for(self) -> float:
-        """Tell by how many seconds a request is past its end, or where there is none, for how long there was none."""
+        """Return the seconds by which a request is past its deadline; without one, the seconds since the last."""
         with self._lock:
             if self._live:
                 return max(one.overdue for one in self._live)
             return time.monotonic() - self._ended_at
 
-    def break_off(self) -> None:
+    def cancel(self) -> None:
         """End all requests now, and each one to come as it begins."""
         with self._lock:
-            self._broken = True
+            self._is_cancelled = True
             live = list(self._live)
         for one in live:
-            one.break_off()
+            one.cancel()
 
 
-class Pause:
-    """A pause before a request is sent again, which ends early with any of some scopes."""
-
+class _Pause(threading.Event):
     overdue = 0.0
 
-    def __init__(self, scopes: tuple[Scope, ...]) -> None:
-        """Take the scopes."""
-        self._scopes = scopes
-        self._over = threading.Event()
+    def cancel(self) -> None:
+        self.set()
 
-    def wait(self, seconds: float) -> bool:
-        """Wait for so many seconds; tells whether there is to be no further request."""
-        for scope in self._scopes:
-            scope.add(self)
+
+class Cancellation:
+    """Cancels what one request waits for, from any thread: its connections, or a call that can be woken."""
+
+    def __init__(self) -> None:
+        """Begin with nothing to cancel."""
+        self.is_done = False
+        self._lock = threading.Lock()
+        self._handles: list[socket.socket] = []
+        self._wake: Callable[[], None] | None = None
+
+    def watch(self, *socks: socket.socket) -> None:
+        """Shut these connections down when cancelled, from now on and instead of others.
+
+        Raises OSError where there are no more descriptors; then the others are still watched.
+        """
+        with ExitStack() as opened:
+            # Descriptors of their own: TLS takes the socket object apart, and responses outlive it.
+            handles = [opened.enter_context(_second(sock)) for sock in socks]
+            opened.pop_all()
+        with self._lock:
+            self._close_handles()
+            self._handles = handles
+            if self.is_done:
+                self._shut_down()
+
+    @contextmanager
+    def waking(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Call `wake` if cancelled during a block; raise TimeoutError where that was so before."""
+        with self._lock:
+            self._wake = wake
+            if self.is_done:
+                raise TimeoutError
         try:
-            return self._over.wait(seconds)
+            yield
         finally:
-            for scope in self._scopes:
-                scope.remove(self)
+            with self._lock:
+                self._wake = None
 
-    def break_off(self) -> None:
-        """End the pause now, and each one to come as it begins."""
-        self._over.set()
+    def check(self) -> None:
+        """Raise ConnectionAbortedError where the request was cancelled."""
+        if self.is_done:
+            raise ConnectionAbortedError
+
+    def cancel(self) -> None:
+        """Cancel the request now."""
+        with self._lock:
+            self.is_done = True
+            self._shut_down()
+            wake = self._wake
+        if wake is not None:
+            wake()
+
+    def close(self) -> None:
+        """Forget the connections: nothing is shut down from here on."""
+        with self._lock:
+            self._close_handles()
+
+    def _shut_down(self) -> None:
+        for handle in self._handles:
+            with suppress(OSError):  # it isn't connected any more
+                # What is still waiting to go out must not: a reset, not a farewell after the rest of a body.
+                handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+                handle.shutdown(socket.SHUT_RDWR)
+
+    def _close_handles(self) -> None:
+        while self._handles:
+            self._handles.pop().close()
 
 
 class Guard:
-    """Watches over one request, from its start to its end, as a context manager.
+    """What one request carries from its start to its end, as a context manager; its deadline is kept meanwhile.
 
-    What it breaks off fails in the thread that is at it, within moments, wherever that waits.
+    A request that is cancelled fails in its own thread, within moments, wherever that waits.
     """
 
     def __init__(
-        self, seconds: float, scopes: tuple[Scope, ...] = (), *, fresh: bool = False, silence: float = math.inf
+        self, seconds: float, scope: CancelScope | None = None, *, fresh: bool = False, silence: float = math.inf
     ) -> None:
-        """Let the request take so many seconds at most, and end with any of the scopes.
+        """Let the request take so many seconds at most, and be cancelled with its scope.
 
-        Who makes it reads here whether it needs a fresh connection, and for how many seconds that may be silent.
+        `fresh` asks for a fresh connection; a connection may be silent for `silence` seconds.
         """
-        self.seconds = seconds
+        self.deadline = Deadline(seconds)
+        self.cancellation = Cancellation()
         self.fresh = fresh
         self.silence = silence
         self.expired = False
-        """whether its time was up"""
-        self.broken = False
-        """whether it was ended before its time, or as it was up"""
+        """whether it was cancelled as its time was up"""
         self.reused = False
         """whether it went out on a connection that had been used before"""
         self.cause: Exception | None = None
         """what went wrong while connecting"""
         self.silent_for = 0.0
-        """seconds for which the other end had been silent when the request was broken off"""
-        self._ends_at = time.monotonic() + seconds
+        """seconds for which the other end had been silent when the request was cancelled"""
         self._waits_since: float | None = None
-        self._scopes = scopes
-        self._lock = threading.Lock()
-        self._handles: list[socket.socket] = []
-        self._wake: Callable[[], None] | None = None
+        self._held = (scope or CancelScope()).holding(self)
         self._ended = threading.Event()
 
     def __enter__(self) -> Self:
         """Begin. Raises OSError where its time can't be watched."""
         with starting():
             threading.Thread(target=self._watch_time, name="deadline", daemon=True).start()
-        for scope in self._scopes:
-            scope.add(self)
+        self._held.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End: from here on nothing is broken off."""
-        for scope in self._scopes:
-            scope.remove(self)
-        with self._lock:
-            self._ended.set()
-            self._let_go()
-
-    @property
-    def left(self) -> float:
-        """Seconds until its time is up."""
-        return max(0.0, self._ends_at - time.monotonic())
+        """End: from here on nothing is cancelled."""
+        self._held.__exit__(None, None, None)
+        self._ended.set()
+        self.cancellation.close()
 
     @property
     def overdue(self) -> float:
         """Seconds by which it is past its time: moments, unless the thread that is at it can't be reached."""
-        return max(0.0, time.monotonic() - self._ends_at)
-
-    def extend(self, seconds: float) -> None:
-        """Let the request take so many seconds more."""
-        self.seconds += seconds
-        self._ends_at += seconds
+        return self.deadline.overdue
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -172,86 +236,21 @@ class Guard:
         finally:
             self._waits_since = None if outer is None else time.monotonic()
 
-    def watch(self, *socks: socket.socket) -> None:
-        """Break off what happens on these connections, from now on and instead of others.
-
-        Raises OSError where there are no more descriptors; then the others are still watched.
-        """
-        with ExitStack() as opened:
-            # Descriptors of their own: TLS takes the socket object apart, and responses outlive it.
-            handles = [opened.enter_context(_second(sock)) for sock in socks]
-            opened.pop_all()
-        with self._lock:
-            self._let_go()
-            self._handles = handles
-            if self.broken:
-                self._cut()
-
-    def check(self) -> None:
-        """Raise ConnectionAbortedError where the request was broken off."""
-        if self.broken:
-            raise ConnectionAbortedError
-
-    def break_off(self) -> None:
-        """End the request now."""
-        with self._lock:
-            if not self.broken and self._waits_since is not None:
-                self.silent_for = time.monotonic() - self._waits_since
-            self.broken = True
-            self._cut()
-            wake = self._wake
-        if wake is not None:
-            wake()
-
-    def resolve(self, host: str, port: int, seconds: float) -> list[Address]:
-        """Return the addresses of a host. Raises OSError, and TimeoutError where they take too long.
-
-        getaddrinfo has no timeout: it runs on a thread that is left to itself when it is too slow.
-        """
-        answers: queue.SimpleQueue[list[Address] | Exception | None] = queue.SimpleQueue()
-
-        def look_up() -> None:
-            try:
-                answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-            except (OSError, UnicodeError) as error:
-                answers.put(error)
-
-        with self._lock:
-            self._wake = lambda: answers.put(None)
-            if self.broken:
-                raise TimeoutError
-        with starting():
-            threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
-        try:
-            answer = answers.get(timeout=min(seconds, self.left))
-        except queue.Empty:
-            answer = None
-        finally:
-            with self._lock:
-                self._wake = None
-        if isinstance(answer, list):
-            return answer
-        raise socket.gaierror(socket.EAI_AGAIN, "no name server answers") if answer is None else answer
+    def cancel(self) -> None:
+        """Cancel the request now."""
+        since = self._waits_since
+        if not self.cancellation.is_done and since is not None:
+            self.silent_for = time.monotonic() - since
+        self.cancellation.cancel()
 
     def _watch_time(self) -> None:
         # It may be given more time meanwhile.
-        while self.left > 0:
-            if self._ended.wait(self.left):
+        while self.deadline.left > 0:
+            if self._ended.wait(self.deadline.left):
                 return
         if not self._ended.is_set():
             self.expired = True
-            self.break_off()
-
-    def _cut(self) -> None:
-        for handle in self._handles:
-            with suppress(OSError):  # it isn't connected any more
-                # What is still waiting to go out must not: a reset, not a farewell after the rest of a body.
-                handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-                handle.shutdown(socket.SHUT_RDWR)
-
-    def _let_go(self) -> None:
-        while self._handles:
-            self._handles.pop().close()
+            self.cancel()
 
 
 def _second(sock: socket.socket) -> socket.socket:

@@ -60,7 +60,7 @@ def explain(
     error: Exception, guard: Guard, address: str, clock: Callable[[], float], route: Route | None = None
 ) -> RemoteError:
     """Say what went wrong, in words without anything secret; the proxy on the route is named."""
-    if guard.broken:
+    if guard.cancellation.is_done:
         return _explain_end(guard, address)
     if find(error, StrayError) or find(guard.cause, StrayError):
         return StrayLinkError(f"{address} leads to this machine or its own network, where the server isn't")
@@ -79,7 +79,7 @@ def _explain_end(guard: Guard, address: str) -> RemoteError:
     if guard.silent_for >= LONG_SILENCE:
         return UnreachableError(f"{address} doesn't answer (waited {guard.silent_for:.0f} s)")
     if guard.expired:
-        return UnreachableError(f"{address} took longer than the {guard.seconds:.0f} s that it gets for this")
+        return UnreachableError(f"{address} took longer than the {guard.deadline.seconds:.0f} s that it gets for this")
     return BrokenOffError(f"the request to {address} was broken off")
 
 

@@ -81,13 +81,13 @@ def _blocks(response: requests.Response, rate: float = math.inf) -> Iterator[byt
                 block = next(pieces, None)
             if block is None:
                 break
-            guard.extend(len(block) / rate)
+            guard.deadline.extend(len(block) / rate)
             yield block
         expected = response.headers.get("Content-Length", "")
         if _LENGTH.fullmatch(expected) and response.raw.tell() < int(expected):
             raise ConnectionAbortedError
         # What was read may end where it was cut off.
-        guard.check()
+        guard.cancellation.check()
     except LIBRARIES as error:
         raise BrokenOffBodyError(error) from error
     except ValueError as error:

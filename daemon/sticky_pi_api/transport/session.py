@@ -15,7 +15,7 @@ from sticky_pi_api.filesystem.regular_files import FileFailedError
 from sticky_pi_api.transport.account import Account
 from sticky_pi_api.transport.addresses import StrayError, leads_near
 from sticky_pi_api.transport.connections import Adapter, Route, current, tls_context
-from sticky_pi_api.transport.deadline import Guard, Pause, Scope
+from sticky_pi_api.transport.deadline import CancelScope, Guard
 from sticky_pi_api.transport.errors import LIBRARIES, TIMEOUTS, cause_of, explain, find
 from sticky_pi_api.transport.proxies import proxy_for
 from sticky_pi_api.transport.response_body import BrokenOffBodyError, read_file, read_whole
@@ -107,23 +107,16 @@ class Http:
         self.address = address
         self.timeouts = timeouts or Timeouts()
         self._wall_clock = wall_clock
-        self._all = Scope()
+        self.scope = CancelScope()
+        """of all requests"""
         host = urlsplit(address).hostname or ""
         self._met = {"127.0.0.1", "::1"} if host == "localhost" else {host}
         self._adapter = Adapter(tls_context(ca_file), connections)
 
     def close(self) -> None:
         """Break off what is under way, in any thread, and close the connections; later requests fail."""
-        self._all.break_off()
+        self.scope.cancel()
         self._adapter.close()
-
-    def pause(self, scope: Scope | None = None) -> Pause:
-        """Return a pause between two requests, which `close` ends, and so does a scope that is broken off."""
-        return Pause(self._scopes(scope))
-
-    def stalled_for(self) -> float:
-        """Tell by how many seconds a request is past its end, or where there is none, for how long there was none."""
-        return self._all.stalled_for()
 
     def post(
         self,
@@ -136,7 +129,7 @@ class Http:
         seconds: float = 0.0,
         is_question: bool = False,
         rate: float = math.inf,
-        scope: Scope | None = None,
+        scope: CancelScope | None = None,
     ) -> Answer:
         """Send the server a request, and return whatever is answered to it.
 
@@ -178,10 +171,9 @@ class Http:
         call = _Call("GET", link.address, link.url, headers, receive=lambda blocks: next(iter(blocks), b""))
         return self._send(call, self.timeouts.whole)
 
-    def _send(self, call: _Call, seconds: float, scope: Scope | None = None) -> Answer:
-        scopes = self._scopes(scope)
+    def _send(self, call: _Call, seconds: float, scope: CancelScope | None = None) -> Answer:
         for is_last in (False, True):
-            guard = Guard(seconds, scopes, fresh=is_last, silence=self.timeouts.read)
+            guard = Guard(seconds, scope or self.scope, fresh=is_last, silence=self.timeouts.read)
             failure: RemoteError | None = None
             current.route = None  # the guard may fail before there is one
             try:
@@ -190,7 +182,7 @@ class Http:
                     return self._exchange(call)
             except (*LIBRARIES, BrokenOffBodyError) as raised:
                 error = raised.error if isinstance(raised, BrokenOffBodyError) else raised
-                was_closed = guard.reused and not (guard.broken or find(error, TIMEOUTS))
+                was_closed = guard.reused and not (guard.cancellation.is_done or find(error, TIMEOUTS))
                 if is_last or not was_closed or not call.may_repeat:
                     failure = explain(error, guard, call.address, self._wall_clock, current.route)
             except BaseException as raised:
@@ -203,9 +195,6 @@ class Http:
                 # Not within `except`, nor with the libraries' errors: these hold the request, too.
                 raise failure from cause_of(guard)
         raise AssertionError
-
-    def _scopes(self, scope: Scope | None) -> tuple[Scope, ...]:
-        return (self._all,) if scope is None else (self._all, scope)
 
     def _exchange(self, call: _Call) -> Answer:
         with self._open(call) as response:

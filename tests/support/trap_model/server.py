@@ -23,6 +23,7 @@ from sticky_pi_api.put_images.concurrency import Pace
 from sticky_pi_api.put_images.remote import Doubts, RemoteBatch, StaleAnswerError
 from sticky_pi_api.put_images.request import UploadBody, open_picture
 from sticky_pi_api.put_images.verification import StoredObject, holdings
+from sticky_pi_api.transport.deadline import CancelScope
 from sticky_pi_api.transport.rate_limit import RateLimit
 from sticky_pi_api.types import Outcome
 from sticky_pi_api.utils import datetime_to_string
@@ -185,6 +186,7 @@ class Client:
             self._doubts,
             self._pace,
             FileCache(""),
+            scope=CancelScope(),
             n_threads=1,
             parallel=1,
             clock=server.clock.monotonic,

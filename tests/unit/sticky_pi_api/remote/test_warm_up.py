@@ -11,7 +11,7 @@ from sticky_pi_api.exceptions import RefusedError, UnavailableError, UnclearEndE
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.verification import Claim, Holding
 from sticky_pi_api.remote.warm_up import MOST, WarmUp
-from sticky_pi_api.transport.deadline import Scope
+from sticky_pi_api.transport.deadline import CancelScope
 from sticky_pi_api.transport.session import Timeouts
 from sticky_pi_api.transport.status_codes import Answer
 
@@ -97,7 +97,7 @@ def test_an_upload_is_not_repeated(start, remote, make_trap_picture):
     assert client.get_images(KEYS[:1]) == []
     server.restart_database()
     with pytest.raises(UnclearEndError) as raised:
-        client._upload(ImageParser(make_trap_picture()), lambda: True, Scope(), lambda: None)
+        client._upload(ImageParser(make_trap_picture()), lambda: True, CancelScope(), lambda: None)
     assert isinstance(raised.value.end, RefusedError)
     assert [entry.status for entry in server.requests(PUT)] == [500]
 
@@ -121,22 +121,16 @@ def test_closing_the_client_ends_the_repetitions_and_the_failure_is_said(server,
         assert isinstance(asking.exception(), UnavailableError)
 
 
-class Pauses(list):
-    """Takes note of the pauses, and takes none."""
-
-    wait = list.append
-
-
 def insist(pauses, *statuses, seconds=30.0):
-    """Let requests be answered like this; return the last answer's status, and how many were sent."""
+    """Answer requests like this; return the last answer's status, and how many were sent. `pauses` are noted."""
     waiting = list(statuses)
-    answer = WarmUp(seconds, pauses).insist(lambda: Answer(waiting.pop(0), {}, b""))
+    answer = WarmUp(seconds, pauses.append).insist(lambda: Answer(waiting.pop(0), {}, b""))
     return answer.status, len(statuses) - len(waiting)
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 404, 429, 502, 503, 504])
 def test_every_other_answer_is_taken_as_it_is(status):
-    pauses = Pauses()
+    pauses = []
     assert insist(pauses, status, 200) == (status, 1)
     assert insist(pauses, 500, 500, status, 200) == (status, 3)
     assert len(pauses) == 2
@@ -144,12 +138,12 @@ def test_every_other_answer_is_taken_as_it_is(status):
 
 def test_a_failure_that_asks_for_a_pause_is_no_cold_worker():
     waiting = [Answer(500, {"Retry-After": "600"}, b""), Answer(200, {}, b"")]
-    assert WarmUp(30.0, Pauses()).insist(lambda: waiting.pop(0)).status == 500
+    assert WarmUp(30.0, [].append).insist(lambda: waiting.pop(0)).status == 500
     assert len(waiting) == 1
 
 
 def test_a_request_is_repeated_ten_times_with_pauses_that_grow_and_differ():
-    drawn = [Pauses() for _ in range(200)]
+    drawn = [[] for _ in range(200)]
     assert {insist(pauses, *[500] * 20) for pauses in drawn} == {(500, 11)}
     assert {len(pauses) for pauses in drawn} == {10}
     assert len({pauses[0] for pauses in drawn}) > 100
@@ -159,4 +153,4 @@ def test_a_request_is_repeated_ten_times_with_pauses_that_grow_and_differ():
 
 
 def test_nothing_is_repeated_when_the_time_is_over():
-    assert insist(Pauses(), 500, 200, seconds=0.0) == (500, 1)
+    assert insist([], 500, 200, seconds=0.0) == (500, 1)

@@ -132,7 +132,7 @@ def test_a_second_address_without_descriptors_leaves_nothing_open_and_the_first_
         # Two for the first address. Of the three that the second takes, the last one is missing.
         with descriptors(4), pytest.raises(TimeoutError):
             connect(guard, host, 1, seconds=3 * STAGGER)
-        guard.watch()
+        guard.cancellation.watch()
         assert os.listdir("/proc/self/fd") == before
 
 

@@ -22,7 +22,8 @@ from sticky_pi_api.exceptions import (
     RemoteError,
     UnreachableError,
 )
-from sticky_pi_api.transport.deadline import Guard, Scope
+from sticky_pi_api.transport.addresses import resolve
+from sticky_pi_api.transport.deadline import CancelScope, Guard
 from sticky_pi_api.transport.errors import LONG_SILENCE
 from sticky_pi_api.transport.session import Timeouts
 from sticky_pi_api.types import Blame
@@ -479,17 +480,17 @@ def test_a_deadline_that_was_put_off_holds_where_no_further_thread_is_to_be_had(
         raise RuntimeError("can't start new thread")
 
     with Guard(0.3) as guard:
-        guard.extend(0.3)
+        guard.deadline.extend(0.3)
         monkeypatch.setattr(threading.Thread, "start", fail)
-        eventually(lambda: guard.broken)
+        eventually(lambda: guard.cancellation.is_done)
         assert guard.expired
 
 
 def test_a_scope_that_was_broken_off_takes_no_more_requests(http, server):
-    scope = Scope()
     one = http(server.url)
+    scope = CancelScope(one.scope)
     assert ask(one, scope=scope).status == 401
-    scope.break_off()
+    scope.cancel()
     with pytest.raises(BrokenOffError):
         ask(one, scope=scope)
     assert ask(one).status == 401
@@ -497,11 +498,11 @@ def test_a_scope_that_was_broken_off_takes_no_more_requests(http, server):
 
 
 def test_a_look_up_that_is_broken_off_is_not_waited_for():
-    scope = Scope()
-    with Guard(10.0, (scope,)) as guard:
-        scope.break_off()
+    scope = CancelScope()
+    with Guard(10.0, scope) as guard:
+        scope.cancel()
         with pytest.raises(OSError, match=r"^$"):
-            guard.resolve("localhost", 80, 10.0)
+            resolve(guard, "localhost", 80, 10.0)
 
 
 def test_nothing_of_a_failed_request_is_kept_with_its_error(http, proxy):
@@ -541,7 +542,7 @@ def test_a_request_that_can_not_be_reached_is_told_once_its_time_is_up(http, ser
     begun = time.monotonic()
     thread.start()
     try:
-        while one.stalled_for() < 0.3:
+        while one.scope.stalled_for() < 0.3:
             assert time.monotonic() - begun < 30
         assert time.monotonic() - begun >= QUICK.whole + 0.3
     finally:
@@ -561,15 +562,15 @@ def test_within_its_time_a_request_gets_on_and_without_one_it_is_told_since_when
     port, _ = answering(slow)
     one = http(f"http://127.0.0.1:{port}", timeouts=Timeouts(whole=60.0))
     time.sleep(idle)
-    assert one.stalled_for() >= idle
+    assert one.scope.stalled_for() >= idle
     thread = threading.Thread(target=ask, args=(one,))
     thread.start()
     try:
         assert asked.wait(60)
         time.sleep(idle)
-        assert one.stalled_for() == 0
+        assert one.scope.stalled_for() == 0
     finally:
         answer.set()
         thread.join()
     time.sleep(idle)
-    assert one.stalled_for() >= idle
+    assert one.scope.stalled_for() >= idle
