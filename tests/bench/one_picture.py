@@ -2,7 +2,8 @@
 
     python tests/bench/one_picture.py
 
-The whole process, against `plain_script.py`; the store, or the state folder, has its tables already.
+The whole process, against `plain_script.py`, and into a store also against `lean_script.py`; the store, or the state
+folder, has its tables already.
 """
 
 from functools import partial
@@ -12,7 +13,7 @@ from benchmark import HERE, ROUNDS, Row, cost, cpu, in_turns, main, memory, rati
 from https_server import PASSWORD, https_server
 from pictures import file_name, full_size, put
 
-PLAIN = HERE / "plain_script.py"
+PLAIN, LEAN = HERE / "plain_script.py", HERE / "lean_script.py"
 
 
 def rows(folder):
@@ -26,12 +27,14 @@ def _to_a_store(folder, generation):
     images, numbers = folder / "images", count()
     drain = partial(uploader, "drain", "--image-dir", images, "--api-url", f"file://{folder}/store")
     _prepare(folder, images, drain)
-    plain, ours = in_turns(
-        partial(_plain_one, folder, numbers, generation),
+    plain, lean, ours = in_turns(
+        partial(_script_with_one, PLAIN, folder, numbers, generation),
+        partial(_script_with_one, LEAN, folder, numbers, generation),
         partial(_drain_one, images, numbers, generation, drain),
     )
     name = f"drain, one {generation} picture to a store"
     yield Row(f"{name}: CPU", ratio(cpu(ours), cpu(plain)), 0.8, "×", "plain_script.py, to a folder")
+    yield Row(f"{name}: CPU, against a leaner script", ratio(cpu(ours), cpu(lean)), 0.8, "×", "lean_script.py")
 
 
 def _to_a_server(folder, generation):
@@ -42,7 +45,7 @@ def _to_a_server(folder, generation):
         drain = partial(uploader, "drain", "--image-dir", images, *flags, **PASSWORD)
         _prepare(folder, images, drain)
         plain, ours = in_turns(
-            partial(_plain_one, folder, numbers, generation, server.front.url, server.ca_file),
+            partial(_script_with_one, PLAIN, folder, numbers, generation, server.front.url, server.ca_file),
             partial(_drain_one, images, numbers, generation, drain),
             rounds=ROUNDS * 2 // 3,
         )
@@ -57,10 +60,10 @@ def _prepare(folder, images, drain):
     drain()
 
 
-def _plain_one(folder, numbers, generation, *url):
+def _script_with_one(script, folder, numbers, generation, *url):
     path = folder / "plain" / file_name(next(numbers))
     path.write_bytes(full_size(generation))
-    return cost(PLAIN, path, folder / "plain" / "sent", *url)
+    return cost(script, path, folder / "plain" / "sent", *url)
 
 
 def _drain_one(images, numbers, generation, drain):

@@ -12,8 +12,10 @@ import sys
 
 from PIL import Image
 
+SIZES = ((".thumbnail", (512, 384)), (".thumbnail_mini", (128, 96)))
 
-def main(path, folder, url=None, ca_file=None):
+
+def main(path, folder, url=None, ca_file=None, *, make_thumbnails=None):
     with open(path, "rb") as file:
         blob = file.read()
     md5 = hashlib.md5(blob, usedforsecurity=False).hexdigest()
@@ -21,15 +23,21 @@ def main(path, folder, url=None, ca_file=None):
     os.makedirs(folder, exist_ok=True)
     with Image.open(io.BytesIO(blob)) as image:
         image.load()
-        for suffix, size in ((".thumbnail", (512, 384)), (".thumbnail_mini", (128, 96))):
-            small = image.copy()
-            small.thumbnail(size, Image.Resampling.LANCZOS, reducing_gap=None)
+        for suffix, small in (make_thumbnails or each_from_the_whole)(image):
             small.save(os.path.join(folder, name + suffix), "JPEG")
     if url is None:
         with open(os.path.join(folder, name), "wb") as file:
             file.write(blob)
     else:
         post(url, ca_file, name, blob, md5)
+
+
+def each_from_the_whole(image):
+    """Yield each thumbnail's suffix and the thumbnail, made from the whole picture."""
+    for suffix, size in SIZES:
+        small = image.copy()
+        small.thumbnail(size, Image.Resampling.LANCZOS, reducing_gap=None)
+        yield suffix, small
 
 
 def post(url, ca_file, name, blob, md5):
