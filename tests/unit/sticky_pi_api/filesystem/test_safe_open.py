@@ -134,7 +134,7 @@ def test_a_missing_folder_beneath_is_missing(descriptor):
 
 RENAME = """
 import os, sys
-from sticky_pi_api.filesystem import rename_new
+from sticky_pi_api.filesystem.safe_open import rename_new
 folder = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECTORY)
 try:
     rename_new(folder, *sys.argv[2:])
