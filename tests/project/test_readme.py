@@ -107,3 +107,13 @@ def test_the_files_it_links_to_are_there():
     assert links
     headings = {"#" + heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", README, re.MULTILINE)}
     assert [link for link in links if link not in headings and not (ROOT / link).exists()] == []
+
+
+def test_the_paths_in_the_guide_for_contributors_are_there():
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    packages = [ROOT / "daemon" / name for name in ("sticky_pi_uploader", "sticky_pi_api")]
+    named = re.findall(r"(?:`|\s)((?:[a-z_]+/)*[a-z_]+(?:\.py|/))(?=[`\s,;:.])", guide)
+    assert len(named) > 40
+    assert [
+        path for path in named if not any((base / path).exists() for base in (ROOT, ROOT / "tests", *packages))
+    ] == []

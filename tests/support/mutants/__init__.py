@@ -22,7 +22,7 @@ from . import tree
 ROOT = Path(__file__).parents[3]
 LONGEST = 300
 """Seconds that the tests of one guard get; what a mutation makes hang is noticed, too"""
-_COPIED = ("config", "daemon", "systemd", "tests", "README.md", "LICENSE", "pyproject.toml")
+_COPIED = ("config", "daemon", "systemd", "tests", "README.md", "CONTRIBUTING.md", "LICENSE", "pyproject.toml")
 _FUNCTION = re.compile(r"^def (test_\w+)", re.MULTILINE)
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (?:tests/)?([^\s\[]+)", re.MULTILINE)
 
