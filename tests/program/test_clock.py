@@ -5,6 +5,7 @@ The monotonic clock goes on as it is, and so do the times of files: only what th
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +19,6 @@ from certificates import Authority
 from fault_proxy import FaultProxy
 from sticky_pi_uploader.models import Destination, DestinationState
 from sticky_pi_uploader.outbox import Outbox, outbox_path
-from sticky_pi_uploader.state_dir.wakeup import ring
 from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
 
 SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
@@ -221,10 +221,6 @@ class ShiftedTrap:
     def log(self):
         return self._log.read_text()
 
-    def hurry(self):
-        """Have the service look after its parts now."""
-        ring(str(self._folder / "state"))
-
     def stored(self):
         return len([*self._folder.glob("store/raw_images/*/*[0-9].jpg")])
 
@@ -268,7 +264,7 @@ def shifted(tmp_path):
 def test_a_watch_that_stops_as_the_clock_is_set_back_is_replaced(shifted, make_trap_picture):
     with shifted.service() as service:
         shifted.set_back_while_files_go()
-        shifted.hurry()
+        service.send_signal(signal.SIGHUP)  # has it look after its parts now
         wait_for(lambda: "the clock was set by -3600 s" in shifted.log())
         for number in (1, 2):  # the second one no scan finds: the next is in ten minutes
             settled = make_trap_picture(shifted.images.parent)

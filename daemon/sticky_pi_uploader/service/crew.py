@@ -25,7 +25,7 @@ class Crew:
     """Workers that stop at once when one is to."""
 
     def __init__(self, notice: Callable[[], None]) -> None:
-        """Have nobody yet; `notice` is called when one of them is in trouble or has ended."""
+        """Have nobody yet; `notice` is called when one of them waits, is in trouble or has ended."""
         self._notice = notice
         self._stop = threading.Event()
         self._workers: list[tuple[Worker, threading.Event]] = []

@@ -34,7 +34,7 @@ IN_HAND: Final = 0.1
 """The share of a deadline, up to `GRACE` seconds, that is kept for the pictures that are in hand by then"""
 
 PAUSE: Final = 1.0
-"""Seconds between two times that it is told how things stand."""
+"""Seconds between two status lines."""
 
 UPKEEP: Final = 15.0
 """Seconds that a `drain` must have left for a step of upkeep: a slow trap needs some for a look at the whole outbox."""
@@ -157,9 +157,12 @@ def _attend(session: Session, readiness: Readiness, config: Config) -> Config:
         if session.health.is_well():
             manager.ping()
             longest = min(longest, manager.next_ping)
-        if manager.listens and time.monotonic() - told_at >= PAUSE:
-            manager.say(_summary(session))
-            told_at = time.monotonic()
+        if manager.listens:
+            if time.monotonic() - told_at >= PAUSE:
+                manager.say(_summary(session))
+                told_at = time.monotonic()
+            else:
+                longest = min(longest, told_at + PAUSE - time.monotonic())
         signals.wait(longest, *session.descriptors())
         if isinstance(trouble := session.crew.trouble(), OutboxDamagedError):
             raise trouble

@@ -39,7 +39,6 @@ from ..state_dir.obstacles import make_way, make_way_for_lock
 from ..state_dir.pending_removal import Leaving, is_there
 from ..state_dir.reserved_space import Reserve
 from ..state_dir.thumbnails import ThumbnailFolder
-from ..state_dir.wakeup import Doorbell
 from ..upload.backoff import LONGEST_WAIT
 from ..upload.client_factory import client_opener, try_store
 from ..upload.uploader import Uploader
@@ -57,11 +56,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TICK: Final = 15.0
-"""Seconds between two looks at the parts, the folders and the clock."""
-
-LOOK_OUT: Final = 8.0
-"""The same where nobody can ring: what people asked for, as with `retry`, is noticed within 10."""
+TICK: Final = 8.0
+"""Seconds between two looks at the parts, the folders and the clock, and at what commands such as `retry` recorded."""
 
 CLOCK_JUMP: Final = 2.0
 """Seconds by which the wall clock must part from the monotonic one to have been set."""
@@ -106,7 +102,6 @@ class Session:
         self._intake_pulse, self._uploader_pulse, self._scans = Pulse(), Pulse(), Pulse()
         self.health = Health()
         self.hints = Hints()
-        self.doorbell = Doorbell(config.state_dir)
 
     def __enter__(self) -> Self:
         """Take the locks, open the outbox and put the parts together; nothing runs yet. Raises UploaderError."""
@@ -238,7 +233,6 @@ class Session:
         from ..watch.network import Network
         from ..watch.watcher import Watcher
 
-        self._exit.enter_context(self.doorbell)
         if self._config.api.store is None:
             self._network = self._exit.enter_context(Network())
         self._watcher = Watcher(self._scanner, self.hints, scan_interval=self._config.scan_interval)
@@ -263,7 +257,7 @@ class Session:
         self._exit.callback(self.crew.stop)
         self.crew.start(
             "intake",
-            self._take_in,
+            self.intake.step,
             self.hints.waiting,
             after_trouble=self._look_anew,
             pulse=self._intake_pulse,
@@ -307,9 +301,8 @@ class Session:
 
         An outbox that can't be used just now is told of, and tried again, as by the workers. Raises OutboxDamagedError.
         """
-        self.doorbell.answer()
         self._note_clock()
-        longest = min(LOOK_OUT if self.doorbell.descriptor is None else TICK, self._look_after_network())
+        longest = min(TICK, self._look_after_network())
         if not self._look_at_outbox():
             longest = min(longest, TROUBLE_WAIT)
         return longest if self._watcher is None else min(longest, self._watcher.tick())
@@ -368,14 +361,8 @@ class Session:
 
     def descriptors(self) -> list[int]:
         """List what can be read when a tick is due before its time."""
-        found = [self.doorbell.descriptor, None if self._network is None else self._network.descriptor]
-        return [each for each in found if each is not None]
-
-    def _take_in(self) -> float | None:
-        wait = self.intake.step()
-        if self.intake.idle:
-            self._wake()
-        return wait
+        descriptor = None if self._network is None else self._network.descriptor
+        return [] if descriptor is None else [descriptor]
 
     def _look_anew(self) -> None:
         # What keeps it from its work is known and said: a new start would change nothing.

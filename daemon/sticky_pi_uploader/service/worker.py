@@ -62,8 +62,8 @@ class Worker(threading.Thread):
         """Wait on `wake` between steps, and end with `stop`; `pulse` beats as each begins, and rests between them.
 
         `after_trouble` is called before the next step when one failed as the state folder couldn't be written;
-        `notice` tells the main thread of that, and of the worker's end. Where nobody lets it go on after trouble,
-        there is no need to tell of it: whoever ends it does.
+        `notice` tells the main thread of that, of the worker's end, and each time that it has done all it can for now.
+        Where nobody lets it go on after trouble, there is no need to tell of it: whoever ends it does.
         """
         # A thread that hangs in an upload must not hold up the end of the process.
         super().__init__(name=name, daemon=True)
@@ -86,6 +86,7 @@ class Worker(threading.Thread):
             while not self._stop_event.is_set():
                 wait = self._one_step()
                 if wait != 0:
+                    self._notice()
                     self._wake.wait(wait)
                     self._wake.clear()
         except BaseException as error:

@@ -19,7 +19,6 @@ from ...outbox import Outbox, OutboxReader, outbox_path
 from ...retention.remover import claim_of
 from ...state_dir.mounts import image_dir_problem
 from ...state_dir.pending_removal import hidden, is_there, open_picture, place_of
-from ...state_dir.wakeup import ring
 from ...upload.backoff import LONGEST_WAIT
 from ..reports import Warn, pictures, utc
 from ..sequence import gaps, learn_interval
@@ -84,7 +83,6 @@ def record(state_dir: str, copies: Sequence[Copy]) -> None:
                             outbox.unconfirm(copy.picture, f"{copy.wrong}; it is sent again")
                         else:
                             outbox.note_copy(copy.picture, copy.wrong)
-        ring(state_dir)
 
 
 class _Audit:

@@ -10,7 +10,6 @@ from typing import Final
 from ...exceptions import StateError
 from ...models import Picture, State
 from ...outbox import Outbox, outbox_path
-from ...state_dir.wakeup import ring
 from ...upload.backoff import LONGEST_WAIT
 from .explain import find
 
@@ -41,7 +40,6 @@ def retry(state_dir: str, image_dir: str, files: Sequence[str], *, everything: b
             with outbox.together():
                 retried += sum(map(outbox.retry, batch))
         outbox.end_wait()
-    ring(state_dir)
     return retried, [file for file, pictures in found.items() if not pictures]
 
 

@@ -114,7 +114,7 @@ def test_the_same_goes_for_a_server_whose_password_only_root_can_read(trap, tmp_
 
 @pytest.mark.parametrize("kind", ["link to a file", "link to nothing", "pipe"])
 @pytest.mark.parametrize(
-    "name", ["lock", "outbox.db", "outbox.db-wal", "outbox.db-shm", "reserve", "doorbell", ".sticky-pi-uploader-state"]
+    "name", ["lock", "outbox.db", "outbox.db-wal", "outbox.db-shm", "reserve", ".sticky-pi-uploader-state"]
 )
 def test_what_the_service_puts_in_a_files_place_leads_root_nowhere_and_holds_nothing_up(trap, victim, name, kind):
     nothing = victim.with_name("made")

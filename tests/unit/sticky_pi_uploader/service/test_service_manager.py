@@ -17,7 +17,6 @@ from fault_proxy import FaultProxy
 from padding import padded
 from short_paths import short_path
 from sticky_pi_uploader.models import State
-from sticky_pi_uploader.state_dir.wakeup import ring
 
 PATIENCE = 30.0
 WATCHDOG = 0.6
@@ -25,7 +24,9 @@ WATCHDOG = 0.6
 
 SERVICE = """if True:
     import json, os, sys
-    from sticky_pi_uploader import config, logs, service
+    from sticky_pi_uploader import config
+    from sticky_pi_uploader.journal import setup as logs
+    from sticky_pi_uploader.service import service
     from sticky_pi_uploader.service.liveness import Limits
     logs.set_up()
     flags, limits = map(json.loads, sys.argv[1:])
@@ -141,11 +142,9 @@ def uploaded(trap):
     return trap.json("status")["counts"][State.UPLOADED]
 
 
-def told(trap, manager, text):
-    """Return what the service tells of how things stand, if it begins so."""
-    # It looks at that whenever it wakes up, by itself every quarter of a minute.
-    ring(str(trap.state))
-    return next((one for one in manager.statuses if one.startswith(text)), None)
+def told(manager, text):
+    """Wait until the service tells how things stand in a line that begins so; return it."""
+    return eventually(lambda: next((one for one in manager.statuses if one.startswith(text)), None))
 
 
 # --- from start to end -------------------------------------------------------------------------------------------
@@ -166,10 +165,10 @@ def test_the_status_is_one_line_that_is_told_when_it_changes(trap, manager, conf
     trap.store.write_text("in the way")
     configured(f'url = "{trap.url}"')
     waiting = f"1 picture waiting; 1 to be looked at; {trap.url} is unreachable, tried again at "
-    assert eventually(lambda: told(trap, manager, waiting)).endswith(" UTC")
+    assert told(manager, waiting).endswith(" UTC")
     trap.store.unlink()
     now = f"no pictures waiting; 1 to be looked at; {trap.url} takes pictures"
-    assert eventually(lambda: told(trap, manager, now)) == now
+    assert told(manager, now) == now
     before = len(manager.statuses)
     manager.process.send_signal(signal.SIGHUP)
     eventually(lambda: "nothing has changed" in manager.said)
@@ -303,7 +302,7 @@ def closed_store(trap):
 def assert_given_up(trap, manager, what):
     """Wait until a part is said to hang; from then on, nothing must be heard but that."""
     eventually(lambda: f"CRITICAL {what}" in manager.said)
-    eventually(lambda: told(trap, manager, what))
+    told(manager, what)
     manager.listen()
     manager.heard.clear()
     time.sleep(3 * WATCHDOG)

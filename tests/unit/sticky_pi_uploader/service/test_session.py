@@ -3,7 +3,6 @@ import glob
 import logging
 import os
 import resource
-import select
 import sqlite3
 import sys
 import threading
@@ -18,7 +17,7 @@ from sticky_pi_uploader.cli.commands.retry import retry
 from sticky_pi_uploader.exceptions import ConfigError, LockedError, OutboxDamagedError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, State
 from sticky_pi_uploader.outbox import Outbox, outbox_path
-from sticky_pi_uploader.service.session import LOOK_OUT, TICK, Session, client_opener
+from sticky_pi_uploader.service.session import TICK, Session, client_opener
 from sticky_pi_uploader.service.worker import TROUBLE_WAIT
 
 PATIENCE = 15.0
@@ -315,17 +314,6 @@ def test_what_another_process_asks_for_wakes_the_intake_and_the_uploader(configu
         eventually(lambda: uploaded(session) == 1)
 
 
-def test_a_retry_by_hand_rings_at_the_session_that_runs(config, make_trap_picture, images):
-    make_trap_picture(images)
-    with opened(config) as session:
-        session.start()
-        eventually(lambda: uploaded(session) == 1)
-        assert retry(config.state_dir, config.image_dir, [], everything=True) == (0, [])
-        assert select.select([session.doorbell.descriptor], [], [], 60)[0]
-        session.tick()
-        assert not select.select([session.doorbell.descriptor], [], [], 0)[0]
-
-
 def test_a_retry_of_one_file_leads_to_a_look_at_that_file_and_to_no_scan(config, make_trap_picture, images):
     """On a card of many folders; a file that couldn't be seen, as its disk was away, is looked for as well."""
     days = [images / "1b74105a" / f"2020-07-{day:02}" for day in range(1, 31)]
@@ -375,11 +363,9 @@ class _Recorder:
 
 def test_a_tick_comes_soon_enough_for_what_people_ask(config):
     with opened(config) as session:
-        assert session.tick() == LOOK_OUT < 10
+        assert session.tick() == TICK < 10
         session.start()
         assert 0 <= session.tick() <= TICK
-        session.doorbell.__exit__()
-        assert 0 <= session.tick() <= LOOK_OUT
 
 
 def test_a_worker_that_died_is_noticed_and_its_end_told(config, make_trap_picture, images, caplog):

@@ -106,9 +106,11 @@ def test_a_wake_up_ends_the_wait(wait):
 
 
 def test_a_clean_stop_is_an_end_that_is_told_and_nothing_is_logged(caplog):
-    with working(Steps()) as worker:
+    steps = Steps()
+    with working(steps) as worker:
+        assert steps.finished.wait(PATIENCE)
         assert not worker.ended
-    assert (worker.ended, worker.trouble, worker.counts) == (True, None, {"trouble": 0, "notice": 1})
+    assert (worker.ended, worker.trouble, worker.counts) == (True, None, {"trouble": 0, "notice": 2})
     assert caplog.messages == []
 
 
@@ -128,7 +130,7 @@ def test_trouble_with_the_state_folder_is_said_once_waited_for_and_over_when_a_s
         assert worker.trouble is None
     assert caplog.messages == [f"{said}; tried again every 10 s", "that is over: the intake works again, after 0 s"]
     assert [record.exc_info for record in caplog.records] == [None, None]
-    assert (stop.waited, worker.counts) == (10, {"trouble": 2, "notice": 3})
+    assert (stop.waited, worker.counts) == (10, {"trouble": 2, "notice": 4})
 
 
 def test_while_there_is_trouble_it_can_be_asked_for():

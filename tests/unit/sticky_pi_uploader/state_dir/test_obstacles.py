@@ -77,7 +77,7 @@ def test_thumbnails_that_are_a_file_are_put_aside(trap, drained):
 
 
 def test_it_knows_everything_that_is_made_in_a_state_folder(trap, drained):
-    """But the FIFO of the running service and the mark: without them it goes on."""
+    """But the mark: without it, it goes on."""
     drained()
     with trap.open():
         found = {entry.name for entry in trap.state.iterdir()}
