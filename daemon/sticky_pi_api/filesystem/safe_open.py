@@ -96,18 +96,20 @@ def file_system_id(path: str | int) -> str:
 
 
 def lacks_space(folder: str) -> bool:
-    """Tell whether less than `LEAST_FREE` is free on the disk of a folder; False where nobody tells."""
+    """Return whether less than `LEAST_FREE` is free on the disk of a folder, made or not; False where unknown."""
     found = _disk_of(folder)
     return found is not None and found.f_bavail * found.f_frsize < LEAST_FREE
 
 
 def lacks_inodes(folder: str) -> bool:
-    """Tell whether no further file can be made on the disk of a folder; False where no inodes are counted."""
+    """Return whether the disk of a folder, made or not, has no inode left; False where it counts none."""
     found = _disk_of(folder)
     return found is not None and found.f_files > 0 and found.f_favail == 0
 
 
 def _disk_of(folder: str) -> os.statvfs_result | None:
+    while folder and not os.path.exists(folder):
+        folder = os.path.dirname(folder)
     try:
         return os.statvfs(folder)
     except OSError:

@@ -17,6 +17,7 @@ from sticky_pi_api.filesystem.store_folder import require_no_links, require_plai
 from sticky_pi_api.local import passwords
 from sticky_pi_api.local.schema import API_VERSION, MIGRATIONS, USERS_TABLE, to_datetime, to_text
 from sticky_pi_api.sqlite import connection as sqlite
+from sticky_pi_api.sqlite.errors import FileReplacedError
 from sticky_pi_api.types import Key, Row
 from sticky_pi_api.utils import utc_now
 
@@ -150,7 +151,7 @@ class ImagesDatabase:
         """Return all that a SELECT finds, of any table."""
         with self._lock:
             if self._look() != self._identity:
-                raise sqlite.FileReplacedError("it was removed or replaced while it was in use")
+                raise FileReplacedError("it was removed or replaced while it was in use")
             return self._connection.execute(sql, parameters).fetchall()
 
     def add(self, table: str, row: Mapping[str, Any]) -> int | None:

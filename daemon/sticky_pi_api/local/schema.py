@@ -1,4 +1,8 @@
-"""The embedded store's tables, as numbered steps: each is made in one transaction, in order, and never edited."""
+"""Create and migrate the embedded store's tables, in numbered steps that are never edited afterwards.
+
+The tables are written as SQL: sqlite-utils has no arguments for CHECK, COLLATE, NUMERIC and ON DELETE CASCADE, and its
+releases quote names differently, whereas `sqlite_master` has to be the same for every store.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from sticky_pi_api.sqlite.connection import Migration
+    from sqlite_utils import Database
 
-_IMAGES_TABLE: Final = (
-    """
+_IMAGES_TABLE: Final = """
     CREATE TABLE images (
         id INTEGER PRIMARY KEY,
         device TEXT NOT NULL COLLATE NOCASE CHECK (length(device) = 8),
@@ -35,8 +38,7 @@ _IMAGES_TABLE: Final = (
         api_user TEXT,
         UNIQUE (device, datetime)
     )
-    """,
-)
+    """
 
 USERS_TABLE: Final = """
     CREATE TABLE users (
@@ -49,11 +51,9 @@ USERS_TABLE: Final = """
         datetime_created TEXT NOT NULL
     )
     """
-"""Its hashes are empty: what they were lies in the file of `passwords`"""
+"""`password_hash` is empty: the hashes are in a file of their own, see `passwords`"""
 
-_ANNOTATIONS_AND_USERS: Final = (
-    # The json is last: what comes after it in a row can't be read without reading all of it.
-    """
+_ANNOTATIONS_TABLE: Final = """
     CREATE TABLE uid_annotations (
         id INTEGER PRIMARY KEY,
         parent_image_id INTEGER NOT NULL REFERENCES images (id) ON DELETE CASCADE,
@@ -66,11 +66,20 @@ _ANNOTATIONS_AND_USERS: Final = (
         json TEXT NOT NULL,
         UNIQUE (parent_image_id, algo_name, algo_version)
     )
-    """,
-    USERS_TABLE,
-)
+    """
+"""`json` is the last column, because SQLite reads all of it to reach a later one"""
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (_IMAGES_TABLE, _ANNOTATIONS_AND_USERS)
+
+def _create_images(database: Database) -> None:
+    database.execute(_IMAGES_TABLE)
+
+
+def _create_annotations_and_users(database: Database) -> None:
+    database.execute(_ANNOTATIONS_TABLE)
+    database.execute(USERS_TABLE)
+
+
+MIGRATIONS: Final = (_create_images, _create_annotations_and_users)
 
 API_VERSION: Final = "1"
 """Which release of the library's behaviour made a row"""

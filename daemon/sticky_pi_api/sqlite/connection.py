@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sticky_pi_api.filesystem.mounts import MOUNTINFO
+from sticky_pi_api.sqlite.errors import NewerSchemaError
 from sticky_pi_api.sqlite.journal import Journal, open_with_journal
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
 Migration = Sequence[str] | Callable[["Database"], None]
-"""One step of a schema, made inside a transaction that the caller holds: SQL statements, or what they can't do alone.
+"""One step of a schema, applied within a transaction that the caller holds: a function, or SQL statements.
 
-A function changes them through sqlite-utils, which takes 0.2 s and 10 MB to import, with pandas 0.6 s and 70 MB.
+sqlite-utils takes 0.1 s and 12 MB to import, so it is imported where a step is to be applied, and nowhere else.
 """
+
+_UNUSED_BY_MIGRATIONS: Final = frozenset({"numpy", "pandas"})
+"""Packages that sqlite-utils imports where they are installed, which takes another 0.4 s and 60 MB"""
 
 Error = sqlite3.Error
 """The base of all that SQLite raises"""
@@ -27,14 +33,6 @@ IntegrityError = sqlite3.IntegrityError
 
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process's transaction before sqlite3.OperationalError."""
-
-
-class NewerSchemaError(sqlite3.DatabaseError):
-    """The file was written by a newer release than this one."""
-
-
-class FileReplacedError(sqlite3.OperationalError):
-    """The file was removed or replaced while it was in use; SQLite goes on with one that nobody will find again."""
 
 
 def uri(path: str, options: str) -> str:
@@ -114,36 +112,57 @@ def empty_log(connection: sqlite3.Connection, patience: int) -> None:
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
-    """Bring the schema to `len(migrations)`; `PRAGMA user_version` counts the steps that were made.
+    """Bring the schema to `len(migrations)`; `PRAGMA user_version` counts the steps that were applied.
 
-    Each step and its number are one transaction: a crash leaves the one before or the one after. Several processes
-    may do this at once.
+    All missing steps and their number are one transaction: a crash leaves the schema as it was, or up to date. Several
+    processes may migrate at once.
 
-    Raises NewerSchemaError when the file knows more steps than this release does.
+    Raises NewerSchemaError where the file has more steps than this release knows.
     """
-    while (version := _version(connection)) < len(migrations):
+    if _version(connection) < len(migrations):
         with transaction(connection):
-            # Another process may have made the step while this one waited for the lock.
-            if _version(connection) == version:
-                _make(migrations[version], connection)
-                connection.execute(f"PRAGMA user_version = {version + 1}")
+            # Another process may have applied steps while this one waited for the lock.
+            missing = migrations[_version(connection) :]
+            for step in missing:
+                _apply(step, connection)
+            if missing:
+                connection.execute(f"PRAGMA user_version = {len(migrations)}")
     require_known(connection, migrations)
 
 
 def require_known(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
-    """Raise NewerSchemaError when the file knows more steps than this release does."""
+    """Raise NewerSchemaError where the file has more steps than this release knows."""
     if (version := _version(connection)) > len(migrations):
         raise NewerSchemaError(f"schema {version} is newer than this release's {len(migrations)}")
 
 
-def _make(step: Migration, connection: sqlite3.Connection) -> None:
+def _apply(step: Migration, connection: sqlite3.Connection) -> None:
     if callable(step):
-        from sqlite_utils import Database
+        with _hidden(_UNUSED_BY_MIGRATIONS):
+            from sqlite_utils import Database
 
-        step(Database(connection))
+        step(Database(connection, recursive_triggers=False))
         return
     for statement in step:
         connection.execute(statement)
+
+
+@contextmanager
+def _hidden(names: frozenset[str]) -> Iterator[None]:
+    """Make imports of some packages fail within the block, on this thread; packages imported before stay."""
+    thread = threading.get_ident()
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name in names and threading.get_ident() == thread:
+                raise ModuleNotFoundError(name=name)
+
+    sys.meta_path.insert(0, Finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(Finder)
 
 
 def _version(connection: sqlite3.Connection) -> int:

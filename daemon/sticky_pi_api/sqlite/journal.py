@@ -16,19 +16,8 @@ from enum import Enum
 from typing import Final
 
 from sticky_pi_api.filesystem.mounts import MOUNTINFO, network_file_system
+from sticky_pi_api.sqlite.errors import Fault, UnfitError, classify
 
-NO_LOCKS: Final = "can't hold a database, as it has no locks"
-
-_NO_MAPS: Final = frozenset({sqlite3.SQLITE_IOERR_SHMMAP})
-_NO_LOCK: Final = frozenset(
-    {
-        sqlite3.SQLITE_IOERR_LOCK,
-        sqlite3.SQLITE_IOERR_RDLOCK,
-        sqlite3.SQLITE_IOERR_UNLOCK,
-        sqlite3.SQLITE_IOERR_SHMLOCK,
-        sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
-    }
-)
 _NOT_TO_BE_HAD: Final = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 _asked: Final[dict[str, int]] = {}
@@ -36,14 +25,6 @@ _asked: Final[dict[str, int]] = {}
 
 So a process that once found a database busy holds its disk, as SQLite's own connection does, until it ends.
 """
-
-
-class UnfitError(sqlite3.OperationalError):
-    """The file system can't hold a database."""
-
-    def __init__(self, path: str) -> None:
-        """Name the file, and say what to do."""
-        super().__init__(f"the file system of {os.path.basename(path)} {NO_LOCKS}: name a folder on another one")
 
 
 class Journal(Enum):
@@ -77,12 +58,15 @@ def open_with_journal(
             connection.execute(f"PRAGMA busy_timeout = {round(timeout * 1000)}")
         except sqlite3.OperationalError as error:
             connection.close()
-            if error.sqlite_errorcode in _NO_MAPS | _NO_LOCK and not alone:
+            fault = classify(error, path)
+            has_no_maps = error.sqlite_errorcode == sqlite3.SQLITE_IOERR_SHMMAP
+            if (has_no_maps or fault is Fault.NO_LOCKS) and not alone:
                 # In the memory of one process the log needs neither.
                 alone, wanted = True, wanted if wanted is Journal.AS_IT_IS else Journal.ROLLBACK
                 continue
-            _require_locks(error, path)
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if fault is Fault.NO_LOCKS or (fault is Fault.BUSY and _is_without_locks(path)):
+                raise UnfitError(path) from error
+            if fault is not Fault.BUSY or time.monotonic() > deadline:
                 raise
             # Not all at the same pace: two that wait for each other have to part.
             time.sleep(0.01 * (1 + os.getpid() % 7))
@@ -91,18 +75,6 @@ def open_with_journal(
             raise
         else:
             return connection
-
-
-def explained(error: sqlite3.Error, path: str) -> str:
-    """Say what SQLite means by an error, where its own text doesn't tell that locks are missing."""
-    return str(UnfitError(path)) if getattr(error, "sqlite_errorcode", 0) in _NO_LOCK else str(error)
-
-
-def _require_locks(error: sqlite3.Error, path: str) -> None:
-    """Raise UnfitError where an error comes from a file system without locks."""
-    is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-    if error.sqlite_errorcode in _NO_LOCK or (is_busy and _is_without_locks(path)):
-        raise UnfitError(path) from error
 
 
 def _settle(connection: sqlite3.Connection, wanted: Journal, *, alone: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from sticky_pi_api.filesystem.safe_open import lacks_inodes, lacks_space
 from sticky_pi_api.sqlite.connection import migrate, uri
-from sticky_pi_api.sqlite.journal import UnfitError, explained
+from sticky_pi_api.sqlite.errors import UnfitError, explain
 
 from ..exceptions import NoSpaceError, OutboxDamagedError, StateError
 from .schema import MIGRATIONS
@@ -60,7 +60,7 @@ def _told_apart(error: sqlite3.Error, path: str) -> StateError | None:
         return NoSpaceError(f"no space left for the outbox {path}: free some on that disk")
     if _is_failed_read(error) and not _is_readable(path):
         return damaged(path, f"the disk can't read it ({text})")
-    return StateError(f"the outbox {path} can't be used: {explained(error, path)}")
+    return StateError(f"the outbox {path} can't be used: {explain(error, path)}")
 
 
 def _is_of_python(error: sqlite3.Error) -> bool:

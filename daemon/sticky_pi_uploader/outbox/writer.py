@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 from sticky_pi_api.sqlite import connection as sqlite
+from sticky_pi_api.sqlite.errors import NewerSchemaError
 
 from ..exceptions import OutboxNewerError
 from ..models import State
@@ -121,7 +122,7 @@ def _open(path: str) -> sqlite3.Connection:
         try:
             sqlite.migrate(connection, MIGRATIONS)
             connection.execute("SELECT 1 FROM pictures LIMIT 1").fetchall()
-        except sqlite.NewerSchemaError as error:
+        except NewerSchemaError as error:
             connection.close()
             raise OutboxNewerError(f"the outbox {path} was written by a newer release: {error}") from error
         except BaseException:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from sticky_pi_api.filesystem.durable import flush, naming
 from sticky_pi_api.filesystem.safe_open import BESIDE, open_file
 from sticky_pi_api.sqlite import connection as sqlite
-from sticky_pi_api.sqlite.journal import NO_LOCKS, UnfitError
+from sticky_pi_api.sqlite.errors import NO_LOCKS, UnfitError
 
 from .mounts import is_read_only
 from .privileges import denied

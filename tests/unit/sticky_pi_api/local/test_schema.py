@@ -52,8 +52,7 @@ DIE_IN_THE_MIDDLE = """if True:
     from sticky_pi_api.sqlite import connection as sqlite
     connection = sqlite.connect(sys.argv[1])
     def step(db):
-        for statement in schema.MIGRATIONS[1]:
-            db.execute(statement)
+        schema.MIGRATIONS[1](db)
         os.kill(os.getpid(), signal.SIGKILL)
     sqlite.migrate(connection, (schema.MIGRATIONS[0], step))
 """

@@ -12,7 +12,7 @@ import pytest
 import sticky_pi_api
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.sqlite import connection as sqlite
-from sticky_pi_api.sqlite.journal import UnfitError
+from sticky_pi_api.sqlite.errors import UnfitError
 from tracing import traced
 
 SOURCE = str(Path(sticky_pi_api.__file__).parents[1])

@@ -1124,7 +1124,7 @@ def test_rows_that_cannot_be_are_refused_by_the_database(outbox):
 
 KILLED_STEP = """
 import os, signal, sys
-from sticky_pi_api import sqlite
+from sticky_pi_api.sqlite import connection as sqlite
 from sticky_pi_uploader.outbox.schema import MIGRATIONS
 def step(db):
     for statement in MIGRATIONS[0] if sys.argv[2] == "first" else ["CREATE TABLE more (x)"]:

@@ -1,0 +1,111 @@
+"""Classify SQLite's errors by their codes: damage, a full disk, missing locks, a busy or read-only database."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from enum import Enum
+from typing import Final
+
+from sticky_pi_api.filesystem.safe_open import lacks_inodes, lacks_space
+
+NO_LOCKS: Final = "can't hold a database, as it has no locks"
+
+_NO_LOCKS: Final = frozenset(
+    {
+        sqlite3.SQLITE_IOERR_LOCK,
+        sqlite3.SQLITE_IOERR_RDLOCK,
+        sqlite3.SQLITE_IOERR_UNLOCK,
+        sqlite3.SQLITE_IOERR_SHMLOCK,
+        sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
+    }
+)
+_FAILED_READS: Final = frozenset({sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_CORRUPTFS, sqlite3.SQLITE_IOERR_DATA})
+
+
+class Fault(Enum):
+    """The cause of an error that SQLite raises."""
+
+    DAMAGED = "the file is damaged, or one read of it failed"
+    NO_DATABASE = "the file isn't a database"
+    NO_SPACE = "the disk is full"
+    NO_INODES = "the disk has no inode left for a new file"
+    NO_LOCKS = "the file system has no locks"
+    BUSY = "another process holds the database"
+    READ_ONLY = "the database can't be written to"
+    NOT_OPENED = "the database can't be opened"
+    DENIED = "the user may not use the database"
+    FAILED_READ = "the disk can't read the file"
+    FAILED_IO = "the disk fails otherwise"
+    QUERY = "the query is wrong, or a table or column that it needs is missing"
+    OTHER = "anything else"
+
+
+_BY_KIND: Final = {
+    sqlite3.SQLITE_CORRUPT: Fault.DAMAGED,
+    sqlite3.SQLITE_NOTADB: Fault.NO_DATABASE,
+    sqlite3.SQLITE_FULL: Fault.NO_SPACE,
+    sqlite3.SQLITE_BUSY: Fault.BUSY,
+    sqlite3.SQLITE_LOCKED: Fault.BUSY,
+    sqlite3.SQLITE_READONLY: Fault.READ_ONLY,
+    sqlite3.SQLITE_CANTOPEN: Fault.NOT_OPENED,
+    sqlite3.SQLITE_PERM: Fault.DENIED,
+    sqlite3.SQLITE_IOERR: Fault.FAILED_IO,
+    sqlite3.SQLITE_ERROR: Fault.QUERY,
+}
+
+_MAY_LACK_SPACE: Final = frozenset({Fault.NO_SPACE, Fault.FAILED_IO, Fault.NOT_OPENED, Fault.READ_ONLY})
+"""What SQLite reports where the disk is full: mostly an I/O error, or that a file beside the database can't be made"""
+
+
+class OwnError(sqlite3.OperationalError):
+    """An error that this package raises itself, so without SQLite's code."""
+
+    fault = Fault.OTHER
+
+
+class NewerSchemaError(OwnError):
+    """The file was written by a newer release than this one."""
+
+
+class FileReplacedError(OwnError):
+    """The file was removed or replaced while it was in use; SQLite goes on with one that nobody will find again."""
+
+
+class UnfitError(OwnError):
+    """The file system can't hold a database."""
+
+    fault = Fault.NO_LOCKS
+
+    def __init__(self, path: str) -> None:
+        """Name the file, and say what to do."""
+        super().__init__(f"the file system of {os.path.basename(path)} {NO_LOCKS}: name a folder on another one")
+
+
+def classify(error: sqlite3.Error | UnicodeDecodeError, path: str) -> Fault:
+    """Return the cause of an error that was raised about the database at `path`.
+
+    SQLite's code decides. Where it may stand for a full disk, the disk's free space and inodes are looked at.
+    """
+    if isinstance(error, OwnError):
+        return error.fault
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        # Python can't decode text that SQLite read from the file, or a damaged schema that SQLite's message repeats.
+        return Fault.DAMAGED if isinstance(error, sqlite3.OperationalError | UnicodeDecodeError) else Fault.OTHER
+    if code in _NO_LOCKS:
+        return Fault.NO_LOCKS
+    fault = _BY_KIND.get(code & 0xFF, Fault.OTHER)
+    if fault in _MAY_LACK_SPACE:
+        folder = os.path.dirname(path)
+        if lacks_inodes(folder):
+            return Fault.NO_INODES
+        if lacks_space(folder):
+            return Fault.NO_SPACE
+    return Fault.FAILED_READ if code in _FAILED_READS else fault
+
+
+def explain(error: sqlite3.Error | UnicodeDecodeError, path: str) -> str:
+    """Return SQLite's text for an error, or a better one where locks are missing."""
+    is_unfit = getattr(error, "sqlite_errorcode", None) in _NO_LOCKS
+    return str(UnfitError(path)) if is_unfit else str(error)
