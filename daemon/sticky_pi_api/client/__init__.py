@@ -1,220 +1,32 @@
-"""The clients: what a program uses to put pictures into a store or on a server, and to get them back."""
+"""The clients: what a program uses to put pictures into a store or on a server, and to get them back.
+
+Each client is imported when it is first named: the one of a store loads nothing that speaks to a server.
+"""
 
 from __future__ import annotations
 
-import os
-import time
-import warnings
-from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import closing, suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sticky_pi_api.client.bundles import BundleClient
-from sticky_pi_api.configuration import LocalAPIConf
-from sticky_pi_api.exceptions import ConflictWarning, PutImagesError
-from sticky_pi_api.filesystem.durable import make_folders
-from sticky_pi_api.filesystem.safe_open import file_system_id
-from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.local.errors import blaming_the_store
-from sticky_pi_api.put_images import checksum_cache as cache
-from sticky_pi_api.put_images.checksum_cache import FileCache
-from sticky_pi_api.put_images.common import Batch
-from sticky_pi_api.put_images.verification import Claim, Holding, StoredObject, holdings
-from sticky_pi_api.remote.api import LOWEST_RATE, PARALLEL, RemoteAPI
-from sticky_pi_api.remote.objects import look_at
-from sticky_pi_api.specifications import LocalAPI
-from sticky_pi_api.transport.account import Secret
-from sticky_pi_api.types import FilePath, ImageOutcome, Info, Outcome, Row
-from sticky_pi_api.utils import md5
-from sticky_pi_api.validation.annotations import checked_annotation_what, join_annotations
-
 if TYPE_CHECKING:
-    from sticky_pi_api.transport.session import Timeouts
+    from sticky_pi_api.client.base import BaseClient
+    from sticky_pi_api.client.local import LocalClient
+    from sticky_pi_api.client.remote import RemoteClient
+
+__all__ = ["BaseClient", "LocalClient", "RemoteClient"]
+
+_MODULES = {"BaseClient": "base", "LocalClient": "local", "RemoteClient": "remote"}
 
 
-class BaseClient(BundleClient):
-    """What all clients do alike, each with a folder of its own on this machine."""
-
-    def __init__(self, local_dir: FilePath, n_threads: int = 8, *_args: Any, **_kwargs: Any) -> None:
-        """Make `local_dir` unless it is there; pictures are read and decoded on at most `n_threads` threads.
-
-        Raises StoreError where the folder can't be made.
-        """
-        if n_threads < 1:
-            raise ValueError(f"n_threads is {n_threads}; it must be at least 1")
-        self._local_dir = os.path.abspath(os.fsdecode(local_dir))
-        self._n_threads = n_threads
-        with blaming_the_store(self._local_dir):
-            make_folders(self._local_dir)
-
-    @property
-    def local_dir(self) -> str:
-        """The client's folder, an absolute path."""
-        return self._local_dir
-
-    def delete_cache(self) -> None:
-        """Remove what the client remembers between calls; nothing that is stored is touched."""
-        with blaming_the_store(self._local_dir):
-            cache.remove(self._cache_dir)
-
-    @property
-    def _cache_dir(self) -> str:
-        return os.path.join(self._local_dir, "cache")
-
-    def put_images(
-        self,
-        files: Iterable[FilePath | ImageParser],
-        *,
-        on_outcome: Callable[[ImageOutcome], object] | None = None,
-    ) -> list[Row]:
-        """Store the pictures that are not held yet, and return the metadata of those stored by this call.
-
-        Each of `files` is a path, or an ImageParser already made. A file that is as an earlier call found it isn't read
-        again. One that fails doesn't keep the others from being stored. `on_outcome` is called with each picture's
-        ImageOutcome as soon as it is known, on the caller's thread; what it raises ends the call there, and pictures
-        without an outcome may be stored or not. Without it, a ConflictWarning names each picture whose key is held with
-        other bytes, and other failures raise one PutImagesError at the end.
-        """
-        if isinstance(files, str | bytes | os.PathLike | ImageParser):
-            raise TypeError("put_images takes a list of pictures, not one")
-        outcomes: list[ImageOutcome] = []
-        stored: list[Row] = []
-        with closing(self._outcomes(files)) as ready:
-            for outcome in ready:
-                if outcome.outcome is Outcome.STORED and outcome.row is not None:
-                    stored.append(outcome.row)
-                elif on_outcome is None and outcome.outcome is not Outcome.HELD:
-                    outcomes.append(outcome)
-                if on_outcome is not None:
-                    on_outcome(outcome)
-        _report(stored, outcomes)
-        return stored
-
-    def get_images_with_uid_annotations_series(
-        self, info: Iterable[Info], what_image: str = "metadata", what_annotation: str = "metadata"
-    ) -> list[Row]:
-        """Return the rows of the images that devices took in a time, each with the fields of its annotations.
-
-        An image with several annotations has several rows, one without has None in their fields. Where a field's name
-        is also one of the images', it ends in `_annot`. Sorted by device and datetime, each image once. `info` and
-        `what_image` as for `get_image_series`, `what_annotation` as for `get_uid_annotations`.
-        """
-        series = list(info)
-        checked_annotation_what(what_annotation)
-        images = self.get_image_series(series, what_image)
-        return join_annotations(images, self.get_uid_annotations_series(series, what_annotation))
-
-    def holdings(self, claims: Sequence[Claim]) -> list[Holding]:
-        """Tell of pictures that are said to be held what is really there, in their order, by one question.
-
-        Besides the row, the stored object is looked at, where it can be; nothing is changed.
-        """
-        return holdings(self.get_images, self._look_at, claims)
-
-    @abstractmethod
-    def _look_at(self, url: str) -> StoredObject | None:
-        """Look at the object behind a row's url, as `holdings.Look` says."""
-
-    @abstractmethod
-    def _outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:
-        """Yield what becomes of each picture as soon as it is known; closed, it stops."""
+def __getattr__(name: str) -> Any:
+    """Import a client's module when the client is first named."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = found
+    return found
 
 
-class LocalClient(BaseClient, LocalAPI):
-    """The client and the whole API in one process, on a folder: no server, no account.
-
-    Use it as a context manager, or close it; threads may share it, and processes its folder.
-    """
-
-    def __init__(self, local_dir: FilePath, n_threads: int = 8, *args: Any, **kwargs: Any) -> None:
-        """Open the store in `local_dir`, made if it isn't there. Raises StoreError where that can't be."""
-        BaseClient.__init__(self, local_dir, n_threads)
-        LocalAPI.__init__(self, LocalAPIConf(LOCAL_DIR=self.local_dir), *args, **kwargs)
-
-    def _look_at(self, url: str) -> StoredObject:
-        with (
-            blaming_the_store(self._local_dir),
-            suppress(FileNotFoundError, NotADirectoryError),
-            self._storage.open_image(url) as file,
-        ):
-            found = file.fileno()
-            return StoredObject(os.fstat(found).st_size, md5(file), file_system_id(found))
-        raise FileNotFoundError(url)
-
-    def _outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:
-        with FileCache(self._cache_dir) as known:
-            yield from Batch(self.get_images, self._put_if_absent, self._n_threads, known).outcomes(files)
-
-
-class RemoteClient(BaseClient, RemoteAPI):
-    """The client of a Sticky Pi server, of either published generation.
-
-    Use it as a context manager, or close it; threads may share it. `put_images` sends several pictures at a time, and
-    never one whose key the server holds; see `sending`. `close`, called from another thread, breaks off what is under
-    way.
-    """
-
-    def __init__(  # noqa: PLR0917 - the published order
-        self,
-        local_dir: FilePath,
-        host: str,
-        username: str,
-        password: str | Secret,
-        protocol: str = "https",
-        port: int = 443,
-        n_threads: int = 8,
-        *,
-        ca_file: str | None = None,
-        parallel: int = PARALLEL,
-        max_rate: float | None = None,
-        lowest_rate: float = LOWEST_RATE,
-        timeouts: Timeouts | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        """Take the server's address and an account there; nothing is sent yet.
-
-        `ca_file` has the certificates to trust, instead of the system's. At most `parallel` pictures are sent at a
-        time, all together at no more than `max_rate` bytes a second; what goes slower than `lowest_rate`, all together,
-        is given up. Raises ValueError, StoreError for `local_dir` and CertificateError for `ca_file`.
-        """
-        # Tracebacks show arguments.
-        secret, password = Secret.of(password), ""
-        BaseClient.__init__(self, local_dir, n_threads)
-        RemoteAPI.__init__(
-            self,
-            host,
-            username,
-            secret,
-            protocol,
-            port,
-            ca_file=ca_file,
-            parallel=parallel,
-            max_rate=max_rate,
-            lowest_rate=lowest_rate,
-            timeouts=timeouts,
-            clock=clock,
-            wall_clock=wall_clock,
-            sleep=sleep,
-        )
-
-    def _look_at(self, url: str) -> StoredObject | None:
-        return look_at(self._server, url)
-
-    def _outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:
-        with FileCache(self._cache_dir) as known:
-            yield from self._new_batch(self._n_threads, known).outcomes(files)
-
-
-def _report(stored: list[Row], others: list[ImageOutcome]) -> None:
-    failures = [one for one in others if one.outcome is not Outcome.CONFLICT]
-    try:
-        for one in others:
-            if one.outcome is Outcome.CONFLICT:
-                warnings.warn(str(one.error), ConflictWarning, stacklevel=3)
-    finally:
-        # Also where warnings are errors: the rows stored must reach the caller.
-        if failures:
-            raise PutImagesError(stored, failures)
+def __dir__() -> list[str]:
+    """List the clients, imported or not."""
+    return sorted({*globals(), *__all__})

@@ -417,7 +417,8 @@ def test_a_twelve_megapixel_picture_costs_a_fraction_of_its_pixels(make_trap_pic
 def test_names_and_restored_pictures_need_no_pillow():
     script = (
         "import sys\n"
-        "import sticky_pi_api.image_parser, sticky_pi_api.images.filename, sticky_pi_api.client\n"
+        "import sticky_pi_api.image_parser, sticky_pi_api.images.filename\n"
+        "from sticky_pi_api.client import LocalClient, RemoteClient\n"
         "heavy = {'PIL', 'piexif', 'sqlite_utils', 'requests', 'concurrent.futures'}\n"
         "print(*sorted(heavy & set(sys.modules)))\n"
     )

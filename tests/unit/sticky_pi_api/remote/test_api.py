@@ -687,9 +687,17 @@ def test_a_picture_of_20_mb_costs_less_than_4_mib_of_memory(server, tmp_path, ma
     assert int(done.stdout) < 4096
 
 
-def test_a_client_that_is_imported_loads_no_http(tmp_path):
+def test_a_client_that_is_imported_loads_no_http():
     session = "sticky_pi_api.transport.session"
-    script = f"import sys, sticky_pi_api.client; print({{'requests', 'urllib3', '{session}'}} & set(sys.modules))"
+    script = (
+        "import sys; from sticky_pi_api.client import RemoteClient;"
+        f" print({{'requests', 'urllib3', '{session}'}} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
-    assert RemoteClient.__module__ == "sticky_pi_api.client"
+
+
+def test_the_client_of_a_store_loads_nothing_of_a_servers():
+    script = "import sys; from sticky_pi_api.client import LocalClient; print('sticky_pi_api.remote' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
