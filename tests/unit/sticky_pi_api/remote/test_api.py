@@ -17,7 +17,6 @@ from datetime import datetime, timedelta
 import pytest
 from fault_proxy import Fault, FaultProxy, Rule
 from fuzzing.wire_server import WireServer
-from sticky_pi_api.client import RemoteClient
 from sticky_pi_api.exceptions import (
     AccountError,
     AnswerTooLargeError,
