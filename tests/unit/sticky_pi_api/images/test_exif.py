@@ -55,6 +55,13 @@ def test_entries_that_all_hold_the_same_bytes_cost_nothing(directory, small_memo
         read_exif(below)
 
 
+def test_a_second_header_is_damage_and_hides_nothing_from_the_bounds(directory, small_memory):
+    """The servers' Pillow refuses it; newer ones pass over it, and would read another structure than was checked."""
+    tiff = directory(*((tag, BYTE, 60_000, 8) for tag in range(0x00FE, 0x0130)), more=bytes(62_000))
+    with pytest.raises(ExifError, match="its EXIF is damaged"):
+        read_exif(b"Exif\0\0" + tiff)
+
+
 def test_directories_that_point_to_themselves_or_each_other_end(directory, small_memory):
     for entry in ((EXIF_IFD, LONG, 1, 8), (GPS_IFD, LONG, 1, 8)):
         assert read_exif(directory(entry)).make == ""
