@@ -1,4 +1,4 @@
-"""A real uploader, judge and outbox on a clock that tests move, sending to a client that answers as it is told."""
+"""A real uploader and outbox on a clock that tests move, sending to a client that answers as it is told."""
 
 import os
 from datetime import datetime, timedelta

@@ -36,7 +36,7 @@ from ..models import Picture, State
 from ..outbox import Outbox
 from ..scan_requests import Hints
 from ..state_dir.pending_removal import Leaving, hidden, hide, open_at, put_back
-from ..upload.cancel import breaking_off
+from ..upload.cancel import cancel_on_stop
 
 if TYPE_CHECKING:
     from sticky_pi_api.put_images.verification import Claim, Holding
@@ -105,7 +105,7 @@ class Removal:
         client = self._open_client()
         try:
             # A server is given up when it would hold up the end; a store needs but a moment.
-            with nullcontext() if self._is_store else breaking_off(client.close, self._stopping):
+            with nullcontext() if self._is_store else cancel_on_stop(client.close, self._stopping):
                 found = client.holdings(claims)
         finally:
             client.close()

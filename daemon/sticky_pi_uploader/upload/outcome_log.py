@@ -1,4 +1,4 @@
-"""Tells the journal what became of pictures, and how the destination does, each thing when it is news."""
+"""Log the outcomes of uploads and the state of the destination, each of them when it is news."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ log = logging.getLogger(__name__)
 _NO_TROUBLE: Final = (Kind.READ_AGAIN, Kind.UPLOADED, Kind.HELD)
 
 
-class News:
-    """What is to be told of one destination, and of the pictures that are sent there."""
+class OutcomeLog:
+    """The log lines on one destination, and on the pictures that are sent there."""
 
     def __init__(self, url: str, monotonic: Callable[[], float]) -> None:
-        """Tell of the destination at `url`."""
+        """Log for the destination at `url`; repeated lines are held back by `monotonic` time."""
         self._url = url
         self._down = Repeats(monotonic)
         self._waiting = Repeats(monotonic)
 
-    def of_trouble(self, state: DestinationState, why: str, wait: float) -> None:
-        """Say what is wrong with the destination, and in how many seconds it is tried again."""
+    def trouble(self, state: DestinationState, why: str, wait: float) -> None:
+        """Log that the destination failed, and the seconds until it is tried again."""
         spell = self._down.again(self._url, f"{state}: {why}")
         if spell is not None:
             log.warning(
@@ -39,11 +39,11 @@ class News:
                 extra=about(Kind.DESTINATION_TROUBLE, destination=self._url, reason=why, count=spell.times),
             )
 
-    def of_its_end(self, failures: int) -> None:
-        """Say that the destination works again, after so many failures in a row."""
+    def recovery(self, failures: int) -> None:
+        """Log that the destination works again, after this many failures in a row."""
         is_known = self._url in self._down
         spell = self._down.over(self._url)
-        # An earlier process may have told of it; that is no news only where this one kept it to itself.
+        # Trouble that this process met but held back needs no end; trouble of an earlier process may have been logged.
         if spell is not None or not is_known:
             lasted = "" if spell is None else f" in {span(spell.seconds)}"
             log.info(
@@ -53,14 +53,14 @@ class News:
                 extra=about(Kind.DESTINATION_WORKS, destination=self._url, count=failures),
             )
 
-    def of_picture(self, kind: Kind, picture: Picture, state: State, what: str, why: str | None = None) -> None:
-        """Say what became of a picture; that it goes on waiting for the same reason is no news."""
+    def picture(self, kind: Kind, picture: Picture, state: State, text: str, why: str | None = None) -> None:
+        """Log the outcome for a picture, unless it only goes on waiting for the same reason."""
         spell = None
         if state is not State.PENDING:
             self._waiting.over(picture.path)
         elif (spell := self._waiting.again(picture.path, f"{kind.name}: {why}")) is None:
             return
         level = logging.INFO if kind in _NO_TROUBLE else logging.WARNING
-        text = "".join([what, "" if why is None else f": {why}", "" if spell is None else str(spell)])
+        line = "".join([text, "" if why is None else f": {why}", "" if spell is None else str(spell)])
         extra = about(kind, picture, state=state, reason=why, destination=self._url)
-        log.log(level, "%s: %s", printable(picture.path), text, extra=extra)
+        log.log(level, "%s: %s", printable(picture.path), line, extra=extra)

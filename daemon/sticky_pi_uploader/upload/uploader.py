@@ -1,17 +1,16 @@
-"""Sends what is due through the client's `put_images`, and records each picture's outcome as it comes.
+"""Send the pictures that are due through the client's `put_images`, and record each one's outcome as it comes.
 
-A picture is claimed, sent, and its receipt and outcome recorded in one durable step, shared by those that come shortly
-after one another. What follows from an outcome is for `judgement` to say.
+A picture is claimed, sent, and its receipt and outcome are recorded in one durable step. `outcome_policy` decides what
+follows from an outcome.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -24,36 +23,36 @@ from ..scan_requests import Hints
 from ..state_dir.pending_removal import open_picture
 from ..state_dir.thumbnails import ThumbnailFolder, Thumbnails
 from .backoff import is_due
-from .cancel import breaking_off
-from .outcome_policy import Judge
-from .time_budget import Allowance
+from .cancel import cancel_on_stop
+from .outcome_recorder import OutcomeRecorder
+from .time_budget import TimeBudget
 
 if TYPE_CHECKING:
     from sticky_pi_api.image_parser import ImageParser
 
 BATCH: Final = 20
-"""Pictures handed to the client at once: enough that asking for them costs little. One while there is trouble."""
+"""Pictures handed to the client at once: enough to share the cost of a question. One during trouble"""
 
 
 class Client(Protocol):
-    """What the uploader needs of `LocalClient`."""
+    """The part of `LocalClient` and `RemoteClient` that the uploader uses."""
 
     def put_images(self, files: Sequence[Any], *, on_outcome: Callable[[Any], None]) -> object:
-        """Send pictures, and tell the outcome of each as it is known."""
+        """Send pictures; call `on_outcome` with each one's outcome as soon as it is known."""
 
     def close(self) -> None:
-        """Give up what it holds open."""
+        """Close connections and files."""
 
     def stalled_for(self) -> float:
-        """Tell for how many seconds none of its requests got on; infinite for what makes none."""
+        """Return for how many seconds none of its requests got on; infinite where it makes none."""
 
 
 class _Stopped(Exception):  # noqa: N818 - it is no error
-    """Breaks off a batch between two outcomes."""
+    """Ends a batch between two outcomes."""
 
 
 class Uploader:
-    """The only one that talks to the destination."""
+    """Sends pictures, batch by batch; nothing else of the daemon sends any to the destination."""
 
     def __init__(
         self,
@@ -74,8 +73,8 @@ class Uploader:
         """Send to the destination at `url`; its client is opened by `open_client` when it is first needed.
 
         A picture refused `give_up_after` times while others are taken is rejected. Once `stopping()`, the batch in
-        hand ends with the picture being sent. `beat` is called with each picture that is dealt with. None is
-        begun that, by the rate of the last ones, wouldn't be sent in the seconds that `left()` tells.
+        hand ends with the picture being sent. `beat` is called for each picture before it is sent and after. No
+        picture is begun that, by the rate of the last ones, can't be sent in `left()` seconds.
         """
         self._outbox = outbox
         self._thumbnails = thumbnails
@@ -92,25 +91,26 @@ class Uploader:
         self._unsettled = False
         self._network_is_back = False
         self.is_out_of_time = False
-        """whether pictures were due that wouldn't have been sent before the deadline"""
+        """whether pictures that are due can't be sent before the deadline"""
         self._is_store = url.startswith("file:")
-        self._allowance = Allowance(left, monotonic=monotonic)
-        self._judge = Judge(outbox, hints, url=url, give_up_after=give_up_after, clock=clock, monotonic=monotonic)
+        self._budget = TimeBudget(left, monotonic=monotonic)
+        self._outcomes = OutcomeRecorder(
+            outbox, hints, url=url, give_up_after=give_up_after, clock=clock, monotonic=monotonic
+        )
 
     @property
     def sent(self) -> int:
-        """Tell how many pictures the destination turned out to hold, so far."""
-        return self._judge.sent
+        """Return how many pictures the destination turned out to hold, so far."""
+        return self._outcomes.sent
 
     def step(self) -> float | None:
-        """Send one batch.
+        """Send one batch; return the seconds until the next is worth it, or None where nothing waits to be sent.
 
-        Returns the seconds until the next is worth it (0: at once), or None: not before there is something new.
         Raises StateError where the outbox can't be written; nothing is lost by that.
         """
         if self._unsettled:
-            # An outcome couldn't be recorded, so what was in hand is asked for again.
-            self._judge.forget_batch()
+            # An outcome couldn't be recorded, so the pictures in hand are asked for again.
+            self._outcomes.forget_batch()
             self._outbox.recover()
             self._unsettled = False
         if self._network_is_back:
@@ -128,7 +128,7 @@ class Uploader:
         if wait != 0:
             return 0.0 if self._outbox.reoffer() else wait
         batch = self._claim()
-        fitting = self._allowance.fitting(batch)
+        fitting = self._budget.fitting(batch)
         for picture in batch[fitting:]:
             self._outbox.release(picture)
         self.is_out_of_time = bool(batch) and not fitting
@@ -138,21 +138,21 @@ class Uploader:
         return 0.0
 
     def begin_with(self, trial: Callable[[], None]) -> None:
-        """Have the first step try the destination out, so that what is wrong is known before there is a picture.
+        """Have the first step call `trial`, so that trouble is known before there is a picture.
 
-        `trial` raises StickyPiError.
+        `trial` raises StickyPiError where the destination can't be used.
         """
         self._trial = trial
 
     def network_is_back(self) -> None:
-        """Have the next step try what couldn't be reached; any thread may.
+        """Have the next step try a destination that couldn't be reached; any thread may call this.
 
-        A try that is under way, and fails as it began too early, is so followed by another.
+        An attempt that is under way, and fails because it began too early, is thus followed by another.
         """
         self._network_is_back = True
 
     def stalled_for(self) -> float:
-        """Tell for how many seconds no request to the destination got on; infinite where none is made."""
+        """Return for how many seconds no request to the destination got on; infinite where none is made."""
         client = self._client
         return math.inf if client is None else client.stalled_for()
 
@@ -172,7 +172,7 @@ class Uploader:
         if destination.retry_at is None or is_due(destination.retry_at, now):
             return due_in
         held_for = max(due_in, destination.retry_at - now)
-        if (limit := self._judge.limit) is not None:
+        if (limit := self._outcomes.limit) is not None:
             smaller = self._outbox.next_due(untried=not limit.passes_smaller, smaller_than=limit.size)
             return held_for if smaller is None else min(held_for, smaller)
         if not destination.holds_all and self._outbox.next_due(untried=True) == 0:
@@ -180,7 +180,7 @@ class Uploader:
         return held_for
 
     def _claim(self) -> Sequence[Picture]:
-        limit = self._judge.limit
+        limit = self._outcomes.limit
         if limit is not None:
             smaller = self._outbox.claim(BATCH, untried=not limit.passes_smaller, smaller_than=limit.size)
             if smaller:
@@ -197,20 +197,22 @@ class Uploader:
             if self._client is None:
                 self._client = self._open_client()
             items = [item for picture in batch if (item := self._item(picture)) is not None]
-            self._allowance.begin()
-            with self._breaking_off(self._client):
+            self._budget.begin()
+            # A store needs but a moment for a picture; an upload to a server may have to be cancelled.
+            close = self._client.close
+            with nullcontext() if self._is_store else cancel_on_stop(close, self._stopping, left=self._left):
                 self._client.put_images(items, on_outcome=self._record)
         except _Stopped:
             pass
         except (StickyPiError, OSError) as error:
-            self._judge.blame_destination(error)
-        self._allowance.end()
+            self._outcomes.record_failure(error)
+        self._budget.end()
         for picture in self._in_hand.values():
             self._outbox.release(picture)
-        in_trouble = self._judge.end_batch()
+        in_trouble = self._outcomes.end_batch()
         self._unsettled = False
         if in_trouble and self._is_store:
-            # What is behind it may be another disk by the time that it is tried again.
+            # Another disk may be mounted there by the time that it is tried again.
             self.close()
 
     def _try(self, trial: Callable[[], None]) -> None:
@@ -219,33 +221,16 @@ class Uploader:
         try:
             trial()
         except StickyPiError as error:
-            self._judge.blame_destination(error)
-            self._judge.end_batch()
+            self._outcomes.record_failure(error)
+            self._outcomes.end_batch()
         else:
-            self._judge.clear_destination()
-
-    @contextmanager
-    def _breaking_off(self, client: Client) -> Iterator[None]:
-        """Give an upload to a server up when it would hold up the end, and let no receipt wait for it.
-
-        A store needs but a moment for a picture.
-        """
-        if self._is_store:
-            yield
-            return
-        with breaking_off(client.close, self._stopping, left=self._left, meanwhile=self._settle_late_receipts):
-            yield
-
-    def _settle_late_receipts(self) -> None:
-        # What is in the way of it is met again by the thread that sends.
-        with contextlib.suppress(StateError):
-            self._judge.settle_late_receipts()
+            self._outcomes.record_success()
 
     def _full(self, picture: Picture) -> str:
         return os.path.join(self._image_dir, picture.path)
 
     def _item(self, picture: Picture) -> ImageParser | None:
-        """Make what the client gets: the picture as it was parsed, with the thumbnails kept since."""
+        """Return the picture as it was parsed, with its thumbnails; None where the intake has to read it again."""
         from sticky_pi_api.exceptions import ImageError
         from sticky_pi_api.image_parser import ImageParser
         from sticky_pi_api.local.images import is_storable
@@ -254,17 +239,17 @@ class Uploader:
         path = self._full(picture)
         opener = partial(open_picture, self._image_dir, picture.path)
         thumbnails, fields = self._thumbnails.find(str(picture.md5)), picture.metadata
-        # What is missing or damaged of these is in the file as well.
+        # Whichever of these is missing or damaged can be made from the file.
         if thumbnails is None or fields is None or not is_storable(fields):
             try:
                 with opener() as file:
                     parser = ImageParser(file)
             except (ImageError, OSError) as error:
-                self._judge.read_again(picture, error)
+                self._outcomes.record(picture, ImageOutcome(path, Outcome.UNSENT, error=error))
                 del self._in_hand[path]
                 return None
             thumbnails, fields = Thumbnails(parser.thumbnail_jpeg, parser.thumbnail_mini_jpeg), parser
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 self._thumbnails.keep(str(parser["md5"]), thumbnails)
         key = {"device": picture.device, "datetime": picture.datetime, "md5": picture.md5}
         return ImageParser.restore(path, {**fields, **key}, thumbnails.large, thumbnails.mini, opener=opener)
@@ -272,8 +257,8 @@ class Uploader:
     def _record(self, result: ImageOutcome) -> None:
         self._beat()
         if result.outcome is Outcome.STORED:
-            self._allowance.sent(self._in_hand[result.file], result.seconds)
-        self._judge.judge(self._in_hand[result.file], result)
+            self._budget.sent(self._in_hand[result.file], result.seconds)
+        self._outcomes.record(self._in_hand[result.file], result)
         del self._in_hand[result.file]
-        if self._stopping() or self._judge.refuses_all:
+        if self._stopping() or self._outcomes.refuses_all:
             raise _Stopped

@@ -355,15 +355,15 @@ FLUSHES = (
 RECEIPTS = (
     Guard(
         "md5 of a receipt, when it is judged",
-        "Judge.judge",
-        "result.outcome in (Outcome.STORED, Outcome.HELD) and receipt == picture.md5",
-        "result.outcome in (Outcome.STORED, Outcome.HELD)",
+        "decide",
+        "receipt == picture.md5",
+        "True",
         ("test_a_receipt_that_is_not_of_these_bytes_is_doubted",),
         "other bytes would count as this picture",
     ),
     Guard(
         "receipts that wait, at the end of a batch",
-        "Judge.end_batch",
+        "OutcomeRecorder.end_batch",
         """
         self._receipts.settle()
         trouble, self._trouble = (self._trouble, None)
@@ -374,25 +374,25 @@ RECEIPTS = (
     ),
     Guard(
         "receipts that wait, before a failure is judged",
-        "Judge.judge",
+        "OutcomeRecorder.record",
         """
         self._receipts.settle()
-        error = result.error
+        self._apply(decision, picture, result)
         """,
-        "error = result.error",
+        "self._apply(decision, picture, result)",
         ("test_a_failure_after_receipts_ends_no_trouble_that_came_later",),
         "a destination that went away would be taken for one that works",
     ),
     Guard(
         "receipts that wait, before a failure of the whole batch",
-        "Judge.blame_destination",
+        "OutcomeRecorder.record_failure",
         """
         self._receipts.settle()
-        if not _broken_off(error):
+        if not is_broken_off(error):
             ...
         """,
         """
-        if not _broken_off(error):
+        if not is_broken_off(error):
             ...
         """,
         ("test_a_client_that_fails_after_receipts_is_in_trouble_though_they_wait_to_be_recorded",),
@@ -413,21 +413,6 @@ RECEIPTS = (
         "answer.status == TOO_LARGE",
         ("test_a_status_that_every_picture_gets_empties_no_queue",),
         "a front with a low limit would have every picture rejected",
-    ),
-    Guard(
-        "receipts that wait, while an upload takes long",
-        "breaking_off.watch",
-        """
-        meanwhile()
-        if stopping():
-            ...
-        """,
-        """
-        if stopping():
-            ...
-        """,
-        ("test_a_receipt_does_not_wait_for_an_upload_that_takes_long",),
-        "a power cut would have more pictures asked for again",
     ),
     Guard(
         "md5 of a receipt, in the outbox's rules",
@@ -1032,7 +1017,7 @@ SENDING = (
     ),
     Guard(
         "wait after a doubtful end",
-        "Judge._doubt",
+        "decide",
         "getattr(error, 'retry_after', None) or DOUBTFUL_WAIT",
         "0.0",
         ("test_a_receipt_that_is_not_of_these_bytes_is_doubted",),
@@ -1040,9 +1025,9 @@ SENDING = (
     ),
     Guard(
         "wait after an upload that was broken off whole",
-        "Judge.judge",
-        "DOUBTFUL_WAIT if result.outcome is Outcome.DOUBTFUL else None",
-        "None",
+        "decide",
+        "Decision(Action.RELEASE, least=DOUBTFUL_WAIT)",
+        "Decision(Action.RELEASE)",
         ("test_an_upload_broken_off_after_its_whole_body_is_asked_for_again_in_half_a_minute",),
         "a server still at work would get it twice",
     ),
@@ -1172,8 +1157,8 @@ SENDING = (
     ),
     Guard(
         "refusals charged only while others are taken",
-        "Judge._refuse",
-        "picture.refused_after is not None and picture.refused_after < self._outbox.accepted()",
+        "_decide_on_refusal",
+        "picture.refused_after is not None and picture.refused_after < destination.accepted",
         "picture.refused_after is not None",
         ("test_a_refusal_with_none_taken_since_the_last_is_charged_to_nobody",),
         "a full storage would have every picture rejected",

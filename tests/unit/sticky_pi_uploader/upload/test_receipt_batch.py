@@ -1,17 +1,15 @@
 import logging
-import time
 
 import pytest
-from sending_rig import FakeClient, Rig, md5, name
+from sending_rig import FakeClient, Rig, md5
 from sticky_pi_api.exceptions import UnreachableError
 from sticky_pi_api.types import Outcome
 from sticky_pi_uploader.exceptions import StateError
 from sticky_pi_uploader.models import DestinationState, State
 from sticky_pi_uploader.outbox import Outbox
-from sticky_pi_uploader.upload.receipt_batch import SHORTLY, Receipt, Receipts
+from sticky_pi_uploader.upload.receipt_batch import SHORTLY, Receipt, ReceiptBatch
 
 A_MOMENT = SHORTLY / 10
-PATIENCE = 30.0
 
 
 class Recorded:
@@ -19,16 +17,16 @@ class Recorded:
 
     def __init__(self):
         self.now, self.full, self.steps = 1000.0, False, []
-        self.receipts = Receipts(self.record, lambda: self.now)
+        self.receipts = ReceiptBatch(self.record, lambda: self.now)
 
     def record(self, receipts):
         if self.full:
             raise StateError("no space left")
-        self.steps.append([receipt.md5 for receipt in receipts])
+        self.steps.append([receipt.picture for receipt in receipts])
 
     def add(self, number, after=A_MOMENT):
         self.now += after
-        self.receipts.add(Receipt(None, number, stored=True))
+        self.receipts.add(Receipt(number, stored=True))
 
 
 @pytest.fixture
@@ -50,16 +48,6 @@ def test_receipts_in_a_row_are_recorded_together_the_first_of_them_no_later_than
     assert recorded.steps[2:] == [[12, 13]]
     recorded.receipts.settle()
     assert len(recorded.steps) == 3
-
-
-def test_one_that_waits_is_recorded_though_no_other_comes(recorded):
-    recorded.add(0)
-    recorded.add(1)
-    recorded.receipts.settle_if_late()
-    assert recorded.steps == [[0]]
-    recorded.now += SHORTLY
-    recorded.receipts.settle_if_late()
-    assert recorded.steps == [[0], [1]]
 
 
 def test_what_cannot_be_recorded_goes_on_waiting_until_it_is_dropped(recorded):
@@ -169,29 +157,4 @@ def test_of_a_batch_that_could_not_be_recorded_nothing_is_held_against_the_next(
     rig.outbox.full = False
     rig.step(*[(Outcome.HELD, None)] * 3)
     assert (rig.outbox.counts()[State.UPLOADED], rig.destination.state) == (3, DestinationState.OK)
-    rig.close()
-
-
-class LongUpload(FakeClient):
-    """Takes two pictures at once, and is at the third until the second's receipt is recorded."""
-
-    def put_images(self, files, *, on_outcome):
-        outcomes = super().put_images(files[:2], on_outcome=on_outcome)
-        ends_at = time.monotonic() + PATIENCE
-        while self.is_recorded(files[1]) is False and time.monotonic() < ends_at:
-            time.sleep(0.02)
-        self.in_time = time.monotonic() < ends_at
-        return outcomes
-
-
-def test_a_receipt_does_not_wait_for_an_upload_that_takes_long(tmp_path):
-    rig = Rig(tmp_path, LongUpload())
-    rig.now = time.time()
-    rig.client.is_recorded = lambda file: rig.outbox.at(file.filename).state is State.UPLOADED
-    uploader = rig.make(monotonic=time.monotonic)
-    rig.add(1, 2, 3)
-    uploader.step()
-    assert rig.client.in_time
-    assert rig.client.calls == [[name(3), name(1)]]
-    uploader.close()
     rig.close()

@@ -2,7 +2,7 @@ import math
 from types import SimpleNamespace
 
 from sticky_pi_uploader.models import Fingerprint
-from sticky_pi_uploader.upload.time_budget import MARGIN, Allowance
+from sticky_pi_uploader.upload.time_budget import MARGIN, TimeBudget
 
 
 def pictures(*sizes):
@@ -10,21 +10,21 @@ def pictures(*sizes):
 
 
 class Link:
-    """An allowance, and the seconds that are left and have passed."""
+    """An budget, and the seconds that are left and have passed."""
 
     def __init__(self, left):
         self.left, self.now = left, 0.0
-        self.allowance = Allowance(lambda: self.left - self.now, monotonic=lambda: self.now)
+        self.budget = TimeBudget(lambda: self.left - self.now, monotonic=lambda: self.now)
 
     def send(self, *sizes, seconds):
-        self.allowance.begin()
+        self.budget.begin()
         for picture in pictures(*sizes):
-            self.allowance.sent(picture)
+            self.budget.sent(picture)
         self.now += seconds
-        self.allowance.end()
+        self.budget.end()
 
     def fitting(self, *sizes):
-        return self.allowance.fitting(pictures(*sizes))
+        return self.budget.fitting(pictures(*sizes))
 
 
 def test_without_a_deadline_everything_fits():
@@ -55,10 +55,10 @@ def test_what_was_not_sent_says_nothing_of_the_link():
 
 def test_logging_in_is_no_part_of_what_a_picture_takes():
     link = Link(60)
-    link.allowance.begin()
+    link.budget.begin()
     link.now += 30
     for _ in range(2):
         link.now += 1
-        link.allowance.sent(pictures(1_000_000)[0], 1.0)
-    link.allowance.end()
+        link.budget.sent(pictures(1_000_000)[0], 1.0)
+    link.budget.end()
     assert link.fitting(*[1_000_000] * 40) == int(28 / MARGIN)

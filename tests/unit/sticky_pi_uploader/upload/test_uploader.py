@@ -274,7 +274,7 @@ def test_a_slow_login_leaves_the_time_that_is_left_to_the_pictures(rig):
 def test_uploads_in_hand_are_broken_off_at_the_deadline_however_long_a_signal_would_wait_for_them(monkeypatch):
     monkeypatch.setattr(breakoff, "GRACE", 1000.0)
     over = threading.Event()
-    with breakoff.breaking_off(over.set, lambda: True, left=lambda: 0.0):
+    with breakoff.cancel_on_stop(over.set, lambda: True, left=lambda: 0.0):
         assert over.wait(60)
 
 
