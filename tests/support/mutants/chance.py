@@ -39,6 +39,8 @@ _COMPARISONS = {
 _ARITHMETIC = {ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.FloorDiv: "*", ast.Div: "*", ast.Mod: "+"}
 _LOGGED = {"debug", "info", "warning", "error", "critical", "log"}
 """Calls that only log: people read them"""
+_USED_BY = {"validation": "client"}
+"""Folders without tests of their own, and the one whose tests are theirs, too"""
 
 
 class Mutation(NamedTuple):
@@ -79,15 +81,14 @@ def own_tests(file):
     """Return the tests of a module's own folder, as paths below `tests`.
 
     For a module at the top of a package, these are the test files at the top of the package's tests; for a folder
-    without tests of its own, all tests of the package.
+    without tests of its own, those of the folder that uses it.
     """
     unit = ROOT / "tests" / "unit"
     package, *folders, _ = Path(file).parts
     if not folders:
         return tuple(f"unit/{package}/{path.name}" for path in sorted((unit / package).glob("test_*.py")))
-    if any((unit / package / folders[0]).rglob("test_*.py")):
-        return (f"unit/{package}/{folders[0]}",)
-    return (f"unit/{package}",)
+    has_tests = any((unit / package / folders[0]).rglob("test_*.py"))
+    return (f"unit/{package}/{folders[0] if has_tests else _USED_BY[folders[0]]}",)
 
 
 def run(count, seed, folder, *, jobs=None):

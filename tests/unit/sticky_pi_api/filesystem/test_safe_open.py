@@ -1,4 +1,5 @@
 import errno
+import gc
 import os
 import socket
 import stat
@@ -26,6 +27,7 @@ def root(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _no_descriptor_is_left_open():
+    gc.collect()  # what earlier tests left may be closed at any moment
     before = len(os.listdir("/proc/self/fd"))
     yield
     assert len(os.listdir("/proc/self/fd")) == before
