@@ -27,6 +27,7 @@ class Settings:
     """the status that everybody gets instead of a tunnel"""
     is_mute: bool = False
     """whether it never answers"""
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,29 +40,25 @@ class Request:
     """that it answered with"""
 
 
-class ConnectProxy:
-    """The proxy as tests use it, running inside `with`; the settings are those of `Settings`."""
+class ConnectProxy(OwnProcess):
+    """The proxy as tests use it, running inside `with`; the settings are those of `Settings`.
+
+    As it stops, its tunnels break off.
+    """
+
+    module = "connect_proxy"
 
     def __init__(self, **settings):
         """Keep the settings."""
-        self._settings = Settings(**settings)
-
-    def __enter__(self):
-        """Start it."""
-        self._process = OwnProcess("connect_proxy", json.dumps(asdict(self._settings)))
-        return self
-
-    def __exit__(self, *_):
-        """Stop it: its tunnels break off."""
-        self._process.stop()
+        super().__init__(Settings(**settings))
 
     def url(self, account=""):
         """Return what HTTPS_PROXY is set to; `account` is name:password, as it is written in an address."""
-        return f"http://{account}{'@' if account else ''}127.0.0.1:{self._process.port}"
+        return f"http://{account}{'@' if account else ''}127.0.0.1:{self.port}"
 
     def requests(self):
         """Return what it was asked for so far."""
-        return [Request(**request) for request in self._process.ask({})]
+        return [Request(**request) for request in self.ask({})]
 
 
 class _Proxy:
@@ -118,8 +115,9 @@ async def _pass(reader, writer):
 
 
 async def _main():
-    proxy = _Proxy(Settings(**json.loads(sys.argv[1])))
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    settings = Settings(**json.loads(sys.argv[1]))
+    proxy = _Proxy(settings)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", settings.port)
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     say({"port": server.sockets[0].getsockname()[1]})
