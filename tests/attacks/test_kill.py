@@ -14,17 +14,15 @@ import os
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 
+import invariants
 import pytest
-from PIL import Image
 from sticky_pi_uploader.demo.pictures import picture_bytes
 
 ROUNDS = int(os.environ.get("STICKY_PI_KILL_ROUNDS", "1"))
@@ -62,8 +60,7 @@ def test_every_picture_is_stored_once_whenever_the_service_is_killed(seed, sourc
     drained = _command("drain", image_dir)
     assert drained.returncode == 0, drained.stderr
 
-    _assert_store_holds(store, sources)
-    _assert_list_accounts_for(image_dir, sources)
+    assert list(_wrong(image_dir, store, sources)) == []
     trouble = re.search(r"Traceback|ERROR|CRITICAL", said := log.read_text() + drained.stderr)
     assert trouble is None, said[trouble.start() :][:3000]
 
@@ -122,30 +119,17 @@ def _arrive(random, image_dir, name, blob):
         file.write(blob[middle:])
 
 
-def _assert_store_holds(store, sources):
-    with closing(sqlite3.connect(store / "database.db")) as database:
-        rows = database.execute("SELECT device, datetime, md5 FROM images").fetchall()
-    in_rows = sorted((f"{device}.{when[:10]}_{when[11:19].replace(':', '-')}.jpg", md5) for device, when, md5 in rows)
-    assert in_rows == sorted((name, _md5(blob)) for name, blob in sources.items())
-
-    pictures = store / "raw_images"
-    files = {path for path in pictures.rglob("*") if path.is_file() and path.parent.name != ".incoming"}
-    expected = {pictures / name.split(".")[0] / name for name in sources}
-    thumbnails = {
-        path.with_name(path.name + suffix) for path in expected for suffix in (".thumbnail", ".thumbnail_mini")
-    }
-    assert files == expected | thumbnails
-    assert [path.name for path in expected if path.read_bytes() != sources[path.name]] == []
-    for path in thumbnails:
-        with Image.open(path) as thumbnail:
-            thumbnail.load()
-
-
-def _assert_list_accounts_for(image_dir, sources):
+def _wrong(image_dir, store, sources):
+    """Find what isn't as it should be, once everything is sent."""
+    sent = {name: _md5(blob) for name, blob in sources.items()}
     listed = json.loads(_command("list --json", image_dir).stdout)
-    accounts = sorted((Path(one["path"]).name, one["state"], one["receipt_md5"]) for one in listed)
-    assert accounts == sorted((name, "uploaded", _md5(blob)) for name, blob in sources.items())
-    assert [one["path"] for one in listed if not Path(one["path"]).is_file()] == []
+    rows = {Path(one["path"]).name: one for one in listed}
+    yield from invariants.not_held_once(sent, invariants.held_by_store(store))
+    yield from invariants.stored_files(store, sent)
+    yield from invariants.not_accounted_for(sent, rows, removed=False)
+    if len(rows) != len(listed):
+        yield "listed twice", sorted(one["path"] for one in listed)
+    yield from (("not on the card", one["path"]) for one in listed if not Path(one["path"]).is_file())
 
 
 def _assert_leftovers_go(store, sources, image_dir):

@@ -22,7 +22,7 @@ def test_a_life_that_is_killed_at_any_call_goes_on_to_its_end(attack, some, seed
 @pytest.mark.parametrize(
     ("guard", "life", "calls", "expected"),
     [
-        ("together", "next-to-store", "renameat store", "half there"),
+        ("together", "next-to-store", "renameat store", "stored is another"),
         ("recover", "next-to-store", "store/raw_images", "not mended"),
         ("ask", "next-to-server", "recvfrom socket", "sent though it was held"),
         ("put-back", "next-to-store", "unlinkat card", "not removed"),

@@ -7,6 +7,7 @@ A test run does it to some traps. The long run does it to as many as it is told:
 It prints its seeds; STICKY_PI_RUBBISH_SEED=<seed> begins with one of them.
 """
 
+import hashlib
 import os
 import random
 import re
@@ -19,6 +20,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import invariants
 import sticky_pi_uploader
 from sticky_pi_uploader.demo.pictures import picture_bytes
 
@@ -82,11 +84,11 @@ class Trap:
 
     def wrong(self, status):
         """Say what isn't as it should be, once a drain has ended with this status."""
-        held = list(self.store.rglob("*.jpg"))
-        stored = {file.name: [each.read_bytes() for each in held if each.name == file.name] for file in self.pictures}
+        sent = {file.name: hashlib.md5(blob).hexdigest() for file, blob in self.pictures.items()}
         wrong = [f"drain ends with {status}"] if status else []
         wrong += [f"{file} isn't as it was" for file, blob in self.pictures.items() if _bytes(file) != blob]
-        wrong += [f"{file} isn't stored once" for file, blob in self.pictures.items() if stored[file.name] != [blob]]
+        wrong += invariants.not_held_once(sent, invariants.held_by_store(self.store))
+        wrong += invariants.stored_files(self.store, sent)
         wrong += re.findall(r"Traceback|CRITICAL.*", self.said)
         return wrong
 

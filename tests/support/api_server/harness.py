@@ -34,7 +34,7 @@ class ApiServer(OwnProcess):
     def __init__(self, data, *, python=(sys.executable,), **options):
         """Keep the options; `python` starts Python."""
         super().__init__(Options(data=str(data), **options), python)
-        self._data = data
+        self.data = data
 
     @property
     def host(self):
@@ -67,7 +67,7 @@ class ApiServer(OwnProcess):
 
     def requests(self, path=""):
         """Return the ledger's entries, those whose path begins with `path`."""
-        entries = read_ledger(Path(self._data) / LEDGER)
+        entries = read_ledger(Path(self.data) / LEDGER)
         return [entry for entry in entries if entry.path.startswith(path)]
 
     def sent_files(self):
@@ -78,29 +78,29 @@ class ApiServer(OwnProcess):
         """Let it hold a picture under a file name; bytes that are no trap's picture are held as well."""
         key = Key.of_name(name)
         md5 = hashlib.md5(blob, usedforsecurity=False).hexdigest()
-        with closing(Store(self._data)) as store:
+        with closing(Store(self.data)) as store:
             store.insert(new_row(key, md5, examine(blob).fields or _UNKNOWN, _SOMEBODY))
             store.write_object(key.object_name, blob)
 
     def hold_bundle_file(self, bundle, key, blob, mtime):
         """Let it hold a file of a machine-learning bundle, whatever its key."""
-        Bundles(self._data).hold(bundle, key, blob, mtime)
+        Bundles(self.data).hold(bundle, key, blob, mtime)
 
     def bundle_files(self, bundle):
         """Return the bytes and mtimes of a bundle's files by key."""
-        return Bundles(self._data).files(bundle)
+        return Bundles(self.data).files(bundle)
 
     def overwrite(self, name, blob):
         """Store another object under a picture's file name, as a refused duplicate does; None removes it."""
-        with closing(Store(self._data)) as store:
+        with closing(Store(self.data)) as store:
             store.write_object(Key.of_name(name).object_name, blob)
 
     def rows(self):
         """Return the database's rows, oldest first."""
-        with closing(Store(self._data)) as store:
+        with closing(Store(self.data)) as store:
             return store.rows()
 
     def objects(self):
         """Return the stored objects: their bytes by `<device>/<file name>`."""
-        with closing(Store(self._data)) as store:
+        with closing(Store(self.data)) as store:
             return store.objects()

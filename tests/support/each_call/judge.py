@@ -10,13 +10,12 @@ import re
 import time
 from itertools import chain
 
-from PIL import Image
+import invariants
 from sticky_pi_uploader.state_dir.folder import MARK
 
 from .trap import AUDIT, LATER
 
 AN_HOUR = 3700
-THUMBNAILS = (".thumbnail", ".thumbnail_mini")
 # urllib3 closes connections as garbage is collected; what fails there is nobody's to catch, and harms nothing.
 _FINALIZER = re.compile(
     r"^Exception ignored in: <finalize object .*\n(Traceback.*\n|  .*\n)*OSError: .*\n", re.MULTILINE
@@ -71,26 +70,18 @@ class Judge:
         self.wrong.append((kind, what))
 
     def _look_at_promise(self):
-        """See that each picture is whole on the card, or else held with all its bytes."""
-        on_card, held = self._trap.on_card(), self._trap.held()
-        for name, md5 in _md5s(self._trap).items():
-            if on_card.get(name, md5) != md5:
-                self._blame("bytes gone", f"{name} is damaged on the card")
-            if name not in on_card and held.get(name) != (md5, md5):
-                self._blame("picture gone", f"{name} is neither on the card nor held: {held.get(name)}")
-            if held.get(name, (md5, md5)) != (md5, md5):
-                self._blame("half there", f"{name} is held, but not its bytes: {held[name]}")
+        """See that each picture is whole on the card, or else held with all its bytes, and nothing half held."""
+        held = self._trap.held()
+        self.wrong += invariants.lost(_md5s(self._trap), self._trap.on_card(), held)
+        self.wrong += invariants.not_as_sent(_md5s(self._trap), held)
 
     def _look_at_end(self):
         """See that everything is sent, once, byte for byte, recorded with its receipt, and removed."""
-        trap, md5s, rows = self._trap, _md5s(self._trap), self._trap.rows()
-        if (held := trap.held()) != {name: (md5, md5) for name, md5 in md5s.items()}:
-            self._blame("not held once", f"{held}")
+        trap, md5s = self._trap, _md5s(self._trap)
+        self.wrong += invariants.not_held_once(md5s, trap.held())
+        self.wrong += invariants.not_accounted_for(md5s, trap.rows(), removed=True)
         if on_card := trap.on_card():
             self._blame("not removed", f"{sorted(on_card)}")
-        ends = {name: (row["state"], row["receipt_md5"], row["removed_at"] is not None) for name, row in rows.items()}
-        if ends != {name: ("uploaded", md5, True) for name, md5 in md5s.items()}:
-            self._blame("not accounted for", f"{ends}")
         sent = [file.name for stored, file in trap.uploads() if stored]
         if len(sent) != len(set(sent)):
             self._blame("sent twice", f"{sent}")
@@ -100,25 +91,14 @@ class Judge:
 
     def _look_at_files(self, md5s):
         """See that nothing lies about that belongs to nothing, and that each thumbnail is a whole picture."""
+        state = self._trap.state
         thumbnails = {
-            self._trap.state / "thumbnails" / md5[:2] / f"{md5}{end}" for md5 in md5s.values() for end in THUMBNAILS
+            state / "thumbnails" / md5[:2] / f"{md5}{end}" for md5 in md5s.values() for end in invariants.THUMBNAILS
         }
-        always = (MARK, "lock", "outbox.db", "reserve", "reserve-inode")
-        expected = {self._trap.state / name for name in always} | thumbnails
-        found = {path for path in self._trap.state.rglob("*") if path.is_file() and "cache" not in path.parts}
+        expected = {state / name for name in (MARK, "lock", "outbox.db", "reserve", "reserve-inode")} | thumbnails
+        self.wrong += invariants.files(state, expected, thumbnails, besides=lambda path: "cache" in path.parts)
         if self._trap.server is None:
-            pictures = {self._trap.store / "raw_images" / name.split(".")[0] / name for name in md5s}
-            stored = {path.with_name(path.name + end) for path in pictures for end in THUMBNAILS}
-            thumbnails |= stored
-            expected |= pictures | stored | {self._trap.store / "database.db"}
-            found |= {path for path in self._trap.store.rglob("*") if path.is_file() and not _is_fleeting(path)}
-        if found != expected:
-            self._blame(
-                "files", f"missing {sorted(map(str, expected - found))}, left {sorted(map(str, found - expected))}"
-            )
-        for path in thumbnails & found:
-            with Image.open(path) as image:
-                image.load()
+            self.wrong += invariants.stored_files(self._trap.store, md5s)
 
     def _everything(self):
         """Return what a run that has nothing to do must leave as it is."""
@@ -146,7 +126,7 @@ class Judge:
         return [
             path
             for path in self._trap.store.rglob("*")
-            if path.is_file() and path.parent.name != "cache" and _is_fleeting(path)
+            if path.is_file() and path.parent.name != "cache" and invariants.is_fleeting(path)
         ]
 
     def _drain(self):
@@ -163,10 +143,6 @@ class Judge:
 
 def _md5s(trap):
     return {name: hashlib.md5(blob).hexdigest() for name, blob in trap.sent.items()}
-
-
-def _is_fleeting(path):
-    return path.parent.name in {".incoming", "cache"} or path.name in {"database.db-wal", "database.db-shm"}
 
 
 def _difference(before, after):

@@ -11,9 +11,9 @@ import time
 from contextlib import ExitStack, closing, suppress
 
 from api_server import ApiServer
+from invariants import held_by_server, held_by_store, outbox_rows, pictures_on
 from power_cuts.camera import picture
 from power_cuts.service import flags_of
-from what_is_there import held_by_server, held_by_store, outbox_rows, pictures_on
 
 from .watch import Program
 

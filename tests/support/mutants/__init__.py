@@ -148,7 +148,7 @@ class Copy:
         }
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=short"]
         with subprocess.Popen(
-            [*command, *(f"tests/{test}" for test in tests)],
+            [*command, *(test if test.startswith("-") else f"tests/{test}" for test in tests)],
             cwd=self._root,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -10,8 +10,10 @@ import ast
 import os
 import queue
 import random
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,34 +94,48 @@ def own_tests(file):
 
 
 def run(count, seed, folder, *, jobs=None):
-    """Try mutations, `jobs` at a time (by default one for each core), and yield their outcomes in order.
+    """Try mutations, `jobs` at a time (by default one for each core), and yield their outcomes, file by file.
 
-    Raises RuntimeError if tests fail on unchanged code.
+    Tests that fail on unchanged code, for a reason of the machine's, are left out, and named on standard error.
     """
-    jobs = jobs or len(os.sched_getaffinity(0))
-    copies = queue.SimpleQueue()
+    copies, jobs = queue.SimpleQueue(), jobs or len(os.sched_getaffinity(0))
     for number in range(jobs):
         (place := Path(folder) / str(number)).mkdir()
         copies.put(Copy(place))
-    chosen = list(mutations(ROOT / "daemon", count, seed))
+    with ThreadPoolExecutor(jobs) as pool, ThreadPoolExecutor(jobs) as before:
+        chosen = sorted(mutations(ROOT / "daemon", count, seed))
+        tests = dict.fromkeys(own_tests(mutation.file) for mutation in chosen)
+        unchanged = {own: before.submit(_unchanged, copies, own) for own in tests}
+        yield from pool.map(lambda one: _outcome(copies, one, *unchanged[own_tests(one.file)].result()), chosen)
 
-    def unchanged(tests):
-        copy, began = copies.get(), time.monotonic()
-        failed, said = copy.run(tests, timeout=3600)
-        copies.put(copy)
-        if failed:
-            raise RuntimeError(f"{failed} fails on unchanged code:\n{said}")
-        return tests, max(SHORTEST, PATIENCE * (time.monotonic() - began))
 
-    def outcome(mutation):
-        copy, began, tests = copies.get(), time.monotonic(), own_tests(mutation.file)
-        noticed_by = copy.with_change(mutation.file, mutation.source, tests, timeout=longest[tests])
-        copies.put(copy)
+def _unchanged(copies, tests):
+    """Run tests on unchanged code; returns how to run them, and for how many seconds at most."""
+    left_out = []
+    with _borrowed(copies) as copy:
+        while True:
+            began = time.monotonic()
+            failed, _ = copy.run([*tests, *left_out], timeout=3600)
+            if failed is None:
+                return [*tests, *left_out], max(SHORTEST, PATIENCE * (time.monotonic() - began))
+            print(f"fails on unchanged code, and is left out: {failed}", file=sys.stderr, flush=True)
+            left_out.append(f"--deselect=tests/{failed}")
+
+
+def _outcome(copies, mutation, tests, longest):
+    with _borrowed(copies) as copy:
+        began = time.monotonic()
+        noticed_by = copy.with_change(mutation.file, mutation.source, tests, timeout=longest)
         return Outcome(mutation, noticed_by, time.monotonic() - began)
 
-    with ThreadPoolExecutor(jobs) as pool:
-        longest = dict(pool.map(unchanged, dict.fromkeys(own_tests(mutation.file) for mutation in chosen)))
-        yield from pool.map(outcome, chosen)
+
+@contextmanager
+def _borrowed(copies):
+    copy = copies.get()
+    try:
+        yield copy
+    finally:
+        copies.put(copy)
 
 
 def report(outcomes):

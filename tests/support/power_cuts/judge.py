@@ -11,7 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from what_is_there import held_by_server, held_by_store, outbox_rows, pictures_on
+import invariants
+from invariants import held_by_server, held_by_store, outbox_rows, pictures_on
 
 from .disk import mount
 
@@ -33,12 +34,11 @@ class Judge:
         left, held = pictures_on(self._card), self._held()
         self._look_at_rows(rows := self._rows())
         recorded = self._said["taken_in"] | {name for name, row in rows.items() if row["state"] != "rejected"}
-        self._look_at_files(recorded, left, held)
+        self.wrong += invariants.lost(self._sent_of(recorded), left, held)
         self._drain(first=True)
         after, stored = self._rows(), self._held()
-        for name in recorded:
-            if name in after and after[name]["state"] != "uploaded":
-                self._blame("not sent", f"{name} is {after[name]['state']}: {after[name]['reason']}")
+        kept = recorded & after.keys()
+        self.wrong += invariants.not_accounted_for(self._sent_of(kept), {name: after[name] for name in kept})
         self._look_at_held(recorded, left, held, stored)
         self._drain(first=False)
         if (self._rows(), self._held()) != (after, stored):
@@ -65,23 +65,15 @@ class Judge:
             if rows[name]["removed_at"] is None:
                 self._blame("removal forgotten", name)
 
-    def _look_at_files(self, recorded, left, held):
-        """See that what is recorded is whole on the card, or else held."""
-        for name in recorded:
-            md5 = self._sent[name]
-            if left.get(name, md5) != md5:
-                self._blame("bytes gone", f"{name} is damaged on the card")
-            elif name not in left and held.get(name) != (md5, md5):
-                self._blame("picture gone", f"{name} is neither on the card nor held")
-
     def _look_at_held(self, recorded, left, held, stored):
         """See that nothing held is gone or another, and that what came is what was taken or else lay there."""
         for name in held.keys() - stored.keys():
             self._blame("held and gone", name)
-        for name, (listed, md5) in stored.items():
-            allowed = {self._sent[name]} if name in recorded or name in held else {self._sent[name], left.get(name)}
-            if listed != md5 or md5 not in allowed:
-                self._blame("stored is another", f"{name}: {md5}, listed as {listed}")
+        as_it_lay = {name for name in left.keys() - recorded - held.keys() if stored.get(name) == (left[name],) * 2}
+        self.wrong += invariants.not_as_sent(self._sent | {name: left[name] for name in as_it_lay}, stored)
+
+    def _sent_of(self, names):
+        return {name: self._sent[name] for name in names}
 
     def _drain(self, *, first):
         done = self._call("drain", "--deadline", "60")

@@ -147,7 +147,7 @@ def hold_many(standing_servers):
 
     def hold(keys, long=0):
         fields = json.dumps({"datetime_created": "2020-07-05_10-07-16", "api_version": "x" * long})
-        with closing(Store(server._options.data)) as store:
+        with closing(Store(server.data)) as store:
             store._database.execute("BEGIN")
             store._database.executemany(
                 "INSERT INTO images (device, datetime, md5, fields) VALUES (?, ?, ?, ?)",
