@@ -1,21 +1,58 @@
-"""What is to be known of the trap's clock, which may be years off and be set at any moment."""
+"""The trap's clock, which may be years off and be set at any moment, and the ways in which times are written."""
 
 from __future__ import annotations
 
 import os
+import time
 from typing import Final
 
 PLATFORM_START: Final = 1_572_566_400.0
-"""2019-11-01, as Unix time: no picture of the platform is older, so that an earlier clock is not set"""
+"""2019-11-01, as Unix time: no picture of the platform is older, so a clock that shows less isn't set"""
 
 _TIMESYNC: Final = "/run/systemd/timesync"
+_UTC: Final = "%Y-%m-%dT%H:%M:%SZ"
+_UNITS: Final = ((86400, "day", "days"), (3600, "hour", "h"), (60, "minute", "min"), (1, "second", "s"))
+"""Length in seconds, name, and abbreviation"""
 
 
 def is_synchronised(folder: str = _TIMESYNC) -> bool | None:
-    """Tell whether a time server has set the clock since the boot, as systemd-timesyncd says in its `folder`.
+    """Return whether a time server has set the clock since the boot, as systemd-timesyncd says in its `folder`.
 
-    None where that isn't at work: another program may set the clock, or nobody.
+    None where systemd-timesyncd isn't running: another program may set the clock, or nobody.
     """
     if not os.path.isdir(folder):
         return None
     return os.path.exists(os.path.join(folder, "synchronized"))
+
+
+def utc_text(seconds: float | None) -> str | None:
+    """Write a Unix time as YYYY-MM-DDTHH:MM:SSZ; None for None, and for a number that is no time."""
+    if seconds is None:
+        return None
+    try:
+        return time.strftime(_UTC, time.gmtime(seconds))
+    except (OverflowError, TypeError, ValueError, OSError):
+        return None
+
+
+def unix_time(stamp: str) -> float:
+    """Return the Unix time of YYYY-MM-DDTHH:MM:SSZ. Raises ValueError for other text."""
+    import calendar  # as strptime does
+
+    return float(calendar.timegm(time.strptime(stamp, _UTC)))
+
+
+def span(seconds: float) -> str:
+    """Write a duration with a short unit that suits it: 1.5 h."""
+    length, _, unit = next((each for each in _UNITS if seconds >= each[0]), _UNITS[-1])
+    return f"{seconds / length:.{0 if unit == 's' else 1}f} {unit}"
+
+
+def when(moment: float, now: float) -> str:
+    """Write a Unix time as its distance from `now`: in 2 hours, 3 days ago, now."""
+    distance = abs(moment - now)
+    for length, name, _ in _UNITS:
+        if count := int(distance // length):
+            text = f"{count} {name}{'' if count == 1 else 's'}"
+            return f"in {text}" if moment > now else f"{text} ago"
+    return "now"

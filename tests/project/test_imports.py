@@ -76,7 +76,7 @@ ON_REQUESTS = {
 NOT_FOR_NOTHING = {
     "sticky_pi_api.client",
     "sticky_pi_api.image_parser",
-    "sticky_pi_uploader.cli.main.render",
+    "sticky_pi_uploader.cli.formatting",
     "sticky_pi_uploader.watch.network",
     "sticky_pi_uploader.service.service.startup",
     "sticky_pi_uploader.watch.watcher",

@@ -1,4 +1,4 @@
-"""The sequence of one camera's pictures: how often it takes one, and when it didn't."""
+"""Find the gaps in the sequence of one camera's pictures."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from statistics import median_low
 from typing import Final, NamedTuple
 
 LEARNT_FROM: Final = 3
-"""Pictures from which on an interval can be told"""
+"""Fewest pictures from which an interval is learnt"""
 
 MISSED: Final = 1.5
-"""Intervals between two pictures from which on one is missing between them"""
+"""Shortest distance of two pictures, in intervals, between which one is missing"""
 
 SHORTEST: Final = 1.0
-"""Seconds; what follows sooner was not taken by the camera's timer"""
+"""Shortest interval in seconds; a picture that follows sooner wasn't taken by the camera's timer"""
 
 
 class Gap(NamedTuple):
-    """A time in which pictures were to be expected, and there are none."""
+    """A time without the pictures that were expected."""
 
     begins: float
     """Unix time of the last picture before it"""
     ends: float | None
-    """that of the first one after it; None where there is none yet"""
+    """Unix time of the first picture after it; None where there is none yet"""
     missing: int
-    """how many pictures, by the interval"""
+    """number of pictures, by the interval"""
 
 
 def learn_interval(times: Sequence[float]) -> float | None:
-    """Return the seconds between two pictures as a rule, of sorted Unix times; None where there are too few.
+    """Return the usual seconds between two pictures, of sorted Unix times; None where there are too few.
 
-    Half of all pictures followed the one before within it, so that neither gaps nor pictures by hand matter.
+    It is the median, so that neither gaps nor pictures taken by hand matter.
     """
     steps = [after - before for before, after in pairwise(times) if after - before >= SHORTEST]
     return median_low(steps) if len(steps) >= LEARNT_FROM - 1 else None
 
 
 def gaps(times: Sequence[float], interval: float, now: float) -> list[Gap]:
-    """Return the gaps in sorted Unix times, the one that is still open `now` included."""
+    """Return the gaps in sorted Unix times, with one that is still open `now`."""
     found = [Gap(before, after, _missing(before, after, interval)) for before, after in pairwise(times)]
     if times:
         found.append(Gap(times[-1], None, _missing(times[-1], now, interval)))

@@ -1,28 +1,67 @@
-"""What a terminal can show: how wide it is, and text without anything that it might act on."""
+"""Write to stdout and stderr: output, complaints, text that is safe on a terminal, and the terminal's width."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import Final
 
-_USUAL: Final = 80
+PROGRAM: Final = "sticky-pi-uploader"
+
+_USUAL_COLUMNS: Final = 80
+
+
+class OutputError(Exception):
+    """Nothing can be written to stdout any more; `error` says why."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print each line. Raises OutputError, so that an OSError of `lines` itself isn't taken for one of stdout."""
+    for line in lines:
+        try:
+            sys.stdout.write(f"{line}\n")
+        except OSError as error:
+            raise OutputError(error) from error
+
+
+def complain(text: str) -> None:
+    """Write each line to stderr, after the program's name."""
+    for line in text.splitlines():
+        sys.stderr.write(f"{PROGRAM}: {safe(line)}\n")
+
+
+class Complaints:
+    """Writes each different line to stderr once."""
+
+    def __init__(self) -> None:
+        self.said: set[str] = set()
+
+    def __call__(self, line: str) -> None:
+        """Complain, unless this was said before."""
+        if line not in self.said:
+            self.said.add(line)
+            complain(line)
 
 
 def columns() -> int:
-    """Tell how many characters fit in a line, as `shutil` does, which takes long to load."""
+    """Return the number of characters that fit in a line, as `shutil` would; that module takes long to load."""
     try:
-        return int(os.environ["COLUMNS"]) or _USUAL
+        return int(os.environ["COLUMNS"]) or _USUAL_COLUMNS
     except (KeyError, ValueError):
         pass
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or _USUAL
+        return os.get_terminal_size(sys.stdout.fileno()).columns or _USUAL_COLUMNS
     except (AttributeError, OSError, ValueError):  # closed, or no terminal
-        return _USUAL
+        return _USUAL_COLUMNS
 
 
 def safe(text: str) -> str:
-    r"""Write what a terminal might act on, or can't show, as \x…: control characters, and bytes that aren't UTF-8."""
+    r"""Escape as \x… all that a terminal might act on or can't show: control characters, bytes that aren't UTF-8."""
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else _escaped(character) for character in text)

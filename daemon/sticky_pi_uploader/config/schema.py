@@ -1,4 +1,4 @@
-"""The table of everything that can be configured; flags, environment, validation and output all follow from it."""
+"""The table of all configuration keys, from which flags, environment variables, validation and output follow."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from . import values
 
 
 class Key(NamedTuple):
-    """One thing that can be configured."""
+    """One configuration key."""
 
     name: str
     """as in the file; `section.key` inside a section"""
     take: Callable[[object], Any]
-    """turns what was given into the value, or raises ValueError with what was expected"""
+    """converts a given value, or raises ValueError that says what was expected"""
     help: str
     default: Any = None
-    """as it would be given; None where nothing is"""
+    """as it would be given; None where there is no default"""
     default_means: str = ""
-    """says in words what holds where there is no default"""
+    """words for what holds where `default` is None"""
     flag: str | None = None
     metavar: str | None = None
     environment: Mapping[str, Callable[[str], Any]] = MappingProxyType({})
-    """variable → what makes a value for `take` of its text; the first one that is set counts"""
+    """variable → conversion of its text to a value for `take`; the first variable that is set counts"""
 
     @property
     def is_path(self) -> bool:
@@ -34,7 +34,7 @@ class Key(NamedTuple):
         return self.take in (values.absolute_path, values.password_source)
 
     def __str__(self) -> str:
-        """Write the name as people do who have the file before them."""
+        """Return the name as in messages: `[section] key`."""
         section, dot, key = self.name.rpartition(".")
         return f"[{section}] {key}" if dot else key
 

@@ -1,4 +1,4 @@
-"""The API password: where it is kept, and that it is never shown."""
+"""Read the API password from its file."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from sticky_pi_api.transport.account import Secret
 CREDENTIAL: Final = "api-password"
 """The name of the systemd credential that holds the password where nothing else is configured."""
 
-_LONGEST: Final = 4096  # bytes; what is longer is some other file
+_LONGEST: Final = 4096  # bytes; a longer file is another one
 
 
 def read_password_file(path: str, *, others_may_read: bool = False) -> Secret:
-    """Read the password in the file at `path`, without the newline at its end.
+    """Return the password in the file at `path`, without the newline at its end.
 
-    `others_may_read` is for systemd's credentials, which systemd guards by the folder they lie in: their mode shows an
-    access list's mask. Raises ValueError, with what to do, where the file can't be used.
+    `others_may_read` is for systemd's credentials, which systemd protects by their folder: their mode shows the mask of
+    an access list. Raises ValueError with advice where the file can't be used.
     """
     try:
-        # A FIFO with this name must not hold up the start.
+        # A FIFO with this name must not delay the start.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
@@ -37,7 +37,7 @@ def read_password_file(path: str, *, others_may_read: bool = False) -> Secret:
 def _password(content: bytes, path: str) -> str:
     if len(content) > _LONGEST:
         raise ValueError(f"the password file {path} is longer than {_LONGEST} bytes: is it the right file?")
-    # With or without the mark that Windows editors put at the start.
+    # With or without the byte order mark of Windows editors.
     line = content.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").removesuffix(b"\r")
     if not line:
         raise ValueError(f"the password file {path} is empty")

@@ -1,37 +1,114 @@
-"""Where configuration comes from: the file, the environment over it, the flags over both."""
+"""Read what is configured: in the file with its line numbers, in the environment, and by flags."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from .schema import SCHEMA, Key
+from ..exceptions import ConfigError
+from .schema import SCHEMA, SECTIONS, Key
 
-if TYPE_CHECKING:
-    from .file import ConfigFile
-
+_LARGEST_FILE: Final = 1_000_000  # bytes
+_SECTION: Final = re.compile(r"\s*\[\s*(?P<name>[\w.-]+)\s*\]\s*(#.*)?")
+_KEY: Final = re.compile(r"\s*(?P<name>[\w.-]+)\s*=")
 _SHOWN: Final = 60  # characters of a wrong value that a message repeats
 _HUGE: Final = 10**18
 
 
+class ConfigFile(NamedTuple):
+    """The contents of a configuration file."""
+
+    path: str
+    values: Mapping[str, object]
+    """`key` or `section.key` → value, as parsed"""
+    lines: Mapping[str, int]
+    """`key` or `section.key` → line number, where that is known"""
+
+    def place(self, name: str) -> str:
+        """Return the file's path, with the line of a key."""
+        line = self.lines.get(name)
+        return f"{self.path}, line {line}" if line else self.path
+
+
+def read_file(path: str) -> ConfigFile:
+    """Read the file at `path`, without validating keys or values.
+
+    Raises ConfigError where it can't be read or isn't TOML, FileNotFoundError where it doesn't exist.
+    """
+    text = _text(path)
+    import tomllib
+
+    try:
+        tree = tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError([f"{path}: isn't TOML: too many brackets"]) from None
+    except ValueError as error:
+        raise ConfigError([f"{path}: isn't TOML: {error}"]) from error
+    return ConfigFile(path, dict(_leaves(tree)), _lines(text))
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+    except FileNotFoundError:
+        raise
+    except PermissionError as error:
+        raise ConfigError([f"{path}: can't be read: {error.strerror}; try it with sudo"]) from error
+    except (OSError, ValueError) as error:
+        raise ConfigError([f"{path}: can't be read: {getattr(error, 'strerror', error)}"]) from error
+    if len(content) > _LARGEST_FILE:
+        raise ConfigError([f"{path}: is larger than 1 MB: is it the right file?"])
+    try:
+        # With or without the byte order mark of Windows editors.
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{path}, line {line}: isn't UTF-8 text"]) from error
+
+
+def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    for name, value in tree.items():
+        if name in SECTIONS and isinstance(value, dict):
+            yield from ((f"{name}.{key}", below) for key, below in value.items())
+        else:
+            # A quoted "api.url" isn't the url in [api].
+            yield f'"{name}"' if "." in name else name, value
+
+
+def _lines(text: str) -> dict[str, int]:
+    """Find the keys' lines by a simple search, as `tomllib` doesn't tell them."""
+    section = ""
+    lines: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _SECTION.fullmatch(line):
+            lines.setdefault(header["name"], number)
+            section = header["name"] + "."
+        elif key := _KEY.match(line):
+            lines.setdefault(section + key["name"], number)
+    return lines
+
+
 class Given(NamedTuple):
-    """What somebody gave for a key."""
+    """A value given for a key, not yet validated."""
 
     key: Key
     value: object
     source: str
+    """for messages: the place in the file, the variable, or the flag"""
 
 
 def from_file(file: ConfigFile | None) -> Iterator[Given]:
-    """Yield what the configuration file says; unknown keys are its own business."""
+    """Yield the known keys of the configuration file."""
     for key in SCHEMA:
         if file and key.name in file.values:
             yield Given(key, file.values[key.name], f"{file.place(key.name)}: {key}")
 
 
 def from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
-    """Yield what the environment says; an empty variable counts as not set."""
+    """Yield the keys set in the environment; an empty variable counts as not set."""
     for key in SCHEMA:
         for variable, read in key.environment.items():
             if text := environ.get(variable):
@@ -40,7 +117,7 @@ def from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
 
 
 def from_flags(flags: Mapping[str, str | None]) -> Iterator[Given]:
-    """Yield what the flags say; a relative path starts at the current folder."""
+    """Yield the keys set by flags; a relative path starts at the current folder."""
     for key in SCHEMA:
         text = flags.get(key.name)
         if key.flag and text is not None:
@@ -56,7 +133,10 @@ def _from_here(path: str) -> str:
 
 
 def take(given: Iterable[Given], problems: list[str]) -> tuple[dict[str, Any], set[str]]:
-    """Return the values by name, the later ones of `given` over the earlier ones, and the names of wrong ones."""
+    """Return the valid values by name, later ones of `given` over earlier ones, and the names of wrong ones.
+
+    Messages about wrong values are added to `problems`.
+    """
     values = {key.name: None if key.default is None else key.take(key.default) for key in SCHEMA}
     wrong = set()
     for each in given:
@@ -69,7 +149,7 @@ def take(given: Iterable[Given], problems: list[str]) -> tuple[dict[str, Any], s
 
 
 def _shown(value: object) -> str:
-    """Repeat a wrong value, as far as that is short and safe."""
+    """Format a wrong value for a message, as far as that is short and safe."""
     if isinstance(value, dict | list):
         return "a section" if isinstance(value, dict) else "a list"
     if isinstance(value, bool):
@@ -81,3 +161,28 @@ def _shown(value: object) -> str:
     if "@" in value or "?" in value:
         return "what is there (it isn't repeated here: it may hold a password)"
     return ascii(value[:_SHOWN]) + ("…" if len(value) > _SHOWN else "")
+
+
+def unknown_keys(file: ConfigFile) -> list[str]:
+    """Return a message for each unknown key, with the key that was probably meant."""
+    known = {key.name for key in SCHEMA}
+    return [f"{file.place(name)}: {_unknown(name)}" for name in file.values if name not in known]
+
+
+def _unknown(name: str) -> str:
+    from difflib import get_close_matches
+
+    section, dot, key = name.partition(".")
+    if not dot or section not in SECTIONS:
+        section, key = "", name
+    if name in SECTIONS:
+        return f"{name} is a section: expected a line [{name}], and its keys below"
+    shown = (f"[{section}] " if section else "") + (key if key.isprintable() and key else ascii(key))[:80]
+    if key.lower() == "password":
+        return f"{shown}: a password doesn't belong here; write it to a file of its own, and name that in password_file"
+    # A key in the wrong section is likelier than a misspelled one.
+    likely = [each for each in SCHEMA if each.name.rpartition(".")[2] == key.lower().replace("-", "_")]
+    names = get_close_matches(name[:80], [each.name for each in SCHEMA] + sorted(SECTIONS), n=1)
+    likely += [each for each in SCHEMA if each.name in names]
+    meant = str(likely[0]) if likely else f"[{names[0]}]" if names else ""
+    return f"{shown} isn't a key" + (f"; did you mean {meant}?" if meant else "")

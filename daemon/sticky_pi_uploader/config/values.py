@@ -1,6 +1,6 @@
-"""What a configuration value may be: each function takes what was given, and returns the value that it means.
+"""Validate and convert configuration values, one function for each kind.
 
-Each raises ValueError that says what was expected; where it was given is for the caller to say.
+Each raises ValueError that says what was expected; the caller adds where the value was given.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Space(NamedTuple):
     bytes: int | None = None
 
     def of(self, disk_size: int) -> int:
-        """Return the bytes that this is on a disk of `disk_size` bytes."""
+        """Return the number of bytes on a disk of `disk_size` bytes."""
         return self.bytes if self.bytes is not None else round(disk_size * (self.percent or 0.0) / 100)
 
     def __str__(self) -> str:
-        """Write it as the configuration takes it."""
+        """Return the text that the configuration accepts."""
         return str(self.bytes) if self.bytes is not None else f"{self.percent!r}".removesuffix(".0") + " %"
 
 
@@ -78,7 +78,7 @@ def truth(value: object) -> bool:
 
 
 def whole_number(low: int, high: int) -> Callable[[object], int]:
-    """Make a function that takes whole numbers from `low` to `high`."""
+    """Return a function that takes whole numbers from `low` to `high`."""
 
     def take(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -89,7 +89,7 @@ def whole_number(low: int, high: int) -> Callable[[object], int]:
 
 
 def some_of(*names: str) -> Callable[[object], tuple[str, ...]]:
-    """Make a function that takes a list of some of these names."""
+    """Return a function that takes a list of some of these names."""
 
     def take(value: object) -> tuple[str, ...]:
         if not isinstance(value, list | tuple) or not all(isinstance(name, str) and name in names for name in value):
@@ -103,7 +103,7 @@ def some_of(*names: str) -> Callable[[object], tuple[str, ...]]:
 def transfer_rate(value: object) -> int:
     """Take a number of bytes a second, as a number or as text with a unit."""
     rate = _space(value)
-    # Under this, a single picture takes an hour.
+    # At a lower rate, a single picture takes an hour.
     if rate is None or rate.bytes is None or not 1000 <= rate.bytes <= _LARGEST:  # noqa: PLR2004
         raise ValueError('expected bytes a second, 1000 or more, such as 50000 or "50 kB"')
     return rate.bytes
@@ -127,12 +127,12 @@ def _space(value: object) -> Space | None:
 
 
 def host_address(host: str) -> str:
-    """Make an address of a host's name, as `SPI_API_HOSTNAME` gives it."""
+    """Return the address of a host that `SPI_API_HOSTNAME` names."""
     return f"https://{host}"
 
 
 def address(value: object) -> str:
-    """Take the destination's address, written in the one way that all its spellings share; "" is still to be set."""
+    """Take the destination's address and normalise its spelling; "" is an address that isn't set yet."""
     if not isinstance(value, str):
         raise ValueError(f"{_URL}, in quotes")  # noqa: TRY004  # one error for every wrong value
     if not value:
@@ -218,7 +218,7 @@ def _is_ipv6(bracketed: str) -> bool:
 
 
 def is_plain_http_abroad(url: str) -> bool:
-    """Say whether requests to this address leave the machine unencrypted."""
+    """Return whether requests to this address leave the machine unencrypted."""
     if not url.startswith("http://"):
         return False
     from ipaddress import ip_address

@@ -11,8 +11,9 @@ from contextlib import suppress
 
 from sticky_pi_api.exceptions import printable
 
+from ..clock import span
 from ..journal.events import Kind, about
-from ..journal.throttle import Repeats, span
+from ..journal.throttle import Repeats
 from ..models import Candidate, Fingerprint
 from ..state_dir.pending_removal import Leaving, hidden, original
 

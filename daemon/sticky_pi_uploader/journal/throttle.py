@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from ..clock import span
+
 REMIND_AFTER: Final = 3600.0
 """Seconds after which trouble that goes on is told again."""
 
@@ -16,8 +18,6 @@ MOST: Final = 4
 
 FORGET_AFTER: Final = 86400.0
 """Seconds after which trouble that wasn't met with again is forgotten, though nobody said that it is over."""
-
-_UNITS: Final = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"))
 
 
 class Spell(NamedTuple):
@@ -35,12 +35,6 @@ class Spell(NamedTuple):
         told = [f"{self.times} times in {span(self.seconds)}"] if self.times > 1 else []
         told += [f"as {self.others} other{'s' if self.others > 1 else ''}"] if self.others else []
         return f" ({'; '.join(told)})" if told else ""
-
-
-def span(seconds: float) -> str:
-    """Give a time in the unit that suits it, as in "1.5 h"."""
-    length, unit = next(((length, unit) for length, unit in _UNITS if seconds >= length), (1.0, "s"))
-    return f"{seconds / length:.{0 if unit == 's' else 1}f} {unit}"
 
 
 class _Trouble:

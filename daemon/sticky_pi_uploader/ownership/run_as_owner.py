@@ -107,6 +107,6 @@ def _to_send() -> Iterator[str]:
     from pkgutil import walk_packages
 
     yield from _TO_SEND
-    for package in ("sticky_pi_api", __package__):
+    for package in ("sticky_pi_api", __name__.partition(".")[0]):
         modules = walk_packages(import_module(package).__path__, f"{package}.")
         yield from (module.name for module in modules if not module.name.endswith(".__main__"))

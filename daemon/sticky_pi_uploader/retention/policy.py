@@ -19,7 +19,7 @@ from ..journal.events import Kind, about
 from ..journal.throttle import Repeats
 from ..models import Picture, State
 from ..outbox import Outbox
-from ..state_dir.disk import room
+from ..state_dir.disk import disk_space
 from ..state_dir.thumbnails import ThumbnailFolder
 from .remover import Removal
 
@@ -100,7 +100,7 @@ class Retention:
 
     def is_pressed(self) -> bool:
         """Tell whether less is free than should be; False where the disk can't be asked."""
-        found = room(self._image_dir)
+        found = disk_space(self._image_dir)
         return found is not None and found.is_under(self._policy.min_free)
 
     def _why_not(self) -> str | None:
@@ -163,7 +163,7 @@ class Retention:
 
     def _least(self) -> str:
         """Say how much is to be free, of what there is too little of."""
-        found = room(self._image_dir)
+        found = disk_space(self._image_dir)
         least = self._policy.min_free(found.total) if found is not None else 0
         if found is None or found.free < least:
             return f"{least} bytes"

@@ -67,7 +67,7 @@ class Upkeep:
 
         Raises OutboxDamagedError where the outbox turns out to be damaged, and StateError where it can't be used.
         """
-        self._reserve.put_by()
+        self._reserve.fill()
         if self._carry_over():
             return 0.0
         if self._is_due():

@@ -125,7 +125,7 @@ class Session:
         work_as_owner(config.state_dir, config.image_dir, sends=True, removes=removes)
         self._lock(self._locks or stack.enter_context(Locks()))
         # From here on: without the lock, it would be another process's reserve.
-        Reserve(config.state_dir).use_if_needed()
+        Reserve(config.state_dir).release_if_needed()
         if (problem := state_dir_problem(config.state_dir)) is not None:
             raise StateError(problem)
         make_way(config.state_dir)
@@ -186,7 +186,7 @@ class Session:
             locks.take(image_dir, state_dir)
         except NoSpaceError:
             # There is no file to be locked, so nobody else's reserve is there either.
-            Reserve(state_dir).use_if_needed()
+            Reserve(state_dir).release_if_needed()
             locks.take(image_dir, state_dir)
 
     def _make_retention(self, image_dir: str, thumbnails: ThumbnailFolder, leaving: Leaving) -> Retention:

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from ..clock import span
 from ..exceptions import StateError, in_words
 from ..journal.events import Kind, about
-from ..journal.throttle import Repeats, span
+from ..journal.throttle import Repeats
 from .liveness import Pulse
 
 log = logging.getLogger(__name__)

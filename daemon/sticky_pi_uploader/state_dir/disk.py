@@ -1,4 +1,7 @@
-"""How much room a disk has for bytes and for files, and whether it takes a file: after an error, only trying tells."""
+"""The disk of a folder: its free space and inodes, whether it is read-only, and whether a trial file can be written.
+
+After an error of the disk, no flag or figure is reliable: only a trial tells.
+"""
 
 from __future__ import annotations
 
@@ -11,110 +14,135 @@ from contextlib import closing, suppress
 from typing import Final, NamedTuple
 
 from sticky_pi_api.filesystem.durable import flush, naming
+from sticky_pi_api.filesystem.mounts import MOUNTINFO, mount_of
 from sticky_pi_api.filesystem.safe_open import BESIDE, open_file
 from sticky_pi_api.sqlite import connection as sqlite
 from sticky_pi_api.sqlite.errors import NO_LOCKS, UnfitError
 
-from .mounts import is_read_only
 from .privileges import denied
-from .reserved_space import NO_INODES, NO_SPACE
 from .trusted_path import others_may_write
 
-_USED_UP: Final = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY: Final = "its file system is read-only"
+NO_SPACE: Final = "no space left on its disk"
+NO_INODES: Final = "no further file can be made on its disk, as all of its inodes are used"
+
+CAMERA_MINIMUM: Final = 50_000_000
+"""Bytes: with less free space the camera program writes to /tmp, and its pictures are gone at power-off."""
+
+LOW_PERCENT: Final = 15
+"""Per cent of a disk; the stock firmware deletes the oldest pictures itself below 10."""
+
+USED_UP: Final = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a disk, or a user's share of it, that is full"""
+
+_SET_AFTER_ERROR: Final = frozenset({"emergency_ro", "shutdown"})
+"""Mount options by which ext4 shows that an error made it read-only, while all flags say that it can be written"""
 
 _PREFIX: Final = ".trial-"
 _LEFTOVER: Final = re.compile(re.escape(_PREFIX) + r"[0-9a-f]{16}(\.db(-journal|-wal|-shm)?)?")
 _LEFTOVER_AGE: Final = 3600.0
-_TRIED: Final = bytes(4096)
+_CONTENT: Final = bytes(4096)
 
 
-class Room(NamedTuple):
-    """What is free on a disk, and what there is."""
+class DiskSpace(NamedTuple):
+    """The size of a disk and its free space, in bytes and in inodes."""
 
     free: int
-    """bytes, for those who aren't root"""
+    """bytes that a user other than root can write"""
     total: int
     """bytes"""
     free_inodes: int | None
-    """files that can still be made; None where the file system has no such limit, as btrfs and FAT"""
+    """files that can still be made; None where the file system has no limit, as btrfs and FAT"""
     inodes: int | None
+    """files that can exist on the disk; None as above"""
+    free_for_root: int = 0
+    """bytes that root can write"""
+
+    @property
+    def free_for_us(self) -> int:
+        """Bytes that this process can write, quotas apart."""
+        return self.free_for_root if os.geteuid() == 0 else self.free
+
+    def has_inodes(self, wanted: int) -> bool:
+        """Return whether so many files can be made."""
+        return self.free_inodes is None or self.free_inodes >= wanted
 
     def is_under(self, least: Callable[[int], int]) -> bool:
-        """Tell whether less is free than should be; `least` says how many bytes that is on a disk of so many.
+        """Return whether free space or inodes are below a minimum.
 
-        Of the inodes, the same share is to be free.
+        `least` returns the minimum of free bytes for a disk of a size in bytes. Of the inodes, the same share is
+        wanted.
         """
         wanted = least(self.total)
         least_inodes = self.least_inodes(wanted)
-        return self.free < wanted or (least_inodes is not None and (self.free_inodes or 0) < least_inodes)
+        return self.free < wanted or (least_inodes is not None and not self.has_inodes(least_inodes))
 
     def least_inodes(self, least: int) -> int | None:
-        """Return how many inodes are to be free where `least` bytes are."""
+        """Return the minimum of free inodes that corresponds to a minimum of free bytes."""
         return None if self.inodes is None or not self.total else min(self.inodes, self.inodes * least // self.total)
 
 
-def room(folder: str) -> Room | None:
-    """Ask for the room on the disk of a folder; None where the folder isn't there."""
+def measure(folder: str) -> DiskSpace:
+    """Return the space on the disk of a folder. Raises OSError."""
+    found = os.statvfs(folder)
+    unit, has_limit = found.f_frsize, found.f_files > 0
+    return DiskSpace(
+        free=found.f_bavail * unit,
+        total=found.f_blocks * unit,
+        free_inodes=found.f_favail if has_limit else None,
+        inodes=found.f_files if has_limit else None,
+        free_for_root=found.f_bfree * unit,
+    )
+
+
+def disk_space(folder: str) -> DiskSpace | None:
+    """Return the space on the disk of a folder; None where the folder doesn't exist."""
     try:
-        found = os.statvfs(folder)
+        return measure(folder)
     except OSError:
         return None
-    inodes = (found.f_favail, found.f_files) if found.f_files else (None, None)
-    return Room(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize, *inodes)
+
+
+def is_read_only(path: str, mountinfo: str = MOUNTINFO) -> bool:
+    """Return whether the file system of `path` is read-only by its flags, or since an error. Raises OSError."""
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY) or has_failed(path, mountinfo)
+
+
+def has_failed(path: str, mountinfo: str = MOUNTINFO) -> bool:
+    """Return whether the kernel says that it made the file system of `path` read-only after an error."""
+    found = mount_of(path, mountinfo)
+    return found is not None and not _SET_AFTER_ERROR.isdisjoint(found.options)
+
+
+def failed_disk(image_dir: str) -> str | None:
+    """Say that the camera can't write any more, as an error made its disk read-only; None where it can."""
+    return f"the disk of {image_dir} was made read-only after an error on it" if has_failed(image_dir) else None
 
 
 def obstacle(folder: str) -> str | None:
-    """Say why no file can be made on the disk of a folder, as far as looking tells; None where it isn't there."""
+    """Say why no file can be made on the disk of a folder, without a trial; None also where the folder is missing."""
     try:
         if is_read_only(folder):
             return READ_ONLY
     except OSError:
         return None
-    found = room(folder)
-    return NO_INODES if found is not None and found.free_inodes == 0 else None
+    found = disk_space(folder)
+    return NO_INODES if found is not None and not found.has_inodes(1) else None
 
 
 def trial(folder: str) -> None:
-    """Write, flush and remove a small file in a folder. Raises OSError."""
+    """Write, flush and remove a small file in a folder. Raises OSError that names the folder."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # It is of interest what is wrong with the folder; the file is gone.
         with naming(folder):
-            _sweep(descriptor)
-            _try(descriptor)
+            _remove_leftovers(descriptor)
+            _write_trial(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _try(folder: int) -> None:
-    name = f"{_PREFIX}{os.urandom(8).hex()}"
-    file = open_file(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, folder=folder)
-    try:
-        os.write(file, _TRIED)
-        flush(file)
-    finally:
-        os.close(file)
-        with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=folder)
-    flush(folder)
-
-
-def _sweep(folder: int) -> None:
-    """Remove what trials that were killed have left, in a folder of one's own."""
-    if os.fstat(folder).st_uid != os.geteuid():
-        return
-    before = time.time() - _LEFTOVER_AGE
-    with os.scandir(folder) as entries:
-        leftovers = [entry for entry in entries if _LEFTOVER.fullmatch(entry.name)]
-    for entry in leftovers:
-        with suppress(OSError):
-            if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before:
-                os.unlink(entry.name, dir_fd=folder)
-
-
 def trial_problem(folder: str) -> str | None:
-    """Try a folder out; say why it takes no file, None where it does."""
+    """Write a trial file in a folder; say why that failed, None where it worked."""
     try:
         trial(folder)
     except OSError as error:
@@ -123,9 +151,9 @@ def trial_problem(folder: str) -> str | None:
 
 
 def database_problem(folder: str, name: str) -> str | None:
-    """Say why a folder can't hold a database, by the one of this `name` and by one of its own; None where it can."""
+    """Say why a folder can't hold a database, by the one of this `name` and by a trial; None where it can."""
     if os.geteuid() == 0 and others_may_write(os.stat(folder)):
-        return None  # as in /tmp: somebody else may put a journal beside root's database
+        return None  # as in /tmp: another user may put a journal beside root's database
     trial_path, path = os.path.join(folder, f"{_PREFIX}{os.urandom(8).hex()}.db"), os.path.join(folder, name)
     try:
         with closing(sqlite.connect(trial_path)) as connection:
@@ -143,20 +171,46 @@ def database_problem(folder: str, name: str) -> str | None:
     return None
 
 
+def reason(error: OSError, folder: str) -> str:
+    """Say why nothing could be written in a folder."""
+    if error.errno == errno.EROFS:
+        return READ_ONLY
+    if error.errno in USED_UP:
+        return NO_INODES if obstacle(folder) == NO_INODES else NO_SPACE
+    return denied() if isinstance(error, PermissionError) else str(error.strerror)
+
+
+def _write_trial(folder: int) -> None:
+    name = f"{_PREFIX}{os.urandom(8).hex()}"
+    file = open_file(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, folder=folder)
+    try:
+        os.write(file, _CONTENT)
+        flush(file)
+    finally:
+        os.close(file)
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
+    flush(folder)
+
+
+def _remove_leftovers(folder: int) -> None:
+    """Remove the files of trials that were killed, if the folder is this user's own."""
+    if os.fstat(folder).st_uid != os.geteuid():
+        return
+    before = time.time() - _LEFTOVER_AGE
+    with os.scandir(folder) as entries:
+        leftovers = [entry for entry in entries if _LEFTOVER.fullmatch(entry.name)]
+    for entry in leftovers:
+        with suppress(OSError):
+            if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before:
+                os.unlink(entry.name, dir_fd=folder)
+
+
 def _require_locks(path: str) -> None:
-    """Raise UnfitError where a database can't be locked; whatever else is wrong with it is found elsewhere."""
+    """Raise UnfitError where a database can't be locked; any other error is reported elsewhere."""
     try:
         sqlite.open_to_look(path).close()
     except UnfitError:
         raise
     except sqlite.Error:
         return
-
-
-def reason(error: OSError, folder: str) -> str:
-    """Say why nothing could be written in a folder."""
-    if error.errno == errno.EROFS:
-        return READ_ONLY
-    if error.errno in _USED_UP:
-        return NO_INODES if obstacle(folder) == NO_INODES else NO_SPACE
-    return denied() if isinstance(error, PermissionError) else str(error.strerror)

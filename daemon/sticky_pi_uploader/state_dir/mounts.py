@@ -1,32 +1,30 @@
-"""What is to be known of the image folder and the state folder before they are relied on."""
+"""Whether the image folder and the state folder can be used: mounted, readable, writable, with room."""
 
 from __future__ import annotations
 
 import os
 from typing import Final
 
-from sticky_pi_api.filesystem.mounts import MOUNTINFO, fields_of, file_system_type, is_within, mount_of, mounts
+from sticky_pi_api.filesystem.mounts import MOUNTINFO, fields_of, file_system_type, is_within, mounts
 
 from ..exceptions import StateError
 from . import folder as state_dirs
+from .disk import NO_INODES, NO_SPACE, READ_ONLY, is_read_only
 from .privileges import denied, in_the_way
-from .reserved_space import NO_INODES, NO_SPACE, Reserve
+from .reserved_space import Reserve
 
 _FSTAB: Final = "/etc/fstab"
-
-_AFTER_AN_ERROR: Final = frozenset({"emergency_ro", "shutdown"})
-"""Options with which ext4 shows that an error made it read-only, while all flags say that it can be written"""
 _KEEPS_TIMES: Final = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs"})
 
 
 def image_dir_problem(image_dir: str, *, fstab: str = _FSTAB, mountinfo: str = MOUNTINFO) -> str | None:
-    """Say why there are no pictures to be had from the image folder; None if nothing is in the way."""
+    """Say why the image folder can't be read; None where it can."""
     if (missing := _missing_mount(image_dir, fstab, mountinfo)) is not None:
         at = "" if missing == image_dir else f" (it lies on {missing})"
         return f"the image folder {image_dir} isn't mounted{at}"
     try:
         with os.scandir(image_dir):
-            # Names can be read without this right, files can't.
+            # Without this right, names can be read, but not files.
             reachable = os.access(image_dir, os.X_OK)
     except FileNotFoundError:
         return f"the image folder {image_dir} isn't there"
@@ -40,7 +38,7 @@ def image_dir_problem(image_dir: str, *, fstab: str = _FSTAB, mountinfo: str = M
 
 
 def _missing_mount(path: str, fstab: str, mountinfo: str) -> str | None:
-    """Name the folder at or above `path` on which fstab wants something mounted, and nothing is."""
+    """Return the mount point of fstab at or above `path` on which nothing is mounted; None where there is none."""
     mounted = {mount.folder for mount in mounts(mountinfo)}
     if not mounted:  # the kernel doesn't tell
         return None
@@ -55,33 +53,22 @@ def _missing_mount(path: str, fstab: str, mountinfo: str) -> str | None:
 
 
 def keeps_times(path: str, mountinfo: str = MOUNTINFO) -> bool:
-    """Tell whether a folder's mtime tells of every change in it, for ever: on a FAT card, the first one's doesn't."""
+    """Return whether a folder's mtime shows every change in it: on FAT, that of the topmost folder doesn't."""
     return file_system_type(path, mountinfo) in _KEEPS_TIMES
 
 
-def is_read_only(path: str, mountinfo: str = MOUNTINFO) -> bool:
-    """Tell whether the file system of `path` shows that it can't be written, be it since an error. Raises OSError."""
-    return bool(os.statvfs(path).f_flag & os.ST_RDONLY) or has_failed(path, mountinfo)
-
-
-def has_failed(path: str, mountinfo: str = MOUNTINFO) -> bool:
-    """Tell whether the kernel says that it made the file system of `path` read-only after an error."""
-    found = mount_of(path, mountinfo)
-    return found is not None and not _AFTER_AN_ERROR.isdisjoint(found.options)
-
-
 def nearest(folder: str) -> str:
-    """Give the folder, or the nearest one above it that is there."""
+    """Return the folder, or the nearest existing one above it."""
     while not os.path.lexists(folder):
         folder = os.path.dirname(folder)
     return folder
 
 
 def state_dir_problem(state_dir: str) -> str | None:
-    """Say why there can be no state in its folder for the time being; None if nothing is in the way."""
+    """Say why the state folder can't be written at present; None where it can."""
     try:
         why = _write_problem(nearest(os.path.realpath(state_dir)))
-    except OSError as error:  # it may be gone since a moment
+    except OSError as error:  # it may be gone by now
         why = in_the_way(error)
     return None if why is None else f"the state folder {state_dir} can't be written: {why}"
 
@@ -89,7 +76,7 @@ def state_dir_problem(state_dir: str) -> str | None:
 def _write_problem(folder: str) -> str | None:
     """Say why no state can be written in a folder. Raises OSError."""
     if is_read_only(folder):
-        return "its file system is read-only"
+        return READ_ONLY
     reserve = Reserve(folder)
     if not reserve.has_inodes():
         return NO_INODES
@@ -97,10 +84,10 @@ def _write_problem(folder: str) -> str | None:
 
 
 def prepare_state_dir(state_dir: str, image_dir: str, *, fstab: str = _FSTAB) -> None:
-    """Make the state folder where it isn't there, and see that it can be written to.
+    """Make the state folder unless it exists, and check that it can be written. Raises StateError.
 
-    Folders above it are made only inside the image folder, and nothing is made there unless that is in order: on the
-    empty mount point of a card that is missing, state would be mistaken for the card's. Raises StateError.
+    Folders above it are made only inside the image folder, and only while that can be used: on the empty mount point of
+    a missing card, state would be mistaken for the card's.
     """
     try:
         inside = is_within(os.path.realpath(state_dir), os.path.realpath(image_dir))
@@ -108,7 +95,7 @@ def prepare_state_dir(state_dir: str, image_dir: str, *, fstab: str = _FSTAB) ->
             raise StateError(problem)
         state_dirs.make(state_dir, image_dir, with_parents=inside)
         is_usable = os.access(state_dir, os.R_OK | os.W_OK | os.X_OK)
-        why = "its file system is read-only" if not is_usable and is_read_only(state_dir) else denied()
+        why = READ_ONLY if not is_usable and is_read_only(state_dir) else denied()
     except FileNotFoundError:
         raise StateError(f"the state folder {state_dir} can't be made: the folder above it isn't there") from None
     except OSError as error:

@@ -8,8 +8,9 @@ from typing import Final
 
 from sticky_pi_api.exceptions import printable
 
+from ..clock import span
 from ..journal.events import Kind, about
-from ..journal.throttle import Repeats, span
+from ..journal.throttle import Repeats
 from ..models import DestinationState, Picture, State
 
 log = logging.getLogger(__name__)

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Final
 
 from sticky_pi_api.filesystem.mounts import network_file_system
 
+from ..clock import span
 from ..intake.scanner import Scanner
 from ..journal.events import Kind, about
-from ..journal.throttle import Repeats, span
+from ..journal.throttle import Repeats
 from ..scan_requests import Hints
 from .inotify import Watch, new_path, queue_limit, watched_inodes
 

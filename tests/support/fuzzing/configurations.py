@@ -4,8 +4,9 @@ import json
 import os
 import tomllib
 
-from sticky_pi_uploader.config import as_toml, load, understand
+from sticky_pi_uploader.config import load, understand
 from sticky_pi_uploader.config.schema import SCHEMA
+from sticky_pi_uploader.config.toml import as_toml
 from sticky_pi_uploader.exceptions import ConfigError
 
 from . import commands

@@ -213,7 +213,7 @@ FLUSHES = (
     ),
     Guard(
         "flush of a trial's bytes",
-        "_try",
+        "_write_trial",
         "flush(file)",
         "",
         ("test_a_trial_asks_the_disk_for_the_bytes_and_for_the_name",),
@@ -221,7 +221,7 @@ FLUSHES = (
     ),
     Guard(
         "flush of a trial's name",
-        "_try",
+        "_write_trial",
         """
         try:
             ...

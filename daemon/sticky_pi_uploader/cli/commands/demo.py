@@ -1,10 +1,12 @@
-"""Makes a small trap's worth of pictures, for a first look at what this program does with them."""
+"""`demo`: make the pictures of a small trap, send them to a store, and say what to try next."""
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -12,12 +14,17 @@ from typing import Final
 
 from sticky_pi_api.filesystem.safe_open import open_file
 
-from ...config import Config, as_toml, load
+from ...config import Config, load
+from ...config.toml import as_toml
 from ...config.values import store_address
 from ...demo.pictures import make_picture, picture_bytes
 from ...exceptions import StateError
 from ...ownership.run_as_owner import work_as_owner
 from ...state_dir import folder as state_dirs
+from ..state_reader import open_state
+from ..terminal import PROGRAM, complain, print_lines
+from .drain import drain
+from .list import list_line
 
 _MARK: Final = ".made-by-sticky-pi-uploader-demo"
 _CONFIG: Final = "config.toml"
@@ -30,11 +37,34 @@ _CYCLE: Final = timedelta(minutes=20)
 
 
 class NotADemoError(ValueError):
-    """The folder can't be the demo's."""
+    """The folder can't be used for a demo."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the folder."""
+    parser.add_argument(
+        "folder", nargs="?", default="sticky-pi-demo", metavar="FOLDER", help="where (default: %(default)s)"
+    )
+
+
+def run(arguments: Namespace) -> int:
+    """Make the demo, drain it, and print what happened to each picture."""
+    try:
+        config = prepare(arguments.folder)
+    except NotADemoError as error:
+        arguments.usage_error(str(error))
+    print_lines(_introduction(config))
+    # The list below says what is wrong with two of the files.
+    status = drain(config, level_on_terminal=logging.ERROR)
+    print_lines(["", "What became of them:"])
+    with open_state(config.state_dir, complain) as state:
+        print_lines(f"  {list_line(picture)}" for picture in state.pictures())
+    print_lines(_next_steps(config))
+    return status
 
 
 def prepare(folder: str) -> Config:
-    """Make in `folder`, where they aren't there yet, the pictures, and a configuration that sends them to a store.
+    """Make the pictures in `folder`, unless they are there, and a configuration that sends them to a store.
 
     Raises NotADemoError where something else is in the folder, StateError where it can't be written.
     """
@@ -52,20 +82,18 @@ def prepare(folder: str) -> Config:
         flags = {"image_dir": images, "state_dir": os.path.join(folder, "state"), "api.url": store}
         config = load(flags, {}, default_file=os.devnull)
         with _opened(folder) as descriptor:
-            _write_anew(_CONFIG, as_toml(config).encode(), descriptor)
+            _overwrite(_CONFIG, as_toml(config).encode(), descriptor)
     except OSError as error:
         raise StateError(f"the demo can't be made in {folder}: {error.strerror}") from error
     return config
 
 
-def what_is_made(config: Config) -> Iterator[str]:
-    """Say what `prepare` made."""
+def _introduction(config: Config) -> Iterator[str]:
     yield f"{_short(config.image_dir)} holds 12 pictures of an old trap and a new one, in all three layouts,"
     yield "one that a power cut left cut short, and one that is no trap's. Now they are sent."
 
 
-def what_next(config: Config, command: str) -> Iterator[str]:
-    """Say where everything is, and what to type next; `command` is how this program is called."""
+def _next_steps(config: Config) -> Iterator[str]:
     folder = _short(os.path.dirname(config.image_dir))
     database = os.path.join(folder, "store", "database.db")
     yield ""
@@ -75,7 +103,7 @@ def what_next(config: Config, command: str) -> Iterator[str]:
     yield f"  {folder}/store/database.db  what the store knows of them"
     yield ""
     yield "What to try next:"
-    with_config = f"{command} --config {shlex.quote(os.path.join(folder, _CONFIG))}"
+    with_config = f"{_own_command()} --config {shlex.quote(os.path.join(folder, _CONFIG))}"
     yield f"  {with_config} status"
     yield f"  {with_config} explain {_NEW}.{_NEW_DAY:%Y-%m-%d_%H-%M-%S}.jpg"
     yield f"  {with_config} list --state rejected"
@@ -83,8 +111,18 @@ def what_next(config: Config, command: str) -> Iterator[str]:
     yield f"  {with_config} run    (copy more pictures in while it runs; Ctrl-C ends it)"
 
 
+def _own_command() -> str:
+    """Return the words with which this program was started, to be typed again."""
+    from shutil import which
+
+    if os.path.basename(sys.argv[0]) == "__main__.py":
+        python = os.path.basename(sys.executable)
+        return f"{python if which(python) == sys.executable else sys.executable} -m {__name__.partition('.')[0]}"
+    return PROGRAM if which(PROGRAM) else sys.argv[0]
+
+
 def _sqlite_utils() -> str:
-    """Name the command that came with this program, where it isn't found by its name alone."""
+    """Return the command that was installed with this program, by its path where it isn't in PATH."""
     from shutil import which
 
     beside = os.path.join(os.path.dirname(sys.argv[0]), "sqlite-utils")
@@ -97,7 +135,7 @@ def _short(path: str) -> str:
 
 
 def _claim(folder: str) -> None:
-    """Make the folder, or see that it is the demo's own."""
+    """Make the folder, or check that it is a demo's. Raises NotADemoError."""
     try:
         folder.encode()
         found = os.listdir(folder)
@@ -105,7 +143,7 @@ def _claim(folder: str) -> None:
         raise NotADemoError(f"{folder}: expected a folder whose name is UTF-8 text") from None
     except FileNotFoundError:
         state_dirs.make(folder, folder, with_parents=True)
-        # In a folder such as /tmp, somebody else may have been faster.
+        # In a folder such as /tmp, another user may have made it first.
         work_as_owner(folder, folder, sends=True)
         found = os.listdir(folder)
     if found and _MARK not in found:
@@ -113,7 +151,7 @@ def _claim(folder: str) -> None:
 
 
 def _make_trap(images: str) -> None:
-    """Make pictures in each layout that traps and people use, and two files that can't be sent."""
+    """Make pictures in each folder layout of traps and people, and two files that can't be sent."""
     for cycle in range(6):
         taken = _OLD_NIGHT + cycle * _CYCLE
         _make(os.path.join(images, _OLD, f"{taken:%Y-%m-%d}"), _OLD, taken, 2020)
@@ -147,7 +185,7 @@ def _opened(folder: str) -> Iterator[int]:
 
 
 def _write_new(name: str, content: bytes, folder: int) -> None:
-    """Write a file in an open folder, unless it is there; nothing else may lie in its place. Raises OSError."""
+    """Write a file in an open folder, unless it exists. Raises OSError, also where something else has its name."""
     try:
         file = open_file(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, folder=folder)
     except FileExistsError:
@@ -157,8 +195,8 @@ def _write_new(name: str, content: bytes, folder: int) -> None:
         stream.write(content)
 
 
-def _write_anew(name: str, content: bytes, folder: int) -> None:
-    """Do the same, in the place of an earlier one."""
+def _overwrite(name: str, content: bytes, folder: int) -> None:
+    """Write a file in an open folder, in the place of an earlier one. Raises OSError as `_write_new`."""
     with suppress(FileNotFoundError):
         os.close(open_file(name, folder=folder))
         os.unlink(name, dir_fd=folder)

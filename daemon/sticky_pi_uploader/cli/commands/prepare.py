@@ -1,29 +1,43 @@
-"""Makes the state folder for a service that has no right to: waits for the image folder, and gives it to a user.
+"""`prepare`: make the state folder for a service that has no right to: wait for the image folder, hand it to a user.
 
-It runs as root where others may write, so it follows no link of theirs (`state_dir`, `giving`).
+It runs as root where others may write, so it follows no link of theirs (`state_dir.folder`, `ownership.handover`).
 """
 
 from __future__ import annotations
 
 import os
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from ...config import Config, from_arguments
+from ...journal import setup as logs
 from ...ownership.handover import Owner, give
 from ...service.signals import Signals
 from ...service.startup import Readiness
 from ...service.systemd import ServiceManager
 from ...state_dir.mounts import prepare_state_dir
 
-if TYPE_CHECKING:
-    from ...config import Config
-
 
 class UnknownUserError(Exception):
     """There is no user of that name."""
 
 
-def owner(name: str) -> Owner:
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add `--user`."""
+    parser.add_argument("--user", metavar="NAME", help="give the folder, and what is in it, to this user")
+
+
+def run(arguments: Namespace) -> int:
+    """Prepare the state folder; an unknown user is wrong usage."""
+    try:
+        owner = None if arguments.user is None else find_owner(arguments.user)
+    except UnknownUserError as error:
+        arguments.usage_error(str(error))
+    logs.set_up()
+    return prepare(lambda: from_arguments(arguments, os.environ, check_url=False), owner)
+
+
+def find_owner(name: str) -> Owner:
     """Look a user up. Raises UnknownUserError."""
     import pwd
 
@@ -34,10 +48,10 @@ def owner(name: str) -> Owner:
     return Owner(name, user.pw_uid, user.pw_gid)
 
 
-def prepare(load: Callable[[], Config], to: Owner | None) -> int:
-    """Wait until the image folder is there and the state can be written, then make its folder and give it away.
+def prepare(load: Callable[[], Config], owner: Owner | None) -> int:
+    """Wait until the image folder is there and the state can be written, then make the state folder and hand it over.
 
-    Returns the exit status: 0, or 75 where it was told to stop before. Raises UploaderError.
+    Returns the exit status: 0, or 75 where a signal ended the wait. Raises UploaderError.
     """
     with Signals() as signals:
         readiness = Readiness(load, signals, ServiceManager(), with_destination=False)
@@ -45,6 +59,6 @@ def prepare(load: Callable[[], Config], to: Owner | None) -> int:
     if config is None:
         return os.EX_TEMPFAIL
     prepare_state_dir(config.state_dir, config.image_dir)
-    if to is not None:
-        give(config.state_dir, config.image_dir, to)
+    if owner is not None:
+        give(config.state_dir, config.image_dir, owner)
     return os.EX_OK

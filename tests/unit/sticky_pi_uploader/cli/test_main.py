@@ -1,9 +1,7 @@
 import json
 import logging
 import os
-import pty
 import re
-import select
 import shutil
 import signal
 import sqlite3
@@ -16,11 +14,10 @@ from pathlib import Path
 
 import pytest
 import sticky_pi_uploader
-from flushes import flushes
 from sticky_pi_uploader.cli import arguments
 from sticky_pi_uploader.cli import main as cli
 from sticky_pi_uploader.journal.events import Kind
-from sticky_pi_uploader.models import Destination, DestinationState, State
+from sticky_pi_uploader.models import State
 
 NOBODY = 65534
 
@@ -35,14 +32,6 @@ AS_NOBODY = """if True:
     os.setuid({nobody})
     sys.exit(cli.main(sys.argv[1:]))
     """.replace("{nobody}", str(NOBODY))
-
-
-@pytest.fixture
-def sent(trap, make_trap_picture):
-    """A trap of which one picture was taken in and sent by `drain`."""
-    make_trap_picture(trap.images / "1b74105a")
-    assert trap.run("drain").returncode == 0
-    return trap
 
 
 def run_as_nobody(trap, *arguments):
@@ -72,63 +61,6 @@ def public_trap(trap):
         os.chmod(folder, 0o755)
         if public.state.exists():
             os.chmod(public.state, 0o755)
-
-
-def on_a_terminal(trap, *words):
-    """Run a command with a terminal as its stderr and stdout; returns its status and what the terminal got."""
-    controller, terminal = pty.openpty()
-    command = [sys.executable, "-m", "sticky_pi_uploader", *words]
-    env = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PATH": os.environ["PATH"]}
-    with subprocess.Popen(
-        command, stdout=terminal, stderr=terminal, stdin=terminal, env=env, cwd=trap.folder
-    ) as process:
-        os.close(terminal)
-        seen = b""
-        while select.select([controller], [], [], 60)[0]:
-            try:
-                part = os.read(controller, 65536)
-            except OSError:  # the other end was closed
-                break
-            seen += part
-        os.close(controller)
-    return process.returncode, seen.decode()
-
-
-def test_drain_sends_and_says_so_by_its_status(sent):
-    counts = sent.json("status")["counts"]
-    assert (counts["uploaded"], sum(counts.values())) == (1, 1)
-    again = sent.run("drain")
-    assert (again.returncode, again.stdout) == (0, b"")
-
-
-def test_drain_ends_with_75_when_something_is_left(trap, make_trap_picture):
-    make_trap_picture(trap.images)
-    trap.store.write_text("in the way of the store")
-    done = trap.run("drain", "--deadline", "0.1")
-    assert done.returncode == 75
-    assert trap.json("status")["destination"]["state"] != "ok"
-
-
-def test_drain_on_a_terminal_shows_one_line_of_progress_and_a_sum(trap, make_trap_picture):
-    make_trap_picture(trap.images)
-    status, seen = on_a_terminal(trap, "drain", *trap.flags)
-    assert status == 0
-    assert "\r\x1b[K1 taken in, 1 sent, 0 to go" in seen
-    assert seen.endswith("\r\x1b[K1 sent, nothing left to send\r\n")
-    assert "INFO" not in seen
-
-
-def test_warnings_on_a_terminal_get_a_line_of_their_own(trap):
-    (trap.images / "notes.jpg").write_text("no picture")
-    _, seen = on_a_terminal(trap, "drain", *trap.flags)
-    assert re.search(r"(^|\r\n|\r)\x1b\[K\S+ WARNING notes.jpg: [^\r]*\r\n", seen)
-
-
-def test_drain_elsewhere_logs_plain_lines(trap, make_trap_picture):
-    path = make_trap_picture(trap.images)
-    done = trap.run("drain")
-    assert b"\r" not in done.stderr
-    assert f"INFO {path.name}: uploaded" in done.stderr.decode()
 
 
 def test_run_works_until_it_is_told_to_stop(trap, make_trap_picture):
@@ -355,73 +287,6 @@ def test_an_error_of_its_own_ends_with_70_and_all_that_a_report_needs(trap, take
     assert record.getMessage() == "stopped by an error of its own; please report it with these lines"
     assert "IntegrityError: a bug" in caplog.text
     assert "Traceback" in trap.run("retry", "notes.jpg").stderr.decode()
-
-
-def numbered(number):
-    """Name a picture by its number, as `taken` has it."""
-    return f"5c173ff2.2020-06-20_00-00-{number:02}.jpg"
-
-
-def test_retry_gives_pictures_back_by_name_and_names_unknown_ones(trap, taken):
-    with trap.open() as outbox:
-        outbox.record(
-            [taken(f"a/{numbered(1)}", 1), taken("b.jpg", rejected="it is empty", device=None, datetime=None, md5=None)]
-        )
-        [picture] = outbox.claim(1)
-        outbox.refuse(picture, "it says 500", not_before=time.time() + 900)
-        outbox.set_destination(Destination(trap.url, DestinationState.UNREACHABLE, "off", time.time() + 900, 3))
-    done = trap.run("retry", numbered(1), "nowhere.jpg", "b.jpg")
-    assert done.returncode == 1
-    assert done.stdout == b"2 pictures to be looked at again.\n"
-    assert done.stderr == b"sticky-pi-uploader: nowhere.jpg: nothing is known of it, and there is no such file\n"
-    with trap.open() as outbox:
-        assert outbox.at(f"a/{numbered(1)}").not_before is None
-        assert [event.why for event in outbox.history(outbox.at("b.jpg"))] == ["it is empty", "asked for by hand"]
-        assert outbox.destination(trap.url).retry_at is None
-
-
-def test_retry_all_takes_every_picture_that_waits_for_something(trap, taken):
-    with trap.open() as outbox:
-        outbox.record([taken(numbered(n), n) for n in range(4)])
-        outbox.confirm(outbox.claim(1)[0], f"{3:032x}", "stored")
-        outbox.refuse(outbox.claim(1)[0], "it says 500", not_before=time.time() + 900)
-        outbox.lose(outbox.at(numbered(0)))
-    done = trap.run("retry", "--all")
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"2 pictures to be looked at again.\n", b"")
-    assert trap.json("explain", numbered(1))["history"][-1]["why"] == "taken in"
-    assert [picture["not_before"] for picture in trap.json("list", "--state", "pending")] == [None, None]
-
-
-RETRY_ALL = """
-import sys
-from sticky_pi_uploader.cli.commands.retry import retry
-print("begin", flush=True)
-assert retry(sys.argv[1], sys.argv[1], [], everything=True) == (1200, [])
-"""
-
-
-def test_retry_all_waits_for_the_disk_a_few_times_not_once_a_picture(trap, taken, tmp_path):
-    nothing = {"device": None, "datetime": None, "md5": None, "rejected": "it is empty"}
-    trap.record(*(taken(f"{number}.jpg", number, **nothing) for number in range(1200)))
-    calls = flushes(tmp_path / "log", RETRY_ALL, str(trap.state))
-    assert 4 <= sum(call == "flush" for call, _ in calls) <= 20
-    with trap.open() as outbox:
-        assert {len(outbox.history(picture)) for picture in outbox.pictures()} == {2}
-
-
-def test_retry_before_anything_is_recorded_has_nothing_to_do(trap):
-    done = trap.run("retry", "--all")
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout == b"Nothing to retry: no picture has been taken in yet.\n"
-    assert not trap.state.exists()
-
-
-def test_retry_on_a_damaged_outbox_is_74(trap, taken):
-    trap.record(taken("a.jpg"))
-    trap.outbox.write_text("hello" * 1000)
-    done = trap.run("retry", "--all")
-    assert done.returncode == 74
-    assert b"is damaged" in done.stderr
 
 
 @pytest.mark.parametrize("command", [["status"], ["list"], ["explain", "a.jpg"], ["retry", "--all"]])

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from sticky_pi_api.transport.account import Secret
 from sticky_pi_uploader import config as config_module
-from sticky_pi_uploader.config import Config, FilesRead, add_flags, as_toml, from_arguments
+from sticky_pi_uploader.config import Config, add_flags, from_arguments
+from sticky_pi_uploader.config.model import FilesRead
 from sticky_pi_uploader.config.schema import SCHEMA, SECTIONS
+from sticky_pi_uploader.config.toml import as_toml
 from sticky_pi_uploader.config.values import Space
 from sticky_pi_uploader.exceptions import ConfigError
 

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from sticky_pi_uploader.journal.throttle import MOST, Repeats, Spell, span
+from sticky_pi_uploader.journal.throttle import MOST, Repeats, Spell
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -106,10 +106,3 @@ def test_what_was_not_met_for_a_day_is_forgotten(day):
     day.now += DAY
     assert day.again("denied", "new") == Spell(1, 0.0)
     assert "0" not in day.repeats
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"), [(0.0, "0 s"), (59.0, "59 s"), (90.0, "1.5 min"), (5400.0, "1.5 h"), (3 * DAY, "3.0 days")]
-)
-def test_a_span_is_said_in_the_unit_that_suits_it(seconds, said):
-    assert span(seconds) == said

@@ -16,7 +16,7 @@ from flushes import flushes
 from power_cuts import reason_to_skip
 from power_cuts.disk import Disk, mount
 from sticky_pi_uploader.models import Destination, DestinationState
-from sticky_pi_uploader.state_dir.disk import Room, room, trial_problem
+from sticky_pi_uploader.state_dir.disk import DiskSpace, disk_space, trial_problem
 
 SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
 PATIENCE = 20.0
@@ -56,7 +56,7 @@ def make_disk(tmp_path, why_no_disk):
 def use_up_inodes(folder):
     """Make files until no further one can be made."""
     (folder / ".filler").mkdir(exist_ok=True)
-    while room(str(folder)).free_inodes:
+    while disk_space(str(folder)).free_inodes:
         (folder / ".filler" / str(time.time_ns())).touch()
 
 
@@ -252,7 +252,7 @@ def test_check_makes_nothing_in_a_store_that_it_opens(trap, make_trap_picture):
 def test_a_disk_without_an_inode_left_is_a_problem(make_disk, trap):
     disk = make_disk("card", *FEW_INODES)
     use_up_inodes(disk.mount)
-    found = room(str(disk.mount))
+    found = disk_space(str(disk.mount))
     assert (found.free_inodes, found.inodes) == (0, 112)
     flags = ["--image-dir", str(disk.mount), "--api-url", trap.url]
     done = trap.run("check", flags=flags)
@@ -264,21 +264,21 @@ def test_a_disk_without_an_inode_left_is_a_problem(make_disk, trap):
 
 def test_a_file_system_that_counts_no_inodes_has_room(tmp_path):
     # The numbers of btrfs and FAT.
-    found = Room(free=10, total=100, free_inodes=None, inodes=None)
+    found = DiskSpace(free=10, total=100, free_inodes=None, inodes=None)
     assert not found.is_under(lambda total: total * 5 // 100)
     assert found.is_under(lambda total: total * 15 // 100)
 
 
 @pytest.mark.parametrize(("free", "is_short"), [(20, False), (10, True)])
 def test_inodes_are_to_be_free_in_the_share_that_bytes_are(free, is_short):
-    found = Room(free=50, total=100, free_inodes=free, inodes=100)
+    found = DiskSpace(free=50, total=100, free_inodes=free, inodes=100)
     assert found.is_under(lambda total: total * 15 // 100) is is_short
 
 
 def test_a_few_inodes_are_warned_about(make_disk, trap):
     disk = make_disk("card", "-N", "1024")
     (disk.mount / "many").mkdir()
-    for number in range(room(str(disk.mount)).free_inodes - 100):
+    for number in range(disk_space(str(disk.mount)).free_inodes - 100):
         (disk.mount / "many" / str(number)).touch()
     found = trap.run("check", flags=["--image-dir", str(disk.mount), "--api-url", trap.url])
     assert found.returncode == 0

@@ -45,19 +45,19 @@ def names(folder):
 
 def test_some_of_the_disk_is_put_by_once(tmp_path):
     reserve = Reserve(str(tmp_path))
-    reserve.put_by()
+    reserve.fill()
     assert names(tmp_path) == RESERVE
     file = tmp_path / "reserve"
     assert (file.stat().st_size, file.stat().st_blocks * 512 >= SIZE) == (SIZE, True)
     before = file.stat().st_mtime_ns
-    reserve.put_by()
+    reserve.fill()
     assert file.stat().st_mtime_ns == before
 
 
 def test_where_there_is_plenty_it_is_kept(tmp_path):
     reserve = Reserve(str(tmp_path))
-    reserve.put_by()
-    reserve.use_if_needed()
+    reserve.fill()
+    reserve.release_if_needed()
     assert reserve.is_enough()
     assert names(tmp_path) == RESERVE
 
@@ -65,11 +65,11 @@ def test_where_there_is_plenty_it_is_kept(tmp_path):
 def test_on_a_full_disk_it_is_given_up_and_is_enough_to_write_with(disk):
     folder = str(disk.mount)
     reserve = Reserve(folder)
-    reserve.put_by()
+    reserve.fill()
     disk.fill()
     assert reserve.is_enough()
     assert state_dir_problem(folder) is None
-    reserve.use_if_needed()
+    reserve.release_if_needed()
     assert names(folder) == set()
     (disk.mount / "written").write_bytes(os.urandom(LEAST))
 
@@ -78,8 +78,8 @@ def test_without_one_a_full_disk_is_a_problem_of_the_state_folder_until_there_is
     folder = str(disk.mount)
     disk.fill()
     reserve = Reserve(folder)
-    reserve.put_by()
-    reserve.use_if_needed()
+    reserve.fill()
+    reserve.release_if_needed()
     assert not reserve.is_enough()
     assert state_dir_problem(folder) == f"the state folder {folder} can't be written: no space left on its disk"
     assert names(folder) == set()
@@ -91,14 +91,14 @@ def test_little_that_is_enough_is_enough_and_nothing_is_put_by_of_it(disk):
     disk.fill(left=4 * LEAST)
     reserve = Reserve(str(disk.mount))
     assert reserve.is_enough()
-    reserve.put_by()
+    reserve.fill()
     assert names(disk.mount) == set()
 
 
 def test_a_folder_that_is_not_there_is_somebody_elses_problem(tmp_path):
     reserve = Reserve(str(tmp_path / "none"))
-    reserve.put_by()
-    reserve.use_if_needed()
+    reserve.fill()
+    reserve.release_if_needed()
     assert reserve.is_enough()
 
 
@@ -115,10 +115,10 @@ def test_where_space_is_scarce_nothing_that_lies_there_is_followed_or_waited_for
         disk.fill(left=left)
         reserve = Reserve(str(disk.mount))
         assert reserve.is_enough() == (left > LEAST)
-        reserve.put_by()
+        reserve.fill()
         assert names(disk.mount) == {name}
         disk.empty()
-    reserve.put_by()
+    reserve.fill()
     assert victim.read_text() == "not to be overwritten"
     assert not made.exists()
 
@@ -166,7 +166,7 @@ def test_the_reserve_of_a_process_at_work_is_left_to_it_by_one_that_comes_too_la
     flags = {"image_dir": str(disk.mount / "pictures"), "state_dir": str(state)}
     config = config_module.load(flags, {}, default_file="/nonexistent")
     with Session(config, wake=lambda: None, stopping=lambda: False):
-        Reserve(str(state)).put_by()
+        Reserve(str(state)).fill()
         disk.fill()
         late = Session(config, wake=lambda: None, stopping=lambda: False)
         with pytest.raises(LockedError), late:

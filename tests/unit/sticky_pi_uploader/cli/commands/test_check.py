@@ -9,11 +9,11 @@ from api_server import ApiServer
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import StoreError
 from sticky_pi_api.filesystem.mounts import file_system_type
-from sticky_pi_uploader.cli import findings
+from sticky_pi_uploader.cli.checks.finding import Level
 from sticky_pi_uploader.cli.commands import check
-from sticky_pi_uploader.cli.render import FULL
 from sticky_pi_uploader.config import load
 from sticky_pi_uploader.models import Destination, DestinationState
+from sticky_pi_uploader.state_dir.disk import CAMERA_MINIMUM
 
 KEYS = ["about", "level", "what", "advice"]
 
@@ -26,7 +26,7 @@ def look(trap):
         given = {"image_dir": str(trap.images), "state_dir": str(trap.state), "api.url": trap.url} | (flags or {})
         found = check.look(given, environ or {}, config_file)
         look.status = check.exit_status(found)
-        order = list(findings.Level)
+        order = list(Level)
         return {each.about: each for each in sorted(found, key=lambda each: order.index(each.level))}
 
     return look
@@ -265,7 +265,7 @@ def test_a_read_only_disk_is_a_problem(look, small_disk):
     assert "read-only" in found["destination"].what
 
 
-@pytest.mark.parametrize(("free", "level"), [(FULL - 2_000_000, "problem"), (90_000_000, "ok")])
+@pytest.mark.parametrize(("free", "level"), [(CAMERA_MINIMUM - 2_000_000, "problem"), (90_000_000, "ok")])
 def test_free_space_is_judged(look, small_disk, free, level):
     space = os.statvfs(small_disk)
     with open(small_disk / "filler", "wb") as file:

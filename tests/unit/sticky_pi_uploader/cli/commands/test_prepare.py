@@ -56,7 +56,7 @@ MANY_TIMES = """if True:
             break
         try:
             prepare_state_dir(state, {images!r})
-            give(state, {images!r}, prepare.owner("nobody"))
+            give(state, {images!r}, prepare.find_owner("nobody"))
             outcome = "made"
         except StateError:
             outcome = "refused"

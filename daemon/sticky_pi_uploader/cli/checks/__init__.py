@@ -1,0 +1,1 @@
+"""The checks behind `check`, each of which yields findings with advice."""

@@ -1,0 +1,144 @@
+"""Check the destination: the account, the proxy, its answer, and how sending went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sticky_pi_api.filesystem.safe_open import file_system_id
+
+from ...config import Config
+from ...exceptions import ConfigError, StateError
+from ...models import Destination, DestinationState
+from ...service.summary import SAYINGS
+from ...state_dir.disk import database_problem
+from ...state_dir.mounts import nearest
+from ..state_reader import open_state
+from .finding import Finding, ok, problem, warning
+from .folders import not_writable, with_file_system
+
+
+def retention(config: Config) -> Iterator[Finding]:
+    """Report what is removed from the trap."""
+    wanted = config.retention
+    if wanted.keep_days is None or _shares_disk(config):  # the latter is said of the destination
+        return
+    what = f"what was sent goes after {wanted.keep_days} days, or sooner with less than {wanted.min_free} free"
+    yield ok("retention", what)
+
+
+def credentials(config: Config) -> Iterator[Finding]:
+    """Check that the server gets an account."""
+    if config.api.server is None:
+        return
+    missing = [] if config.api.username else ["username"]
+    try:
+        password = config.api.read_password()
+    except ConfigError:
+        return  # a finding about the configuration already
+    if password is None:
+        missing.append("password_file")
+    if missing:
+        names = " and ".join(missing)
+        yield problem("credentials", f"[api] {names} not set", f"set {names}: the server wants an account")
+    elif password is not None and (remark := _remark(password.reveal())) is not None:
+        what = f"{config.api.username}, with a password that {remark}"
+        yield warning("credentials", what, "if the server doesn't accept it, write the password without that")
+    else:
+        yield ok("credentials", f"{config.api.username}, with a password")
+
+
+def proxy(config: Config) -> Iterator[Finding]:
+    """Report the proxy, and check that it can be used."""
+    if config.api.server is None:
+        return
+    from sticky_pi_api.transport.proxies import exception_for, proxy_for
+
+    about, url = "proxy", config.api.url
+    found = proxy_for(url)
+    if found is not None and found.wrong is not None:
+        yield problem(about, found.wrong, "set it as in the drop-in proxy.conf; the service's environment is its own")
+    elif found is not None:
+        yield ok(about, str(found))
+    elif (entry := exception_for(url)) is not None:
+        yield ok(about, f"none for {url}, as NO_PROXY has {entry}")
+
+
+def answer(config: Config) -> Iterator[Finding]:
+    """Check that the destination can be used."""
+    if config.api.store is not None:
+        return _store(config, config.api.store)
+    # Without an address, the finding about the configuration says it.
+    return iter(()) if config.api.server is None else _server(config)
+
+
+def last_sending(config: Config) -> Iterator[Finding]:
+    """Check how the destination answered when pictures were last sent: a question alone may show no trouble."""
+    try:
+        with open_state(config.state_dir, lambda _: None) as state:
+            last = state.ask(lambda outbox: outbox.destination(config.api.url), Destination(""))
+    except StateError:
+        return
+    if last.state in (DestinationState.OK, DestinationState.UNKNOWN):
+        return
+    find = warning if last.state is DestinationState.UNREACHABLE else problem
+    advice = "see to what it says: pictures are kept, and sent once it takes them; `retry --all` has it tried at once"
+    yield find("sending", f"when pictures were last sent, the destination {SAYINGS[last.state]}: {last.reason}", advice)
+
+
+def _server(config: Config) -> Iterator[Finding]:
+    from sticky_pi_api.exceptions import StickyPiError
+
+    from ...upload.client_factory import ask_server
+
+    about = "destination"
+    try:
+        ask_server(config)
+    except ConfigError:
+        return  # the finding about credentials says it
+    except StickyPiError as error:
+        yield problem(about, str(error), "see to what it says; pictures are kept, and sent once it works")
+    else:
+        yield ok(about, f"{config.api.url} answers, and accepts the account")
+
+
+def _store(config: Config, store: str) -> Iterator[Finding]:
+    from sticky_pi_api.exceptions import StoreError
+
+    from ...upload.client_factory import try_store
+
+    about, there = "destination", nearest(store)
+    if (wrong := not_writable(about, there)) is not None:
+        yield wrong
+        return
+    try:
+        try_store(store)
+    except StoreError as error:
+        yield problem(about, str(error), "see to what it says; pictures are kept, and sent once it works")
+        return
+    if (why := database_problem(there, "database.db")) is not None:
+        yield problem(about, why, "name a folder on another disk in [api] url")
+    elif _shares_disk(config):
+        what = f"{store} is on the pictures' own disk: a second copy on the same card"
+        advice = "fine for trying things; a trap needs another disk. No picture is ever removed for such a copy"
+        yield warning(about, what, advice)
+    else:
+        yield ok(about, with_file_system(store))
+
+
+def _remark(password: str) -> str | None:
+    """Say how a password differs from the text that its owner sees; None where it doesn't."""
+    if password != password.strip():
+        return "begins or ends with white space"
+    return None if password.isprintable() else "has characters that can't be seen"
+
+
+def _shares_disk(config: Config) -> bool:
+    """Tell whether the store, or a folder of pictures in it, lies on the pictures' own disk."""
+    from sticky_pi_api.filesystem.store_folder import file_systems
+
+    if config.api.store is None:
+        return False
+    try:
+        return file_system_id(config.image_dir) in file_systems(nearest(config.api.store))
+    except OSError:
+        return False

@@ -1,0 +1,20 @@
+"""`config`: print the effective configuration, secrets masked."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+
+from ...config import from_arguments
+from ...config.toml import as_toml
+from ..terminal import print_lines
+
+
+def add_arguments(_: ArgumentParser) -> None:
+    """Add nothing: this command has no arguments of its own."""
+
+
+def run(arguments: Namespace) -> int:
+    """Print the configuration as a file that would give the same one."""
+    print_lines([as_toml(from_arguments(arguments, os.environ)).rstrip("\n")])
+    return 0

@@ -1,0 +1,83 @@
+"""`list`: print one line for each recorded picture."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from typing import Any
+
+from sticky_pi_api.images.doubts import is_note
+
+from ...clock import utc_text
+from ...models import Picture, State
+from ..formatting import add_json_flag, json_array
+from ..state_reader import config_as_owner, open_state
+from ..terminal import Complaints, print_lines, safe
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add `--state` and `--json`."""
+    states = ", ".join(State)
+    parser.add_argument(
+        "--state",
+        type=_state,
+        action="append",
+        default=[],
+        dest="states",
+        metavar="STATE",
+        help=f"only pictures in this state, one of {states}; may be given several times",
+    )
+    add_json_flag(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Print the pictures as they are read, however many there are."""
+    config = config_as_owner(arguments)
+    with open_state(config.state_dir, Complaints()) as state:
+        pictures = state.pictures(arguments.states)
+        if arguments.json:
+            print_lines(json_array(picture_data(picture, config.image_dir) for picture in pictures))
+        else:
+            print_lines(map(list_line, pictures))
+    return 0
+
+
+def list_line(picture: Picture) -> str:
+    """Format a picture's state, the time when it was taken, its path in the image folder, and remarks."""
+    parts = [f"{picture.state:<9} {picture.datetime or '-':<20}  {picture.path}"]
+    if picture.reason:
+        parts.append(picture.reason)
+    if picture.suspect:
+        parts.append(picture.suspect if is_note(picture.suspect) else f"suspect: {picture.suspect}")
+    if picture.removed_at is not None:
+        parts.append("removed from the card")
+    return safe("  ".join(parts))
+
+
+def picture_data(picture: Picture, image_dir: str) -> dict[str, Any]:
+    """Return a picture's record for JSON, without metadata and history."""
+    return {
+        "path": os.path.join(image_dir, picture.path),
+        "device": picture.device,
+        "datetime": picture.datetime,
+        "md5": picture.md5,
+        "state": picture.state.value,
+        "attempts": picture.attempts,
+        "not_before": utc_text(picture.not_before),
+        "reason": picture.reason,
+        "receipt_md5": picture.receipt_md5,
+        "uploaded_at": utc_text(picture.uploaded_at),
+        "removed_at": utc_text(picture.removed_at),
+        "suspect": picture.suspect,
+    }
+
+
+def _state(name: str) -> State:
+    from difflib import get_close_matches
+
+    try:
+        return State(name)
+    except ValueError:
+        close = get_close_matches(name.lower(), list(State), n=1, cutoff=0.4)
+        meant = f"did you mean {close[0]}?" if close else f"there are {', '.join(State)}"
+        raise ArgumentTypeError(f"there is no state {name!a}; {meant}") from None

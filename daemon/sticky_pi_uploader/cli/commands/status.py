@@ -1,0 +1,152 @@
+"""`status`: say whether all is well, then show how things stand."""
+
+from __future__ import annotations
+
+import os
+import time
+from argparse import ArgumentParser, Namespace
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ...clock import unix_time, utc_text
+from ...config import Config
+from ...intake.scanner import Scanner
+from ...intake.stranded_files import WHY, left_over
+from ...models import Destination, DestinationState, Picture, State
+from ...outbox import OutboxReader
+from ...state_dir.disk import LOW_PERCENT, disk_space, failed_disk, obstacle
+from ...state_dir.lock import is_held
+from ...state_dir.mounts import image_dir_problem, nearest
+from ...state_dir.pending_removal import hidden
+from ..formatting import add_json_flag, day_and_time, inodes, relative, rows, size, to_json
+from ..state_reader import StateReader, config_as_owner, open_state
+from ..terminal import Complaints, print_lines, safe
+from ..verdict import verdict
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add `--json`."""
+    add_json_flag(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Print the status."""
+    config = config_as_owner(arguments)
+    with open_state(config.state_dir, Complaints()) as state:
+        status = status_data(state, config)
+    print_lines([to_json(status)] if arguments.json else status_screen(status, time.time()))
+    return 0
+
+
+def status_data(state: StateReader, config: Config) -> dict[str, Any]:
+    """Return the status for JSON; a value that can't be read is null."""
+    image_dir, store = config.image_dir, config.api.store
+    return {
+        "config_file": config.file,
+        "image_dir": image_dir,
+        "state_dir": config.state_dir,
+        "image_dir_problem": image_dir_problem(image_dir) or failed_disk(image_dir),
+        "state_dir_problem": _write_problem("state folder", config.state_dir),
+        "store_problem": None if store is None else _write_problem("store", store),
+        "running": is_held(config.state_dir),
+        "counts": _counts(state),
+        "oldest_pending": state.ask(OutboxReader.oldest_pending, None),
+        "last_upload": utc_text(state.ask(OutboxReader.last_upload, None)),
+        "destination": _destination(state, config.api.url),
+        "wrong_copies": _wrong_copies(state, image_dir),
+        "left_over": _left_over(config),
+        "disk": _disk(config),
+    }
+
+
+def status_screen(status: Mapping[str, Any], now: float) -> Iterator[str]:
+    """Yield the lines for people: the verdict, then the details. `now` is a Unix time."""
+    yield from map(safe, verdict(status))
+    yield ""
+    yield from rows(
+        [
+            ("Pictures", _count_list(status["counts"])),
+            ("Oldest to send", day_and_time(status["oldest_pending"])),
+            ("Last upload", relative(status["last_upload"], now)),
+            ("Destination", status["destination"]["url"]),
+            *(("", line) for line in _destination_lines(status["destination"], now)),
+            ("Free space", _space_line(status["disk"])),
+            ("Free inodes", _inodes_line(status["disk"])),
+            ("Image folder", status["image_dir"]),
+            ("State folder", status["state_dir"]),
+            ("Configuration", status["config_file"] or "no file: flags, environment and defaults"),
+            ("Uploader", {True: "at work", False: "not running just now", None: None}[status["running"]]),
+        ]
+    )
+
+
+def _write_problem(name: str, folder: str) -> str | None:
+    why = obstacle(nearest(folder))
+    return None if why is None else f"the {name} {folder} can't be written: {why}"
+
+
+def _counts(state: StateReader) -> dict[str, int]:
+    counts = state.ask(OutboxReader.counts, None)
+    if counts is None:
+        counts = Counter(picture.state for picture in state.salvage())
+    return {each.value: counts.get(each, 0) for each in State}
+
+
+def _destination(state: StateReader, url: str) -> dict[str, Any]:
+    destination = state.ask(lambda outbox: outbox.destination(url), Destination(url))
+    return {
+        "url": url,
+        "state": destination.state.value,
+        "reason": destination.reason,
+        "retry_at": utc_text(destination.retry_at),
+    }
+
+
+def _wrong_copies(state: StateReader, image_dir: str) -> list[dict[str, str]]:
+    """Name the pictures of which the destination's copy was found missing or different."""
+    found = state.ask(lambda outbox: list(outbox.wrong_copies()), list[Picture]())
+    return [{"path": os.path.join(image_dir, picture.path), "what": str(picture.reason)} for picture in found]
+
+
+def _left_over(config: Config) -> list[dict[str, str]]:
+    """Name the hidden files whose removal was interrupted and that can't have their names back."""
+    found = left_over(Scanner(config.image_dir, config.own_folders))
+    return [{"path": os.path.join(config.image_dir, hidden(path)), "what": WHY} for path in found]
+
+
+def _disk(config: Config) -> dict[str, int | None]:
+    found, retention = disk_space(config.image_dir), config.retention
+    least = None if found is None or retention.keep_days is None else retention.min_free.of(found.total)
+    return {
+        "free_bytes": found and found.free,
+        "total_bytes": found and found.total,
+        "least_free_bytes": least,
+        "free_inodes": found and found.free_inodes,
+        "total_inodes": found and found.inodes,
+        "least_free_inodes": None if found is None or least is None else found.least_inodes(least),
+    }
+
+
+def _count_list(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {state}" for state, count in counts.items() if count) or "none"
+
+
+def _destination_lines(destination: Mapping[str, Any], now: float) -> Iterator[str]:
+    state, reason = destination["state"].replace("_", " "), destination["reason"]
+    if destination["state"] != DestinationState.UNKNOWN:
+        yield f"{state}: {reason}" if reason else state
+    if destination["retry_at"]:
+        due = unix_time(destination["retry_at"]) <= now
+        yield "next try at once" if due else f"next try {relative(destination['retry_at'], now)}"
+
+
+def _space_line(disk: Mapping[str, int | None]) -> str | None:
+    free, total = disk["free_bytes"], disk["total_bytes"]
+    return f"{size(free)} of {size(total)} ({free * 100 // total} % free)" if free is not None and total else None
+
+
+def _inodes_line(disk: Mapping[str, int | None]) -> str | None:
+    """Mention inodes only where they are about to run out."""
+    free, total = disk.get("free_inodes"), disk.get("total_inodes")
+    return None if free is None or not total or free * 100 >= total * LOW_PERCENT else inodes(free, total)

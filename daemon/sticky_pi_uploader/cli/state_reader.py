@@ -1,0 +1,140 @@
+"""Read the outbox for commands: without writing or locking, and as much as can be read of one that is damaged."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from ..config import Config, from_arguments
+from ..exceptions import NoSpaceError, OutboxDamagedError, StateError
+from ..models import Picture, State
+from ..outbox import OutboxReader, outbox_path
+from ..ownership.run_as_owner import work_as_owner
+from ..state_dir.privileges import was_root
+
+Warn = Callable[[str], None]
+"""Takes one line for people: what is wrong with the state."""
+
+T = TypeVar("T")
+
+
+class StateReader:
+    """What is recorded in a state folder; `outbox` is None where nothing is, or nothing of it can be read."""
+
+    def __init__(self, outbox: OutboxReader | None, warn: Warn) -> None:
+        self.outbox = outbox
+        self._warn = warn
+
+    def ask(self, question: Callable[[OutboxReader], T], unknown: T) -> T:
+        """Return the outbox's answer; `unknown` where there is no outbox, or where it is too damaged to tell."""
+        if self.outbox is None:
+            return unknown
+        try:
+            return consistently(self.outbox, question)
+        except OutboxDamagedError as error:
+            self.warn_of_damage(error)
+            return unknown
+
+    def pictures(self, states: Iterable[State] = ()) -> Iterator[Picture]:
+        """Yield the pictures in these states (none given: in any), one at a time, by datetime and path.
+
+        If the outbox turns out to be damaged, the others that can be read follow, in the order of their rows.
+        """
+        if self.outbox is None:
+            return
+        wanted, shown = frozenset(states), set[int]()
+        try:
+            while True:
+                try:
+                    for picture in self.outbox.pictures(wanted):
+                        if picture.id not in shown:
+                            shown.add(picture.id)
+                            yield picture
+                except StateError:
+                    if not self.outbox.renew():
+                        raise
+                else:
+                    if not self.outbox.renew():
+                        return
+        except OutboxDamagedError as error:
+            self.warn_of_damage(error)
+            left = (picture for picture in self.salvage() if picture.id not in shown)
+            yield from (picture for picture in left if not wanted or picture.state in wanted)
+
+    def salvage(self) -> Iterator[Picture]:
+        """Yield every picture that can be read, row by row."""
+        return self.outbox.salvage() if self.outbox else iter(())
+
+    def warn_of_damage(self, error: OutboxDamagedError) -> None:
+        """Say that the outbox is damaged, and that a part of it can be read."""
+        self._warn(f"{error}; what can still be read of it is shown")
+
+
+def consistently(outbox: OutboxReader, question: Callable[[OutboxReader], T]) -> T:
+    """Return the outbox's answer; ask again if a writer came in between, as the first answer may be wrong then."""
+    while True:
+        try:
+            answer = question(outbox)
+        except StateError:
+            if not outbox.renew():
+                raise
+        else:
+            if not outbox.renew():
+                return answer
+
+
+def config_as_owner(arguments: argparse.Namespace, *, gives: bool = False) -> Config:
+    """Load the configuration; a process of root goes on as the owner of the state folder."""
+    config = from_arguments(arguments, os.environ)
+    work_as_owner(config.state_dir, config.image_dir, gives=gives)
+    return config
+
+
+@contextmanager
+def open_state(state_dir: str, warn: Warn) -> Iterator[StateReader]:
+    """Open the outbox in `state_dir` for reading, and warn if it is damaged.
+
+    Raises StateError where it can't be read for another reason.
+    """
+    outbox = _open(outbox_path(state_dir), warn)
+    if outbox is None:
+        yield StateReader(None, warn)
+        return
+    with outbox, sudo_advised():
+        yield StateReader(outbox, warn)
+
+
+@contextmanager
+def sudo_advised() -> Iterator[None]:
+    """Add the advice to use sudo to a StateError that root's rights might prevent."""
+    try:
+        yield
+    except OutboxDamagedError:
+        raise
+    except StateError as error:
+        if os.geteuid() == 0 or was_root():
+            raise
+        raise StateError(f"{error}; try again with sudo") from error
+
+
+def _open(path: str, warn: Warn) -> OutboxReader | None:
+    with sudo_advised():
+        try:
+            try:
+                return OutboxReader.open_readonly(path)
+            except NoSpaceError as error:
+                warn(f"{error}; what is shown may not be the latest")
+                return OutboxReader.open_as_it_lies(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StateError(f"the outbox {path} can't be read: {error.strerror}") from error
+        except OutboxDamagedError as error:
+            StateReader(None, warn).warn_of_damage(error)
+            try:
+                return OutboxReader.open_damaged(path)
+            except StateError:
+                return None

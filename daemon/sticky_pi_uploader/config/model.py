@@ -1,0 +1,115 @@
+"""The configuration in force, as frozen values."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ..exceptions import ConfigError
+from .secret import read_password_file
+from .values import Space, server_parts, store_folder
+
+if TYPE_CHECKING:
+    from sticky_pi_api.transport.account import Secret
+
+_SYSTEM_CERTIFICATES: Final = "/etc/ssl/certs/ca-certificates.crt"
+_LARGEST_CERTIFICATES: Final = 1 << 24  # bytes
+_WITHOUT_WAITING: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class FilesRead(NamedTuple):
+    """The contents of the files that the configuration names, read together with it: the files may change later."""
+
+    password: Secret | None
+    certificates: int | None = None
+    """hash of the certificates' file, the system's where none is named; None where it wasn't or can't be read"""
+
+
+class ApiConfig(NamedTuple):
+    """The destination, and how pictures are sent there."""
+
+    url: str
+    """"" where it isn't set yet: only commands that need no destination can go on"""
+    username: str | None
+    password: Secret | None
+    """from the environment; `read_password` also looks in the other places"""
+    password_file: str | None
+    password_from_systemd: bool
+    """whether the password file is a credential, which systemd protects"""
+    ca_file: str | None
+    allow_http: bool
+    parallel: int | None
+    max_rate: int | None
+    """bytes a second"""
+    give_up_after: int
+    """refusals of one picture after which it is rejected"""
+    files: FilesRead | None = None
+    """None where they weren't read"""
+
+    @property
+    def store(self) -> str | None:
+        """The folder of the embedded store; None where the destination is a server."""
+        return store_folder(self.url)
+
+    @property
+    def server(self) -> tuple[str, str, int] | None:
+        """Protocol, host and port of the server; None where the destination is an embedded store."""
+        return server_parts(self.url)
+
+    def read_password(self) -> Secret | None:
+        """Return the password, None where none is configured. Raises ConfigError where its file can't be used."""
+        if self.files is not None:
+            return self.files.password
+        if self.password_file is None:
+            return self.password
+        try:
+            return read_password_file(self.password_file, others_may_read=self.password_from_systemd)
+        except ValueError as error:
+            raise ConfigError([f"[api] password_file: {error}"]) from error
+
+    def with_password(self) -> ApiConfig:
+        """Return a copy that holds the password. Raises ConfigError where its file can't be used."""
+        return self._replace(files=FilesRead(self.read_password()))
+
+    def with_certificates(self) -> ApiConfig:
+        """Return a copy that holds the password and a hash of the certificates. Raises ConfigError as above."""
+        certificates = None
+        if self.server is not None:
+            try:
+                # Neither a FIFO nor an endless device may delay the start.
+                with open(os.open(self.ca_file or _SYSTEM_CERTIFICATES, _WITHOUT_WAITING), "rb") as file:
+                    certificates = hash(file.read(_LARGEST_CERTIFICATES))
+            except OSError:
+                pass  # reported when a connection is opened
+        return self._replace(files=FilesRead(self.read_password(), certificates))
+
+
+class RetentionConfig(NamedTuple):
+    """How long pictures and their records stay on the trap."""
+
+    keep_days: int | None
+    """days that a picture stays after its upload; None: no picture is ever removed"""
+    min_free: Space
+    also_remove: tuple[str, ...]
+    """further pictures that may be removed: some of `suspect`, `conflict` and `rejected`"""
+    keep_record_days: int
+
+
+class Config(NamedTuple):
+    """All settings."""
+
+    image_dir: str
+    state_dir: str
+    scan_interval: int
+    """seconds"""
+    picture_interval: int | None
+    """seconds between two pictures of the camera; None: learnt from them"""
+    api: ApiConfig
+    retention: RetentionConfig
+    file: str | None
+    """the configuration file that was read, if any"""
+
+    @property
+    def own_folders(self) -> list[str]:
+        """The folders that the uploader itself writes to: no picture in there is taken in."""
+        return [self.state_dir] + ([self.api.store] if self.api.store else [])
