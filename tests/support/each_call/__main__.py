@@ -12,10 +12,12 @@ from random import Random
 
 from .guards import GUARDS
 from .judge import Judge
-from .trap import Trap
+from .trap import AUDIT, Trap
 from .watch import Happening, Point
 
 ERRORS = ("EIO", "ENOSPC", "EMFILE", "ENOMEM")
+DESCRIPTORS = range(4, 30)
+"""How many descriptors the program may have at most, standard input and output included, when they are limited"""
 EXAMPLES = 2000
 LIVES = {
     "first-to-store": {},
@@ -48,6 +50,11 @@ class Sweep:
 
     def life(self, trap):
         """Attack one kind of life, at the points that the command line says."""
+        if self._attack == "limit":
+            for number in self._random.sample(DESCRIPTORS, self._options.some or len(DESCRIPTORS)):
+                if not self.is_over:
+                    self.limited(trap, number)
+            return
         trap.begin()
         trap.arrive()
         whole = trap.program.run("drain")
@@ -109,11 +116,26 @@ class Sweep:
         if happening.error is not None:
             judge.judge_failure(run)
             self.endings[run.status] += 1
-        for kind, what in judge.judge():
-            self.wrong[kind] += 1
-            error = happening.error or "killed"
-            self.examples.append(f"{kind}: {error} at {happening.point} (status {run.status}): {what}")
+        self._note(judge.judge(), f"{happening.error or 'killed'} at {happening.point} (status {run.status})")
         return True
+
+    def limited(self, trap, number):
+        """Let a life be lived, and audited, with no more than so many descriptors."""
+        trap.begin()
+        trap.arrive()
+        judge = Judge(trap)
+        for command in (("drain", "--deadline", BRIEF), AUDIT, ("status",), ("list",)):
+            run = trap.program.run(*command, watched=False, descriptors=number)
+            (judge.judge_failure if command[0] == "drain" else judge.judge_report)(run)
+            self.endings[run.status] += 1
+            self.figures["happened"] += "Too many open files" in run.said
+        self.figures["runs"] += 1
+        self._note(judge.judge(), f"{number} descriptors")
+
+    def _note(self, wrong, cause):
+        for kind, what in wrong:
+            self.wrong[kind] += 1
+            self.examples.append(f"{kind}: {cause}: {what}")
 
 
 def _kind(point):
@@ -129,7 +151,7 @@ def _happening(text):
 
 def _parse():
     parser = argparse.ArgumentParser(prog="each_call", description=__doc__)
-    parser.add_argument("attack", choices=("kill", "fail"), help="what happens at a call")
+    parser.add_argument("attack", choices=("kill", "fail", "limit"), help="what happens at a call, or to all")
     parser.add_argument("folder", help="an empty folder to work in; disks are mounted on it")
     parser.add_argument("--some", type=int, help="at so many points of each life; without it, at all")
     parser.add_argument("--seed", type=int, default=0, help="what the choice of some follows from")

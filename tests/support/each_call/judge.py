@@ -23,6 +23,7 @@ _FINALIZER = re.compile(
 _NO_COMPLAINT = re.compile(r"^\S+ (INFO|WARNING) ")
 _OUTCOME = re.compile(r"^\S+ INFO \S+\.jpg: ")
 _RAW = re.compile(r"Traceback|CRITICAL|Errno|Error\b|Exception|\bNone\b")
+_CRASH = re.compile(r"Traceback|Errno|Exception")
 _COMPLAINTS = re.compile(r"Traceback|WARNING|ERROR|CRITICAL")
 
 
@@ -65,6 +66,13 @@ class Judge:
             self._blame("no clear message", said[max(0, raw.start() - 500) :][:2000])
         if len(complaints) > 1:
             self._blame("more than one message", run.said[-1500:])
+
+    def judge_report(self, run):
+        """Judge how a command that reports ended, in which a call failed."""
+        if run.status not in (os.EX_OK, 1, os.EX_TEMPFAIL, os.EX_IOERR):
+            self._blame("exit status", f"{run.status}: {run.said[-1500:]}")
+        if _CRASH.search(_FINALIZER.sub("", run.said)) or not run.said:
+            self._blame("no clear message", run.said[-2000:])
 
     def _blame(self, kind, what):
         self.wrong.append((kind, what))

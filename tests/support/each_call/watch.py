@@ -3,6 +3,7 @@
 import atexit
 import os
 import re
+import resource
 import signal
 import socket
 import sys
@@ -80,13 +81,16 @@ class Program:
         self._places = sorted(((os.fspath(folder), name) for folder, name in places.items()), reverse=True)
         self._fresh = fresh
 
-    def run(self, *command, happening=None, watched=True, seconds=PATIENCE):
-        """Run a command to its end, count its calls, and let something happen at one of them."""
+    def run(self, *command, happening=None, watched=True, seconds=PATIENCE, descriptors=None):
+        """Run a command to its end, count its calls, and let something happen at one of them.
+
+        It may have so many `descriptors` at most; None for as many as the tests may have.
+        """
         ours, theirs = socket.socketpair()
         with ours, theirs:
             child = os.fork()
             if not child:
-                self._be([*self.flags, *command], theirs if watched else None)
+                self._be([*self.flags, *command], theirs if watched else None, descriptors)
             theirs.close()
             run = Run(0, "")
             try:
@@ -101,7 +105,7 @@ class Program:
             run.said = log.read()
         return run
 
-    def _be(self, arguments, wire):
+    def _be(self, arguments, wire, descriptors):
         """Become the program; doesn't return."""
         status = 99
         try:
@@ -114,6 +118,9 @@ class Program:
             sys.stderr = open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
             if wire is not None:
                 install(passing(), wire)
+            if descriptors is not None:
+                os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+                resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
             if self._fresh:
                 os.execv(sys.executable, [sys.executable, "-m", "sticky_pi_uploader", *arguments])
             from sticky_pi_uploader.cli.main import main
