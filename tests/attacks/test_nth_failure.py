@@ -1,6 +1,7 @@
-"""Lets each system call of a picture's life fail once, with each of four errors, and sees that nothing comes of it.
+"""Let each system call of a picture's life fail once, with each of four errors, and see that nothing comes of it.
 
-A test run lets some fail, of each kind of call at least one. The long run lets all, 11,760:
+And limit the descriptors that the program may have, to any number. A test run lets some calls fail, of each kind at
+least one, and tries some numbers. The long run lets all fail, 11,760, and tries all numbers from 4 to 29:
 
     STICKY_PI_EVERY_CALL=1 tests/run -k nth_failure
 
@@ -32,6 +33,13 @@ FOUND = {
 
 def test_a_call_that_fails_once_loses_nothing_and_is_made_good_by_the_next_run(attack, some, seed):
     figures = attack("fail", *some(6))
+    print(figures, file=sys.stderr)
+    assert figures["wrong"] == {}, (seed, figures)
+    assert figures["happened"] > 0
+
+
+def test_a_life_with_hardly_any_descriptors_loses_nothing_and_reports_end_in_order(attack, some, seed):
+    figures = attack("limit", *some(4))
     print(figures, file=sys.stderr)
     assert figures["wrong"] == {}, (seed, figures)
     assert figures["happened"] > 0

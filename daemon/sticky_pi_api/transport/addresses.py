@@ -110,7 +110,7 @@ class _Race:
         self._guard = guard
         self._poll = select.poll()
         self._running: dict[int, socket.socket] = {}
-        self._failure: OSError = OSError("the host has no address")
+        self._failure: OSError = socket.gaierror(socket.EAI_NONAME, "the host has no address")
 
     def close(self) -> None:
         for sock in self._running.values():

@@ -6,6 +6,7 @@ it. The bytes of a picture are flushed before it counts as taken in: the camera 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -28,6 +29,9 @@ FAR_FUTURE: Final = 86400.0
 
 STILL_YOUNG: Final = 2.0
 """Seconds since its last change for which a file with bytes behind the picture's end may still grow."""
+
+_NOT_THE_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Errors of this process or the system, which say nothing of the file that was to be opened or read"""
 
 _COLUMNS = frozenset({"device", "datetime", "filename", "md5"})
 
@@ -62,7 +66,8 @@ class Ingest:
     def take_in(self, candidate: Candidate, file_system: str) -> Ingested:
         """Read a candidate's file and say what it is.
 
-        Raises FileNotFoundError where it is gone, and OSError where its thumbnails can't be written.
+        Raises FileNotFoundError where it is gone, and OSError where its thumbnails can't be written or the system has
+        no descriptor or memory to read it with.
         """
         device, taken_at = _key_in_name(candidate.path)
         taken = Taken(candidate.path, None, file_system, device, taken_at, clock_synchronised=self._is_synchronised())
@@ -132,5 +137,7 @@ def _key_in_name(path: str) -> tuple[str, str] | tuple[None, None]:
 
 
 def _unreadable(taken: Taken, error: OSError) -> Ingested:
+    if error.errno in _NOT_THE_FILES:
+        raise error
     # Without a fingerprint, every scan looks at it again: it may become readable without changing.
     return Ingested(taken._replace(fingerprint=None, rejected=f"can't be read: {error.strerror}"), settled=False)

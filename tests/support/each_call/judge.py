@@ -71,7 +71,7 @@ class Judge:
         """Judge how a command that reports ended, in which a call failed."""
         if run.status not in (os.EX_OK, 1, os.EX_TEMPFAIL, os.EX_IOERR):
             self._blame("exit status", f"{run.status}: {run.said[-1500:]}")
-        if _CRASH.search(_FINALIZER.sub("", run.said)) or not run.said:
+        if _CRASH.search(_FINALIZER.sub("", run.said)):
             self._blame("no clear message", run.said[-2000:])
 
     def _blame(self, kind, what):

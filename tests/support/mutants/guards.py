@@ -1420,6 +1420,14 @@ REMOVING = (
         "what only it knew would be gone",
     ),
     Guard(
+        "a file is not rejected for what the system lacks",
+        "read_picture:_unreadable",
+        "raise error",
+        "",
+        ("test_a_file_is_not_rejected_for_want_of_descriptors_or_memory",),
+        "a drain would end well, and leave a picture behind as if it were unreadable",
+    ),
+    Guard(
         "one process on one folder",
         "_lock",
         "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",

@@ -96,6 +96,24 @@ def test_a_host_all_of_whose_addresses_are_silent_is_given_up_in_time(http, name
         ask(http(f"http://{host}:1", timeouts=Timeouts(connect=0.6, whole=30.0)))
 
 
+def test_a_host_without_any_address_cannot_be_reached(http, named):
+    with pytest.raises(UnreachableError, match="its name isn't known"):
+        ask(http(f"http://{named('none.example', [])}:1"))
+
+
+def test_addresses_are_asked_for_anew_with_each_connection(http, answering, named):
+    """As where the name server knew none, or old ones, when the trap woke."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        refusing = closed.getsockname()
+    port, _ = answering(says(b"[1]"))
+    host = named("moved.example", [], [refusing], [("127.0.0.1", port)])
+    client = http(f"http://{host}:1")
+    for why in ("its name isn't known", "refuses connections"):
+        with pytest.raises(UnreachableError, match=why):
+            ask(client)
+    assert ask(client).body == b"[1]"
+
+
 def test_the_address_that_is_slower_is_let_go(http, answering, named):
     """Only one request is sent, whichever of two connections is there first."""
     port, requests = answering(says(b"[1]"))

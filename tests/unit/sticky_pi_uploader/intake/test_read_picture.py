@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import io
 import os
@@ -333,6 +334,18 @@ def as_nobody(*open_to):
         yield
     finally:
         os.seteuid(0)
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_a_file_is_not_rejected_for_want_of_descriptors_or_memory(image_dir, take_in, monkeypatch, error):
+    (image_dir / NAME).write_bytes(WHOLE)
+
+    def fail(*_):
+        raise OSError(error, os.strerror(error), NAME)
+
+    monkeypatch.setattr("sticky_pi_uploader.intake.read_picture.open_picture", fail)
+    with pytest.raises(OSError, match=os.strerror(error)):
+        take_in()
 
 
 def test_an_unreadable_file_says_so_and_will_be_looked_at_again(tmp_path, image_dir, take_in):
