@@ -4,7 +4,7 @@ import socket
 import threading
 from contextlib import suppress
 
-from sticky_pi_api.transport.account import Account
+from sticky_pi_api.transport.credentials import Account
 
 
 def ask(http, body=b"[]", **more):

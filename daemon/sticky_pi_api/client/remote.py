@@ -12,7 +12,7 @@ from sticky_pi_api.put_images.checksum_cache import FileCache
 from sticky_pi_api.put_images.verification import StoredObject
 from sticky_pi_api.remote.api import LOWEST_RATE, PARALLEL, RemoteAPI
 from sticky_pi_api.remote.objects import look_at
-from sticky_pi_api.transport.account import Secret
+from sticky_pi_api.transport.credentials import Secret
 from sticky_pi_api.types import FilePath, ImageOutcome
 
 if TYPE_CHECKING:

@@ -41,8 +41,7 @@ from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.checksum_cache import FileCache
 from sticky_pi_api.put_images.common import Held, Picture, compare, failure_outcome, identify, is_known, look, recognise
 from sticky_pi_api.put_images.concurrency import Pace
-from sticky_pi_api.transport.deadline import CancelScope
-from sticky_pi_api.transport.threads import starting
+from sticky_pi_api.transport.deadline import CancelScope, starting
 from sticky_pi_api.types import FilePath, ImageOutcome, Key, Outcome, Row, key_of
 
 CHUNK: Final = 500

@@ -29,7 +29,7 @@ from sticky_pi_api.remote.server import SERIES_TIME, SHORT_ANSWER, Server
 from sticky_pi_api.remote.users import ServerUsers
 from sticky_pi_api.specifications import BaseAPISpec
 from sticky_pi_api.storage import checked_what
-from sticky_pi_api.transport.account import Account, Secret
+from sticky_pi_api.transport.credentials import Account, Secret
 from sticky_pi_api.transport.deadline import CancelScope
 from sticky_pi_api.transport.rate_limit import RateLimit
 from sticky_pi_api.transport.status_codes import TOO_LARGE, UNAUTHORISED, Answer, leaves_no_doubt

@@ -13,8 +13,8 @@ from sticky_pi_api.exceptions import UnavailableError
 from sticky_pi_api.filesystem.regular_files import unwrapped
 from sticky_pi_api.remote.responses import WrongShapeError, read_list
 from sticky_pi_api.remote.server import Server
+from sticky_pi_api.transport.credentials import SignedUrl
 from sticky_pi_api.transport.rate_limit import RateLimit
-from sticky_pi_api.transport.signed_url import Link
 from sticky_pi_api.types import Info, Row
 
 _PATIENCE: Final = 600.0
@@ -57,14 +57,14 @@ class ServerBundles:
 
     def send(self, file: FileInfo, url: Mapping[str, Any]) -> None:
         """Send a file to a link with its fields. Raises BundleError and OSError for the file as well."""
-        link = Link.of(url["url"], self._server.address)
+        link = SignedUrl.of(url["url"], self._server.address)
         with unwrapped(), open_file(file["path"]) as stream:
             form = BundleForm(file, url["fields"], stream, self._limit)
             self._server.send_form(link, form, form.content_type)
 
     def fetch(self, row: Row, into: Receive) -> None:
         """Give `into` what a listed file's link leads to. Raises OSError where it does."""
-        link = Link.of(row["url"], self._server.address)
+        link = SignedUrl.of(row["url"], self._server.address)
         try:
             with unwrapped():
                 self._server.fetch(link, into)
@@ -97,6 +97,6 @@ class ServerBundles:
 
     def _check_link(self, url: object) -> None:
         try:
-            Link.of(url, self._server.address)
+            SignedUrl.of(url, self._server.address)
         except ValueError as error:
             raise WrongShapeError(f"with {error}") from None

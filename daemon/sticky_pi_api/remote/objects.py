@@ -8,7 +8,7 @@ from typing import Final
 from sticky_pi_api.exceptions import StrayLinkError, UnavailableError
 from sticky_pi_api.put_images.verification import StoredObject
 from sticky_pi_api.remote.server import Server
-from sticky_pi_api.transport.signed_url import Link
+from sticky_pi_api.transport.credentials import SignedUrl
 from sticky_pi_api.transport.status_codes import OK, Answer
 
 _PARTIAL: Final = 206
@@ -28,7 +28,7 @@ def look_at(server: Server, url: str) -> StoredObject | None:
     Raises FileNotFoundError where it is gone, and RemoteError where the storage doesn't answer just now.
     """
     try:
-        link = Link.of(url, server.address)
+        link = SignedUrl.of(url, server.address)
     except ValueError:
         return None
     try:

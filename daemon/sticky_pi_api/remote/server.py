@@ -22,9 +22,8 @@ from sticky_pi_api.remote.responses import WrongShapeError, read_token
 from sticky_pi_api.remote.token import Login
 from sticky_pi_api.remote.warm_up import FAILED, WarmUp, is_cold
 from sticky_pi_api.sqlite.connection import IntegrityError
-from sticky_pi_api.transport.account import Account, Secret
+from sticky_pi_api.transport.credentials import Account, Secret, SignedUrl
 from sticky_pi_api.transport.deadline import CancelScope
-from sticky_pi_api.transport.signed_url import Link
 from sticky_pi_api.transport.status_codes import (
     OK,
     STORED,
@@ -185,17 +184,17 @@ class Server:
             scope=scope,
         )
 
-    def fetch(self, link: Link, receive: Receive) -> None:
+    def fetch(self, link: SignedUrl, receive: Receive) -> None:
         """Get what a link leads to, as `Http.get` says; without the token, which is for this server only."""
         answer = self._http.get(link, receive, rate=self._lowest_rate)
         if answer.status != OK:
             raise link_failure_of(answer, link.address, self._wall_clock)
 
-    def peek(self, link: Link) -> Answer:
+    def peek(self, link: SignedUrl) -> Answer:
         """Ask for the head of what a link leads to, as `Http.peek` says; without the token."""
         return self._http.peek(link)
 
-    def send_form(self, link: Link, body: Body, content_type: str) -> None:
+    def send_form(self, link: SignedUrl, body: Body, content_type: str) -> None:
         """Send a form to where a link leads; without the token, which is for this server only."""
         seconds = len(body) / self._lowest_rate
         answer = self._http.post_form(link, body, content_type=content_type, seconds=seconds)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from sticky_pi_api.transport.account import Account, Secret
+from sticky_pi_api.transport.credentials import Account, Secret
 
 RENEWED_AFTER: Final = 12 * 3600.0
 """Seconds that a token is used for; servers take it for 24 hours"""

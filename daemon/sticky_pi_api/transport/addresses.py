@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, zip_longest
 from typing import Any, Final
 
-from sticky_pi_api.transport.deadline import Guard
-from sticky_pi_api.transport.threads import starting
+from sticky_pi_api.transport.deadline import Guard, starting
 
 STAGGER: Final = 0.25
 """Seconds that an address gets to answer before the next one is tried beside it (RFC 8305)"""

@@ -13,6 +13,7 @@ import threading
 import time
 import warnings
 from contextlib import suppress
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final, NamedTuple
 
 import requests
@@ -181,7 +182,27 @@ class _SecurePool(_Pool, HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
-class Adapter(HTTPAdapter):
+class Session(requests.Session):
+    """A session that follows no redirect, keeps no cookie, and takes neither proxies nor `.netrc` from the environment.
+
+    Nothing of it changes after it was made, so any number of threads may send requests through it.
+    """
+
+    def __init__(self, context: ssl.SSLContext, connections: int) -> None:
+        """Keep so many connections at most."""
+        super().__init__()
+        self.trust_env = False
+        self.headers.clear()
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        adapter = _Adapter(context, connections)
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, adapter)
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return None: for a redirect, requests would unpack the whole answer, however large."""
+
+
+class _Adapter(HTTPAdapter):
     """`requests`' pools, with connections as above and one TLS context for all: loading certificates is dear."""
 
     def __init__(self, context: ssl.SSLContext, connections: int) -> None:

@@ -7,6 +7,7 @@ and what the thread of a request has to know of it (`Guard`).
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import socket
@@ -16,8 +17,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Protocol, Self
-
-from sticky_pi_api.transport.threads import starting
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -255,3 +254,12 @@ class Guard:
 
 def _second(sock: socket.socket) -> socket.socket:
     return socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """Start threads in the block. Raises OSError where one can't be: Python's RuntimeError would look like a bug."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, "the system has no room for a further thread") from error

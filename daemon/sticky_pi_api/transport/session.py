@@ -5,23 +5,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
-
-import requests
 
 from sticky_pi_api.exceptions import RemoteError, UnreachableError
 from sticky_pi_api.filesystem.regular_files import FileFailedError
-from sticky_pi_api.transport.account import Account
 from sticky_pi_api.transport.addresses import StrayError, leads_near
-from sticky_pi_api.transport.connections import Adapter, Route, current, tls_context
+from sticky_pi_api.transport.connections import Route, Session, current, tls_context
+from sticky_pi_api.transport.credentials import Account, SignedUrl, without_libraries
 from sticky_pi_api.transport.deadline import CancelScope, Guard
 from sticky_pi_api.transport.errors import LIBRARIES, TIMEOUTS, cause_of, explain, find
 from sticky_pi_api.transport.proxies import proxy_for
 from sticky_pi_api.transport.response_body import BrokenOffBodyError, read_file, read_whole
-from sticky_pi_api.transport.signed_url import Link
 from sticky_pi_api.transport.status_codes import OK, Answer
-from sticky_pi_api.transport.tracebacks import without_libraries
+
+if TYPE_CHECKING:
+    import requests
 
 _LARGEST_OTHER: Final = 2**20
 """bytes of what is answered by whom a link leads to, where it isn't what it is for"""
@@ -111,12 +110,12 @@ class Http:
         """of all requests"""
         host = urlsplit(address).hostname or ""
         self._met = {"127.0.0.1", "::1"} if host == "localhost" else {host}
-        self._adapter = Adapter(tls_context(ca_file), connections)
+        self._session = Session(tls_context(ca_file), connections)
 
     def close(self) -> None:
         """Break off what is under way, in any thread, and close the connections; later requests fail."""
         self.scope.cancel()
-        self._adapter.close()
+        self._session.close()
 
     def post(
         self,
@@ -146,12 +145,12 @@ class Http:
         base = min(self.timeouts.whole, self.timeouts.question) if is_question else self.timeouts.whole
         return self._send(call, base + seconds, scope)
 
-    def post_form(self, link: Link, body: Body, *, content_type: str, seconds: float) -> Answer:
+    def post_form(self, link: SignedUrl, body: Body, *, content_type: str, seconds: float) -> Answer:
         """Send a form to where a link leads, with nothing of the account; otherwise as `post`."""
         headers = {**_HEADERS, "Accept-Encoding": "identity", "Content-Type": content_type}
         return self._send(_Call("POST", link.address, link.url, headers, body), self.timeouts.whole + seconds)
 
-    def get(self, link: Link, receive: Receive, *, rate: float) -> Answer:
+    def get(self, link: SignedUrl, receive: Receive, *, rate: float) -> Answer:
         """Get what a link leads to, with nothing of the account; `receive` takes it block by block as it comes.
 
         What comes slower than `rate` bytes a second is given up. What is answered with another status than 200 is
@@ -162,7 +161,7 @@ class Http:
         call = _Call("GET", link.address, link.url, headers, receive=receive, rate=rate)
         return self._send(call, self.timeouts.whole)
 
-    def peek(self, link: Link) -> Answer:
+    def peek(self, link: SignedUrl) -> Answer:
         """Ask for the first byte of what a link leads to, with nothing of the account: the answer's head tells of it.
 
         Links are signed for GET alone, so HEAD isn't to be had. Errors as of `post`.
@@ -206,7 +205,6 @@ class Http:
         return Answer(response.status_code, response.headers, content)
 
     def _open(self, call: _Call) -> requests.Response:
-        request = requests.Request(call.method, call.url, data=call.body, headers=call.headers).prepare()
         proxy = proxy_for(call.url)
         if proxy is not None and proxy.wrong is not None:
             raise UnreachableError(proxy.wrong)
@@ -217,7 +215,9 @@ class Http:
         current.route = Route(is_link, proxy, self._met)
         timeout = (self.timeouts.connect, self.timeouts.read)
         proxies = {} if proxy is None else {urlsplit(call.url).scheme: proxy.address}
-        return self._adapter.send(request, stream=True, timeout=timeout, proxies=proxies)
+        return self._session.request(
+            call.method, call.url, data=call.body, headers=call.headers, stream=True, timeout=timeout, proxies=proxies
+        )
 
 
 def _hand_on(blocks: Iterator[bytes], receive: Receive) -> None:

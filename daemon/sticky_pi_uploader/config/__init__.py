@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from sticky_pi_api.filesystem.mounts import is_within
-from sticky_pi_api.transport.account import Secret
+from sticky_pi_api.transport.credentials import Secret
 
 from ..exceptions import ConfigError
 from .model import ApiConfig, Config, RetentionConfig

@@ -10,7 +10,7 @@ from .secret import read_password_file
 from .values import Space, server_parts, store_folder
 
 if TYPE_CHECKING:
-    from sticky_pi_api.transport.account import Secret
+    from sticky_pi_api.transport.credentials import Secret
 
 _SYSTEM_CERTIFICATES: Final = "/etc/ssl/certs/ca-certificates.crt"
 _LARGEST_CERTIFICATES: Final = 1 << 24  # bytes

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from sticky_pi_api.transport.account import Secret
+from sticky_pi_api.transport.credentials import Secret
 
 from . import values
 

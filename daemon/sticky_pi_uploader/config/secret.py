@@ -7,7 +7,7 @@ import os
 import stat
 from typing import Final
 
-from sticky_pi_api.transport.account import Secret
+from sticky_pi_api.transport.credentials import Secret
 
 CREDENTIAL: Final = "api-password"
 """The name of the systemd credential that holds the password where nothing else is configured."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from sticky_pi_api.transport.account import MASK
+from sticky_pi_api.transport.credentials import MASK
 
 from .model import Config
 from .schema import SCHEMA

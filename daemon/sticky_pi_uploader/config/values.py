@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from sticky_pi_api.transport.account import Secret
+from sticky_pi_api.transport.credentials import Secret
 
 _HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*\.?")
 _NEEDS_NO_QUOTES: Final = re.compile(r"[\w./~-]*", re.ASCII)

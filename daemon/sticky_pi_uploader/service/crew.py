@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from sticky_pi_api.transport.threads import starting
+from sticky_pi_api.transport.deadline import starting
 
 from ..exceptions import OutboxDamagedError
 from ..journal.events import Kind, about

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from sticky_pi_api.transport.threads import starting
+from sticky_pi_api.transport.deadline import starting
 
 GRACE: Final = 3.0
 """Seconds for the pictures in hand to be finished: after a signal, and at most as many before a deadline"""

@@ -15,7 +15,7 @@ from ..state_dir.trusted_path import shared_part
 
 if TYPE_CHECKING:
     from sticky_pi_api.client import LocalClient, RemoteClient
-    from sticky_pi_api.transport.account import Secret
+    from sticky_pi_api.transport.credentials import Secret
 
     from ..config import Config
 

@@ -9,7 +9,7 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from sticky_pi_api.transport.threads import starting
+from sticky_pi_api.transport.deadline import starting
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent

@@ -12,9 +12,9 @@ from sticky_pi_api.exceptions import StrayLinkError, UnreachableError
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.verification import Claim, Holding
 from sticky_pi_api.transport.addresses import STAGGER, connect, is_near, leads_near
+from sticky_pi_api.transport.credentials import SignedUrl
 from sticky_pi_api.transport.deadline import Guard
 from sticky_pi_api.transport.session import Timeouts
-from sticky_pi_api.transport.signed_url import Link
 
 PATIENT = Timeouts(connect=40.0, read=40.0, whole=60.0)
 LOOK_UP = socket.getaddrinfo
@@ -176,7 +176,7 @@ def test_names_that_say_so_themselves_are_near():
 
 
 def peek(one, url, giver="http://server.example"):
-    return one.peek(Link.of(url, giver))
+    return one.peek(SignedUrl.of(url, giver))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.2", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "127.1", "near"])
@@ -188,7 +188,7 @@ def test_a_link_to_this_machine_is_not_followed_unless_the_server_is_there(http,
     with pytest.raises(StrayLinkError, match="leads to this machine"):
         peek(one, f"http://{host}:{port}/admin")
     with pytest.raises(StrayLinkError):
-        one.get(Link.of(f"http://{host}:{port}/admin", one.address), list, rate=1.0)
+        one.get(SignedUrl.of(f"http://{host}:{port}/admin", one.address), list, rate=1.0)
     assert requests == []
 
 

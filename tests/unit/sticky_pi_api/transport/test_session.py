@@ -263,6 +263,23 @@ def test_an_answer_whose_length_is_none_ends_with_its_connection(http, answering
     assert ask(http(f"http://127.0.0.1:{port}")).body == b"[1, 2]"
 
 
+def test_a_redirect_is_never_unpacked_without_a_bound(http, answering):
+    packed = gzip.compress(bytes(2**24), 9)
+    port, requests = answering(says(packed, "302 Found", "Location: /elsewhere", "Content-Encoding: gzip"))
+    with pytest.raises(NotAnAPIError, match="answers with more than any Sticky Pi API has to say"):
+        ask(http(f"http://127.0.0.1:{port}"), largest=2**20)
+    assert len(requests) == 1
+
+
+def test_cookies_are_not_kept(http, answering):
+    answer = says(b"[]", "200 OK", "Set-Cookie: session=7; Path=/", "Connection: close")
+    port, requests = answering(answer, answer)
+    one = http(f"http://127.0.0.1:{port}")
+    for _ in range(2):
+        ask(one)
+    assert [b"cookie" in request.lower() for request in requests] == [False, False]
+
+
 def test_redirects_are_not_followed(http, answering):
     port, requests = answering(says(b"", "307 Temporary Redirect", "Location: /elsewhere", "Connection: close"))
     assert ask(http(f"http://127.0.0.1:{port}")).status == 307
@@ -387,6 +404,7 @@ def test_a_netrc_file_is_no_account(http, answering, monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     ask(http(f"http://127.0.0.1:{port}"))
     assert b"Authorization: Basic dXNlcjpwYXNz\r\n" in requests[0]
+    assert requests[0].count(b"Authorization") == 1
 
 
 # Breaking off

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from sticky_pi_api.transport.account import Secret
+from sticky_pi_api.transport.credentials import Secret
 from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader.config import Config, add_flags, from_arguments
 from sticky_pi_uploader.config.model import FilesRead
