@@ -90,7 +90,7 @@ def _ours(images):
 
     scanner, hints, stop, reader = Scanner(images), Hints(), threading.Event(), _Reader()
     outbox = Outbox(f"{images}.db", longest_wait=LONGEST_WAIT)
-    intake = Intake(scanner, reader, outbox, hints, recorded=lambda: None, stopping=stop.is_set)
+    intake = Intake(scanner, reader, outbox.catalog, outbox.folders, hints, recorded=lambda: None, stopping=stop.is_set)
     watcher = Watcher(scanner, hints, scan_interval=600)
     worker = Worker(
         "intake", intake.step, wake=hints.waiting, stop=stop, after_trouble=stop.set, notice=lambda: None, pulse=Pulse()

@@ -66,9 +66,11 @@ def _record(full):
     scanner = Scanner(str(full), [str(state)])
     with Outbox(outbox_path(str(state)), longest_wait=LONGEST_WAIT) as outbox:
         for folder in scanner.folders():
-            outbox.record([_taken(candidate) for candidate in scanner.candidates(folder)])
-        with outbox.together():
-            outbox._connection.execute("UPDATE pictures SET state = 'uploaded', receipt_md5 = md5, uploaded_at = 1.6e9")
+            outbox.catalog.record([_taken(candidate) for candidate in scanner.candidates(folder)])
+        with outbox.database.writing():
+            outbox.database.connection.execute(
+                "UPDATE pictures SET state = 'uploaded', receipt_md5 = md5, uploaded_at = 1.6e9"
+            )
 
 
 def _taken(candidate):

@@ -66,7 +66,7 @@ def _taker(path, outbox):
     ingest = Ingest(scanner.image_dir, ThumbnailFolder(os.path.join(scanner.image_dir, "thumbnails")), time.time)
     identity = file_system_id(scanner.image_dir)
     candidate = scanner.look(os.path.basename(path))
-    return lambda: outbox.record([ingest.take_in(candidate, identity).taken])
+    return lambda: outbox.catalog.record([ingest.take_in(candidate, identity).taken])
 
 
 def _seconds(work, path):

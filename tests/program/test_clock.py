@@ -99,7 +99,7 @@ class Trap:
     def hold_for(self, seconds):
         """Have the destination in trouble for so long yet, by a clock that isn't set."""
         with Outbox(outbox_path(str(self._state)), longest_wait=LONGEST_WAIT, clock=lambda: UNSET_TIME) as outbox:
-            outbox.set_destination(
+            outbox.destinations.update(
                 Destination(
                     self._url, DestinationState.UNREACHABLE, "as before", UNSET_TIME + seconds, 20, holds_all=True
                 )

@@ -74,8 +74,8 @@ class Trap:
         )
         self._command = [sys.executable, "-W", "error", "-m", "sticky_pi_uploader", "--config", str(config), "run"]
         with Outbox(self._outbox, longest_wait=LONGEST_WAIT) as outbox:
-            outbox.change_destination(url, lambda _: True)
-            outbox.set_destination(
+            outbox.destinations.change(url, lambda _: True)
+            outbox.destinations.update(
                 Destination(url, DestinationState.UNREACHABLE, "as before", time.time() + LONGEST_WAIT - 60, GROWN)
             )
 

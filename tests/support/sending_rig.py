@@ -82,12 +82,13 @@ class Rig:
 
     def open_outbox(self, kind=Outbox):
         outbox = kind(str(self.folder / "outbox.db"), longest_wait=LONGEST_WAIT, clock=lambda: self.now)
-        outbox.change_destination(self.url, lambda _: True)
+        outbox.destinations.change(self.url, lambda _: True)
         return outbox
 
     def make(self, open_client=None, stopping=None, give_up_after=3, monotonic=None, **more):
         return Uploader(
-            self.outbox,
+            self.outbox.queue,
+            self.outbox.destinations,
             self.thumbnails,
             self.hints,
             image_dir=str(self.images),
@@ -104,7 +105,7 @@ class Rig:
         """Begin anew with what is on disk."""
         self.close()
         self.outbox = self.open_outbox()
-        self.outbox.recover()
+        self.outbox.queue.recover()
         self.uploader = self.make(**more)
 
     def close(self):
@@ -113,11 +114,11 @@ class Rig:
 
     def add(self, *numbers):
         """Have these pictures taken in."""
-        self.outbox.record([self.taken(number, number) for number in numbers])
+        self.outbox.catalog.record([self.taken(number, number) for number in numbers])
 
     def read_again(self, number, content, version=1):
         """Have a file read again with other contents; `version` is another one if it was written anew."""
-        self.outbox.record([self.taken(number, content, version)])
+        self.outbox.catalog.record([self.taken(number, content, version)])
 
     def taken(self, number, content, version=1):
         self.thumbnails.keep(md5(content), THUMBNAILS)
@@ -141,12 +142,12 @@ class Rig:
     def take(self, number=99):
         """Have the destination take a picture, while whatever else is there waits."""
         self.add(number)
-        waiting = self.outbox.claim(1000)
+        waiting = self.outbox.queue.claim(1000)
         for picture in waiting:
             if picture.path == name(number):
-                self.outbox.confirm(picture, picture.md5, "stored", accepted_by=self.url)
+                self.outbox.queue.confirm(picture, picture.md5, "stored", accepted_by=self.url)
             else:
-                self.outbox.release(picture)
+                self.outbox.queue.release(picture)
 
     def at(self, number):
         return self.outbox.at(name(number))

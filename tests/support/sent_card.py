@@ -34,7 +34,7 @@ from sticky_pi_uploader.retention.remover import Removal
 path, images, store = sys.argv[1:]
 with Outbox(path, longest_wait=1800) as outbox:
     removal = Removal(
-        outbox,
+        outbox.retention,
         Hints(),
         image_dir=images,
         open_client=lambda: LocalClient(store),
@@ -71,7 +71,7 @@ class Card:
         self.leaving = Leaving(str(self.images))
         self.scanner = Scanner(str(self.images), leaving=self.leaving)
         self.outbox = Outbox(outbox_path(str(folder)), longest_wait=1800, clock=lambda: self.now)
-        self.outbox.change_destination(self.url, lambda _: True)
+        self.outbox.destinations.change(self.url, lambda _: True)
         self.open_client = lambda: LocalClient(self.store)
         self.stop = False
 
@@ -92,7 +92,7 @@ class Card:
         ingest = Ingest(str(self.images), self.thumbnails, lambda: self.now)
         for folder in self.scanner.folders():
             for candidate in self.scanner.candidates(folder):
-                self.outbox.record([ingest.take_in(candidate, file_system_id(str(self.images / folder))).taken])
+                self.outbox.catalog.record([ingest.take_in(candidate, file_system_id(str(self.images / folder))).taken])
         return self
 
     def scan(self):
@@ -102,7 +102,8 @@ class Card:
         intake = Intake(
             self.scanner,
             ingest,
-            self.outbox,
+            self.outbox.catalog,
+            self.outbox.folders,
             self.hints,
             recorded=recorded,
             stopping=lambda: False,
@@ -116,7 +117,8 @@ class Card:
     def send(self):
         self.take_in()
         uploader = Uploader(
-            self.outbox,
+            self.outbox.queue,
+            self.outbox.destinations,
             self.thumbnails,
             self.hints,
             image_dir=str(self.images),
@@ -133,7 +135,7 @@ class Card:
 
     def removal(self):
         return Removal(
-            self.outbox,
+            self.outbox.retention,
             self.hints,
             image_dir=str(self.images),
             open_client=self.open_client,
@@ -145,7 +147,7 @@ class Card:
     def retention(self, keep_days=30, min_free=NOTHING, also_remove=(), store=None):
         policy = Policy(keep_days, min_free, 400, also_remove)
         return Retention(
-            self.outbox,
+            self.outbox.retention,
             self.thumbnails,
             self.removal(),
             policy,

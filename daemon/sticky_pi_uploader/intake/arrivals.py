@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from ..outbox import Known, Outbox
+from ..outbox import Catalog, Known
 
 MOST: Final = 1000
 """Pictures in a folder beyond which they aren't kept in mind: a day has 72, but all may lie in one folder"""
@@ -14,9 +14,9 @@ MOST: Final = 1000
 class Arrivals:
     """The folder of the last arrivals, for the one who records. What others record there is only read once more."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, catalog: Catalog) -> None:
         """Know nothing yet."""
-        self._outbox = outbox
+        self._catalog = catalog
         self._folder: str | None = None
         self._is_first = False
         self._paths: set[str] | None = None
@@ -29,11 +29,11 @@ class Arrivals:
         elif self._is_first:
             # Not sooner: they may come to several folders in turn.
             self._is_first = False
-            self._paths = set(self._outbox.known_in(folder))
+            self._paths = set(self._catalog.known_in(folder))
             self._forget_many()
         if self._paths is not None and path not in self._paths:
             return None
-        return self._outbox.known_at(path)
+        return self._catalog.known_at(path)
 
     def know(self, path: str) -> None:
         """Note that a path is recorded now."""

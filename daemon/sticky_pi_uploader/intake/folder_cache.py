@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
-from ..outbox import NOT_SEEN, Outbox, Seen
+from ..outbox import NOT_SEEN, Folders, Seen
 from ..state_dir.mounts import keeps_times
 from .directory_sync import SETTLED
 from .scanner import Scanner
@@ -29,11 +29,11 @@ class Familiar:
     """The folders of one image dir, as one scan finds them and earlier ones left word of them; for one thread."""
 
     def __init__(
-        self, scanner: Scanner, outbox: Outbox, *, clock: Callable[[], float], monotonic: Callable[[], float]
+        self, scanner: Scanner, folders: Folders, *, clock: Callable[[], float], monotonic: Callable[[], float]
     ) -> None:
         """Keep what is known of them in the outbox; `clock` is the one that files' times are of."""
         self._scanner = scanner
-        self._outbox = outbox
+        self._folders = folders
         self._clock = clock
         self._monotonic = monotonic
         self._offset = self._clock() - self._monotonic()
@@ -50,14 +50,14 @@ class Familiar:
     def begin(self) -> None:
         """Begin a scan of everything."""
         self._scanner.missed.clear()
-        self._before = self._outbox.folders_seen()
+        self._before = self._folders.seen()
         self._now, self._noted, self._new, self._gone = {}, {}, {}, ()
         self._unknown.clear()
         if self._was_the_clock_set():
-            self._outbox.forget_folders()
+            self._folders.forget()
             self._before = {}
         self._device = _device(self._scanner.image_dir)
-        self._doubted = self._outbox.folders_in_doubt() | self._to_be_checked()
+        self._doubted = self._folders.in_doubt() | self._to_be_checked()
         children = defaultdict(list)
         for folder in self._before:
             if folder:
@@ -101,7 +101,7 @@ class Familiar:
         """Leave word to later scans of the folders in which everything is known by now."""
         known = {folder: seen for folder, seen in self._noted.items() if not self._unknown.get(folder)}
         if known or self._new or self._gone:
-            self._outbox.note_folders({**self._new, **known}, self._gone)
+            self._folders.note({**self._new, **known}, self._gone)
         self._noted, self._new, self._gone = {}, {}, ()
 
     def _look(self, folder: str) -> None:

@@ -19,7 +19,7 @@ from sticky_pi_api.images.doubts import is_note
 
 from ..journal.events import Kind, about
 from ..models import Candidate, Fingerprint, Picture, State, Taken
-from ..outbox import Known, Outbox
+from ..outbox import Catalog, Folders, Known
 from ..scan_requests import Hint, Hints
 from .arrivals import Arrivals
 from .directory_sync import Entries
@@ -60,7 +60,8 @@ class Intake:
         self,
         scanner: Scanner,
         ingest: Ingest,
-        outbox: Outbox,
+        catalog: Catalog,
+        folders: Folders,
         hints: Hints,
         *,
         recorded: Callable[[], None],
@@ -77,7 +78,7 @@ class Intake:
         """
         self._scanner = scanner
         self._ingest = ingest
-        self._outbox = outbox
+        self._catalog = catalog
         self._hints = hints
         self._recorded = recorded
         self._stopping = stopping
@@ -85,12 +86,12 @@ class Intake:
         self._scanned = scanned
         self._monotonic = monotonic
         self._entries = Entries(scanner.image_dir, clock=clock)
-        self._arrivals = Arrivals(outbox)
-        self._familiar = Familiar(scanner, outbox, clock=clock, monotonic=monotonic)
+        self._arrivals = Arrivals(catalog)
+        self._familiar = Familiar(scanner, folders, clock=clock, monotonic=monotonic)
         self._sources: deque[Iterator[Candidate]] = deque()
         self._looks: dict[str, _Look] = {}
         self._absent: set[str] = set()
-        self._returns = Returns(outbox)
+        self._returns = Returns(catalog)
         self._went_away: list[str] = []
         self.idle = False
         """whether nothing is left to look at; files that go on changing don't count, and hints to come neither"""
@@ -139,7 +140,7 @@ class Intake:
             self._sources.appendleft(candidate for path in sorted(files) for candidate in self._look(path))
 
     def _is_rejected(self, path: str) -> bool:
-        picture = self._outbox.at(path)
+        picture = self._catalog.at(path)
         return picture is not None and picture.state is State.REJECTED and path not in self._looks
 
     def _look(self, path: str) -> Iterator[Candidate]:
@@ -158,17 +159,17 @@ class Intake:
                 yield from self._read(folder)
         yield from self._rewritten()
         # What is recorded in folders that aren't there any more.
-        for folder in sorted(self._outbox.folders_to_check().difference(folders)):
+        for folder in sorted(self._catalog.folders_to_check().difference(folders)):
             if not os.path.isdir(self._full(folder)):
-                self._absent.update(_missed(self._outbox.known_in(folder)))
+                self._absent.update(_missed(self._catalog.known_in(folder)))
         self._familiar.end(folders)
         self._scanned()
 
     def _rewritten(self) -> Iterator[Candidate]:
         """Yield rejected files that were filled or completed in place since, in folders that needn't be read."""
-        for path in self._outbox.rejected_pictures():
+        for path in self._catalog.rejected_pictures():
             if self._familiar.is_unchanged(os.path.dirname(path)) and (candidate := self._scanner.look(path)):
-                yield from self._unknown([candidate], {}, self._outbox.known_at)
+                yield from self._unknown([candidate], {}, self._catalog.known_at)
 
     def _scan_below(self, folder: str) -> Iterator[Candidate]:
         for each in self._scanner.folders(folder):
@@ -177,13 +178,13 @@ class Intake:
     def _read(self, folder: str) -> Iterator[Candidate]:
         """Yield what isn't known in a folder, and note what isn't there any more."""
         self._beat()
-        known = self._outbox.known_in(folder)
+        known = self._catalog.known_in(folder)
         candidates = self._scanner.candidates(folder)
         if candidates is None:
             return
         missing = _missed(known) - {candidate.path for candidate in candidates}
         self._absent |= missing
-        for candidate in self._unknown(candidates, known, self._outbox.known_at):
+        for candidate in self._unknown(candidates, known, self._catalog.known_at):
             self._familiar.expect(candidate.path)
             yield candidate
         if not missing and not any(candidate.path in self._looks for candidate in candidates):
@@ -240,8 +241,8 @@ class Intake:
             return
         for taken in settled:
             self._follow_rename(taken)
-        before = [self._outbox.at(taken.path) for taken in settled]
-        waiting = self._outbox.record(settled)
+        before = [self._catalog.at(taken.path) for taken in settled]
+        waiting = self._catalog.record(settled)
         for taken, was in zip(settled, before, strict=True):
             if taken in waiting:
                 self._look_later(taken.path, taken.fingerprint)
@@ -250,7 +251,7 @@ class Intake:
                 self._familiar.know(taken.path)
                 self._arrivals.know(taken.path)
                 self.recorded += 1
-                _tell(was, self._outbox.at(taken.path))
+                _tell(was, self._catalog.at(taken.path))
         self._recorded()
 
     def _settle(self, candidate: Candidate) -> Iterator[Taken]:
@@ -258,7 +259,7 @@ class Intake:
         self._beat()
         path, file_system = candidate.path, self._file_system(os.path.dirname(candidate.path))
         if candidate.md5 is not None and (fingerprint := self._ingest.still_is(candidate)) is not None:
-            self._returns.note(path, fingerprint, self._outbox.known_at(path))
+            self._returns.note(path, fingerprint, self._catalog.known_at(path))
             return
         try:
             ingested = None if file_system is None else self._ingest.take_in(candidate, file_system)
@@ -285,9 +286,9 @@ class Intake:
     def _follow_rename(self, taken: Taken) -> None:
         if taken.rejected is not None:
             return
-        for twin in self._outbox.twins(taken):
+        for twin in self._catalog.twins(taken):
             if self._scanner.is_gone(twin.path):
-                if self._outbox.rename(twin, taken.path):
+                if self._catalog.rename(twin, taken.path):
                     renamed = twin._replace(path=taken.path)
                     extra = about(Kind.RENAMED, renamed, renamed_from=twin.path)
                     log.info("%s: renamed from %s", printable(taken.path), printable(twin.path), extra=extra)
@@ -303,7 +304,7 @@ class Intake:
     def _note_absences(self) -> None:
         if not self._absent:
             return
-        with self._outbox.together():
+        with self._catalog.together():
             self._went_away += [path for path in _pop_some(self._absent, ABSENCES) if self._is_away(path)]
         if self._went_away and not self._absent:
             count, one = len(self._went_away), self._went_away[0]
@@ -321,16 +322,16 @@ class Intake:
             return False
         # In this order: what was removed meanwhile is recorded as such by now.
         gone = self._scanner.is_gone(path)
-        known, picture = self._outbox.known_at(path), self._outbox.at(path)
+        known, picture = self._catalog.known_at(path), self._catalog.at(path)
         if known is None or picture is None or not known.missed:
             return False
         if gone and self._is_readable(os.path.dirname(path), picture.file_system):
-            if self._outbox.lose(picture):
+            if self._catalog.lose(picture):
                 extra = about(Kind.LOST, picture, state=State.LOST)
                 log.warning("%s: gone from the card before it was sent", printable(path), extra=extra)
             return False
         if known.present:
-            self._outbox.set_present(path, present=False)
+            self._catalog.set_present(path, present=False)
         return known.present
 
     def _is_readable(self, folder: str, file_system: str) -> bool:

@@ -9,7 +9,7 @@ from sticky_pi_api.exceptions import printable
 
 from ..journal.events import Kind, about
 from ..models import Fingerprint
-from ..outbox import Known, Outbox
+from ..outbox import Catalog, Known
 
 log = logging.getLogger(__name__)
 
@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 class Returns:
     """The known files that were found as they were, for the one who records."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, catalog: Catalog) -> None:
         """Note none yet."""
-        self._outbox = outbox
+        self._catalog = catalog
         self._ctimes: dict[str, Fingerprint] = {}
         self._back: list[str] = []
         self._told: list[str] = []
@@ -36,7 +36,7 @@ class Returns:
     def record_ctimes(self) -> list[str]:
         """Record the ctimes of those that had another one; returns their paths. Raises StateError."""
         if self._ctimes:
-            self._outbox.note_ctimes(self._ctimes)
+            self._catalog.note_ctimes(self._ctimes)
         paths = list(self._ctimes)
         self._ctimes.clear()
         return paths
@@ -45,9 +45,9 @@ class Returns:
         """Have those sent again that are back; tells whether there are any. Raises StateError."""
         if not self._back:
             return False
-        with self._outbox.together():
+        with self._catalog.together():
             for path in self._back:
-                self._outbox.set_present(path, present=True)
+                self._catalog.set_present(path, present=True)
         self._told += self._back
         self._back.clear()
         return True

@@ -32,24 +32,33 @@ it found the picture in a state that it may leave.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from ..exceptions import OutboxDamagedError
-from .catalog import Known, Recording
-from .files import Aside, earlier_ones, outbox_path, put_aside, remove_earlier
+from .catalog import Catalog, Known
+from .database import WritableDatabase, outbox_path
+from .destinations import CLASH, Destinations
 from .folders import NOT_SEEN, Folders, Seen
-from .queue import CLASH, REOFFER_AFTER, Sending
+from .queue import REOFFER_AFTER, Queue
 from .reader import OutboxReader
-from .recovery import Salvage, ruins
-from .retention import Keeping
-from .tasks import Tasks
+from .recovery import Aside, Recovery, earlier_ones, put_aside, remove_earlier, ruins
+from .retention import RetentionRecords
 
 __all__ = [
     "CLASH",
     "NOT_SEEN",
     "REOFFER_AFTER",
     "Aside",
+    "Catalog",
+    "Destinations",
+    "Folders",
     "Known",
     "Outbox",
     "OutboxReader",
+    "Queue",
+    "Recovery",
+    "RetentionRecords",
     "Seen",
     "earlier_ones",
     "open_or_rebuild",
@@ -60,8 +69,28 @@ __all__ = [
 ]
 
 
-class Outbox(Recording, Sending, Keeping, Salvage, Tasks, Folders):
-    """The outbox file, open for writing: the verbs of all who work with it."""
+class Outbox(OutboxReader):
+    """The outbox file, open for writing, and the parts that change it: each user gets its own."""
+
+    def __init__(self, path: str, *, longest_wait: float, clock: Callable[[], float] = time.time) -> None:
+        """Open the file at `path`, and make or migrate it where needed.
+
+        A picture whose `not_before` is more than `longest_wait` seconds ahead is due: the clock was changed.
+        Raises OutboxDamagedError, or StateError where it can't be opened for another reason.
+        """
+        self.database: WritableDatabase
+        database = WritableDatabase(path, clock)
+        super().__init__(database)
+        self.catalog = Catalog(database)
+        self.destinations = Destinations(database)
+        self.queue = Queue(database, self.destinations, longest_wait=longest_wait)
+        self.retention = RetentionRecords(database)
+        self.folders = Folders(database)
+        self.recovery = Recovery(database)
+
+    def changed_by_another(self) -> bool:
+        """Tell whether another process wrote to the outbox since this was last asked."""
+        return self.database.changed_by_another()
 
 
 def open_or_rebuild(path: str, *, longest_wait: float) -> tuple[Outbox, Aside | None]:

@@ -1,4 +1,4 @@
-"""The outbox as the intake sees it: what is known of a folder, what is recorded, what is lost."""
+"""The catalog of files in the image folder: which are recorded, what is known of each, and which are lost."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sticky_pi_api.images.doubts import summary
 
 from ..models import Fingerprint, Picture, State, Taken
 from .codec import split_path, to_path
+from .database import Part
 from .schema import UNTRIED
-from .writer import OutboxWriter
 
 _CLAIMS_ITS_KEY: Final = "(state IN ('pending', 'uploading') OR (state = 'uploaded' AND recheck = 0))"
 """Says of which pictures no other with the same device and time is sent; what only another destination has does not"""
@@ -46,55 +46,59 @@ class Known(NamedTuple):
         return self.md5 if self.fingerprint is not None and self.fingerprint.is_like(fingerprint) else None
 
 
-class Recording(OutboxWriter):
-    """The verbs of the intake."""
+class Catalog(Part):
+    """The files of the image folder, as the intake found them."""
+
+    def at(self, path: str) -> Picture | None:
+        """Return the picture recorded at a path, relative to the image dir."""
+        return self._database.at(path)
 
     def known_in(self, folder: str) -> dict[str, Known]:
         """Map the paths recorded in one folder, relative to the image dir, to what is known of them."""
         column = split_path(os.path.join(folder, "name"))[0]
-        return dict(map(self._known, self._rows("SELECT * FROM pictures WHERE folder = ?", (column,))))
+        return dict(map(self._known, self._database.rows("SELECT * FROM pictures WHERE folder = ?", (column,))))
 
     def known_at(self, path: str) -> Known | None:
         """Tell what is known of one path."""
-        rows = self._rows("SELECT * FROM pictures WHERE folder = ? AND name = ?", split_path(path))
-        return next((known for _, known in map(self._known, rows)), None)
+        row = self._row(path)
+        return None if row is None else self._known(row)[1]
 
     def folders_to_check(self) -> set[str]:
         """Name the folders of pictures that are missed if their file is gone."""
-        rows = self._rows(
+        rows = self._database.rows(
             "SELECT DISTINCT folder FROM pictures"
             " WHERE state IN ('pending', 'uploading', 'conflict', 'rejected') AND removed_at IS NULL"
         )
-        with self._sound():
+        with self._database.damage_told():
             return {to_path(row[0]) for row in rows}
 
     def rejected_pictures(self) -> list[str]:
         """Name the files that have a picture's name, and were rejected for what was in them."""
-        rows = self._rows("SELECT folder, name FROM pictures WHERE state = 'rejected' AND device IS NOT NULL")
-        with self._sound():
+        rows = self._database.rows("SELECT folder, name FROM pictures WHERE state = 'rejected' AND device IS NOT NULL")
+        with self._database.damage_told():
             return [os.path.join(*map(to_path, row)) for row in rows]
 
     def files_to_recheck(self) -> list[str]:
         """Return the paths of the files that are to be read again, whatever they look like."""
-        rows = self._rows("SELECT folder, name FROM pictures WHERE recheck = 1")
-        with self._sound():
+        rows = self._database.rows("SELECT folder, name FROM pictures WHERE recheck = 1")
+        with self._database.damage_told():
             return [os.path.join(*map(to_path, row)) for row in rows]
 
     def twins(self, taken: Taken) -> list[Picture]:
         """Find the pictures with the same key and md5 that were recorded under another path."""
-        rows = self._rows(
+        twins = self._database.pictures(
             "SELECT * FROM pictures WHERE device = ? AND datetime = ? AND md5 = ? AND NOT (folder = ? AND name = ?)",
             (taken.device, taken.datetime, taken.md5, *split_path(taken.path)),
         )
-        return list(map(self._picture, rows))
+        return list(twins)
 
     def rename(self, picture: Picture, path: str) -> bool:
         """Record that the file was renamed; False where something is recorded under the new path already."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             if self.at(path) is not None:
                 return False
             connection.execute("UPDATE pictures SET folder = ?, name = ? WHERE id = ?", (*split_path(path), picture.id))
-            self._note(picture.id, picture.state, f"renamed from {picture.path!a}")
+            self._database.note(picture.id, picture.state, f"renamed from {picture.path!a}")
             return True
 
     def record(self, batch: Sequence[Taken]) -> list[Taken]:
@@ -102,12 +106,12 @@ class Recording(OutboxWriter):
 
         Returns those that have to wait, because the picture is being sent just now.
         """
-        with self._writing():
+        with self._database.writing():
             return [taken for taken in batch if not self._record_one(taken)]
 
     def set_present(self, path: str, *, present: bool) -> None:
         """Record whether the file is there, where its absence can't be called a loss; absent ones aren't claimed."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             connection.execute(
                 "UPDATE pictures SET present = ? WHERE folder = ? AND name = ?",
                 (int(present), *split_path(path)),
@@ -118,7 +122,7 @@ class Recording(OutboxWriter):
 
         The step is not durable: what is lost of it is looked at once more.
         """
-        with self._writing(durable=False) as connection:
+        with self._database.writing(durable=False) as connection:
             connection.executemany(
                 "UPDATE pictures SET ctime_ns = ? WHERE folder = ? AND name = ?"
                 " AND size = ? AND mtime_ns = ? AND inode = ?",
@@ -130,14 +134,20 @@ class Recording(OutboxWriter):
         was = "" if picture.reason is None else f" (it was {picture.state}: {picture.reason})"
         why = f"gone from the card before it was sent{was}"
         values = {"reason": why, "not_before": None, "recheck": 0, "present": 0}
-        with self._writing():
-            lost = self._move(picture.id, _MISSED, State.LOST, why, values)
+        with self._database.writing():
+            lost = self._database.move(picture.id, _MISSED, State.LOST, why, values)
             if lost:
                 self._clear_the_way(picture)
             return lost
 
+    def _row(self, path: str) -> sqlite3.Row | None:
+        return next(
+            self._database.rows("SELECT * FROM pictures WHERE folder = ? AND name = ?", split_path(path)),
+            None,
+        )
+
     def _known(self, row: sqlite3.Row) -> tuple[str, Known]:
-        picture = self._picture(row)
+        picture = self._database.picture(row)
         # One that was removed, and is there after all, is to be read and counted as being there.
         unread = row["recheck"] or picture.state is State.LOST or picture.removed_at is not None
         missed = picture.removed_at is None and picture.state in (*_MISSED, State.UPLOADING)
@@ -145,11 +155,11 @@ class Recording(OutboxWriter):
         return picture.path, Known(fingerprint, picture.md5, bool(row["present"]), missed)
 
     def _record_one(self, taken: Taken) -> bool:
-        row = next(self._rows("SELECT * FROM pictures WHERE folder = ? AND name = ?", split_path(taken.path)), None)
+        row = self._row(taken.path)
         if row is None:
             self._record_new(taken)
             return True
-        known = self._picture(row)
+        known = self._database.picture(row)
         if known.state is State.UPLOADING:
             return False
         if taken.rejected is not None:
@@ -169,7 +179,7 @@ class Recording(OutboxWriter):
         folder, name = split_path(taken.path)
         reason = None if state is State.PENDING else why
         values = {**_columns(taken), "folder": folder, "name": name, "state": state.value, "reason": reason}
-        self._note(self._insert("INSERT", values).lastrowid, state, why)
+        self._database.note(self._database.insert("INSERT", values), state, why)
 
     def _first_state(self, taken: Taken) -> tuple[State, str]:
         if taken.rejected is not None:
@@ -179,12 +189,12 @@ class Recording(OutboxWriter):
 
     def _conflict_here(self, taken: Taken) -> str | None:
         """Say which other file here has the key, and other contents."""
-        rivals = self._rows(
+        rivals = self._database.pictures(
             "SELECT * FROM pictures WHERE device = ? AND datetime = ? AND md5 != ? AND NOT (folder = ? AND name = ?)"
             f" AND {_CLAIMS_ITS_KEY}",
             (taken.device, taken.datetime, taken.md5, *split_path(taken.path)),
         )
-        for rival in map(self._picture, rivals):
+        for rival in rivals:
             path = printable(rival.path)
             return f"{path} has the same device and time but other contents: both are kept, only that one is sent"
         return None
@@ -199,20 +209,20 @@ class Recording(OutboxWriter):
     def _clear_the_way(self, gone: Picture) -> None:
         """Have pictures asked for again that were in conflict with one that won't be sent any more."""
         why = "the destination is asked again: the file here with the same device and time is no longer to be sent"
-        rows = self._rows(
+        rows = self._database.rows(
             "SELECT id FROM pictures AS waiting WHERE device = ? AND datetime = ? AND state = 'conflict' AND NOT EXISTS"
             " (SELECT 1 FROM pictures WHERE device = waiting.device AND datetime = waiting.datetime"
             f" AND md5 != waiting.md5 AND {_CLAIMS_ITS_KEY}) ORDER BY id LIMIT 1",
             (gone.device, gone.datetime),
         )
         for row in rows:
-            self._move(row["id"], (State.CONFLICT,), State.PENDING, why, {"reason": None, "not_before": None})
+            self._database.move(row["id"], (State.CONFLICT,), State.PENDING, why, {"reason": None, "not_before": None})
 
     def _record_no_picture(self, known: Picture, taken: Taken, why: str) -> None:
         same_file = _is_same_file(known, taken)
         if known.state is State.UPLOADED:
             if not same_file:
-                self._note(known.id, known.state, f"the file here changed after it was sent: {why}")
+                self._database.note(known.id, known.state, f"the file here changed after it was sent: {why}")
             self._touch(known, taken)
         elif known.state is State.REJECTED and known.reason == why:
             self._touch(known, taken)
@@ -226,12 +236,12 @@ class Recording(OutboxWriter):
             # The file is the same, so it is the card that gave other bytes; it may do so again.
             reset |= {"misses": known.misses, "not_before": known.not_before}
         reason = None if state is State.PENDING else why
-        self._move(known.id, (known.state,), state, why, {**_columns(taken), **reset, "reason": reason})
+        self._database.move(known.id, (known.state,), state, why, {**_columns(taken), **reset, "reason": reason})
 
     def _touch(self, known: Picture, taken: Taken) -> None:
         values = {**_fingerprint_columns(taken.fingerprint), "file_system": taken.file_system}
         values |= {"present": 1, "recheck": 0, "removed_at": None}
-        self._move(known.id, (known.state,), known.state, None, values)
+        self._database.move(known.id, (known.state,), known.state, None, values)
 
 
 def _is_same_file(known: Picture, taken: Taken) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ..models import Destination, DestinationState, Event, Fingerprint, Picture, State
 
-_Row = sqlite3.Row | dict[str, Any]
+Row = sqlite3.Row | dict[str, Any]
 _Kinds = tuple[type, ...]
 
 _TEXT: Final[_Kinds] = (str, NoneType)
@@ -76,7 +76,7 @@ def mended(row: sqlite3.Row) -> dict[str, Any]:
     return values | {name: None if NoneType in kinds else 0 for name, kinds in wrong.items() if str not in kinds}
 
 
-def to_picture(row: _Row) -> Picture:
+def to_picture(row: Row) -> Picture:
     """Make a Picture of a whole row of `pictures`. Raises ValueError or TypeError where that can't be one."""
     row = _whole(row)
     _check(row, _PICTURE)
@@ -108,7 +108,7 @@ def to_picture(row: _Row) -> Picture:
     )
 
 
-def to_sendable(row: _Row) -> Picture:
+def to_sendable(row: Row) -> Picture:
     """Make a Picture that may be sent: its key must be the one in its name, or it would be held as another picture.
 
     Raises ValueError or TypeError.
@@ -145,13 +145,13 @@ def check_task(row: sqlite3.Row) -> None:
     _check(row, _TASK)
 
 
-def _check(row: _Row, kinds: Mapping[str, _Kinds]) -> None:
+def _check(row: Row, kinds: Mapping[str, _Kinds]) -> None:
     for name, kind in kinds.items():
         if not isinstance(row[name], kind):
             raise TypeError(f"{name} can't be {row[name]!r:.40}")
 
 
-def _whole(row: _Row) -> _Row:
+def _whole(row: Row) -> Row:
     """Give a row with nothing in the columns that an outbox of an earlier release lacks."""
     try:
         row[_LATER[-1]]

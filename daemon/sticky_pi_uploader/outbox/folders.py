@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple, Self
 
 from .codec import column, to_folder, to_path
+from .database import Part
 from .schema import IN_DOUBT
-from .writer import OutboxWriter
 
 _LARGEST = 2**63 - 1
 
@@ -36,31 +36,31 @@ NOT_SEEN: Final = Seen(0, 0, 0, 0.0)
 """How no folder looks: of one in which not everything is known"""
 
 
-class Folders(OutboxWriter):
+class Folders(Part):
     """What scans leave word of to later ones. None of it is durable: what is lost is read again."""
 
-    def folders_seen(self) -> dict[str, Seen]:
+    def seen(self) -> dict[str, Seen]:
         """Map the folders that are known, relative to the image dir, to how they looked."""
-        rows = self._rows("SELECT folder, inode, mtime_ns, ctime_ns, at FROM folders")
-        with self._sound():
+        rows = self._database.rows("SELECT folder, inode, mtime_ns, ctime_ns, at FROM folders")
+        with self._database.damage_told():
             return {folder: Seen(*looked) for folder, looked in map(to_folder, rows)}
 
-    def folders_in_doubt(self) -> set[str]:
+    def in_doubt(self) -> set[str]:
         """Name the folders in which a file is to be looked at, whatever they look like."""
-        rows = self._rows(f"SELECT DISTINCT folder FROM pictures WHERE {IN_DOUBT}")
-        with self._sound():
+        rows = self._database.rows(f"SELECT DISTINCT folder FROM pictures WHERE {IN_DOUBT}")
+        with self._database.damage_told():
             return {to_path(row[0]) for row in rows}
 
-    def note_folders(self, seen: Mapping[str, Seen], gone: Collection[str]) -> None:
+    def note(self, seen: Mapping[str, Seen], gone: Collection[str]) -> None:
         """Remember folders, and how they looked when everything in them was known; forget those that are gone."""
-        with self._writing(durable=False) as connection:
+        with self._database.writing(durable=False) as connection:
             connection.executemany("DELETE FROM folders WHERE folder = ?", [(column(folder),) for folder in gone])
             connection.executemany(
                 "INSERT OR REPLACE INTO folders (folder, inode, mtime_ns, ctime_ns, at) VALUES (?, ?, ?, ?, ?)",
                 [(column(folder), *each) for folder, each in seen.items()],
             )
 
-    def forget_folders(self) -> None:
+    def forget(self) -> None:
         """Have all folders read again."""
-        with self._writing(durable=False) as connection:
+        with self._database.writing(durable=False) as connection:
             connection.execute("DELETE FROM folders")

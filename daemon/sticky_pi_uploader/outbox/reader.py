@@ -1,4 +1,4 @@
-"""Reads the outbox: rows become `Picture`s; what `status`, `list` and `explain` ask, beside a running daemon too."""
+"""Read the outbox for the commands: open it beside a running daemon, damaged, or on a full disk, and query it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from sticky_pi_api.filesystem.safe_open import open_file
 from sticky_pi_api.sqlite.connection import uri
 
 from ..exceptions import StateError
 from ..models import Destination, Event, Picture, State
-from .codec import check_task, column, mended, split_path, to_destination, to_event, to_folder, to_picture
+from .codec import check_task, column, mended, to_destination, to_event, to_folder, to_picture
+from .database import Database, require_files
+from .destinations import destination_at
 from .errors import damaged, plain_errors
-from .files import require_files
 
 _HOPELESS = 20_000  # rows in a row that can't be read; one damaged inner page holds fewer
 _PATIENCE = 60.0  # seconds from one row that can be read to the next: a failing disk takes its time for the others
@@ -78,13 +78,12 @@ def _require_tables(connection: sqlite3.Connection, path: str) -> None:
 class OutboxReader:
     """The questions that change nothing. `Outbox` adds the verbs."""
 
-    def __init__(self, connection: sqlite3.Connection, path: str, lay_so: _Stamp | None = None) -> None:
-        """Read through `connection`, which this object closes; `path` is for messages.
+    def __init__(self, database: Database, lay_so: _Stamp | None = None) -> None:
+        """Read `database`, which this object closes.
 
         `lay_so` is how the file looked where it is read without regard to a writer.
         """
-        self._connection = connection
-        self._path = path
+        self.database = database
         self._lay_so = lay_so
         self._renewed = 0
 
@@ -112,13 +111,14 @@ class OutboxReader:
         """
         if self._lay_so is None or self._renewed == _MOST_RENEWALS:
             return False
-        mode, stamp = _mode(self._path), _stamp(self._path)
+        path = self.database.path
+        mode, stamp = _mode(path), _stamp(path)
         if (mode, stamp) == (_AS_IT_LIES, self._lay_so):
             return False
         self._renewed += 1
-        with plain_errors(self._path):
-            self._connection.close()
-            self._connection = _connect(self._path, mode)
+        with plain_errors(path):
+            self.database.close()
+            self.database = Database(_connect(path, mode), path)
         self._lay_so = stamp if mode == _AS_IT_LIES else None
         return True
 
@@ -139,7 +139,7 @@ class OutboxReader:
             except BaseException:
                 connection.close()
                 raise
-        return cls(connection, path, stamp if mode == _AS_IT_LIES else None)
+        return cls(Database(connection, path), stamp if mode == _AS_IT_LIES else None)
 
     @classmethod
     def open_beside(cls, path: str) -> OutboxReader:
@@ -152,7 +152,7 @@ class OutboxReader:
             # Read-only, SQLite wouldn't look at the rules of the tables.
             connection = _connect(path, "mode=rw")
             connection.execute("PRAGMA query_only = ON")
-        return cls(connection, path)
+        return cls(Database(connection, path))
 
     @classmethod
     def open_damaged(cls, path: str) -> OutboxReader:
@@ -161,7 +161,7 @@ class OutboxReader:
             connection = _connect(path, _mode(path))
             # Nothing is written: it also makes SQLite believe the file's length rather than its header.
             connection.execute("PRAGMA writable_schema = ON")
-        return cls(connection, path)
+        return cls(Database(connection, path))
 
     def __enter__(self) -> Self:
         """Give itself; leaving the block closes it."""
@@ -172,14 +172,14 @@ class OutboxReader:
         self.close()
 
     def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+        """Close the database."""
+        self.database.close()
 
     def counts(self) -> dict[State, int]:
         """Count the pictures in each state, zeros included."""
-        rows = self._rows("SELECT state, count(*) FROM pictures GROUP BY state")
+        rows = self.database.rows("SELECT state, count(*) FROM pictures GROUP BY state")
         found = {row[0]: int(row[1]) for row in rows}
-        with self._sound():
+        with self.database.damage_told():
             return dict.fromkeys(State, 0) | {State(state): count for state, count in found.items()}
 
     def pictures(self, states: Iterable[State] = ()) -> Iterator[Picture]:
@@ -187,7 +187,7 @@ class OutboxReader:
         wanted = list(states)
         where = f"WHERE state IN ({', '.join('?' * len(wanted))})" if wanted else ""
         query = f"SELECT * FROM pictures {where} ORDER BY datetime, folder, name"
-        yield from map(self._picture, self._rows(query, wanted))
+        yield from self.database.pictures(query, wanted)
 
     def salvage(self) -> Iterator[Picture]:
         """Yield the pictures of a damaged outbox that can still be read, in the order in which they were recorded."""
@@ -211,10 +211,10 @@ class OutboxReader:
 
     def _behind(self, after: int) -> Picture | None:
         """Read the first picture behind an id. Raises StateError."""
-        rows = self._rows("SELECT * FROM pictures WHERE id > ? ORDER BY id LIMIT 1", (after,))
-        picture = next(map(self._picture, map(mended, rows)), None)
+        rows = self.database.rows("SELECT * FROM pictures WHERE id > ? ORDER BY id LIMIT 1", (after,))
+        picture = next(map(self.database.picture, map(mended, rows)), None)
         if picture is not None and picture.id <= after:
-            raise damaged(self._path, f"the ids of pictures are in no order behind {after}")
+            raise damaged(self.database.path, f"the ids of pictures are in no order behind {after}")
         return picture
 
     def _readable_behind(self, after: int) -> int:
@@ -235,82 +235,41 @@ class OutboxReader:
     def wrong_copies(self) -> Iterator[Picture]:
         """Yield the uploaded pictures whose copy at the destination was found missing, or another one; by datetime."""
         query = "SELECT * FROM pictures WHERE state = 'uploaded' AND reason IS NOT NULL ORDER BY datetime, folder, name"
-        yield from map(self._picture, self._rows(query))
+        yield from self.database.pictures(query)
 
     def at(self, path: str) -> Picture | None:
         """Find the picture recorded at this path, relative to the image dir."""
-        rows = self._rows("SELECT * FROM pictures WHERE folder = ? AND name = ?", split_path(path))
-        return next(map(self._picture, rows), None)
+        return self.database.at(path)
 
     def named(self, name: str) -> list[Picture]:
         """Find the pictures with this file name, whatever folder they are in."""
-        rows = self._rows("SELECT * FROM pictures WHERE name = ?", (column(name),))
-        return list(map(self._picture, rows))
+        return list(self.database.pictures("SELECT * FROM pictures WHERE name = ?", (column(name),)))
 
     def history(self, picture: Picture) -> list[Event]:
         """Tell what happened to a picture, oldest first."""
-        rows = self._rows("SELECT at, state, why FROM history WHERE picture_id = ? ORDER BY id", (picture.id,))
-        with self._sound():
+        rows = self.database.rows("SELECT at, state, why FROM history WHERE picture_id = ? ORDER BY id", (picture.id,))
+        with self.database.damage_told():
             return list(map(to_event, rows))
 
     def oldest_pending(self) -> str | None:
         """Give the datetime of the oldest picture still to be sent."""
-        oldest: str | None = self._value("SELECT min(datetime) FROM pictures WHERE state IN ('pending', 'uploading')")
+        query = "SELECT min(datetime) FROM pictures WHERE state IN ('pending', 'uploading')"
+        oldest: str | None = self.database.value(query)
         return oldest
 
     def last_upload(self) -> float | None:
         """Give the Unix time of the newest receipt."""
-        return self._number("SELECT max(uploaded_at) FROM pictures")
+        return self.database.number("SELECT max(uploaded_at) FROM pictures")
 
     def destination(self, url: str) -> Destination:
         """Tell how the destination at `url` answered when it was last asked."""
-        for row in self._rows("SELECT * FROM destinations WHERE url = ?", (url,)):
-            with self._sound():
-                return to_destination(row)
-        return Destination(url)
-
-    def fault(self) -> str | None:
-        """Look at the whole file, rules of its tables and indices included; say what is wrong with it, if anything.
-
-        What a second look doesn't find was a read that failed.
-        """
-        found = self._look()
-        return found if found is None else self._look()
-
-    def _look(self) -> str | None:
-        found = str(self._value("PRAGMA integrity_check(1)"))
-        return None if found == "ok" else found
+        return destination_at(self.database, url)
 
     def inspect(self) -> None:
         """Look at the whole file and at every value in it. Raises OutboxDamagedError where something is wrong."""
-        if (fault := self.fault()) is not None:
-            raise damaged(self._path, fault)
+        if (fault := self.database.fault()) is not None:
+            raise damaged(self.database.path, fault)
         for table, read in _TABLES.items():
-            for row in self._rows(f"SELECT * FROM {table}"):
-                with self._sound():
+            for row in self.database.rows(f"SELECT * FROM {table}"):
+                with self.database.damage_told():
                     read(row)
-
-    def _picture(self, row: sqlite3.Row | dict[str, Any]) -> Picture:
-        with self._sound():
-            return to_picture(row)
-
-    @contextmanager
-    def _sound(self) -> Iterator[None]:
-        try:
-            yield
-        except (TypeError, ValueError, RecursionError) as error:
-            raise damaged(self._path, error) from error
-
-    def _rows(self, query: str, values: Any = ()) -> Iterator[sqlite3.Row]:
-        with plain_errors(self._path):
-            # `yield from` would close the cursor with the generator, perhaps after the connection: that raises.
-            for row in self._connection.execute(query, values):  # noqa: UP028
-                yield row
-
-    def _value(self, query: str, values: Any = ()) -> Any:
-        return next(self._rows(query, values))[0]
-
-    def _number(self, query: str, values: Any = ()) -> float | None:
-        value = self._value(query, values)
-        with self._sound():
-            return None if value is None else float(value)

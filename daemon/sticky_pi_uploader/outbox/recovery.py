@@ -1,18 +1,27 @@
-"""What an earlier outbox knew of pictures that aren't on the card: neither the folder nor the destination tells it."""
+"""Recover from an outbox that can't be used: put it aside, and carry over what only it knew.
+
+The image folder and the destination tell of all pictures but those that are in neither.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
-from ..exceptions import StateError
+from sticky_pi_api.filesystem.safe_open import BESIDE
+
+from ..exceptions import OutboxDamagedError, OutboxNewerError, StateError
 from ..models import Event, Picture, State
 from .codec import split_path
+from .database import Part
 from .reader import OutboxReader
-from .writer import OutboxWriter
+
+_DAMAGED: Final = ".damaged-"
+_NEWER: Final = ".newer-"
 
 _AS_IT_WAS: Final = (
     *("device", "datetime", "md5", "attempts", "reason", "receipt_md5", "uploaded_at", "removed_at", "suspect"),
@@ -20,8 +29,21 @@ _AS_IT_WAS: Final = (
 )
 
 
-class Salvage(OutboxWriter):
-    """The verb of who carries it over."""
+class Aside(NamedTuple):
+    """An outbox that was put aside."""
+
+    path: str
+    """its path now"""
+    why: OutboxDamagedError
+
+
+class Recovery(Part):
+    """Pictures carried over from earlier outboxes, and when that and other maintenance was last done."""
+
+    @property
+    def was_left_open(self) -> bool:
+        """Tell whether the last process that wrote to the outbox broke off: it may have been a power cut."""
+        return self._database.was_left_open
 
     def adopt(self, picture: Picture, history: Iterable[Event], why: str) -> bool:
         """Record what an earlier outbox told of a picture that isn't on the card.
@@ -34,14 +56,60 @@ class Salvage(OutboxWriter):
         values |= {"folder": folder, "name": name, "state": state.value, "metadata": _json(picture)}
         # The file that has this size is gone; should one come back, it is read.
         values |= {"size": picture.fingerprint and picture.fingerprint.size, "mtime_ns": 0, "inode": 0}
-        with self._writing():
-            cursor = self._insert("INSERT OR IGNORE", values)
-            if cursor.rowcount == 0:
+        with self._database.writing():
+            picture_id = self._database.insert("INSERT OR IGNORE", values)
+            if picture_id is None:
                 return False
             for event in history:
-                self._note(cursor.lastrowid, event.state, event.why, event.at)
-            self._note(cursor.lastrowid, state, why)
+                self._database.note(picture_id, event.state, event.why, event.at)
+            self._database.note(picture_id, state, why)
             return True
+
+    def last_done(self, task: str) -> float | None:
+        """Return the Unix time at which a task was last done; None for never."""
+        return self._database.number("SELECT max(at) FROM tasks WHERE task = ?", (task,))
+
+    def note_done(self, task: str) -> None:
+        """Record that a task was done just now."""
+        with self._database.writing() as connection:
+            query = "INSERT OR REPLACE INTO tasks (task, at) VALUES (?, ?)"
+            connection.execute(query, (task, self._database.clock()))
+
+
+def put_aside(path: str, why: OutboxDamagedError) -> Aside:
+    """Rename an outbox that can't be used; it is kept for its owner to examine.
+
+    Raises StateError where it can't be renamed.
+    """
+    label = _NEWER if isinstance(why, OutboxNewerError) else _DAMAGED
+    aside = stamped = f"{path}{label}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    others = 1
+    while os.path.lexists(aside):
+        others += 1
+        aside = f"{stamped}-{others}"
+    try:
+        for suffix in ("", *BESIDE):
+            if os.path.lexists(path + suffix):
+                os.replace(path + suffix, aside + suffix)
+    except OSError as failure:
+        raise StateError(f"{why}, and can't be put aside: {failure.strerror}") from failure
+    return Aside(aside, why)
+
+
+def earlier_ones(path: str) -> list[str]:
+    """List the outboxes that were put aside for the one at `path`, in the order of the times in their names."""
+    folder, name = os.path.split(path)
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith((name + _DAMAGED, name + _NEWER))]
+    found = [each for each in names if not each.endswith(BESIDE)]
+    return [os.path.join(folder, each) for each in sorted(found, key=lambda each: each.partition("-")[2])]
+
+
+def remove_earlier(earlier: str) -> None:
+    """Remove an outbox that was put aside; if that fails, it stays."""
+    for suffix in (*BESIDE, ""):
+        with suppress(OSError):
+            os.unlink(earlier + suffix)
 
 
 def ruins(path: str, is_here: Callable[[str], bool]) -> Iterator[tuple[Picture, list[Event]]]:

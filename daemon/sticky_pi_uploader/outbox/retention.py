@@ -8,12 +8,12 @@ from sticky_pi_api.images.doubts import NOTE
 
 from ..clock import PLATFORM_START
 from ..models import Picture, State
+from .database import Part
 from .schema import UNTRIED
-from .writer import OutboxWriter
 
 
-class Keeping(OutboxWriter):
-    """The verbs of retention."""
+class RetentionRecords(Part):
+    """Pictures that may be removed from the card, and those that were."""
 
     def removable(
         self,
@@ -33,7 +33,7 @@ class Keeping(OutboxWriter):
         names = [state.value for state in states]
         marks = ", ".join("?" * len(names))
         taken, last = after or ("", 0)
-        rows = self._rows(
+        removable = self._database.pictures(
             "SELECT * FROM pictures WHERE removed_at IS NULL AND present = 1 AND recheck = 0 AND size IS NOT NULL"
             f" AND state IN ({marks}) AND (state != 'uploaded' OR receipt_md5 = md5)"
             " AND (suspect IS NULL OR substr(suspect, 1, ?) = ? OR ?)"
@@ -42,12 +42,12 @@ class Keeping(OutboxWriter):
             " AND (coalesce(datetime, ''), id) > (?, ?) ORDER BY coalesce(datetime, ''), id LIMIT ?",
             [*names, len(NOTE), NOTE, suspect, before, before, taken, last, most],
         )
-        return list(map(self._picture, rows))
+        return list(removable)
 
     def mark_removed(self, picture: Picture, why: str) -> bool:
         """Record that a picture's file is gone from the card, as it may be; its state stays."""
-        values = {"removed_at": self._clock()}
-        return self._move(picture.id, (picture.state,), picture.state, why, values)
+        values = {"removed_at": self._database.clock()}
+        return self._database.move(picture.id, (picture.state,), picture.state, why, values)
 
     def unconfirm(self, picture: Picture, why: str) -> bool:
         """Take a receipt back that the destination no longer stands by: the picture is to be read and sent again.
@@ -55,7 +55,7 @@ class Keeping(OutboxWriter):
         As long as it was uploaded nobody minded whether its file was there.
         """
         values = {**UNTRIED, "receipt_md5": None, "uploaded_at": None, "reason": why, "recheck": 1}
-        return self._move(picture.id, (State.UPLOADED,), State.PENDING, why, values)
+        return self._database.move(picture.id, (State.UPLOADED,), State.PENDING, why, values)
 
     def note_copy(self, picture: Picture, wrong: str | None) -> bool:
         """Record what is wrong with the destination's copy of an uploaded picture, or, with None, that nothing is.
@@ -65,19 +65,19 @@ class Keeping(OutboxWriter):
         if wrong == picture.reason:
             return False
         why = "the destination's copy of it was found right again" if wrong is None else wrong
-        return self._move(picture.id, (State.UPLOADED,), State.UPLOADED, why, {"reason": wrong})
+        return self._database.move(picture.id, (State.UPLOADED,), State.UPLOADED, why, {"reason": wrong})
 
     def contradict(self, picture: Picture, why: str) -> bool:
         """Record that the destination holds another picture than its receipt said; the file is read again."""
         values = {"receipt_md5": None, "uploaded_at": None, "reason": why, "recheck": 1}
-        return self._move(picture.id, (State.UPLOADED,), State.CONFLICT, why, values)
+        return self._database.move(picture.id, (State.UPLOADED,), State.CONFLICT, why, values)
 
     def date_anew(self) -> None:
         """Date uploads and removals that a clock dated which wasn't set: what follows counts from now on."""
-        now = self._clock()
+        now = self._database.clock()
         if now < PLATFORM_START:
             return
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             connection.execute(
                 "UPDATE pictures SET uploaded_at = iif(uploaded_at < :start, :now, uploaded_at),"
                 " removed_at = iif(removed_at < :start, :now, removed_at)"
@@ -90,9 +90,9 @@ class Keeping(OutboxWriter):
 
         Returns the md5s of which no picture is remembered any more.
         """
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             query = "SELECT id, md5 FROM pictures WHERE removed_at < ? ORDER BY removed_at LIMIT ?"
-            rows = list(self._rows(query, (before, most)))
+            rows = list(self._database.rows(query, (before, most)))
             for row in rows:
                 connection.execute("DELETE FROM pictures WHERE id = ?", (row["id"],))
             md5s = {row["md5"] for row in rows} - {None}
@@ -101,4 +101,6 @@ class Keeping(OutboxWriter):
     def known_md5s(self, md5s: Collection[str]) -> set[str]:
         """Return those of some md5s that a picture has which is remembered."""
         marks = ", ".join("?" * len(md5s))
-        return {row["md5"] for row in self._rows(f"SELECT md5 FROM pictures WHERE md5 IN ({marks})", list(md5s))}
+        return {
+            row["md5"] for row in self._database.rows(f"SELECT md5 FROM pictures WHERE md5 IN ({marks})", list(md5s))
+        }

@@ -18,7 +18,7 @@ from sticky_pi_api.filesystem.store_folder import file_systems
 from ..journal.events import Kind, about
 from ..journal.throttle import Repeats
 from ..models import Picture, State
-from ..outbox import Outbox
+from ..outbox import RetentionRecords
 from ..state_dir.disk import disk_space
 from ..state_dir.thumbnails import ThumbnailFolder
 from .remover import Removal
@@ -63,7 +63,7 @@ class Retention:
 
     def __init__(
         self,
-        outbox: Outbox,
+        records: RetentionRecords,
         thumbnails: ThumbnailFolder,
         removal: Removal,
         policy: Policy,
@@ -74,7 +74,7 @@ class Retention:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Look after the disk of `image_dir`; `store` is the destination's folder, where that is an embedded store."""
-        self._outbox = outbox
+        self._records = records
         self._thumbnails = thumbnails
         self._removal = removal
         self._policy = policy
@@ -86,7 +86,7 @@ class Retention:
 
     def step(self) -> float:
         """Remove what may go of the next few pictures; returns the seconds until the next step is worth it."""
-        self._outbox.date_anew()
+        self._records.date_anew()
         self._forget()
         obstacle = self._why_not()
         if obstacle is None and (batch := self._next()):
@@ -118,7 +118,7 @@ class Retention:
 
     def _next(self) -> list[Picture]:
         """Return the next few pictures that may go, unless the destination or the file says otherwise."""
-        batch = self._outbox.removable(
+        batch = self._records.removable(
             states=self._policy.states,
             suspect="suspect" in self._policy.also_remove,
             before=None if self.is_pressed() else self._clock() - float(self._policy.keep_days or 0) * DAY,
@@ -170,5 +170,5 @@ class Retention:
         return f"{found.least_inodes(least)} inodes"
 
     def _forget(self) -> None:
-        for md5 in self._outbox.forget(self._clock() - self._policy.keep_record_days * DAY, BATCH):
+        for md5 in self._records.forget(self._clock() - self._policy.keep_record_days * DAY, BATCH):
             self._thumbnails.remove(md5)

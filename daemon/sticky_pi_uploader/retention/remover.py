@@ -33,7 +33,7 @@ from ..intake.scanner import fingerprint_of
 from ..journal.events import Kind, about
 from ..journal.throttle import Repeats
 from ..models import Picture, State
-from ..outbox import Outbox
+from ..outbox import RetentionRecords
 from ..scan_requests import Hints
 from ..state_dir.pending_removal import Leaving, hidden, hide, open_at, put_back
 from ..upload.cancel import cancel_on_stop
@@ -62,7 +62,7 @@ class Removal:
 
     def __init__(
         self,
-        outbox: Outbox,
+        records: RetentionRecords,
         hints: Hints,
         *,
         image_dir: str,
@@ -75,7 +75,7 @@ class Removal:
 
         Once `stopping()`, no further picture is removed. Who scans the image dir meanwhile has to know of `leaving`.
         """
-        self._outbox = outbox
+        self._records = records
         self._hints = hints
         self._image_dir = image_dir
         self._open_client = open_client
@@ -118,7 +118,7 @@ class Removal:
         match holding:
             case Holding.CONFIRMED | Holding.ROW_ONLY:
                 if holding is Holding.CONFIRMED:
-                    self._outbox.note_copy(picture, None)
+                    self._records.note_copy(picture, None)
                 return True
             case Holding.SAME_DISK:
                 why = "the destination's copy lies on the same disk"
@@ -129,16 +129,16 @@ class Removal:
             case Holding.ABSENT:
                 why = "the destination doesn't have it any more: it is sent again"
                 kind, state = Kind.MISSING, State.PENDING
-                self._outbox.unconfirm(picture, why)
+                self._records.unconfirm(picture, why)
                 self._hints.file(picture.path)
             case Holding.OTHER:
                 why = "the destination holds another picture with this device and time by now"
                 kind, state = Kind.CONFLICT, State.CONFLICT
-                self._outbox.contradict(picture, why)
+                self._records.contradict(picture, why)
                 self._hints.file(picture.path)
             case _:
                 why = "stays on the card: what the destination stores isn't this picture, though its list says so"
-                self._outbox.note_copy(picture, why)
+                self._records.note_copy(picture, why)
         log.warning("%s: %s", printable(picture.path), why, extra=about(kind, picture, state=state, reason=why))
         return False
 
@@ -155,9 +155,9 @@ class Removal:
     def _record(self, gone: Sequence[tuple[Picture, str]], folders: _Folders) -> None:
         for folder in {os.path.dirname(picture.path) for picture, _ in gone}:
             folders.sync(folder)
-        with self._outbox.together():
+        with self._records.together():
             for picture, why in gone:
-                self._outbox.mark_removed(picture, why)
+                self._records.mark_removed(picture, why)
         for picture, why in gone:
             log.info("%s: %s", printable(picture.path), why, extra=about(Kind.REMOVED, picture))
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from ..journal.events import Kind, about
 from ..models import Event, Picture
-from ..outbox import Outbox, OutboxReader, earlier_ones, outbox_path, remove_earlier, ruins
+from ..outbox import OutboxReader, Recovery, RetentionRecords, earlier_ones, outbox_path, remove_earlier, ruins
 from ..state_dir.pending_removal import is_there
 from ..state_dir.reserved_space import Reserve
 from ..state_dir.thumbnails import ThumbnailFolder
@@ -41,7 +41,8 @@ class Upkeep:
 
     def __init__(
         self,
-        outbox: Outbox,
+        recovery: Recovery,
+        records: RetentionRecords,
         thumbnails: ThumbnailFolder,
         *,
         image_dir: str,
@@ -50,14 +51,15 @@ class Upkeep:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Look after `state_dir`; thumbnails of no known picture stay for `keep_record_days`, as if it were known."""
-        self._outbox = outbox
+        self._recovery = recovery
+        self._records = records
         self._thumbnails = thumbnails
         self._image_dir = image_dir
         self._path = outbox_path(state_dir)
         self._reserve = Reserve(state_dir)
         self._keep_record_days = keep_record_days
         self._clock = clock
-        self._inspect_now = outbox.was_left_open
+        self._inspect_now = recovery.was_left_open
         self._earlier: str | None = None
         self._ruins: Iterator[tuple[Picture, list[Event]]] = iter(())
         self._carried = 0
@@ -83,10 +85,10 @@ class Upkeep:
             self._ruins = ruins(self._earlier, self._is_here)
         why = f"carried over from {os.path.basename(self._earlier)}, as it isn't on the card"
         some = list(islice(self._ruins, BATCH))
-        with self._outbox.together():
-            self._carried += sum(self._outbox.adopt(picture, history, why) for picture, history in some)
+        with self._recovery.together():
+            self._carried += sum(self._recovery.adopt(picture, history, why) for picture, history in some)
             if len(some) < BATCH:
-                self._outbox.note_done(_CARRIED_OVER + os.path.basename(self._earlier))
+                self._recovery.note_done(_CARRIED_OVER + os.path.basename(self._earlier))
         if len(some) < BATCH:
             self._end_carrying(self._earlier)
         return True
@@ -102,13 +104,13 @@ class Upkeep:
         self._earlier, self._carried = None, 0
 
     def _is_new(self, earlier: str) -> bool:
-        return self._outbox.last_done(_CARRIED_OVER + os.path.basename(earlier)) is None
+        return self._recovery.last_done(_CARRIED_OVER + os.path.basename(earlier)) is None
 
     def _is_here(self, path: str) -> bool:
         return is_there(self._image_dir, path)
 
     def _is_due(self) -> bool:
-        last = self._outbox.last_done(_INSPECTION)
+        last = self._recovery.last_done(_INSPECTION)
         # One in the future comes from a clock that was changed.
         return self._inspect_now or last is None or not 0 <= self._clock() - last < INSPECTED_EVERY
 
@@ -118,7 +120,7 @@ class Upkeep:
             reader.inspect()
         self._sweep()
         self._clear_away()
-        self._outbox.note_done(_INSPECTION)
+        self._recovery.note_done(_INSPECTION)
         self._inspect_now = False
 
     def _sweep(self) -> None:
@@ -126,7 +128,7 @@ class Upkeep:
         before = self._clock() - self._keep_record_days * DAY
         found = self._thumbnails.older_than(before)
         while some := list(islice(found, BATCH)):
-            for md5 in set(some) - self._outbox.known_md5s(some):
+            for md5 in set(some) - self._records.known_md5s(some):
                 self._thumbnails.remove(md5)
 
     def _clear_away(self) -> None:

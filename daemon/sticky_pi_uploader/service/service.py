@@ -223,7 +223,7 @@ def _drain(
         return signals.stop or time.monotonic() >= until.begins_until
 
     with Session(config, wake=signals.wake, stopping=stopping, left=time_left, locks=locks) as session:
-        session.outbox.end_wait()
+        session.outbox.destinations.end_wait()
         session.hints.everything()
         session.start_intake(goes_on=False)
         complete = _send_until_done(session, signals, until.begins_until, progress)
@@ -248,7 +248,7 @@ def _tell_that_time_is_up(session: Session, url: str) -> None:
     with suppress(StateError):
         if not session.outbox.destination(url).failures:
             log.info("no time was left for the others before the deadline", extra=about(Kind.STOPPED))
-            session.outbox.explain_waiting("no time was left for it before the deadline of the last drain")
+            session.outbox.queue.explain_waiting("no time was left for it before the deadline of the last drain")
 
 
 def _send_until_done(

@@ -149,7 +149,8 @@ class Session:
         self.intake = Intake(
             self._scanner,
             Ingest(image_dir, thumbnails, time.time),
-            self.outbox,
+            self.outbox.catalog,
+            self.outbox.folders,
             self.hints,
             recorded=self._something_to_send,
             stopping=self.is_stopping,
@@ -157,7 +158,8 @@ class Session:
             scanned=self._scans.beat,
         )
         self.uploader = Uploader(
-            self.outbox,
+            self.outbox.queue,
+            self.outbox.destinations,
             thumbnails,
             self.hints,
             image_dir=image_dir,
@@ -171,7 +173,8 @@ class Session:
         stack.callback(self._close_unless_abandoned, self.uploader.close)
         self.retention = self._make_retention(image_dir, thumbnails, leaving)
         self.upkeep = Upkeep(
-            self.outbox,
+            self.outbox.recovery,
+            self.outbox.retention,
             thumbnails,
             image_dir=image_dir,
             state_dir=config.state_dir,
@@ -192,7 +195,7 @@ class Session:
     def _make_retention(self, image_dir: str, thumbnails: ThumbnailFolder, leaving: Leaving) -> Retention:
         wanted, store = self._config.retention, self._config.api.store
         removal = Removal(
-            self.outbox,
+            self.outbox.retention,
             self.hints,
             image_dir=image_dir,
             open_client=self._open_client,
@@ -201,7 +204,7 @@ class Session:
             leaving=leaving,
         )
         policy = Policy(wanted.keep_days, wanted.min_free.of, wanted.keep_record_days, wanted.also_remove)
-        return Retention(self.outbox, thumbnails, removal, policy, image_dir=image_dir, store=store)
+        return Retention(self.outbox.retention, thumbnails, removal, policy, image_dir=image_dir, store=store)
 
     def _put_aside_if_damaged(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         # A worker may have found it while something else ended the session.
@@ -210,7 +213,7 @@ class Session:
             _tell_of_damage(put_aside(outbox_path(self._config.state_dir), error))
 
     def _resume(self, image_dir: str) -> None:
-        interrupted = self.outbox.recover()
+        interrupted = self.outbox.queue.recover()
         if interrupted:
             log.info(
                 "%d pictures were being sent when the last run ended: they are asked for again",
@@ -218,7 +221,7 @@ class Session:
                 extra=about(Kind.RESUMED, count=interrupted),
             )
         url = self._config.api.url
-        changed = self.outbox.change_destination(url, partial(is_there, image_dir))
+        changed = self.outbox.destinations.change(url, partial(is_there, image_dir))
         if changed:
             log.info(
                 "the destination is %s now: %d pictures that are still here are due again",
@@ -327,12 +330,12 @@ class Session:
         try:
             self._was_changed |= self.outbox.changed_by_another()
             if self._was_changed:
-                for path in self.outbox.files_to_recheck():
+                for path in self.outbox.catalog.files_to_recheck():
                     self.hints.file(path)
                 self._was_changed = False
                 self._to_send.set()
             if self._ends_wait:
-                self.outbox.end_wait()
+                self.outbox.destinations.end_wait()
                 self._ends_wait = False
                 self._to_send.set()
         except OutboxDamagedError:

@@ -16,7 +16,7 @@ from sticky_pi_api.types import Outcome
 
 from ..journal.events import Kind
 from ..models import Destination, DestinationState, Picture, State
-from ..outbox import Outbox
+from ..outbox import Destinations, Queue
 from ..scan_requests import Hints
 from .backoff import LONGEST_WAIT, delay
 from .outcome_log import OutcomeLog
@@ -53,7 +53,8 @@ class OutcomeRecorder:
 
     def __init__(
         self,
-        outbox: Outbox,
+        queue: Queue,
+        destinations: Destinations,
         hints: Hints,
         *,
         url: str,
@@ -63,7 +64,8 @@ class OutcomeRecorder:
     ) -> None:
         """Record for the destination at `url`; a picture is rejected once `give_up_after` refusals are charged."""
         self._log = OutcomeLog(url, monotonic)
-        self._outbox = outbox
+        self._queue = queue
+        self._destinations = destinations
         self._hints = hints
         self._url = url
         self._give_up_after = give_up_after
@@ -103,7 +105,7 @@ class OutcomeRecorder:
 
     def record_success(self) -> None:
         """Record that a destination which couldn't be used can be used now. Raises StateError."""
-        if self._outbox.destination(self._url).state is DestinationState.UNREACHABLE:
+        if self._destinations.get(self._url).state is DestinationState.UNREACHABLE:
             self._note_answer(took=False)
 
     def end_batch(self) -> bool:
@@ -117,10 +119,10 @@ class OutcomeRecorder:
         now = self._clock()
         for number, (picture, why) in enumerate(put_off):
             if trouble is None:
-                self._outbox.put_off(picture, why, not_before=now + delay(picture.misses + 1), missed=True)
+                self._queue.put_off(picture, why, not_before=now + delay(picture.misses + 1), missed=True)
             else:
                 # The first one may be the cause, so its time of trial is set and another picture is tried next.
-                self._outbox.put_off(picture, why, not_before=now if number == 0 else None, missed=False)
+                self._queue.put_off(picture, why, not_before=now if number == 0 else None, missed=False)
         if trouble is not None:
             self._hold(trouble)
         return trouble is not None
@@ -134,11 +136,11 @@ class OutcomeRecorder:
     def _standing(self, picture: Picture) -> Standing:
         # The receipts that wait are evidence, too.
         self._receipts.settle()
-        refuses = self._outbox.destination(self._url).state is DestinationState.REFUSING
+        refuses = self._destinations.get(self._url).state is DestinationState.REFUSING
         return Standing(
-            self._outbox.accepted(),
-            self._outbox.others_refused(picture),
-            self._outbox.clashes_in_a_row(),
+            self._destinations.accepted(),
+            self._destinations.others_refused(picture),
+            self._destinations.clashes_in_a_row(),
             refuses_all=refuses and self.limit is None,
         )
 
@@ -157,27 +159,27 @@ class OutcomeRecorder:
 
     def _move(self, picture: Picture, decision: Decision, due_at: float, result: ImageOutcome) -> None:
         """Have the outbox take the step that was decided on; a picture that waits alone is tried again at `due_at`."""
-        outbox, why, charge = self._outbox, decision.why or "", decision.charge
+        queue, why, charge = self._queue, decision.why or "", decision.charge
         match decision.action:
             case Action.RELEASE:
-                outbox.release(picture, not_before=due_at if decision.least else None)
+                queue.release(picture, not_before=due_at if decision.least else None)
             case Action.PUT_OFF:
                 self._put_off.append((picture, decision.why))
             case Action.READ_AGAIN:
-                outbox.recheck(picture, why, not_before=due_at)
+                queue.recheck(picture, why, not_before=due_at)
                 self._ask_intake(picture, result.error)
             case Action.POSTPONE:
-                outbox.postpone(picture, why, not_before=due_at)
+                queue.postpone(picture, why, not_before=due_at)
             case Action.REFUSE:
-                outbox.refuse(picture, why, not_before=due_at, charge=charge)
+                queue.refuse(picture, why, not_before=due_at, charge=charge)
             case Action.HOLD:
-                outbox.refuse(picture, why, not_before=due_at, missed=False)
+                queue.refuse(picture, why, not_before=due_at, missed=False)
             case Action.REJECT:
-                outbox.refuse(picture, why, not_before=due_at, charge=charge, last=True)
+                queue.refuse(picture, why, not_before=due_at, charge=charge, last=True)
             case Action.CLASH:
-                with outbox.together():
-                    outbox.clash(picture, why)
-                    outbox.ask_again(picture, receipt_of(result))
+                with queue.together():
+                    queue.clash(picture, why)
+                    queue.ask_again(picture, receipt_of(result))
 
     def _ask_intake(self, picture: Picture, error: Exception | None) -> None:
         """Have the intake look at a picture's file, or at its folder where the file is gone."""
@@ -188,7 +190,7 @@ class OutcomeRecorder:
             self._hints.file(picture.path)
 
     def _confirm(self, receipts: Sequence[Receipt]) -> None:
-        with self._outbox.together():
+        with self._queue.together():
             for picture, stored in receipts:
                 md5 = str(picture.md5)
                 why = (
@@ -196,8 +198,8 @@ class OutcomeRecorder:
                     if stored
                     else "held there already, with the md5 that it has here"
                 )
-                self._outbox.confirm(picture, md5, why, accepted_by=self._url if stored else None)
-                self._outbox.ask_again(picture, md5)
+                self._queue.confirm(picture, md5, why, accepted_by=self._url if stored else None)
+                self._queue.ask_again(picture, md5)
             taken = [picture for picture, stored in receipts if stored]
             self._note_answer(took=bool(taken), largest=max(map(_size, taken), default=0))
         self.sent += len(receipts)
@@ -217,7 +219,7 @@ class OutcomeRecorder:
 
         `largest` is the size in bytes of the largest picture that it took: small ones end no trouble with large ones.
         """
-        before = self._outbox.destination(self._url)
+        before = self._destinations.get(self._url)
         if not took and (self._trouble is not None or before.state is DestinationState.REFUSING):
             return
         if self.limit is not None and largest < self.limit.size:
@@ -226,14 +228,14 @@ class OutcomeRecorder:
                 return
             if before.state is DestinationState.REFUSING:
                 self._trouble = None
-                self._outbox.set_destination(before._replace(holds_all=False))
+                self._destinations.update(before._replace(holds_all=False))
                 return
         self._trouble = self.limit = None
         if before.state is not DestinationState.OK:
             # A destination that has only ever refused isn't known to work.
-            works = not refused or self._outbox.accepted() > 0
+            works = not refused or self._destinations.accepted() > 0
             state = DestinationState.OK if works else DestinationState.UNKNOWN
-            self._outbox.set_destination(Destination(self._url, state))
+            self._destinations.update(Destination(self._url, state))
         if before.failures:
             self._log.recovery(before.failures)
 
@@ -242,13 +244,13 @@ class OutcomeRecorder:
         if not trouble.by_size:
             self.limit = None
         takes_some = self.limit is not None and self.limit.passes_smaller
-        holds_all = trouble.holds_all or (not takes_some and self._outbox.lately_failed() >= SEVERAL)
+        holds_all = trouble.holds_all or (not takes_some and self._destinations.lately_failed() >= SEVERAL)
         if holds_all and trouble.state is DestinationState.REFUSING:
-            self._outbox.forget_refusals()
-        failures = self._outbox.destination(self._url).failures + 1
+            self._destinations.forget_refusals()
+        failures = self._destinations.get(self._url).failures + 1
         wait = delay(failures, trouble.retry_after)
         retry_at = self._clock() + wait
-        self._outbox.set_destination(
+        self._destinations.update(
             Destination(self._url, trouble.state, trouble.why, retry_at, failures, holds_all, trouble.answered)
         )
         self._log.trouble(trouble.state, trouble.why, wait)

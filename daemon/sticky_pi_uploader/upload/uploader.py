@@ -18,7 +18,7 @@ from sticky_pi_api.types import ImageOutcome, Outcome
 
 from ..exceptions import StateError
 from ..models import Picture
-from ..outbox import Outbox
+from ..outbox import Destinations, Queue
 from ..scan_requests import Hints
 from ..state_dir.pending_removal import open_picture
 from ..state_dir.thumbnails import ThumbnailFolder, Thumbnails
@@ -56,7 +56,8 @@ class Uploader:
 
     def __init__(
         self,
-        outbox: Outbox,
+        queue: Queue,
+        destinations: Destinations,
         thumbnails: ThumbnailFolder,
         hints: Hints,
         *,
@@ -76,7 +77,8 @@ class Uploader:
         hand ends with the picture being sent. `beat` is called for each picture before it is sent and after. No
         picture is begun that, by the rate of the last ones, can't be sent in `left()` seconds.
         """
-        self._outbox = outbox
+        self._queue = queue
+        self._destinations = destinations
         self._thumbnails = thumbnails
         self._image_dir = image_dir
         self._url = url
@@ -95,7 +97,7 @@ class Uploader:
         self._is_store = url.startswith("file:")
         self._budget = TimeBudget(left, monotonic=monotonic)
         self._outcomes = OutcomeRecorder(
-            outbox, hints, url=url, give_up_after=give_up_after, clock=clock, monotonic=monotonic
+            queue, destinations, hints, url=url, give_up_after=give_up_after, clock=clock, monotonic=monotonic
         )
 
     @property
@@ -111,13 +113,13 @@ class Uploader:
         if self._unsettled:
             # An outcome couldn't be recorded, so the pictures in hand are asked for again.
             self._outcomes.forget_batch()
-            self._outbox.recover()
+            self._queue.recover()
             self._unsettled = False
         if self._network_is_back:
             # In this order: it may come back once more meanwhile.
             self._network_is_back = False
             try:
-                self._outbox.end_wait_for_network()
+                self._destinations.end_wait_for_network()
             except StateError:
                 self._network_is_back = True
                 raise
@@ -126,11 +128,11 @@ class Uploader:
             self._trial = None
         wait = self._wait()
         if wait != 0:
-            return 0.0 if self._outbox.reoffer() else wait
+            return 0.0 if self._queue.reoffer() else wait
         batch = self._claim()
         fitting = self._budget.fitting(batch)
         for picture in batch[fitting:]:
-            self._outbox.release(picture)
+            self._queue.release(picture)
         self.is_out_of_time = bool(batch) and not fitting
         if self.is_out_of_time:
             return None
@@ -163,30 +165,30 @@ class Uploader:
             client.close()
 
     def _wait(self) -> float | None:
-        self._outbox.end_impossible_waits()
-        due_in = self._outbox.next_due()
+        self._queue.end_impossible_waits()
+        due_in = self._queue.next_due()
         if due_in is None:
             return None
         now = self._clock()
-        destination = self._outbox.destination(self._url)
+        destination = self._destinations.get(self._url)
         if destination.retry_at is None or is_due(destination.retry_at, now):
             return due_in
         held_for = max(due_in, destination.retry_at - now)
         if (limit := self._outcomes.limit) is not None:
-            smaller = self._outbox.next_due(untried=not limit.passes_smaller, smaller_than=limit.size)
+            smaller = self._queue.next_due(untried=not limit.passes_smaller, smaller_than=limit.size)
             return held_for if smaller is None else min(held_for, smaller)
-        if not destination.holds_all and self._outbox.next_due(untried=True) == 0:
+        if not destination.holds_all and self._queue.next_due(untried=True) == 0:
             return 0.0
         return held_for
 
     def _claim(self) -> Sequence[Picture]:
         limit = self._outcomes.limit
         if limit is not None:
-            smaller = self._outbox.claim(BATCH, untried=not limit.passes_smaller, smaller_than=limit.size)
+            smaller = self._queue.claim(BATCH, untried=not limit.passes_smaller, smaller_than=limit.size)
             if smaller:
                 return smaller
-        in_trouble = self._outbox.destination(self._url).failures > 0
-        return self._outbox.claim_canary() if in_trouble else self._outbox.claim(BATCH)
+        in_trouble = self._destinations.get(self._url).failures > 0
+        return self._queue.claim_canary() if in_trouble else self._queue.claim(BATCH)
 
     def _send(self, batch: Sequence[Picture]) -> None:
         from sticky_pi_api.exceptions import StickyPiError
@@ -208,7 +210,7 @@ class Uploader:
             self._outcomes.record_failure(error)
         self._budget.end()
         for picture in self._in_hand.values():
-            self._outbox.release(picture)
+            self._queue.release(picture)
         in_trouble = self._outcomes.end_batch()
         self._unsettled = False
         if in_trouble and self._is_store:

@@ -118,7 +118,7 @@ class Target:
         ingested = self._ingest.take_in(found[0], "the card")
         assert (ingested.taken.rejected is None) == is_valid
         assert self._entries.flush([os.path.dirname(path)]) == {os.path.dirname(path)}
-        self._outbox.record([ingested.taken])
+        self._outbox.catalog.record([ingested.taken])
         picture = self._outbox.at(path)
         assert picture.path == path
         assert picture in self._outbox.named(os.path.basename(path))
@@ -127,7 +127,7 @@ class Target:
         line = list_line(picture)
         assert line.isprintable(), line
         line.encode()
-        self._outbox.lose(picture)
+        self._outbox.catalog.lose(picture)
         return "taken in" if is_valid else "rejected"
 
 

@@ -259,14 +259,14 @@ class Target:
         with Outbox(os.fspath(self._trap / "state" / "outbox.db"), longest_wait=1800) as outbox:
             self._take_in(outbox, [lost, *waiting])
             # All that waits is claimed, and one is being sent still.
-            for picture in outbox.claim(9)[1:]:
-                outbox.release(picture)
+            for picture in outbox.queue.claim(9)[1:]:
+                outbox.queue.release(picture)
             lost.unlink()
-            outbox.lose(outbox.at(lost.name))
+            outbox.catalog.lose(outbox.at(lost.name))
             removed.unlink()
-            outbox.mark_removed(outbox.at(removed.name), "removed from the card")
-            outbox.note_folders({"": Seen.of(os.stat(images), time.time()), "a": Seen(1, 2, 3, 4.0)}, ())
-            outbox.note_done("inspection")
+            outbox.retention.mark_removed(outbox.at(removed.name), "removed from the card")
+            outbox.folders.note({"": Seen.of(os.stat(images), time.time()), "a": Seen(1, 2, 3, 4.0)}, ())
+            outbox.recovery.note_done("inspection")
             assert {state: number for state, number in outbox.counts().items() if not number} == {}
             self._images = _contents(images)
             self._held = _contents(self._trap / "store" / "raw_images" / seeds.DEVICE)
@@ -280,7 +280,7 @@ class Target:
         ingest = Ingest(os.fspath(images), ThumbnailFolder(os.fspath(self._trap / "state" / "thumbnails")), time.time)
         for path in paths:
             candidate = Candidate(path.name, Fingerprint(0, 0, 0))
-            outbox.record([ingest.take_in(candidate, file_system_id(os.fspath(images))).taken])
+            outbox.catalog.record([ingest.take_in(candidate, file_system_id(os.fspath(images))).taken])
 
 
 def _contents(folder):

@@ -76,7 +76,7 @@ class Target:
         """Record what was taken in, each under a name of its own, and read it again."""
         start = sum(self._outbox.counts().values())
         named = [taken._replace(path=f"{start + number}/{taken.path}") for number, taken in enumerate(self._taken)]
-        self._outbox.record(named)
+        self._outbox.catalog.record(named)
         for taken in named:
             picture = self._outbox.at(taken.path)
             assert (picture.metadata, picture.md5, picture.suspect) == (taken.metadata, taken.md5, taken.suspect)

@@ -88,7 +88,7 @@ FLUSHES = (
         "Intake._take_in",
         "flushed = self._entries.flush({os.path.dirname(taken.path) for taken in settled})",
         """
-        self._outbox.record(settled)
+        self._catalog.record(settled)
         flushed = self._entries.flush({os.path.dirname(taken.path) for taken in settled})
         """,
         (_THE_FILE_ITS_FOLDER_AND,),
@@ -129,31 +129,31 @@ FLUSHES = (
     ),
     Guard(
         "return to flushing after a claim",
-        "OutboxWriter._writing",
-        "self._connection.execute('PRAGMA synchronous = EXTRA')",
+        "WritableDatabase.writing",
+        "self.connection.execute('PRAGMA synchronous = EXTRA')",
         "",
         ("test_commits_are_flushed_to_the_disk_after_a_claim_too",),
         "every receipt after the first claim would be gone",
     ),
     Guard(
         "flush of the receipt",
-        "Sending.confirm",
-        "self._writing()",
-        "self._writing(durable=False)",
+        "Queue.confirm",
+        "self._database.writing()",
+        "self._database.writing(durable=False)",
         (_WHAT_MUST_SURVIVE_A_POWER,),
         "the picture would be sent again, and retention have no receipt",
     ),
     Guard(
         "flush of a record",
-        "Recording.record",
-        "self._writing()",
-        "self._writing(durable=False)",
+        "Catalog.record",
+        "self._database.writing()",
+        "self._database.writing(durable=False)",
         (_WHAT_MUST_SURVIVE_A_POWER,),
         "pictures said to be recorded would not be",
     ),
     Guard(
         "flush of what is said of a picture",
-        "OutboxWriter._move",
+        "WritableDatabase.move",
         "durable: bool = True",
         "durable: bool = False",
         (_WHAT_MUST_SURVIVE_A_POWER,),
@@ -601,7 +601,7 @@ RECEIPTS = (
     ),
     Guard(
         "receipt of what may go",
-        "Keeping.removable",
+        "RetentionRecords.removable",
         "AND (state != 'uploaded' OR receipt_md5 = md5)",
         "",
         ("test_an_uploaded_row_without_its_receipt_never_goes",),
@@ -613,7 +613,7 @@ RECEIPTS = (
 STATES = (
     Guard(
         "a state that a verb may leave",
-        "OutboxWriter._move",
+        "WritableDatabase.move",
         """
         connection.execute(
             f"UPDATE pictures SET {assignments} WHERE id = ? AND state IN ({marks})",
@@ -626,7 +626,7 @@ STATES = (
     ),
     Guard(
         "states that confirm leaves",
-        "Sending.confirm",
+        "Queue.confirm",
         "(State.UPLOADING,)",
         "tuple(State)",
         (
@@ -637,7 +637,7 @@ STATES = (
     ),
     Guard(
         "states that refuse leaves",
-        "Sending.refuse",
+        "Queue.refuse",
         "(State.UPLOADING,)",
         "tuple(State)",
         (
@@ -648,7 +648,7 @@ STATES = (
     ),
     Guard(
         "states that clash leaves",
-        "Sending.clash",
+        "Queue.clash",
         "(State.UPLOADING,)",
         "tuple(State)",
         (
@@ -659,7 +659,7 @@ STATES = (
     ),
     Guard(
         "states that release leaves",
-        "Sending.release",
+        "Queue.release",
         "(State.UPLOADING,)",
         "tuple(State)",
         (
@@ -670,7 +670,7 @@ STATES = (
     ),
     Guard(
         "states that put_off leaves",
-        "Sending.put_off",
+        "Queue.put_off",
         "(State.UPLOADING,)",
         "tuple(State)",
         (
@@ -681,7 +681,7 @@ STATES = (
     ),
     Guard(
         "states that postpone leaves",
-        "Sending.postpone",
+        "Queue.postpone",
         "(State.UPLOADING,)",
         "tuple(State)",
         (
@@ -692,7 +692,7 @@ STATES = (
     ),
     Guard(
         "states that recheck leaves",
-        "Sending.recheck",
+        "Queue.recheck",
         "(State.UPLOADING,)",
         "tuple(State)",
         (
@@ -703,14 +703,16 @@ STATES = (
     ),
     Guard(
         "states that recover leaves",
-        "Sending.recover",
+        "Queue.recover",
         """
-        rows = self._rows("SELECT id FROM pictures WHERE state = 'uploading'")
-        return sum((self._move(row['id'], (State.UPLOADING,), State.PENDING, why, {'reason': why}) for row in rows))
+        rows = self._database.rows("SELECT id FROM pictures WHERE state = 'uploading'")
+        return sum(
+            self._database.move(row["id"], (State.UPLOADING,), State.PENDING, why, {"reason": why}) for row in rows
+        )
         """,
         """
-        rows = self._rows('SELECT id FROM pictures')
-        return sum((self._move(row['id'], tuple(State), State.PENDING, why, {'reason': why}) for row in rows))
+        rows = self._database.rows('SELECT id FROM pictures')
+        return sum((self._database.move(row['id'], tuple(State), State.PENDING, why, {'reason': why}) for row in rows))
         """,
         (
             _A_VERB_ON_A_PICTURE,
@@ -720,7 +722,7 @@ STATES = (
     ),
     Guard(
         "states that reoffer leaves",
-        "Sending.reoffer",
+        "Queue.reoffer",
         "AND attempts > 0 AND (not_before <= ? OR not_before > ?)",
         "AND (1 OR not_before <= ? OR not_before > ?)",
         (
@@ -732,7 +734,7 @@ STATES = (
     ),
     Guard(
         "states that lose leaves",
-        "Recording.lose",
+        "Catalog.lose",
         "_MISSED",
         "tuple(State)",
         (
@@ -743,7 +745,7 @@ STATES = (
     ),
     Guard(
         "states that unconfirm leaves",
-        "Keeping.unconfirm",
+        "RetentionRecords.unconfirm",
         "(State.UPLOADED,)",
         "tuple(State)",
         (
@@ -754,7 +756,7 @@ STATES = (
     ),
     Guard(
         "states that contradict leaves",
-        "Keeping.contradict",
+        "RetentionRecords.contradict",
         "(State.UPLOADED,)",
         "tuple(State)",
         (
@@ -765,7 +767,7 @@ STATES = (
     ),
     Guard(
         "states that mark_removed leaves",
-        "Keeping.mark_removed",
+        "RetentionRecords.mark_removed",
         "(picture.state,)",
         "tuple(State)",
         (
@@ -776,7 +778,7 @@ STATES = (
     ),
     Guard(
         "states that retry leaves",
-        "Sending.retry",
+        "Queue.retry",
         "picture.state in (State.PENDING, State.CONFLICT)",
         "picture.state not in (State.REJECTED, State.LOST)",
         (
@@ -787,7 +789,7 @@ STATES = (
     ),
     Guard(
         "a picture being sent is missed, too",
-        "Recording._known",
+        "Catalog._known",
         "(*_MISSED, State.UPLOADING)",
         "_MISSED",
         ("test_one_that_went_while_it_was_being_sent_is_lost_in_the_end",),
@@ -825,7 +827,7 @@ STATES = (
     ),
     Guard(
         "no key claimed twice",
-        "Sending._choose",
+        "Queue._choose",
         "len(chosen) < most and key not in chosen",
         "len(chosen) < most",
         ("test_no_key_is_claimed_twice_at_once_however_it_is_written",),
@@ -833,7 +835,7 @@ STATES = (
     ),
     Guard(
         "key of what is sent as in its name",
-        "Sending._due",
+        "Queue._due",
         "to_sendable",
         "to_picture",
         ("test_a_picture_is_never_sent_under_another_key_than_its_names",),
@@ -841,7 +843,7 @@ STATES = (
     ),
     Guard(
         "no record over what is being sent",
-        "Recording._record_one",
+        "Catalog._record_one",
         """
         if known.state is State.UPLOADING:
             return False
@@ -873,7 +875,7 @@ STATES = (
     ),
     Guard(
         "bytes that changed are taken in anew",
-        "Recording._record_one",
+        "Catalog._record_one",
         "taken.md5 != known.md5",
         "False",
         ("test_a_sent_file_that_changed_is_taken_in_again_and_its_old_receipt_is_in_the_history",),
@@ -881,7 +883,7 @@ STATES = (
     ),
     Guard(
         "conflict with another file here",
-        "Recording._conflict_here",
+        "Catalog._conflict_here",
         "WHERE device = ? AND datetime = ? AND md5 != ? AND NOT",
         "WHERE 0 AND device = ? AND datetime = ? AND md5 != ? AND NOT",
         ("test_another_picture_with_the_key_of_one_that_is_here_is_a_conflict",),
@@ -935,7 +937,7 @@ STATES = (
     ),
     Guard(
         "answers that are forgotten with another destination",
-        "Sending.change_destination",
+        "Destinations.change",
         "self._forget_answers(f'the destination changed from {before} to {url}', is_here)",
         "0",
         ("test_another_destination_makes_pending_what_the_last_one_answered_and_nothing_else",),
@@ -1166,7 +1168,7 @@ SENDING = (
     Guard(
         "claims of an earlier process given back",
         "Session._resume",
-        "self.outbox.recover()",
+        "self.outbox.queue.recover()",
         "0",
         ("test_what_was_being_sent_when_the_last_run_broke_off_is_asked_for_again",),
         "what was being sent at a power cut would never be sent",
@@ -1336,7 +1338,7 @@ REMOVING = (
     ),
     Guard(
         "days after the upload",
-        "Keeping.removable",
+        "RetentionRecords.removable",
         "AND (? IS NULL OR coalesce(uploaded_at,",
         "AND (1 OR ? IS NULL OR coalesce(uploaded_at,",
         ("test_a_picture_goes_when_it_was_kept_for_its_days_after_the_upload_and_no_sooner",),
@@ -1345,7 +1347,7 @@ REMOVING = (
     ),
     Guard(
         "no removal of what is suspect",
-        "Keeping.removable",
+        "RetentionRecords.removable",
         "AND (suspect IS NULL OR substr(suspect, 1, ?) = ? OR ?)",
         "AND (1 OR substr(suspect, 1, ?) = ? OR ?)",
         ("test_what_has_no_receipt_or_is_odd_never_goes",),
@@ -1354,7 +1356,7 @@ REMOVING = (
     ),
     Guard(
         "states that may go",
-        "Keeping.removable",
+        "RetentionRecords.removable",
         "state IN ({marks})",
         "(1 OR state IN ({marks}))",
         ("test_what_has_no_receipt_or_is_odd_never_goes",),
@@ -1363,7 +1365,7 @@ REMOVING = (
     ),
     Guard(
         "no removal of what is to be read again",
-        "Keeping.removable",
+        "RetentionRecords.removable",
         "AND present = 1 AND recheck = 0 AND size IS NOT NULL",
         "AND present = 1 AND size IS NOT NULL",
         ("test_what_is_to_be_read_again_or_cant_be_seen_never_goes",),
@@ -1372,7 +1374,7 @@ REMOVING = (
     ),
     Guard(
         "no removal of what can't be seen",
-        "Keeping.removable",
+        "RetentionRecords.removable",
         "AND present = 1 AND recheck = 0 AND size IS NOT NULL",
         "AND recheck = 0 AND size IS NOT NULL",
         ("test_what_is_to_be_read_again_or_cant_be_seen_never_goes",),

@@ -131,7 +131,7 @@ class Year:
     def _set_clock(self):
         self.clock.wall = _BEGINNING + self.clock.since_boot
         if self.trap.outbox:
-            self.trap.attempt(self.trap.outbox.end_wait)
+            self.trap.attempt(self.trap.outbox.destinations.end_wait)
 
     def _live(self, until, *, camera=True):
         """Take a picture, and do what is to be done until the next one is due."""

@@ -204,7 +204,7 @@ class TrapMachine(RuleBasedStateMachine):
     def somebody_asks_for_a_retry(self, pick):
         rows = self._rows() if self._is_on() else None
         if rows:
-            self._attempt(lambda: self.trap.outbox.retry(rows[sorted(rows)[pick % len(rows)]]))
+            self._attempt(lambda: self.trap.outbox.queue.retry(rows[sorted(rows)[pick % len(rows)]]))
 
     @rule()
     def it_looks_after_its_outbox(self):
@@ -259,7 +259,7 @@ class TrapMachine(RuleBasedStateMachine):
         self.clock.wall = {"2000": NEW_YEAR_2000, "years ahead": right + 1500 * DAY, "right": right}[to]
         self.was_far_ahead |= to == "years ahead"
         if self.trap.outbox:  # as a session does when it notices
-            self._attempt(self.trap.outbox.end_wait)
+            self._attempt(self.trap.outbox.destinations.end_wait)
 
     @rule(
         from_=st.sampled_from([*[None] * 8, 0, 600, 5000, 30_000, 70_000, 120_000]),

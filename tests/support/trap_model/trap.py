@@ -99,8 +99,8 @@ class Trap:
     def _open(self):
         path = outbox_path(str(self.state))
         self.outbox = Outbox(path, longest_wait=LONGEST_WAIT, clock=self.clock.time)
-        self.outbox.recover()
-        self.outbox.change_destination(self.server.url, lambda path: os.path.lexists(self.images / path))
+        self.outbox.queue.recover()
+        self.outbox.destinations.change(self.server.url, lambda path: os.path.lexists(self.images / path))
         self._put_together(ThumbnailFolder(str(self.state / "thumbnails")))
         self.hints.everything()
 
@@ -111,7 +111,8 @@ class Trap:
         self.intake = Intake(
             _Scanner(images, self.counts, leaving=leaving, monotonic=clock.monotonic),
             Ingest(images, thumbnails, clock.time),
-            self.outbox,
+            self.outbox.catalog,
+            self.outbox.folders,
             self.hints,
             recorded=lambda: None,
             stopping=lambda: False,
@@ -120,7 +121,8 @@ class Trap:
             monotonic=clock.monotonic,
         )
         self.uploader = Uploader(
-            self.outbox,
+            self.outbox.queue,
+            self.outbox.destinations,
             thumbnails,
             self.hints,
             image_dir=images,
@@ -133,7 +135,7 @@ class Trap:
             monotonic=clock.monotonic,
         )
         removal = Removal(
-            self.outbox,
+            self.outbox.retention,
             self.hints,
             image_dir=images,
             open_client=lambda: Client(server),
@@ -143,7 +145,7 @@ class Trap:
             leaving=leaving,
         )
         self.retention = Retention(
-            self.outbox,
+            self.outbox.retention,
             thumbnails,
             removal,
             self._policy,
@@ -153,7 +155,8 @@ class Trap:
             monotonic=clock.monotonic,
         )
         self.upkeep = Upkeep(
-            self.outbox,
+            self.outbox.recovery,
+            self.outbox.retention,
             thumbnails,
             image_dir=images,
             state_dir=str(self.state),

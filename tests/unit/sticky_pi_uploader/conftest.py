@@ -51,12 +51,12 @@ class Trap:
     def open(self, **more):
         self.state.mkdir(exist_ok=True)
         outbox = Outbox(outbox_path(str(self.state)), longest_wait=1800, **more)
-        outbox.change_destination(self.url, lambda _: True)
+        outbox.destinations.change(self.url, lambda _: True)
         return outbox
 
     def record(self, *taken):
         with self.open() as outbox:
-            outbox.record(taken)
+            outbox.catalog.record(taken)
 
     def run(self, *arguments, env=None, flags=None, **more):
         """Run the command; without `flags` on this trap's folders."""

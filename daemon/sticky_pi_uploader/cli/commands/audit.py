@@ -66,12 +66,12 @@ def _record(state_dir: str, copies: Sequence[Copy]) -> None:
     remaining = iter(copies)
     with Outbox(outbox_path(state_dir), longest_wait=LONGEST_WAIT) as outbox:
         while batch := list(islice(remaining, ROWS_PER_COMMIT)):
-            with outbox.together():
+            with outbox.retention.together():
                 for copy in batch:
                     if copy.send_again:
-                        outbox.unconfirm(copy.picture, f"{copy.wrong}; it is sent again")
+                        outbox.retention.unconfirm(copy.picture, f"{copy.wrong}; it is sent again")
                     else:
-                        outbox.note_copy(copy.picture, copy.wrong)
+                        outbox.retention.note_copy(copy.picture, copy.wrong)
 
 
 def _screen(report: Mapping[str, Any]) -> Iterator[str]:

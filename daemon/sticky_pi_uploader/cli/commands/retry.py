@@ -64,9 +64,9 @@ def retry(state_dir: str, image_dir: str, files: Sequence[str], *, everything: b
         chosen = {picture.id: picture for picture in _chosen(outbox, found.values(), everything=everything)}
         remaining, retried = iter(chosen.values()), 0
         while batch := list(islice(remaining, ROWS_PER_COMMIT)):
-            with outbox.together():
-                retried += sum(map(outbox.retry, batch))
-        outbox.end_wait()
+            with outbox.queue.together():
+                retried += sum(map(outbox.queue.retry, batch))
+        outbox.destinations.end_wait()
     return retried, [file for file, pictures in found.items() if not pictures]
 
 

@@ -326,7 +326,7 @@ def test_retry_of_another_users_outbox_names_sudo(public_trap, taken):
 def test_everybody_may_look_at_what_a_killed_process_left(public_trap, taken):
     names = ("outbox.db", "outbox.db-wal", "outbox.db-shm")
     with public_trap.open() as outbox:
-        outbox.record([taken("a.jpg")])
+        outbox.catalog.record([taken("a.jpg")])
         for name in names:
             shutil.copy(public_trap.state / name, public_trap.folder / name)
     for name in names:

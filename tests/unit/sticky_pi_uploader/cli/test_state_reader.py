@@ -93,8 +93,8 @@ def test_an_outbox_that_is_no_outbox_is_said(trap, taken, ruin):
 def test_a_row_with_impossible_values_is_passed_over(trap, taken, spoilt):
     trap.record(taken("a.jpg", 1), taken("b.jpg", 2), taken("c.jpg", 3))
     with trap.open() as outbox:
-        outbox._connection.execute("PRAGMA ignore_check_constraints = ON")
-        outbox._connection.execute(f"UPDATE pictures SET {spoilt} WHERE name = 'b.jpg'")
+        outbox.database.connection.execute("PRAGMA ignore_check_constraints = ON")
+        outbox.database.connection.execute(f"UPDATE pictures SET {spoilt} WHERE name = 'b.jpg'")
     done = trap.run("list")
     assert done.returncode == 0
     shown = done.stdout.decode()
@@ -108,7 +108,7 @@ def test_a_row_with_impossible_values_is_passed_over(trap, taken, spoilt):
 def test_an_impossible_value_that_hides_nothing_else_is_shown_as_it_is_or_as_null(trap, taken, spoilt):
     trap.record(taken("a.jpg"))
     with trap.open() as outbox:
-        outbox._connection.execute(f"UPDATE pictures SET {spoilt}")
+        outbox.database.connection.execute(f"UPDATE pictures SET {spoilt}")
     done = trap.run("list", "--json")
     [picture] = json.loads(done.stdout)
     assert (done.returncode, picture["not_before"], picture["uploaded_at"]) == (0, None, None)
@@ -132,7 +132,7 @@ def test_a_long_list_is_given_one_picture_at_a_time(trap, taken):
 def test_commands_read_beside_a_process_that_writes(trap, taken):
     trap.record(taken("a.jpg", 1))
     with trap.open() as outbox:
-        outbox.record([taken("b.jpg", 2)])
+        outbox.catalog.record([taken("b.jpg", 2)])
         assert [picture["path"] for picture in trap.json("list")] == [f"{trap.images}/a.jpg", f"{trap.images}/b.jpg"]
         assert trap.json("status")["counts"]["pending"] == 2
 
@@ -148,10 +148,10 @@ def test_what_was_read_while_a_service_started_is_read_again(trap, taken):
         listed = state.pictures()
         first = next(listed).path
         with trap.open() as outbox:
-            outbox.record([taken(f"{n}.jpg", n) for n in range(500, 3000)])
-            with outbox.together():
+            outbox.catalog.record([taken(f"{n}.jpg", n) for n in range(500, 3000)])
+            with outbox.database.writing():
                 for number in range(1, 3000, 2):
-                    outbox.lose(outbox.at(f"{number}.jpg"))
+                    outbox.catalog.lose(outbox.at(f"{number}.jpg"))
         # What it has changed is in the file itself now, beneath the reader.
         assert not Path(f"{trap.outbox}-wal").exists()
         assert another.ask(OutboxReader.counts, None) == dict.fromkeys(State, 0) | {
@@ -182,12 +182,12 @@ def test_salvage_of_nothing_ends(tmp_path):
 def test_salvage_of_a_table_that_is_gone_altogether_asks_but_a_few_times(trap, taken):
     trap.record(*(taken(f"{number}.jpg", number) for number in range(100)))
     with trap.open() as outbox:
-        root = outbox._value("SELECT rootpage FROM sqlite_master WHERE name = 'pictures'")
-        page = outbox._value("PRAGMA page_size")
+        root = outbox.database.value("SELECT rootpage FROM sqlite_master WHERE name = 'pictures'")
+        page = outbox.database.value("PRAGMA page_size")
     damage(trap.outbox, (root - 1) * page, page, b"\xff")
     with OutboxReader.open_damaged(str(trap.outbox)) as reader:
         asked = []
-        reader._connection.set_trace_callback(asked.append)
+        reader.database.connection.set_trace_callback(asked.append)
         assert list(reader.salvage()) == []
     assert len(asked) < 500
 
@@ -197,7 +197,7 @@ def test_salvage_of_an_outbox_of_which_the_rest_is_gone_soon_gives_up(trap, take
     os.truncate(trap.outbox, trap.outbox.stat().st_size // 2)
     with OutboxReader.open_damaged(str(trap.outbox)) as reader:
         asked = []
-        reader._connection.set_trace_callback(asked.append)
+        reader.database.connection.set_trace_callback(asked.append)
         found = [picture.id for picture in reader.salvage()]
     assert found == list(range(1, len(found) + 1))
     assert 1000 < len(found) < 2000
@@ -207,7 +207,7 @@ def test_salvage_of_an_outbox_of_which_the_rest_is_gone_soon_gives_up(trap, take
 LEFT_BY_A_KILL = """
 import os, sys
 from sticky_pi_uploader.outbox import Outbox
-Outbox(sys.argv[1], longest_wait=1800.0).note_done("something")
+Outbox(sys.argv[1], longest_wait=1800.0).recovery.note_done("something")
 os._exit(0)
 """
 

@@ -53,7 +53,8 @@ class Trap:
         self.intake = Intake(
             scanner,
             Ingest(scanner.image_dir, ThumbnailFolder(os.fspath(self.state / "thumbnails")), time.time),
-            self.outbox,
+            self.outbox.catalog,
+            self.outbox.folders,
             self.hints,
             recorded=lambda: None,
             stopping=lambda: False,
@@ -151,11 +152,11 @@ def test_a_folder_that_looks_as_it_did_is_not_read_again_not_even_after_a_restar
 def test_one_that_went_while_it_was_being_sent_is_lost_in_the_end(trap):
     path = trap.put()
     trap.settle()
-    (picture,) = trap.outbox.claim(1)
+    (picture,) = trap.outbox.queue.claim(1)
     (trap.images / path).unlink()
     trap.settle()
     assert trap.outbox.at(path).state is State.UPLOADING
-    trap.outbox.clash(picture, "the destination holds another picture with this device and time")
+    trap.outbox.queue.clash(picture, "the destination holds another picture with this device and time")
     trap.scan()
     assert trap.outbox.at(path).state is State.LOST
 
@@ -300,9 +301,9 @@ def test_a_folder_with_a_picture_that_is_asked_for_again_is_read(trap):
     path = trap.put()
     trap.settle()
     trap.spoil(path)
-    with trap.outbox._writing() as connection:
+    with trap.outbox.database.writing() as connection:
         connection.execute("UPDATE pictures SET state = 'rejected', reason = 'refused' WHERE name LIKE '%.jpg'")
-    assert trap.outbox.retry(trap.outbox.at(path))
+    assert trap.outbox.queue.retry(trap.outbox.at(path))
     trap.scan()
     assert trap.outbox.at(path).reason != "refused"
 
@@ -311,12 +312,12 @@ def test_a_folder_with_a_picture_that_is_asked_for_again_is_read(trap):
 def test_a_picture_that_the_destination_lost_after_its_file_was_deleted_is_missed(trap, answer):
     path, other = trap.put(), trap.put(number=1)
     trap.settle()
-    for picture in trap.outbox.claim(2):
-        trap.outbox.confirm(picture, picture.md5, "stored")
+    for picture in trap.outbox.queue.claim(2):
+        trap.outbox.queue.confirm(picture, picture.md5, "stored")
     (trap.images / path).unlink()
     trap.settle()
     for each in (path, other):
-        getattr(trap.outbox, answer)(trap.outbox.at(each), "the destination lost it")
+        getattr(trap.outbox.retention, answer)(trap.outbox.at(each), "the destination lost it")
     trap.scan()
     assert (trap.outbox.at(path).state, trap.outbox.at(other).state) == (State.LOST, State.PENDING)
 
@@ -347,7 +348,7 @@ def test_a_folder_with_a_picture_that_is_still_being_written_is_read_again(trap)
     trap.hints.everything()
     trap.intake.step()
     trap.intake.step()
-    seen = trap.outbox.folders_seen()
+    seen = trap.outbox.folders.seen()
     assert {folder for folder in seen if seen[folder] != NOT_SEEN} == {"", "5c173ff2"}
 
 

@@ -65,7 +65,8 @@ class Trap:
         self.intake = Intake(
             Scanner(os.fspath(self.image_dir)),
             self.ingest,
-            self.outbox,
+            self.outbox.catalog,
+            self.outbox.folders,
             self.hints,
             recorded=self._tell,
             stopping=lambda: self.stopping(),  # noqa: PLW0108  # tests replace it later
@@ -101,11 +102,11 @@ class Trap:
         return [(str(event.state), event.why) for event in self.outbox.history(self.outbox.at(path))]
 
     def upload(self, *paths):
-        for picture in self.outbox.claim(1000):
+        for picture in self.outbox.queue.claim(1000):
             if picture.path in paths:
-                assert self.outbox.confirm(picture, picture.md5, "stored")
+                assert self.outbox.queue.confirm(picture, picture.md5, "stored")
             else:
-                assert self.outbox.release(picture)
+                assert self.outbox.queue.release(picture)
 
 
 @pytest.fixture
@@ -438,7 +439,7 @@ def test_a_lost_file_that_comes_back_is_pending_again(trap):
     trap.put(path)
     trap.scan()
     assert [state for state, _ in trap.story(path)] == ["pending", "lost", "pending"]
-    assert [picture.path for picture in trap.outbox.claim(9)] == [path]
+    assert [picture.path for picture in trap.outbox.queue.claim(9)] == [path]
 
 
 def test_a_folder_or_link_in_the_place_of_a_picture_means_that_it_is_lost(trap):
@@ -478,7 +479,7 @@ def test_an_image_dir_that_is_not_mounted_loses_nothing_and_is_complete_when_it_
     swap(trap, tmp_path / "aside", other_file_system)
     trap.scan()
     assert trap.states() == dict.fromkeys(paths, "pending")
-    assert trap.outbox.claim(99) == []
+    assert trap.outbox.queue.claim(99) == []
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert "21 pictures" in warnings[0]
@@ -491,7 +492,7 @@ def test_an_image_dir_that_is_not_mounted_loses_nothing_and_is_complete_when_it_
     assert {path: trap.story(path) for path in paths} == before
     assert trap.ingest.reads == reads
     assert trap.told > told
-    assert len(trap.outbox.claim(99)) == 21
+    assert len(trap.outbox.queue.claim(99)) == 21
 
 
 def test_a_picture_that_is_back_with_another_ctime_is_sent_after_the_first_scan(
@@ -503,7 +504,7 @@ def test_a_picture_that_is_back_with_another_ctime_is_sent_after_the_first_scan(
     trap.scan()
     swap(trap, tmp_path / "aside", other_file_system)
     trap.scan()
-    assert trap.outbox.claim(99) == []
+    assert trap.outbox.queue.claim(99) == []
     os.unlink(trap.image_dir)
     os.rename(tmp_path / "aside", trap.image_dir)
     for path in (scanned, hinted):
@@ -512,10 +513,10 @@ def test_a_picture_that_is_back_with_another_ctime_is_sent_after_the_first_scan(
     trap.hints.file(hinted)
     trap.finish()
     assert trap.told == told + 1
-    assert [picture.path for picture in trap.outbox.claim(99)] == [hinted]
+    assert [picture.path for picture in trap.outbox.queue.claim(99)] == [hinted]
     trap.scan()
     assert trap.told == told + 2
-    assert [picture.path for picture in trap.outbox.claim(99)] == [scanned]
+    assert [picture.path for picture in trap.outbox.queue.claim(99)] == [scanned]
     assert trap.ingest.reads == reads
     assert caplog.text.count("1 pictures can be seen again") == 2
 
@@ -581,7 +582,7 @@ def test_what_lies_in_a_folder_that_became_unreadable_is_not_lost(tmp_path, trap
         os.chmod(trap.image_dir / folder, 0o755)
         trap.scan()
         assert trap.states() == {path: "pending"}
-        assert trap.outbox.next_due() == 0
+        assert trap.outbox.queue.next_due() == 0
 
 
 def test_an_unreadable_file_is_rejected_once_and_taken_in_when_it_can_be_read(tmp_path, trap, caplog):
@@ -604,7 +605,7 @@ def test_an_unreadable_file_is_rejected_once_and_taken_in_when_it_can_be_read(tm
 def test_a_picture_that_is_being_sent_is_not_overwritten_and_read_less_and_less_often(trap):
     path = trap.put(name())
     trap.scan()
-    (picture,) = trap.outbox.claim(1)
+    (picture,) = trap.outbox.queue.claim(1)
     trap.put(path, blob(seed=1))
     trap.hints.everything()
     reads = len(trap.ingest.reads)
@@ -613,7 +614,7 @@ def test_a_picture_that_is_being_sent_is_not_overwritten_and_read_less_and_less_
         trap.now += max(0.1, trap.intake.step() or 0)
     assert trap.states() == {path: "uploading"}
     assert len(trap.ingest.reads) - reads <= 7
-    assert trap.outbox.release(picture)
+    assert trap.outbox.queue.release(picture)
     trap.now += 60
     trap.finish()
     assert trap.states() == {path: "pending"}
@@ -733,7 +734,8 @@ from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 image_dir, state_dir = sys.argv[1:]
 outbox, hints = Outbox(state_dir + "/outbox.db", longest_wait=3600.0), Hints()
 ingest = Ingest(image_dir, ThumbnailFolder(state_dir + "/thumbnails"), lambda: 1.8e9)
-intake = Intake(Scanner(image_dir), ingest, outbox, hints, recorded=lambda: None, stopping=lambda: False)
+parts = (outbox.catalog, outbox.folders, hints)
+intake = Intake(Scanner(image_dir), ingest, *parts, recorded=lambda: None, stopping=lambda: False)
 hints.everything()
 print("begin", flush=True)
 intake.step()
@@ -821,7 +823,7 @@ def test_a_known_folder_is_known_again_once_the_files_in_it_were_hashed(trap):
     trap.scan()
     restamp(trap, path)
     trap.scan()
-    assert trap.outbox.known_at(path).fingerprint.ctime_ns == (trap.image_dir / path).stat().st_ctime_ns
+    assert trap.outbox.catalog.known_at(path).fingerprint.ctime_ns == (trap.image_dir / path).stat().st_ctime_ns
     assert trap.intake.idle
 
 
@@ -858,10 +860,10 @@ def test_a_row_of_an_earlier_release_gains_its_ctime_at_the_next_look_and_nothin
     paths.append(trap.put(name(30), b"no picture"))
     trap.scan()
     trap.upload(*paths[:5])
-    trap.outbox._connection.execute("UPDATE pictures SET ctime_ns = NULL")
+    trap.outbox.database.connection.execute("UPDATE pictures SET ctime_ns = NULL")
     before = [picture._replace(fingerprint=None) for picture in trap.outbox.pictures()]
     trap.ingest.reads = ()
-    trap.outbox.forget_folders()
+    trap.outbox.folders.forget()
     trap.scan()
     assert (trap.ingest.reads, trap.ingest.hashes) == ((), ())
     assert [picture._replace(fingerprint=None) for picture in trap.outbox.pictures()] == before
@@ -872,7 +874,7 @@ def test_a_row_of_an_earlier_release_gains_its_ctime_at_the_next_look_and_nothin
 def test_a_file_with_another_mtime_is_read_though_its_row_is_of_an_earlier_release(trap):
     path = trap.put(name(), blob(1))
     trap.scan()
-    trap.outbox._connection.execute("UPDATE pictures SET ctime_ns = NULL")
+    trap.outbox.database.connection.execute("UPDATE pictures SET ctime_ns = NULL")
     trap.put(path, blob(2))
     trap.scan()
     assert trap.outbox.at(path).md5 == hashlib.md5(blob(2), usedforsecurity=False).hexdigest()

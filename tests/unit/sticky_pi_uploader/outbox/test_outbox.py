@@ -75,7 +75,7 @@ def path(tmp_path):
 @pytest.fixture
 def outbox(path, clock):
     with Outbox(path, longest_wait=LONGEST_WAIT, clock=clock) as opened:
-        opened.change_destination(HERE, lambda _: True)
+        opened.destinations.change(HERE, lambda _: True)
         yield opened
 
 
@@ -89,7 +89,9 @@ def everything(path):
 
 
 def columns(outbox, path=NAME):
-    row = outbox._connection.execute("SELECT * FROM pictures WHERE name = ?", (os.path.basename(path),)).fetchone()
+    row = outbox.database.connection.execute(
+        "SELECT * FROM pictures WHERE name = ?", (os.path.basename(path),)
+    ).fetchone()
     return dict(row)
 
 
@@ -113,23 +115,23 @@ STARTS = [*State, REFUSED, CLASHED_HERE]
 def bring(outbox, start, path=NAME):
     """Bring a picture into a state, by the verbs that lead there."""
     if start == CLASHED_HERE:
-        outbox.record([taken("other/" + path, md5="f" * 32)])
-        outbox.record([taken(path)])
+        outbox.catalog.record([taken("other/" + path, md5="f" * 32)])
+        outbox.catalog.record([taken(path)])
         # Its rival is sent, so that no verb of the walk touches it.
-        outbox.confirm(outbox.claim(1)[0], "f" * 32, "stored")
+        outbox.queue.confirm(outbox.queue.claim(1)[0], "f" * 32, "stored")
         return outbox.at(path)
-    outbox.record([taken(path, rejected="it is cut short" if start is State.REJECTED else None)])
+    outbox.catalog.record([taken(path, rejected="it is cut short" if start is State.REJECTED else None)])
     picture = outbox.at(path)
     if start is State.LOST:
-        outbox.lose(picture)
+        outbox.catalog.lose(picture)
     elif start not in (State.PENDING, State.REJECTED):
-        outbox.claim(1)
+        outbox.queue.claim(1)
         if start is State.UPLOADED:
-            outbox.confirm(picture, picture.md5, "stored")
+            outbox.queue.confirm(picture, picture.md5, "stored")
         elif start is State.CONFLICT:
-            outbox.clash(picture, "held")
+            outbox.queue.clash(picture, "held")
         elif start == REFUSED:
-            outbox.refuse(picture, "too odd", not_before=outbox._clock() + 3, charge=1, last=True)
+            outbox.queue.refuse(picture, "too odd", not_before=outbox.database.clock() + 3, charge=1, last=True)
     return outbox.at(path)
 
 
@@ -142,46 +144,49 @@ CONFLICTS = (State.CONFLICT, CLASHED_HERE)
 
 VERBS = {
     "lose": (
-        lambda outbox, picture: outbox.lose(picture),
+        lambda outbox, picture: outbox.catalog.lose(picture),
         dict.fromkeys((State.PENDING, *CONFLICTS, State.REJECTED, REFUSED), State.LOST),
     ),
-    "claim": (lambda outbox, _: outbox.claim(5), {State.PENDING: State.UPLOADING}),
+    "claim": (lambda outbox, _: outbox.queue.claim(5), {State.PENDING: State.UPLOADING}),
     "confirm": (
-        lambda outbox, picture: outbox.confirm(picture, picture.md5 or "", "stored"),
+        lambda outbox, picture: outbox.queue.confirm(picture, picture.md5 or "", "stored"),
         {State.UPLOADING: State.UPLOADED},
     ),
     "refuse": (
-        lambda outbox, picture: outbox.refuse(picture, "no", not_before=outbox._clock() + 5),
+        lambda outbox, picture: outbox.queue.refuse(picture, "no", not_before=outbox.database.clock() + 5),
         {State.UPLOADING: State.PENDING},
     ),
     "refuse for the last time": (
-        lambda outbox, picture: outbox.refuse(picture, "no", not_before=outbox._clock() + 5, last=True),
+        lambda outbox, picture: outbox.queue.refuse(picture, "no", not_before=outbox.database.clock() + 5, last=True),
         {State.UPLOADING: State.REJECTED},
     ),
-    "clash": (lambda outbox, picture: outbox.clash(picture, "held"), {State.UPLOADING: State.CONFLICT}),
+    "clash": (lambda outbox, picture: outbox.queue.clash(picture, "held"), {State.UPLOADING: State.CONFLICT}),
     "ask again": (
-        lambda outbox, picture: outbox.ask_again(picture, picture.md5 or ""),
+        lambda outbox, picture: outbox.queue.ask_again(picture, picture.md5 or ""),
         dict.fromkeys(CONFLICTS, State.PENDING),
     ),
-    "release": (lambda outbox, picture: outbox.release(picture), {State.UPLOADING: State.PENDING}),
+    "release": (lambda outbox, picture: outbox.queue.release(picture), {State.UPLOADING: State.PENDING}),
     "put off": (
-        lambda outbox, picture: outbox.put_off(picture, not_before=None, missed=True),
+        lambda outbox, picture: outbox.queue.put_off(picture, not_before=None, missed=True),
         {State.UPLOADING: State.PENDING},
     ),
     "postpone": (
-        lambda outbox, picture: outbox.postpone(picture, "doubt", not_before=outbox._clock() + 30),
+        lambda outbox, picture: outbox.queue.postpone(picture, "doubt", not_before=outbox.database.clock() + 30),
         {State.UPLOADING: State.PENDING},
     ),
     "recheck": (
-        lambda outbox, picture: outbox.recheck(picture, "changed", not_before=outbox._clock() + 5),
+        lambda outbox, picture: outbox.queue.recheck(picture, "changed", not_before=outbox.database.clock() + 5),
         {State.UPLOADING: State.PENDING},
     ),
-    "recover": (lambda outbox, _: outbox.recover(), {State.UPLOADING: State.PENDING}),
-    "reoffer": (lambda outbox, _: outbox.reoffer(), {REFUSED: State.PENDING}),
-    "unconfirm": (lambda outbox, picture: outbox.unconfirm(picture, "gone"), {State.UPLOADED: State.PENDING}),
-    "contradict": (lambda outbox, picture: outbox.contradict(picture, "other"), {State.UPLOADED: State.CONFLICT}),
+    "recover": (lambda outbox, _: outbox.queue.recover(), {State.UPLOADING: State.PENDING}),
+    "reoffer": (lambda outbox, _: outbox.queue.reoffer(), {REFUSED: State.PENDING}),
+    "unconfirm": (lambda outbox, picture: outbox.retention.unconfirm(picture, "gone"), {State.UPLOADED: State.PENDING}),
+    "contradict": (
+        lambda outbox, picture: outbox.retention.contradict(picture, "other"),
+        {State.UPLOADED: State.CONFLICT},
+    ),
     "retry": (
-        lambda outbox, picture: outbox.retry(picture),
+        lambda outbox, picture: outbox.queue.retry(picture),
         {
             **dict.fromkeys((State.PENDING, *CONFLICTS), State.PENDING),
             **dict.fromkeys((State.REJECTED, REFUSED), State.REJECTED),
@@ -189,11 +194,11 @@ VERBS = {
         },
     ),
     "record other bytes": (
-        lambda outbox, _: not outbox.record([taken(md5="b" * 32, version=2)]),
+        lambda outbox, _: not outbox.catalog.record([taken(md5="b" * 32, version=2)]),
         {**dict.fromkeys(SETTLED, State.PENDING), CLASHED_HERE: State.CONFLICT},
     ),
     "record no picture": (
-        lambda outbox, _: not outbox.record([taken(md5="b" * 32, version=2, rejected="it is empty")]),
+        lambda outbox, _: not outbox.catalog.record([taken(md5="b" * 32, version=2, rejected="it is empty")]),
         {**dict.fromkeys(SETTLED, State.REJECTED), State.UPLOADED: State.UPLOADED},
     ),
 }
@@ -226,7 +231,7 @@ def test_another_destination_makes_pending_what_the_last_one_answered_and_nothin
     picture = bring(outbox, start)
     before = everything(path)
     answered = start in (State.UPLOADED, *CONFLICTS, REFUSED)
-    assert outbox.change_destination(THERE, lambda path: path == NAME) == int(answered)
+    assert outbox.destinations.change(THERE, lambda path: path == NAME) == int(answered)
     if not answered:
         assert everything(path) == before
         return
@@ -239,10 +244,10 @@ def test_another_destination_makes_pending_what_the_last_one_answered_and_nothin
 
 def test_a_picture_that_comes_back_after_its_destination_changed_is_sent_to_the_new_one(outbox):
     bring(outbox, State.UPLOADED)
-    outbox.change_destination(THERE, lambda _: False)
+    outbox.destinations.change(THERE, lambda _: False)
     assert (outbox.at(NAME).state, outbox.at(NAME).receipt_md5) == (State.UPLOADED, "a" * 32)
-    assert outbox.known_at(NAME).fingerprint is None
-    outbox.record([taken()])
+    assert outbox.catalog.known_at(NAME).fingerprint is None
+    outbox.catalog.record([taken()])
     assert (outbox.at(NAME).state, outbox.at(NAME).receipt_md5) == (State.PENDING, None)
 
 
@@ -251,7 +256,7 @@ def test_the_same_file_once_more_changes_nothing_but_what_it_looks_like(outbox, 
     before = bring(outbox, start)
     told = outbox.history(before)
     again = taken(version=2, rejected="it is cut short" if start is State.REJECTED else None)
-    waiting = outbox.record([again])
+    waiting = outbox.catalog.record([again])
     after = outbox.at(NAME)
     if start is State.UPLOADING:
         assert (waiting, after) == ([again], before)
@@ -267,7 +272,7 @@ def test_the_same_file_once_more_changes_nothing_but_what_it_looks_like(outbox, 
 
 
 def test_a_new_picture_is_pending_with_all_that_is_known_of_it(outbox, clock):
-    assert outbox.record([taken("1b74105a/2020-07-05/" + NAME, suspect="a hole")]) == []
+    assert outbox.catalog.record([taken("1b74105a/2020-07-05/" + NAME, suspect="a hole")]) == []
     (picture,) = outbox.pictures()
     assert picture.path == "1b74105a/2020-07-05/" + NAME
     assert (picture.device, picture.datetime, picture.md5) == ("1b74105a", "2020-07-05T10:07:16Z", "a" * 32)
@@ -280,7 +285,7 @@ def test_a_new_picture_is_pending_with_all_that_is_known_of_it(outbox, clock):
 
 
 def test_what_is_no_picture_is_rejected_with_its_reason_even_if_nothing_else_is_known_of_it(outbox):
-    outbox.record([Taken("x.jpg", None, "disk", rejected="the name has 2 fields")])
+    outbox.catalog.record([Taken("x.jpg", None, "disk", rejected="the name has 2 fields")])
     picture = outbox.at("x.jpg")
     assert (picture.state, picture.reason) == (State.REJECTED, "the name has 2 fields")
     assert (picture.device, picture.datetime, picture.md5, picture.fingerprint) == (None,) * 4
@@ -288,30 +293,30 @@ def test_what_is_no_picture_is_rejected_with_its_reason_even_if_nothing_else_is_
 
 
 def test_a_rejected_file_that_became_a_picture_is_pending(outbox):
-    outbox.record([taken(rejected="it is cut short")])
-    outbox.record([taken(md5="b" * 32, version=2)])
+    outbox.catalog.record([taken(rejected="it is cut short")])
+    outbox.catalog.record([taken(md5="b" * 32, version=2)])
     assert (outbox.at(NAME).state, outbox.at(NAME).reason) == (State.PENDING, None)
     assert whys(outbox) == ["it is cut short", "the file changed: taken in again"]
 
 
 def test_a_rejected_file_with_another_fault_has_the_new_reason(outbox):
-    outbox.record([taken(rejected="it is cut short")])
-    outbox.record([taken(md5="b" * 32, version=2, rejected="it is empty")])
+    outbox.catalog.record([taken(rejected="it is cut short")])
+    outbox.catalog.record([taken(md5="b" * 32, version=2, rejected="it is empty")])
     assert outbox.at(NAME).reason == "it is empty"
     assert whys(outbox) == ["it is cut short", "it is empty"]
 
 
 def test_a_picture_refused_for_good_that_is_no_picture_any_more_is_not_offered_again(outbox, clock):
     bring(outbox, REFUSED)
-    outbox.record([taken(md5="b" * 32, version=2, rejected="it is empty")])
+    outbox.catalog.record([taken(md5="b" * 32, version=2, rejected="it is empty")])
     assert (outbox.at(NAME).attempts, outbox.at(NAME).refused_after, outbox.at(NAME).not_before) == (0, None, None)
     clock.now += REOFFER_AFTER
-    assert outbox.reoffer() == 0
+    assert outbox.queue.reoffer() == 0
 
 
 def test_a_sent_file_that_changed_is_taken_in_again_and_its_old_receipt_is_in_the_history(outbox):
     bring(outbox, State.UPLOADED)
-    outbox.record([taken(md5="b" * 32, version=2)])
+    outbox.catalog.record([taken(md5="b" * 32, version=2)])
     picture = outbox.at(NAME)
     assert (picture.state, picture.md5, picture.receipt_md5, picture.uploaded_at) == (
         *(State.PENDING, "b" * 32),
@@ -323,7 +328,7 @@ def test_a_sent_file_that_changed_is_taken_in_again_and_its_old_receipt_is_in_th
 def test_a_sent_file_that_is_no_picture_any_more_keeps_its_receipt_and_the_damage_is_told_once(outbox):
     bring(outbox, State.UPLOADED)
     for _ in range(2):
-        outbox.record([taken(md5="b" * 32, version=2, rejected="it is empty")])
+        outbox.catalog.record([taken(md5="b" * 32, version=2, rejected="it is empty")])
     picture = outbox.at(NAME)
     assert (picture.state, picture.md5, picture.receipt_md5) == (State.UPLOADED, "a" * 32, "a" * 32)
     assert whys(outbox)[-1] == "the file here changed after it was sent: it is empty"
@@ -333,9 +338,9 @@ def test_a_sent_file_that_is_no_picture_any_more_keeps_its_receipt_and_the_damag
 def test_a_file_that_changes_while_it_is_sent_waits_for_the_outcome(outbox):
     picture = bring(outbox, State.UPLOADING)
     changed = taken(md5="b" * 32, version=2)
-    assert outbox.record([changed, taken(name(1))]) == [changed]
-    outbox.confirm(picture, "a" * 32, "stored")
-    assert outbox.record([changed]) == []
+    assert outbox.catalog.record([changed, taken(name(1))]) == [changed]
+    outbox.queue.confirm(picture, "a" * 32, "stored")
+    assert outbox.catalog.record([changed]) == []
     assert outbox.at(NAME).state is State.PENDING
 
 
@@ -343,43 +348,43 @@ def test_a_file_that_changes_while_it_is_sent_waits_for_the_outcome(outbox):
 def test_asked_for_again_the_same_file_is_read_and_then_decided_on(outbox, start):
     picture = bring(outbox, start)
     if start is State.PENDING:
-        outbox.claim(1)
-        outbox.recheck(picture, "it changed", not_before=0)
+        outbox.queue.claim(1)
+        outbox.queue.recheck(picture, "it changed", not_before=0)
     elif start is not State.CONFLICT:
-        outbox.retry(picture)
-    assert (outbox.known_at(NAME).fingerprint is None) == (start is not State.CONFLICT)
-    outbox.record([taken()])
+        outbox.queue.retry(picture)
+    assert (outbox.catalog.known_at(NAME).fingerprint is None) == (start is not State.CONFLICT)
+    outbox.catalog.record([taken()])
     after = outbox.at(NAME)
     assert after.state is (State.CONFLICT if start is State.CONFLICT else State.PENDING)
-    assert outbox.known_at(NAME).fingerprint == Fingerprint(1000, 1, 7)
+    assert outbox.catalog.known_at(NAME).fingerprint == Fingerprint(1000, 1, 7)
     assert columns(outbox)["recheck"] == 0
 
 
 def test_a_rejected_file_that_is_looked_at_by_hand_and_still_no_picture_stays_so(outbox):
     picture = bring(outbox, State.REJECTED)
-    outbox.retry(picture)
-    assert outbox.known_at(NAME).fingerprint is None
-    outbox.record([taken(rejected="it is cut short")])
+    outbox.queue.retry(picture)
+    assert outbox.catalog.known_at(NAME).fingerprint is None
+    outbox.catalog.record([taken(rejected="it is cut short")])
     assert outbox.at(NAME) == picture
-    assert outbox.known_at(NAME).fingerprint == Fingerprint(1000, 1, 7)
+    assert outbox.catalog.known_at(NAME).fingerprint == Fingerprint(1000, 1, 7)
     assert whys(outbox) == ["it is cut short", "asked for by hand"]
 
 
 def test_a_batch_is_one_transaction_so_that_a_wrong_row_takes_nothing_half(outbox, path):
     wrong = taken(name(1))._replace(file_system=None)
     with pytest.raises(sqlite3.IntegrityError):
-        outbox.record([taken(), wrong])
+        outbox.catalog.record([taken(), wrong])
     assert everything(path) == [[], []]
 
 
 def test_the_same_path_twice_in_a_batch_is_one_row(outbox):
-    outbox.record([taken(), taken(version=2)])
+    outbox.catalog.record([taken(), taken(version=2)])
     assert [picture.fingerprint.mtime_ns for picture in outbox.pictures()] == [2]
 
 
 def test_a_file_that_is_on_another_disk_now_is_remembered_there(outbox):
-    outbox.record([taken()])
-    outbox.record([taken(version=2)._replace(file_system="new card")])
+    outbox.catalog.record([taken()])
+    outbox.catalog.record([taken(version=2)._replace(file_system="new card")])
     assert outbox.at(NAME).file_system == "new card"
 
 
@@ -391,7 +396,7 @@ def test_a_file_that_is_on_another_disk_now_is_remembered_there(outbox):
 def test_another_picture_with_the_key_of_one_that_is_here_is_a_conflict(outbox, start, device):
     bring(outbox, start)
     rival = f"b/{name(0, device)}"
-    outbox.record([taken(rival, md5="b" * 32)])
+    outbox.catalog.record([taken(rival, md5="b" * 32)])
     picture = outbox.at(rival)
     assert picture.state is State.CONFLICT
     assert picture.reason == (
@@ -403,52 +408,56 @@ def test_another_picture_with_the_key_of_one_that_is_here_is_a_conflict(outbox, 
 @pytest.mark.parametrize("start", [State.CONFLICT, State.REJECTED, State.LOST])
 def test_one_that_will_not_be_sent_stands_in_nobodys_way(outbox, start):
     bring(outbox, start)
-    outbox.record([taken("b/" + NAME, md5="b" * 32)])
+    outbox.catalog.record([taken("b/" + NAME, md5="b" * 32)])
     assert outbox.at("b/" + NAME).state is State.PENDING
 
 
 def test_a_conflict_with_a_file_in_a_folder_whose_name_is_no_text_is_recorded(outbox):
     folder = os.fsdecode(b"caf\xe9")
-    outbox.record([taken(f"{folder}/{NAME}"), taken(md5="b" * 32)])
+    outbox.catalog.record([taken(f"{folder}/{NAME}"), taken(md5="b" * 32)])
     assert outbox.at(NAME).state is State.CONFLICT
     assert outbox.at(NAME).reason.startswith("caf\\udce9/1b74105a")
 
 
 def test_a_copy_of_the_same_picture_is_a_twin_and_no_conflict(outbox):
-    outbox.record([taken(), taken(f"b/{name(0, '1B74105A')}"), taken(name(1)), taken("c/" + NAME, md5="c" * 32)])
-    assert [twin.path for twin in outbox.twins(taken())] == [f"b/{name(0, '1B74105A')}"]
+    outbox.catalog.record(
+        [taken(), taken(f"b/{name(0, '1B74105A')}"), taken(name(1)), taken("c/" + NAME, md5="c" * 32)]
+    )
+    assert [twin.path for twin in outbox.catalog.twins(taken())] == [f"b/{name(0, '1B74105A')}"]
     assert outbox.at(f"b/{name(0, '1B74105A')}").state is State.PENDING
-    assert outbox.twins(taken(name(5))) == []
+    assert outbox.catalog.twins(taken(name(5))) == []
 
 
 def test_a_file_that_takes_the_place_of_one_in_conflict_is_in_conflict_too(outbox):
     bring(outbox, CLASHED_HERE)
-    outbox.record([taken(md5="b" * 32, version=2)])
+    outbox.catalog.record([taken(md5="b" * 32, version=2)])
     assert outbox.at(NAME).state is State.CONFLICT
 
 
 def test_what_was_in_conflict_with_a_file_here_is_due_once_that_one_is_lost(outbox):
-    outbox.record([taken(), taken("b/" + NAME, md5="b" * 32)])
-    outbox.lose(outbox.at(NAME))
+    outbox.catalog.record([taken(), taken("b/" + NAME, md5="b" * 32)])
+    outbox.catalog.lose(outbox.at(NAME))
     assert outbox.at("b/" + NAME).state is State.PENDING
 
 
 def test_a_picture_that_another_destination_has_stands_in_nobodys_way_once_its_file_is_gone(outbox):
-    outbox.change_destination(HERE, lambda _: True)
-    outbox.record([taken()])
-    (sent,) = outbox.claim(1)
-    outbox.confirm(sent, sent.md5, "stored")
-    outbox.record([taken("a/" + NAME, md5="c" * 32)])
+    outbox.destinations.change(HERE, lambda _: True)
+    outbox.catalog.record([taken()])
+    (sent,) = outbox.queue.claim(1)
+    outbox.queue.confirm(sent, sent.md5, "stored")
+    outbox.catalog.record([taken("a/" + NAME, md5="c" * 32)])
     assert outbox.at("a/" + NAME).state is State.CONFLICT
-    outbox.change_destination(THERE, lambda _: False)
-    outbox.record([taken("b/" + NAME, md5="b" * 32)])
+    outbox.destinations.change(THERE, lambda _: False)
+    outbox.catalog.record([taken("b/" + NAME, md5="b" * 32)])
     assert outbox.at("b/" + NAME).state is State.PENDING
 
 
 def test_of_those_in_conflict_the_ones_with_the_bytes_and_the_key_are_asked_for_again(outbox):
-    outbox.record([taken(), *(taken(f"{folder}/{NAME}", md5=2 * folder * 16) for folder in "bc"), taken(name(1))])
-    outbox.record([taken(f"copy/{name(0, '1B74105A')}", md5="b" * 32), taken(f"b/{name(1)}", md5="b" * 32)])
-    assert outbox.ask_again(outbox.at(NAME), "b" * 32) == 2
+    outbox.catalog.record(
+        [taken(), *(taken(f"{folder}/{NAME}", md5=2 * folder * 16) for folder in "bc"), taken(name(1))]
+    )
+    outbox.catalog.record([taken(f"copy/{name(0, '1B74105A')}", md5="b" * 32), taken(f"b/{name(1)}", md5="b" * 32)])
+    assert outbox.queue.ask_again(outbox.at(NAME), "b" * 32) == 2
     waiting = {picture.path for picture in outbox.pictures([State.PENDING])}
     assert waiting == {NAME, name(1), f"b/{NAME}", f"copy/{name(0, '1B74105A')}"}
 
@@ -459,51 +468,51 @@ def test_of_those_in_conflict_the_ones_with_the_bytes_and_the_key_are_asked_for_
 @pytest.mark.parametrize("start", STARTS)
 def test_a_renamed_file_keeps_its_row_and_its_state(outbox, start):
     picture = bring(outbox, start)
-    assert outbox.rename(picture, "new/" + NAME)
+    assert outbox.catalog.rename(picture, "new/" + NAME)
     assert outbox.at("new/" + NAME) == picture._replace(path="new/" + NAME)
     assert outbox.at(NAME) is None
     assert outbox.history(picture)[-1].why == f"renamed from '{NAME}'"
 
 
 def test_a_rename_to_a_path_that_is_recorded_changes_nothing(outbox, path):
-    outbox.record([taken(), taken("b/" + NAME)])
+    outbox.catalog.record([taken(), taken("b/" + NAME)])
     before = everything(path)
-    assert not outbox.rename(outbox.at(NAME), "b/" + NAME)
+    assert not outbox.catalog.rename(outbox.at(NAME), "b/" + NAME)
     assert everything(path) == before
 
 
 def test_what_is_away_is_not_claimed_until_it_is_back(outbox):
-    outbox.record([taken()])
-    outbox.set_present(NAME, present=False)
-    assert (outbox.claim(1), outbox.next_due()) == ([], None)
-    assert not outbox.known_at(NAME).present
-    outbox.set_present(NAME, present=True)
-    assert outbox.next_due() == 0
-    assert [picture.path for picture in outbox.claim(1)] == [NAME]
+    outbox.catalog.record([taken()])
+    outbox.catalog.set_present(NAME, present=False)
+    assert (outbox.queue.claim(1), outbox.queue.next_due()) == ([], None)
+    assert not outbox.catalog.known_at(NAME).present
+    outbox.catalog.set_present(NAME, present=True)
+    assert outbox.queue.next_due() == 0
+    assert [picture.path for picture in outbox.queue.claim(1)] == [NAME]
 
 
 @pytest.mark.parametrize("start", STARTS)
 def test_a_scan_is_told_what_it_has_to_know_of_each_picture(outbox, start):
     bring(outbox, start)
-    known = outbox.known_in("")[NAME]
-    assert known == outbox.known_at(NAME)
+    known = outbox.catalog.known_in("")[NAME]
+    assert known == outbox.catalog.known_at(NAME)
     assert known.fingerprint == (None if start is State.LOST else Fingerprint(1000, 1, 7))
     assert known.present == (start is not State.LOST)
     assert known.missed == (start not in (State.UPLOADED, State.LOST))
-    assert ("" in outbox.folders_to_check()) == known.missed
+    assert ("" in outbox.catalog.folders_to_check()) == known.missed
 
 
 def test_a_folder_is_known_without_those_below_it(outbox):
-    outbox.record([taken(), taken("a/" + name(1)), taken("a/b/" + name(2))])
-    assert list(outbox.known_in("a")) == ["a/" + name(1)]
-    assert outbox.known_in("c") == {}
-    assert outbox.known_at("a/" + name(7)) is None
-    assert outbox.folders_to_check() == {"", "a", "a/b"}
+    outbox.catalog.record([taken(), taken("a/" + name(1)), taken("a/b/" + name(2))])
+    assert list(outbox.catalog.known_in("a")) == ["a/" + name(1)]
+    assert outbox.catalog.known_in("c") == {}
+    assert outbox.catalog.known_at("a/" + name(7)) is None
+    assert outbox.catalog.folders_to_check() == {"", "a", "a/b"}
 
 
 def test_a_lost_picture_says_what_it_was_waiting_for(outbox):
     picture = bring(outbox, REFUSED)
-    outbox.lose(picture)
+    outbox.catalog.lose(picture)
     assert outbox.at(NAME).reason == "gone from the card before it was sent (it was rejected: too odd)"
 
 
@@ -512,21 +521,21 @@ def test_a_lost_picture_says_what_it_was_waiting_for(outbox):
 
 def test_names_that_are_not_utf8_come_back_byte_for_byte(outbox):
     paths = [os.fsdecode(path) for path in (b"caf\xe9/\xff.jpg", b"caf\xe9/x.jpg", "café/x.jpg".encode(), b"\xff.jpg")]
-    outbox.record([Taken(path, None, "disk", rejected="no") for path in paths])
+    outbox.catalog.record([Taken(path, None, "disk", rejected="no") for path in paths])
     for path in paths:
         picture = outbox.at(path)
-        assert (picture.path, outbox.known_at(path) is not None) == (path, True)
-        assert path in outbox.known_in(os.path.dirname(path))
+        assert (picture.path, outbox.catalog.known_at(path) is not None) == (path, True)
+        assert path in outbox.catalog.known_in(os.path.dirname(path))
         assert path in [found.path for found in outbox.named(os.path.basename(path))]
-        assert outbox.lose(picture)
+        assert outbox.catalog.lose(picture)
     assert sorted(picture.path for picture in outbox.pictures()) == sorted(paths)
 
 
 def test_the_folders_of_such_names_are_checked_and_renames_of_them_told(outbox):
     folder = os.fsdecode(b"caf\xe9")
-    outbox.record([taken(f"{folder}/{NAME}")])
-    assert outbox.folders_to_check() == {folder}
-    assert outbox.rename(outbox.at(f"{folder}/{NAME}"), NAME)
+    outbox.catalog.record([taken(f"{folder}/{NAME}")])
+    assert outbox.catalog.folders_to_check() == {folder}
+    assert outbox.catalog.rename(outbox.at(f"{folder}/{NAME}"), NAME)
     assert whys(outbox)[-1] == f"renamed from 'caf\\udce9/{NAME}'"
 
 
@@ -534,50 +543,50 @@ def test_the_folders_of_such_names_are_checked_and_renames_of_them_told(outbox):
 
 
 def claimed(outbox, most):
-    return [picture.path for picture in outbox.claim(most)]
+    return [picture.path for picture in outbox.queue.claim(most)]
 
 
 def test_the_newest_and_the_oldest_are_claimed_in_turn(outbox):
-    outbox.record([taken(name(number)) for number in (3, 1, 5, 0, 4, 2)])
+    outbox.catalog.record([taken(name(number)) for number in (3, 1, 5, 0, 4, 2)])
     assert claimed(outbox, 5) == [name(number) for number in (5, 0, 4, 1, 3)]
     assert claimed(outbox, 5) == [name(2)]
     assert claimed(outbox, 5) == []
 
 
 def test_one_that_arrives_is_next_and_the_backlog_still_moves(outbox):
-    outbox.record([taken(name(number)) for number in range(6)])
+    outbox.catalog.record([taken(name(number)) for number in range(6)])
     order = []
     for number in (10, 11, 12):
-        outbox.record([taken(name(number))])
+        outbox.catalog.record([taken(name(number))])
         order += claimed(outbox, 2)
     assert order == [name(number) for number in (10, 0, 11, 1, 12, 2)]
 
 
 def test_no_key_is_claimed_twice_at_once_however_it_is_written(outbox):
-    outbox.record([taken(name(0)), taken(f"b/{name(0, '1B74105A')}"), taken("c/" + name(0)), taken(name(1))])
+    outbox.catalog.record([taken(name(0)), taken(f"b/{name(0, '1B74105A')}"), taken("c/" + name(0)), taken(name(1))])
     assert claimed(outbox, 10) == [name(1), name(0)]
     assert claimed(outbox, 10) == [f"b/{name(0, '1B74105A')}"]
 
 
 def test_what_is_not_due_or_to_be_read_again_is_not_claimed(outbox, clock):
-    outbox.record([taken(name(number)) for number in range(3)])
-    waiting, reread, _ = outbox.claim(3)
-    outbox.postpone(waiting, "later", not_before=clock.now + 30)
-    outbox.recheck(reread, "it changed", not_before=0)
-    assert (claimed(outbox, 3), outbox.next_due()) == ([], 30)
+    outbox.catalog.record([taken(name(number)) for number in range(3)])
+    waiting, reread, _ = outbox.queue.claim(3)
+    outbox.queue.postpone(waiting, "later", not_before=clock.now + 30)
+    outbox.queue.recheck(reread, "it changed", not_before=0)
+    assert (claimed(outbox, 3), outbox.queue.next_due()) == ([], 30)
     clock.now += 29.5
-    assert (claimed(outbox, 3), outbox.next_due()) == ([], 0.5)
+    assert (claimed(outbox, 3), outbox.queue.next_due()) == ([], 0.5)
     clock.now += 0.5
-    assert (outbox.next_due(), claimed(outbox, 3), outbox.next_due()) == (0, [waiting.path], None)
+    assert (outbox.queue.next_due(), claimed(outbox, 3), outbox.queue.next_due()) == (0, [waiting.path], None)
 
 
 @pytest.mark.parametrize("looks", [1, 2, 3])
 def test_one_may_fall_due_while_a_batch_is_chosen(outbox, clock, looks):
-    outbox.record([taken(name(number)) for number in range(3)])
-    waiting, *others = outbox.claim(3)
-    outbox.postpone(waiting, "later", not_before=clock.now + looks)
+    outbox.catalog.record([taken(name(number)) for number in range(3)])
+    waiting, *others = outbox.queue.claim(3)
+    outbox.queue.postpone(waiting, "later", not_before=clock.now + looks)
     for picture in others:
-        outbox.release(picture)
+        outbox.queue.release(picture)
     clock.step = 1.0
     first = claimed(outbox, 5)
     assert set(first) >= {picture.path for picture in others}
@@ -587,61 +596,61 @@ def test_one_may_fall_due_while_a_batch_is_chosen(outbox, clock, looks):
 
 def test_a_wait_that_ends_further_ahead_than_any_wait_can_is_over(outbox, clock):
     (picture,) = [bring(outbox, State.UPLOADING)]
-    outbox.postpone(picture, "later", not_before=clock.now + LONGEST_WAIT)
-    assert (claimed(outbox, 1), outbox.next_due()) == ([], LONGEST_WAIT)
+    outbox.queue.postpone(picture, "later", not_before=clock.now + LONGEST_WAIT)
+    assert (claimed(outbox, 1), outbox.queue.next_due()) == ([], LONGEST_WAIT)
     clock.now -= 1
-    assert (outbox.next_due(), claimed(outbox, 1)) == (0, [NAME])
+    assert (outbox.queue.next_due(), claimed(outbox, 1)) == (0, [NAME])
 
 
 def test_waits_that_a_clock_set_back_made_impossible_end_for_good(outbox, clock):
-    outbox.record([taken(name(number)) for number in range(2)])
-    for picture, wait in zip(outbox.claim(2), (LONGEST_WAIT, 500), strict=True):
-        outbox.postpone(picture, "later", not_before=clock.now + wait)
-    outbox.set_destination(Destination(HERE, retry_at=clock.now + LONGEST_WAIT, failures=3))
-    outbox.end_impossible_waits()
-    assert (outbox.next_due(), outbox.destination(HERE).retry_at) == (500, clock.now + LONGEST_WAIT)
+    outbox.catalog.record([taken(name(number)) for number in range(2)])
+    for picture, wait in zip(outbox.queue.claim(2), (LONGEST_WAIT, 500), strict=True):
+        outbox.queue.postpone(picture, "later", not_before=clock.now + wait)
+    outbox.destinations.update(Destination(HERE, retry_at=clock.now + LONGEST_WAIT, failures=3))
+    outbox.queue.end_impossible_waits()
+    assert (outbox.queue.next_due(), outbox.destination(HERE).retry_at) == (500, clock.now + LONGEST_WAIT)
     clock.now -= 60
-    outbox.end_impossible_waits()
+    outbox.queue.end_impossible_waits()
     clock.now += 100
     assert claimed(outbox, 2) == [name(1)]
-    assert (outbox.next_due(), outbox.destination(HERE)) == (460, Destination(HERE, failures=3))
+    assert (outbox.queue.next_due(), outbox.destination(HERE)) == (460, Destination(HERE, failures=3))
 
 
 def test_the_least_wait_of_several_counts(outbox, clock):
-    outbox.record([taken(name(number)) for number in range(3)])
-    for picture, wait in zip(outbox.claim(3), (50, 20, 90), strict=True):
-        outbox.postpone(picture, "later", not_before=clock.now + wait)
-    assert outbox.next_due() == 20
+    outbox.catalog.record([taken(name(number)) for number in range(3)])
+    for picture, wait in zip(outbox.queue.claim(3), (50, 20, 90), strict=True):
+        outbox.queue.postpone(picture, "later", not_before=clock.now + wait)
+    assert outbox.queue.next_due() == 20
 
 
 def test_in_trouble_what_was_tried_gives_way_to_what_was_not_and_then_to_what_waited_longer(outbox, clock):
-    outbox.record([taken(name(number)) for number in range(3)])
+    outbox.catalog.record([taken(name(number)) for number in range(3)])
     order = []
     for _ in range(6):
         clock.now += 10
-        (picture,) = outbox.claim_canary()
+        (picture,) = outbox.queue.claim_canary()
         order.append(picture.path)
-        outbox.put_off(picture, not_before=clock.now, missed=False)
+        outbox.queue.put_off(picture, not_before=clock.now, missed=False)
     assert order == [name(number) for number in (2, 1, 0, 2, 1, 0)]
 
 
 def test_one_that_failed_with_a_whole_batch_comes_after_those_that_never_did_and_before_those_tried_alone(
     outbox, clock
 ):
-    outbox.record([taken(name(number)) for number in range(2)])
-    first, second = outbox.claim(2)
-    outbox.put_off(first, not_before=clock.now, missed=False)
-    outbox.put_off(second, not_before=None, missed=False)
-    assert outbox.next_due(untried=True) is None
-    outbox.record([taken("old/" + name(-50))])
-    assert outbox.next_due(untried=True) == 0
-    assert [outbox.claim_canary()[0].path for _ in range(3)] == ["old/" + name(-50), second.path, first.path]
+    outbox.catalog.record([taken(name(number)) for number in range(2)])
+    first, second = outbox.queue.claim(2)
+    outbox.queue.put_off(first, not_before=clock.now, missed=False)
+    outbox.queue.put_off(second, not_before=None, missed=False)
+    assert outbox.queue.next_due(untried=True) is None
+    outbox.catalog.record([taken("old/" + name(-50))])
+    assert outbox.queue.next_due(untried=True) == 0
+    assert [outbox.queue.claim_canary()[0].path for _ in range(3)] == ["old/" + name(-50), second.path, first.path]
 
 
 def test_nothing_due_is_no_canary(outbox, clock):
-    assert outbox.claim_canary() == []
-    outbox.postpone(bring(outbox, State.UPLOADING), "later", not_before=clock.now + 1)
-    assert outbox.claim_canary() == []
+    assert outbox.queue.claim_canary() == []
+    outbox.queue.postpone(bring(outbox, State.UPLOADING), "later", not_before=clock.now + 1)
+    assert outbox.queue.claim_canary() == []
 
 
 # --- outcomes ----------------------------------------------------------------------------------------------------
@@ -650,7 +659,7 @@ def test_nothing_due_is_no_canary(outbox, clock):
 def test_a_confirmed_picture_has_its_receipt_and_waits_for_nothing(outbox, clock):
     picture = bring(outbox, State.UPLOADING)
     clock.now += 5
-    assert outbox.confirm(picture, "a" * 32, "stored")
+    assert outbox.queue.confirm(picture, "a" * 32, "stored")
     after = outbox.at(NAME)
     assert (after.receipt_md5, after.uploaded_at, after.reason, after.not_before) == ("a" * 32, clock.now, None, None)
     assert outbox.last_upload() == clock.now
@@ -661,13 +670,13 @@ def test_a_receipt_of_other_bytes_is_a_bug_and_leaves_the_picture_as_it_was(outb
     before = everything(path)
     for receipt in ("b" * 32, "A" * 32, "", None):
         with pytest.raises(sqlite3.IntegrityError):
-            outbox.confirm(picture, receipt, "stored", accepted_by=HERE)
+            outbox.queue.confirm(picture, receipt, "stored", accepted_by=HERE)
     assert everything(path) == before
-    assert outbox.accepted() == 0
+    assert outbox.destinations.accepted() == 0
 
 
 def test_a_refusal_that_is_not_charged_keeps_the_picture_waiting_and_nothing_counts_against_it(outbox, clock):
-    outbox.refuse(bring(outbox, State.UPLOADING), "full", not_before=clock.now + 9, missed=False)
+    outbox.queue.refuse(bring(outbox, State.UPLOADING), "full", not_before=clock.now + 9, missed=False)
     after = outbox.at(NAME)
     assert (after.state, after.attempts, after.misses, after.reason) == (State.PENDING, 0, 0, "full")
     assert (after.not_before, after.failed_since, after.refused_after) == (clock.now + 9, 0, 0)
@@ -675,25 +684,25 @@ def test_a_refusal_that_is_not_charged_keeps_the_picture_waiting_and_nothing_cou
 
 def test_tries_that_fail_are_counted_and_dated_by_the_pictures_that_were_taken(outbox, clock):
     take(outbox, 9)
-    outbox.record([taken()])
-    outbox.put_off(outbox.claim(1)[0], not_before=None, missed=False)
+    outbox.catalog.record([taken()])
+    outbox.queue.put_off(outbox.queue.claim(1)[0], not_before=None, missed=False)
     assert (outbox.at(NAME).misses, outbox.at(NAME).failed_since, outbox.at(NAME).not_before) == (0, 1, None)
-    outbox.put_off(outbox.claim(1)[0], not_before=clock.now, missed=True)
-    outbox.postpone(outbox.claim(1)[0], "doubt", not_before=clock.now)
+    outbox.queue.put_off(outbox.queue.claim(1)[0], not_before=clock.now, missed=True)
+    outbox.queue.postpone(outbox.queue.claim(1)[0], "doubt", not_before=clock.now)
     take(outbox, 10)
-    outbox.refuse(outbox.claim(1)[0], "odd", not_before=clock.now)
+    outbox.queue.refuse(outbox.queue.claim(1)[0], "odd", not_before=clock.now)
     after = outbox.at(NAME)
     assert (after.misses, after.failed_since, after.refused_after, after.attempts) == (3, 1, 2, 0)
 
 
 def test_refusals_are_counted_and_the_last_one_rejects(outbox, clock):
-    outbox.record([taken()])
+    outbox.catalog.record([taken()])
     for count in (1, 2):
-        (picture,) = outbox.claim(1)
-        outbox.refuse(picture, "too odd", not_before=clock.now, charge=1)
+        (picture,) = outbox.queue.claim(1)
+        outbox.queue.refuse(picture, "too odd", not_before=clock.now, charge=1)
         assert (outbox.at(NAME).attempts, outbox.at(NAME).reason) == (count, "too odd")
-    (picture,) = outbox.claim(1)
-    outbox.refuse(picture, "too odd", not_before=clock.now, charge=1, last=True)
+    (picture,) = outbox.queue.claim(1)
+    outbox.queue.refuse(picture, "too odd", not_before=clock.now, charge=1, last=True)
     after = outbox.at(NAME)
     assert (after.state, after.attempts, after.not_before) == (State.REJECTED, 3, clock.now + REOFFER_AFTER)
 
@@ -702,9 +711,9 @@ def test_a_refused_picture_is_offered_again_after_a_week_and_starts_from_nought(
     bring(outbox, REFUSED)
     bring(outbox, State.REJECTED, name(1))
     clock.now += REOFFER_AFTER - 1
-    assert outbox.reoffer() == 0
+    assert outbox.queue.reoffer() == 0
     clock.now += 1
-    assert outbox.reoffer() == 1
+    assert outbox.queue.reoffer() == 1
     picture = outbox.at(NAME)
     assert untried(picture)
     assert outbox.at(name(1)).state is State.REJECTED
@@ -713,31 +722,31 @@ def test_a_refused_picture_is_offered_again_after_a_week_and_starts_from_nought(
 def test_after_the_clock_was_set_back_a_refused_picture_does_not_wait_for_years(outbox, clock):
     bring(outbox, REFUSED)
     clock.now -= 1
-    assert outbox.reoffer() == 1
+    assert outbox.queue.reoffer() == 1
 
 
 def test_released_pictures_are_as_they_were(outbox, clock):
-    outbox.record([taken()])
-    outbox.refuse(outbox.claim(1)[0], "busy", not_before=clock.now)
+    outbox.catalog.record([taken()])
+    outbox.queue.refuse(outbox.queue.claim(1)[0], "busy", not_before=clock.now)
     before = outbox.at(NAME)
-    outbox.release(outbox.claim(1)[0])
+    outbox.queue.release(outbox.queue.claim(1)[0])
     assert outbox.at(NAME) == before
-    outbox.release(outbox.claim(1)[0], not_before=clock.now + 30)
+    outbox.queue.release(outbox.queue.claim(1)[0], not_before=clock.now + 30)
     assert outbox.at(NAME) == before._replace(not_before=clock.now + 30)
 
 
 def test_a_retried_picture_is_due_now(outbox, clock):
-    outbox.postpone(bring(outbox, State.UPLOADING), "later", not_before=clock.now + 30)
-    assert outbox.retry(outbox.at(NAME))
-    assert (outbox.next_due(), outbox.at(NAME).reason) == (0, None)
+    outbox.queue.postpone(bring(outbox, State.UPLOADING), "later", not_before=clock.now + 30)
+    assert outbox.queue.retry(outbox.at(NAME))
+    assert (outbox.queue.next_due(), outbox.at(NAME).reason) == (0, None)
 
 
 def test_a_verb_on_a_picture_that_moved_on_since_it_was_read_does_nothing(outbox):
     picture = bring(outbox, State.PENDING)
-    outbox.claim(1)
-    outbox.confirm(picture, "a" * 32, "stored")
-    assert not outbox.retry(picture)
-    assert not outbox.mark_removed(picture, "removed from the card")
+    outbox.queue.claim(1)
+    outbox.queue.confirm(picture, "a" * 32, "stored")
+    assert not outbox.queue.retry(picture)
+    assert not outbox.retention.mark_removed(picture, "removed from the card")
     assert (outbox.at(NAME).state, outbox.at(NAME).removed_at) == (State.UPLOADED, None)
 
 
@@ -751,10 +760,10 @@ def test_a_destination_that_was_never_asked_is_unknown(outbox):
 
 def test_how_a_destination_answered_is_remembered_and_its_wait_can_be_ended(outbox, path):
     said = Destination(HERE, DestinationState.UNREACHABLE, "no disk", 123.5, 4)
-    outbox.set_destination(said)
+    outbox.destinations.update(said)
     with Outbox(path, longest_wait=LONGEST_WAIT) as another:
         assert another.destination(HERE) == said
-        another.end_wait()
+        another.destinations.end_wait()
     assert outbox.destination(HERE) == said._replace(retry_at=None)
 
 
@@ -767,11 +776,11 @@ ENDED_BY_THE_NETWORK = {(DestinationState.UNREACHABLE, False), (DestinationState
 def test_a_network_that_is_back_ends_the_wait_for_what_may_have_been_its_own_trouble(outbox, clock, state, answered):
     said = Destination(HERE, state, "why", clock.now + 1000, 9, answered=answered)
     elsewhere = Destination("https://elsewhere", DestinationState.UNREACHABLE, "why", clock.now + 1000, 9)
-    outbox.change_destination(elsewhere.url, lambda _: True)
-    outbox.set_destination(elsewhere)
-    outbox.change_destination(HERE, lambda _: True)
-    outbox.set_destination(said)
-    outbox.end_wait_for_network()
+    outbox.destinations.change(elsewhere.url, lambda _: True)
+    outbox.destinations.update(elsewhere)
+    outbox.destinations.change(HERE, lambda _: True)
+    outbox.destinations.update(said)
+    outbox.destinations.end_wait_for_network()
     ended = (state, answered) in ENDED_BY_THE_NETWORK
     assert outbox.destination(HERE) == (said._replace(retry_at=None) if ended else said)
     assert outbox.destination(elsewhere.url) == elsewhere
@@ -779,67 +788,67 @@ def test_a_network_that_is_back_ends_the_wait_for_what_may_have_been_its_own_tro
 
 def take(outbox, number, url=HERE):
     """Have the destination take a picture."""
-    outbox.confirm(bring(outbox, State.UPLOADING, name(number)), "a" * 32, "stored", accepted_by=url)
+    outbox.queue.confirm(bring(outbox, State.UPLOADING, name(number)), "a" * 32, "stored", accepted_by=url)
 
 
 def test_only_what_the_configured_destination_took_counts_as_accepted(outbox):
-    assert outbox.accepted() == 0
-    outbox.confirm(bring(outbox, State.UPLOADING), "a" * 32, "held already")
-    assert outbox.accepted() == 0
+    assert outbox.destinations.accepted() == 0
+    outbox.queue.confirm(bring(outbox, State.UPLOADING), "a" * 32, "held already")
+    assert outbox.destinations.accepted() == 0
     take(outbox, 1)
-    assert outbox.accepted() == 1
-    outbox.change_destination(THERE, lambda _: False)
-    assert outbox.accepted() == 0
+    assert outbox.destinations.accepted() == 1
+    outbox.destinations.change(THERE, lambda _: False)
+    assert outbox.destinations.accepted() == 0
     take(outbox, 2, THERE)
-    outbox.change_destination(HERE, lambda _: False)
-    assert outbox.accepted() == 1
+    outbox.destinations.change(HERE, lambda _: False)
+    assert outbox.destinations.accepted() == 1
 
 
 def test_with_no_destination_yet_nothing_was_accepted(path):
     with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
-        assert outbox.accepted() == 0
+        assert outbox.destinations.accepted() == 0
 
 
 def test_different_pictures_refused_since_another_was_taken_are_counted(outbox, clock):
-    outbox.record([taken(name(number)) for number in range(3)] + [taken("copy/" + name(0))])
-    for picture in outbox.claim(3) + outbox.claim(1):
-        outbox.refuse(picture, "no", not_before=clock.now + 9)
+    outbox.catalog.record([taken(name(number)) for number in range(3)] + [taken("copy/" + name(0))])
+    for picture in outbox.queue.claim(3) + outbox.queue.claim(1):
+        outbox.queue.refuse(picture, "no", not_before=clock.now + 9)
     pictures = [outbox.at(name(number)) for number in range(4)]
-    assert [outbox.others_refused(picture) for picture in pictures[:3]] == [2, 2, 2]
-    outbox.forget_refusals()
-    assert [outbox.others_refused(picture) for picture in pictures[:3]] == [0, 0, 0]
+    assert [outbox.destinations.others_refused(picture) for picture in pictures[:3]] == [2, 2, 2]
+    outbox.destinations.forget_refusals()
+    assert [outbox.destinations.others_refused(picture) for picture in pictures[:3]] == [0, 0, 0]
     clock.now += 9
-    outbox.refuse(outbox.claim(1)[0], "no", not_before=clock.now + 9)
-    assert outbox.others_refused(pictures[0]) == 1
+    outbox.queue.refuse(outbox.queue.claim(1)[0], "no", not_before=clock.now + 9)
+    assert outbox.destinations.others_refused(pictures[0]) == 1
     take(outbox, 9)
-    assert outbox.others_refused(pictures[0]) == 0
+    assert outbox.destinations.others_refused(pictures[0]) == 0
 
 
 def test_only_pictures_that_never_failed_before_the_last_one_was_taken_tell_of_the_destination(outbox, clock):
-    outbox.record([taken(name(number)) for number in range(3)] + [taken("copy/" + name(0))])
-    assert outbox.lately_failed() == 0
-    for picture in outbox.claim(3) + outbox.claim(1):
-        outbox.put_off(picture, not_before=clock.now + 9, missed=False)
-    assert outbox.lately_failed() == 3
+    outbox.catalog.record([taken(name(number)) for number in range(3)] + [taken("copy/" + name(0))])
+    assert outbox.destinations.lately_failed() == 0
+    for picture in outbox.queue.claim(3) + outbox.queue.claim(1):
+        outbox.queue.put_off(picture, not_before=clock.now + 9, missed=False)
+    assert outbox.destinations.lately_failed() == 3
     take(outbox, 9)
-    assert outbox.lately_failed() == 0
+    assert outbox.destinations.lately_failed() == 0
     clock.now += 9
-    for picture in outbox.claim(3):
-        outbox.put_off(picture, not_before=clock.now, missed=False)
-    assert outbox.lately_failed() == 0
+    for picture in outbox.queue.claim(3):
+        outbox.queue.put_off(picture, not_before=clock.now, missed=False)
+    assert outbox.destinations.lately_failed() == 0
 
 
 def test_the_same_destination_again_changes_nothing(outbox, path):
     bring(outbox, State.UPLOADED)
     before = everything(path)
-    assert outbox.change_destination(HERE, lambda _: True) == 0
+    assert outbox.destinations.change(HERE, lambda _: True) == 0
     assert everything(path) == before
 
 
 def test_the_first_destination_is_no_change(path):
     with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
         bring(outbox, State.UPLOADED)
-        assert outbox.change_destination(HERE, lambda _: True) == 0
+        assert outbox.destinations.change(HERE, lambda _: True) == 0
         assert outbox.at(NAME).state is State.UPLOADED
 
 
@@ -847,24 +856,24 @@ def test_pictures_whose_file_is_gone_keep_their_receipt_there_and_back_again(out
     bring(outbox, State.UPLOADED)
     bring(outbox, State.UPLOADED, name(1))
     here = {name(1)}
-    assert outbox.change_destination(THERE, here.__contains__) == 1
+    assert outbox.destinations.change(THERE, here.__contains__) == 1
     assert (outbox.at(NAME).state, outbox.at(NAME).receipt_md5) == (State.UPLOADED, "a" * 32)
-    outbox.confirm(outbox.claim(1)[0], "a" * 32, "stored")
-    assert outbox.change_destination(HERE, here.__contains__) == 1
+    outbox.queue.confirm(outbox.queue.claim(1)[0], "a" * 32, "stored")
+    assert outbox.destinations.change(HERE, here.__contains__) == 1
     assert (outbox.at(NAME).state, outbox.at(name(1)).state) == (State.UPLOADED, State.PENDING)
-    assert outbox.change_destination(HERE, here.__contains__) == 0
+    assert outbox.destinations.change(HERE, here.__contains__) == 0
 
 
 def test_refusals_and_waits_of_the_last_destination_do_not_count_at_the_next(outbox, clock):
-    outbox.refuse(bring(outbox, State.UPLOADING), "too odd", not_before=clock.now + 60, charge=1)
-    outbox.change_destination(THERE, lambda _: True)
+    outbox.queue.refuse(bring(outbox, State.UPLOADING), "too odd", not_before=clock.now + 60, charge=1)
+    outbox.destinations.change(THERE, lambda _: True)
     assert untried(outbox.at(NAME))
 
 
 def test_a_destination_that_was_in_trouble_when_it_was_left_is_asked_at_once_when_it_is_back(outbox, clock):
-    outbox.set_destination(Destination(HERE, DestinationState.UNREACHABLE, "no disk", clock.now + 60, 4))
-    outbox.change_destination(THERE, lambda _: True)
-    outbox.change_destination(HERE, lambda _: True)
+    outbox.destinations.update(Destination(HERE, DestinationState.UNREACHABLE, "no disk", clock.now + 60, 4))
+    outbox.destinations.change(THERE, lambda _: True)
+    outbox.destinations.change(HERE, lambda _: True)
     assert outbox.destination(HERE).retry_at is None
 
 
@@ -894,21 +903,21 @@ CLAIM_AND_HANG = """
 import sys, time
 from sticky_pi_uploader.outbox import Outbox
 with Outbox(sys.argv[1], longest_wait=1800) as outbox:
-    print(len(outbox.claim(2)), flush=True)
+    print(len(outbox.queue.claim(2)), flush=True)
     time.sleep(600)
 """
 
 
 def test_what_a_killed_process_had_claimed_is_given_back(outbox, path):
-    outbox.record([taken(name(number)) for number in range(3)])
+    outbox.catalog.record([taken(name(number)) for number in range(3)])
     with child(CLAIM_AND_HANG, path) as process:
         assert process.stdout.readline() == b"2\n"
         process.send_signal(signal.SIGKILL)
     assert outbox.counts()[State.UPLOADING] == 2
-    assert outbox.recover() == 2
-    assert (outbox.counts()[State.PENDING], outbox.recover()) == (3, 0)
+    assert outbox.queue.recover() == 2
+    assert (outbox.counts()[State.PENDING], outbox.queue.recover()) == (3, 0)
     assert whys(outbox, name(2))[-1] == "broken off while it was being sent"
-    assert len(outbox.claim(3)) == 3
+    assert len(outbox.queue.claim(3)) == 3
 
 
 RETRY_OFTEN = """
@@ -918,22 +927,22 @@ from sticky_pi_uploader.outbox import Outbox
 for _ in range(20):
     with Outbox(sys.argv[1], longest_wait=1800) as outbox:
         for picture in outbox.pictures([State.PENDING, State.CONFLICT, State.REJECTED, State.LOST]):
-            outbox.retry(picture)
-        outbox.end_wait()
+            outbox.queue.retry(picture)
+        outbox.destinations.end_wait()
 """
 
 
 def test_pictures_retried_by_another_process_while_they_are_sent_are_sent_once(outbox, path):
-    outbox.record([taken(name(number)) for number in range(40)])
+    outbox.catalog.record([taken(name(number)) for number in range(40)])
     sent = []
     deadline = time.monotonic() + PATIENCE
     with child(RETRY_OFTEN, path) as process:
-        while process.poll() is None or outbox.next_due() is not None:
+        while process.poll() is None or outbox.queue.next_due() is not None:
             assert time.monotonic() < deadline
-            for picture in outbox.claim(3):
-                outbox.refuse(picture, "busy", not_before=0)
-            for picture in outbox.claim(2):
-                assert outbox.confirm(picture, picture.md5, "stored")
+            for picture in outbox.queue.claim(3):
+                outbox.queue.refuse(picture, "busy", not_before=0)
+            for picture in outbox.queue.claim(2):
+                assert outbox.queue.confirm(picture, picture.md5, "stored")
                 sent.append(picture.path)
     assert process.returncode == 0
     assert sorted(sent) == [name(number) for number in range(40)]
@@ -942,10 +951,10 @@ def test_pictures_retried_by_another_process_while_they_are_sent_are_sent_once(o
 
 def test_what_another_process_writes_is_noticed_once_and_its_own_writing_is_not(outbox, path):
     assert not outbox.changed_by_another()
-    outbox.record([taken()])
+    outbox.catalog.record([taken()])
     assert not outbox.changed_by_another()
     with Outbox(path, longest_wait=LONGEST_WAIT) as another:
-        another.retry(another.at(NAME))
+        another.queue.retry(another.at(NAME))
     assert outbox.changed_by_another()
     assert not outbox.changed_by_another()
 
@@ -957,15 +966,15 @@ def test_threads_share_one_outbox_and_no_step_is_lost(outbox):
 
     def record():
         for number in numbers:
-            outbox.record([taken(name(number))])
-            outbox.known_in("")
+            outbox.catalog.record([taken(name(number))])
+            outbox.catalog.known_in("")
 
     def send():
         sent = 0
         while sent < len(numbers):
             assert time.monotonic() < deadline
-            for picture in outbox.claim(4):
-                sent += outbox.confirm(picture, picture.md5, "stored", accepted_by=HERE)
+            for picture in outbox.queue.claim(4):
+                sent += outbox.queue.confirm(picture, picture.md5, "stored", accepted_by=HERE)
 
     def watched(work):
         try:
@@ -994,19 +1003,19 @@ def test_what_was_recorded_is_there_after_closing_and_opening_again(outbox, path
 
 
 def synchronous(outbox):
-    return outbox._connection.execute("PRAGMA synchronous").fetchone()[0]
+    return outbox.database.connection.execute("PRAGMA synchronous").fetchone()[0]
 
 
 EXTRA = 3
 
 
 def test_commits_are_flushed_to_the_disk_after_a_claim_too(outbox):
-    assert outbox._connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert outbox.database.connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     assert synchronous(outbox) == EXTRA
-    outbox.record([taken()])
-    (picture,) = outbox.claim(1)
+    outbox.catalog.record([taken()])
+    (picture,) = outbox.queue.claim(1)
     assert synchronous(outbox) == EXTRA
-    outbox.release(picture)
+    outbox.queue.release(picture)
     assert synchronous(outbox) == EXTRA
 
 
@@ -1016,25 +1025,25 @@ SMALL, LARGE = 100, 3000
 @pytest.mark.parametrize(
     "verb",
     [
-        lambda outbox: [outbox.release(picture) for picture in outbox.claim(20)],
-        lambda outbox: outbox.next_due(),
-        lambda outbox: outbox.next_due(untried=True),
-        lambda outbox: outbox.end_impossible_waits(),
-        lambda outbox: outbox.reoffer(),
+        lambda outbox: [outbox.queue.release(picture) for picture in outbox.queue.claim(20)],
+        lambda outbox: outbox.queue.next_due(),
+        lambda outbox: outbox.queue.next_due(untried=True),
+        lambda outbox: outbox.queue.end_impossible_waits(),
+        lambda outbox: outbox.queue.reoffer(),
     ],
     ids=["claim", "next_due", "next_due untried", "end_impossible_waits", "reoffer"],
 )
 def test_what_is_asked_for_each_batch_costs_no_more_with_many_that_wait(outbox, verb):
     def cost():
         steps = []
-        outbox._connection.set_progress_handler(lambda: steps.append(1), 10)
+        outbox.database.connection.set_progress_handler(lambda: steps.append(1), 10)
         verb(outbox)
-        outbox._connection.set_progress_handler(None, 0)
+        outbox.database.connection.set_progress_handler(None, 0)
         return len(steps)
 
-    outbox.record([taken(name(number), f"{number:032x}") for number in range(SMALL)])
+    outbox.catalog.record([taken(name(number), f"{number:032x}") for number in range(SMALL)])
     few = cost()
-    outbox.record([taken(name(number), f"{number:032x}") for number in range(SMALL, LARGE)])
+    outbox.catalog.record([taken(name(number), f"{number:032x}") for number in range(SMALL, LARGE)])
     assert cost() < 2 * few + 20
 
 
@@ -1051,18 +1060,18 @@ with Outbox(sys.argv[1], longest_wait=1800) as outbox:
     def say(verb, *results):
         print(verb, flush=True)
 
-    say("begin", outbox.change_destination("file:///here", lambda _: True))
-    say("record", outbox.record([taken(minute) for minute in range(8)]))
-    say("claim", claimed := outbox.claim(8))
-    say("release", outbox.release(claimed[0]))
-    say("confirm", outbox.confirm(claimed[1], "a" * 32, "stored"))
-    say("refuse", outbox.refuse(claimed[2], "no", not_before=0))
-    say("clash", outbox.clash(claimed[3], "held"))
-    say("postpone", outbox.postpone(claimed[4], "doubt", not_before=0))
-    say("recheck", outbox.recheck(claimed[5], "changed", not_before=0))
-    say("lose", outbox.lose(claimed[3]))
-    say("unconfirm", outbox.unconfirm(claimed[1], "gone"))
-    say("recover", outbox.recover())
+    say("begin", outbox.destinations.change("file:///here", lambda _: True))
+    say("record", outbox.catalog.record([taken(minute) for minute in range(8)]))
+    say("claim", claimed := outbox.queue.claim(8))
+    say("release", outbox.queue.release(claimed[0]))
+    say("confirm", outbox.queue.confirm(claimed[1], "a" * 32, "stored"))
+    say("refuse", outbox.queue.refuse(claimed[2], "no", not_before=0))
+    say("clash", outbox.queue.clash(claimed[3], "held"))
+    say("postpone", outbox.queue.postpone(claimed[4], "doubt", not_before=0))
+    say("recheck", outbox.queue.recheck(claimed[5], "changed", not_before=0))
+    say("lose", outbox.catalog.lose(claimed[3]))
+    say("unconfirm", outbox.retention.unconfirm(claimed[1], "gone"))
+    say("recover", outbox.queue.recover())
 """
 
 
@@ -1078,22 +1087,24 @@ def test_what_must_survive_a_power_cut_is_flushed_and_what_need_not_is_not(path,
 
 
 def test_commits_are_flushed_to_the_disk_after_a_claim_that_failed(outbox, path):
-    outbox.record([taken()])
-    outbox._connection.execute("CREATE TRIGGER refuse BEFORE UPDATE ON pictures BEGIN SELECT RAISE(ABORT, 'no'); END")
+    outbox.catalog.record([taken()])
+    outbox.database.connection.execute(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON pictures BEGIN SELECT RAISE(ABORT, 'no'); END"
+    )
     before = everything(path)
     with pytest.raises(sqlite3.IntegrityError):
-        outbox.claim(1)
+        outbox.queue.claim(1)
     assert synchronous(outbox) == EXTRA
-    assert not outbox._connection.in_transaction
+    assert not outbox.database.connection.in_transaction
     assert everything(path) == before
 
 
 def test_a_claim_that_cannot_be_read_back_is_undone(outbox, path):
-    outbox.record([taken()])
-    outbox._connection.execute("UPDATE pictures SET metadata = '{'")
+    outbox.catalog.record([taken()])
+    outbox.database.connection.execute("UPDATE pictures SET metadata = '{'")
     before = everything(path)
     with pytest.raises(OutboxDamagedError, match="Expecting property name"):
-        outbox.claim(1)
+        outbox.queue.claim(1)
     assert (synchronous(outbox), everything(path)) == (EXTRA, before)
 
 
@@ -1112,12 +1123,14 @@ def test_rows_that_cannot_be_are_refused_by_the_database(outbox):
         "file_system = NULL",
     ):
         with pytest.raises(sqlite3.IntegrityError):
-            outbox._connection.execute(f"UPDATE pictures SET {assignment}")
-    outbox.record([taken("other/" + NAME)])
+            outbox.database.connection.execute(f"UPDATE pictures SET {assignment}")
+    outbox.catalog.record([taken("other/" + NAME)])
     with pytest.raises(sqlite3.IntegrityError):
-        outbox._connection.execute("UPDATE pictures SET folder = '', name = 'a.jpg'")
+        outbox.database.connection.execute("UPDATE pictures SET folder = '', name = 'a.jpg'")
     with pytest.raises(sqlite3.IntegrityError):
-        outbox._connection.execute("INSERT INTO history (picture_id, at, state, why) VALUES (99, 1, 'lost', '')")
+        outbox.database.connection.execute(
+            "INSERT INTO history (picture_id, at, state, why) VALUES (99, 1, 'lost', '')"
+        )
 
 
 # --- the file itself ---------------------------------------------------------------------------------------------
@@ -1138,13 +1151,13 @@ sqlite.migrate(sqlite.connect(sys.argv[1]), (step,) if sys.argv[2] == "first" el
 def test_a_process_killed_within_a_step_of_the_schema_leaves_the_one_before(path, step):
     if step == "second":
         with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
-            outbox.record([taken()])
+            outbox.catalog.record([taken()])
     with child(KILLED_STEP, path, step) as process:
         process.wait(60)
     assert process.returncode == -signal.SIGKILL
     with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
         assert outbox.counts()[State.PENDING] == (step == "second")
-        assert outbox._value("SELECT count(*) FROM sqlite_master WHERE name = 'more'") == 0
+        assert outbox.database.value("SELECT count(*) FROM sqlite_master WHERE name = 'more'") == 0
 
 
 def test_a_step_of_the_schema_that_fails_leaves_the_one_before(outbox):
@@ -1153,10 +1166,10 @@ def test_a_step_of_the_schema_that_fails_leaves_the_one_before(outbox):
         raise KeyError("half-way")
 
     with pytest.raises(KeyError):
-        sqlite.migrate(outbox._connection, (*MIGRATIONS, half))
-    assert outbox._value("PRAGMA user_version") == len(MIGRATIONS)
-    assert outbox._value("SELECT count(*) FROM sqlite_master WHERE name = 'more'") == 0
-    outbox.record([taken()])
+        sqlite.migrate(outbox.database.connection, (*MIGRATIONS, half))
+    assert outbox.database.value("PRAGMA user_version") == len(MIGRATIONS)
+    assert outbox.database.value("SELECT count(*) FROM sqlite_master WHERE name = 'more'") == 0
+    outbox.catalog.record([taken()])
 
 
 @pytest.mark.parametrize("steps", range(1, len(MIGRATIONS)))
@@ -1176,17 +1189,17 @@ def test_an_outbox_of_an_earlier_release_is_read_as_it_lies_and_keeps_its_pictur
             assert picture.fingerprint == Fingerprint(1000, 1, 7, None)
     with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
         assert [*outbox.pictures()] == [picture]
-        assert outbox.known_at(NAME).is_of(Fingerprint(1000, 1, 7, 5))
-        outbox.note_ctimes({NAME: Fingerprint(1000, 1, 7, 5)})
-        assert not outbox.known_at(NAME).is_of(Fingerprint(1000, 1, 7, 6))
-        outbox.note_ctimes({NAME: Fingerprint(1000, 2, 7, 6)})
+        assert outbox.catalog.known_at(NAME).is_of(Fingerprint(1000, 1, 7, 5))
+        outbox.catalog.note_ctimes({NAME: Fingerprint(1000, 1, 7, 5)})
+        assert not outbox.catalog.known_at(NAME).is_of(Fingerprint(1000, 1, 7, 6))
+        outbox.catalog.note_ctimes({NAME: Fingerprint(1000, 2, 7, 6)})
         assert outbox.at(NAME).fingerprint == Fingerprint(1000, 1, 7, 5)
 
 
 def test_the_outbox_of_a_newer_release_is_put_aside_and_kept(path):
     with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
-        outbox.record([taken()])
-        outbox._connection.execute("PRAGMA user_version = 99")
+        outbox.catalog.record([taken()])
+        outbox.database.connection.execute("PRAGMA user_version = 99")
     with pytest.raises(OutboxNewerError, match=r"outbox\.db was written by a newer release"):
         Outbox(path, longest_wait=LONGEST_WAIT)
     outbox, aside = open_or_rebuild(path, longest_wait=LONGEST_WAIT)
@@ -1206,7 +1219,7 @@ def test_a_file_that_is_no_database_is_put_aside_and_kept(path, content):
         Outbox(path, longest_wait=LONGEST_WAIT)
     outbox, aside = open_or_rebuild(path, longest_wait=LONGEST_WAIT)
     with outbox:
-        assert outbox.record([taken()]) == []
+        assert outbox.catalog.record([taken()]) == []
     assert aside.path.startswith(path + ".damaged-")
     with open(aside.path, "rb") as file:
         assert file.read() == content
@@ -1247,7 +1260,7 @@ def test_an_empty_file_is_a_new_outbox_as_after_a_power_cut(path):
 
 def test_damage_within_a_database_is_said_when_it_is_met(path):
     with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
-        outbox.record([taken(name(number)) for number in range(300)])
+        outbox.catalog.record([taken(name(number)) for number in range(300)])
     with open(path, "r+b") as file:
         file.seek(file.read().rindex(b'{"temp"') // 4096 * 4096)
         file.write(b"\xa5" * 4096)
@@ -1256,8 +1269,8 @@ def test_damage_within_a_database_is_said_when_it_is_met(path):
 
 
 def test_a_row_that_cannot_be_is_damage_for_those_who_only_read(outbox, path):
-    outbox.record([taken()])
-    outbox._connection.execute("UPDATE pictures SET metadata = '{'")
+    outbox.catalog.record([taken()])
+    outbox.database.connection.execute("UPDATE pictures SET metadata = '{'")
     with OutboxReader.open_readonly(path) as reader, pytest.raises(OutboxDamagedError, match="is damaged"):
         reader.at(NAME)
 
@@ -1353,7 +1366,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.accepted = {HERE: 0, THERE: 0}
         self.model = {}
         self.open()
-        self.outbox.change_destination(HERE, lambda _: True)
+        self.outbox.destinations.change(HERE, lambda _: True)
 
     def open(self):
         self.outbox = Outbox(os.path.join(self.folder.name, "outbox.db"), longest_wait=LONGEST_WAIT, clock=self.clock)
@@ -1400,7 +1413,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def record(self, path, content, reason):
         md5 = content and content * 32
         file = taken(path, md5, rejected=None if content else reason)
-        waiting = self.outbox.record([file])
+        waiting = self.outbox.catalog.record([file])
         one = self.model.get(path)
         assert waiting == ([file] if one and one.state is State.UPLOADING else [])
         if waiting:
@@ -1421,7 +1434,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(most=st.integers(1, 4))
     def claim(self, most):
         due = self.due()
-        claimed = [self.model[picture.path] for picture in self.outbox.claim(most)]
+        claimed = [self.model[picture.path] for picture in self.outbox.queue.claim(most)]
         assert all(one in due for one in claimed)
         assert bool(due) == bool(claimed)
         assert len(claimed) <= most
@@ -1436,14 +1449,14 @@ class OutboxMachine(RuleBasedStateMachine):
         due = sorted(self.due(), key=lambda one: one.number)
         due.sort(key=lambda one: one.time, reverse=True)
         due.sort(key=lambda one: (one.failed_since is not None, one.not_before or 0))
-        assert [picture.path for picture in self.outbox.claim_canary()] == [one.path for one in due[:1]]
+        assert [picture.path for picture in self.outbox.queue.claim_canary()] == [one.path for one in due[:1]]
         for one in due[:1]:
             one.becomes(State.UPLOADING, told=False)
 
     @rule(number=NUMBERS)
     def confirm(self, number):
         picture, one = self.one_of(number, State.UPLOADING)
-        done = self.outbox.confirm(picture, picture.md5 or "", "stored", accepted_by=self.url)
+        done = self.outbox.queue.confirm(picture, picture.md5 or "", "stored", accepted_by=self.url)
         assert done == (one.state is State.UPLOADING)
         if done:
             one.becomes(State.UPLOADED, receipt=one.md5, not_before=None, reason=None)
@@ -1458,7 +1471,7 @@ class OutboxMachine(RuleBasedStateMachine):
         picture, one = self.one_of(number, State.UPLOADING)
         now = self.clock.now
         charge = charge or int(last)
-        done = self.outbox.refuse(picture, "no", not_before=now + wait, charge=charge, missed=missed, last=last)
+        done = self.outbox.queue.refuse(picture, "no", not_before=now + wait, charge=charge, missed=missed, last=last)
         assert done == (one.state is State.UPLOADING)
         if done:
             self.fails(
@@ -1475,7 +1488,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def put_off(self, number, missed, wait):
         picture, one = self.one_of(number, State.UPLOADING)
         until = {} if wait is None else {"not_before": self.clock.now + wait}
-        done = self.outbox.put_off(picture, **{"not_before": None} | until, missed=missed)
+        done = self.outbox.queue.put_off(picture, **{"not_before": None} | until, missed=missed)
         assert done == (one.state is State.UPLOADING)
         if done:
             self.fails(one, State.PENDING, missed=missed, told=False, **until)
@@ -1484,7 +1497,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def postpone(self, number):
         picture, one = self.one_of(number, State.UPLOADING)
         until = self.clock.now + 30
-        done = self.outbox.postpone(picture, "doubt", not_before=until)
+        done = self.outbox.queue.postpone(picture, "doubt", not_before=until)
         assert done == (one.state is State.UPLOADING)
         if done:
             self.fails(one, State.PENDING, not_before=until, reason="doubt")
@@ -1493,7 +1506,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def recheck(self, number, wait):
         picture, one = self.one_of(number, State.UPLOADING)
         until = self.clock.now + wait
-        done = self.outbox.recheck(picture, "why", not_before=until)
+        done = self.outbox.queue.recheck(picture, "why", not_before=until)
         assert done == (one.state is State.UPLOADING)
         if done:
             one.becomes(State.PENDING, recheck=True, misses=one.misses + 1, not_before=until, reason="why")
@@ -1502,7 +1515,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def give_back(self, number, verb):
         picture, one = self.one_of(number, State.UPLOADING)
         why = [] if verb == "release" else ["why"]
-        done = getattr(self.outbox, verb)(picture, *why)
+        done = getattr(self.outbox.queue, verb)(picture, *why)
         assert done == (one.state is State.UPLOADING)
         if done:
             one.becomes(State.CONFLICT if verb == "clash" else State.PENDING, told=bool(why))
@@ -1510,7 +1523,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(number=NUMBERS, verb=st.sampled_from(["unconfirm", "contradict"]))
     def take_receipt_back(self, number, verb):
         picture, one = self.one_of(number, State.UPLOADED)
-        done = getattr(self.outbox, verb)(picture, "why")
+        done = getattr(self.outbox.retention, verb)(picture, "why")
         assert done == (one.state is State.UPLOADED)
         if done:
             untried = UNTRIED if verb == "unconfirm" else {}
@@ -1519,14 +1532,14 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule()
     def forget_refusals(self):
-        self.outbox.forget_refusals()
+        self.outbox.destinations.forget_refusals()
         for one in self.model.values():
             if one.state is State.PENDING and one.refused_after == self.accepted[self.url]:
                 one.refused_after = None
 
     @rule()
     def end_impossible_waits(self):
-        self.outbox.end_impossible_waits()
+        self.outbox.queue.end_impossible_waits()
         for one in self.model.values():
             if one.state is State.PENDING and (one.not_before or 0) > self.clock.now + LONGEST_WAIT:
                 one.not_before = None
@@ -1534,7 +1547,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule()
     def recover(self):
         claimed = [one for one in self.model.values() if one.state is State.UPLOADING]
-        assert self.outbox.recover() == len(claimed)
+        assert self.outbox.queue.recover() == len(claimed)
         for one in claimed:
             one.becomes(State.PENDING)
 
@@ -1546,14 +1559,14 @@ class OutboxMachine(RuleBasedStateMachine):
             for one in self.model.values()
             if one.state is State.REJECTED and one.attempts and not now < one.not_before <= now + REOFFER_AFTER
         ]
-        assert self.outbox.reoffer() == len(due)
+        assert self.outbox.queue.reoffer() == len(due)
         for one in due:
             one.becomes(State.PENDING, **UNTRIED)
 
     @rule(number=NUMBERS)
     def lose(self, number):
         picture, one = self.one_of(number, State.PENDING, State.CONFLICT, State.REJECTED)
-        done = self.outbox.lose(picture)
+        done = self.outbox.catalog.lose(picture)
         assert done == (one.state in (State.PENDING, State.CONFLICT, State.REJECTED))
         if done:
             one.becomes(State.LOST, not_before=None, recheck=False, present=False)
@@ -1562,7 +1575,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(number=NUMBERS)
     def retry(self, number):
         picture, one = self.one_of(number, State.PENDING, State.CONFLICT, State.REJECTED, State.LOST)
-        done = self.outbox.retry(picture)
+        done = self.outbox.queue.retry(picture)
         assert done == (one.state not in (State.UPLOADING, State.UPLOADED))
         if not done:
             return
@@ -1573,7 +1586,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(path=st.sampled_from(PATHS), present=st.booleans())
     def set_present(self, path, present):
-        self.outbox.set_present(path, present=present)
+        self.outbox.catalog.set_present(path, present=present)
         self.model[path].present = present
 
     @rule(url=st.sampled_from([HERE, THERE]), here=st.sets(st.sampled_from(PATHS)))
@@ -1585,7 +1598,7 @@ class OutboxMachine(RuleBasedStateMachine):
             and one.path in here
             and (one.state in (State.UPLOADED, State.CONFLICT) or (one.state is State.REJECTED and one.attempts))
         ]
-        assert self.outbox.change_destination(url, here.__contains__) == len(answered)
+        assert self.outbox.destinations.change(url, here.__contains__) == len(answered)
         if url != self.url:
             for one in self.model.values():
                 if one.state is State.PENDING:
@@ -1620,12 +1633,14 @@ class OutboxMachine(RuleBasedStateMachine):
     def the_evidence_is_what_the_model_says(self):
         now = self.accepted[self.url]
         to_be_sent = [one for one in self.model.values() if one.state in (State.PENDING, State.UPLOADING)]
-        assert self.outbox.accepted() == now
-        assert self.outbox.lately_failed() == len({one.key for one in to_be_sent if one.failed_since == now})
+        assert self.outbox.destinations.accepted() == now
+        assert self.outbox.destinations.lately_failed() == len(
+            {one.key for one in to_be_sent if one.failed_since == now}
+        )
         for path, one in self.model.items():
             refused = {other.key for other in to_be_sent if other.refused_after == now} - {one.key}
             if one.state in TO_BE_SENT:
-                assert self.outbox.others_refused(self.outbox.at(path)) == len(refused)
+                assert self.outbox.destinations.others_refused(self.outbox.at(path)) == len(refused)
 
     @invariant()
     def each_picture_has_its_history(self):
@@ -1635,8 +1650,8 @@ class OutboxMachine(RuleBasedStateMachine):
     @invariant()
     def what_is_due_is_known(self):
         due = self.due()
-        assert (self.outbox.next_due() == 0) == bool(due)
-        assert (self.outbox.next_due(untried=True) == 0) == any(one.failed_since is None for one in due)
+        assert (self.outbox.queue.next_due() == 0) == bool(due)
+        assert (self.outbox.queue.next_due(untried=True) == 0) == any(one.failed_since is None for one in due)
 
 
 OutboxMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None, derandomize=True)

@@ -102,56 +102,56 @@ def path(tmp_path):
 def outbox(path):
     """Hold an outbox with one picture that was sent, one that waits, and one that is in conflict with the first."""
     with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
-        outbox.change_destination(HERE, lambda _: True)
-        outbox.record([taken(), taken(OTHER), taken(f"copy/{NAME}", "c" * 32)])
-        sent = next(each for each in outbox.claim(2) if each.path == NAME)
-        assert outbox.confirm(sent, sent.md5, "stored")
-        outbox.note_folders({"copy": Seen(1, 2, 3, 4.0)}, ())
-        outbox.note_done("something")
-        outbox.recover()
+        outbox.destinations.change(HERE, lambda _: True)
+        outbox.catalog.record([taken(), taken(OTHER), taken(f"copy/{NAME}", "c" * 32)])
+        sent = next(each for each in outbox.queue.claim(2) if each.path == NAME)
+        assert outbox.queue.confirm(sent, sent.md5, "stored")
+        outbox.folders.note({"copy": Seen(1, 2, 3, 4.0)}, ())
+        outbox.recovery.note_done("something")
+        outbox.queue.recover()
         yield outbox
 
 
 def damage(outbox, change):
-    outbox._connection.execute("PRAGMA ignore_check_constraints = ON")
-    outbox._connection.execute(f"UPDATE OR IGNORE {change}")
-    outbox._connection.execute("PRAGMA ignore_check_constraints = OFF")
+    outbox.database.connection.execute("PRAGMA ignore_check_constraints = ON")
+    outbox.database.connection.execute(f"UPDATE OR IGNORE {change}")
+    outbox.database.connection.execute("PRAGMA ignore_check_constraints = OFF")
 
 
 def every_use(outbox):
     """Yield what the parts of the daemon ask the outbox and tell it, in turn."""
     yield lambda: outbox.destination(HERE)
-    yield outbox.recover
-    yield lambda: outbox.change_destination(HERE, lambda _: True)
-    yield lambda: outbox.change_destination("file:///there", lambda _: True)
+    yield outbox.queue.recover
+    yield lambda: outbox.destinations.change(HERE, lambda _: True)
+    yield lambda: outbox.destinations.change("file:///there", lambda _: True)
     for name in (NAME, OTHER, f"copy/{NAME}"):
         folder = os.path.dirname(name)
-        yield lambda folder=folder: outbox.known_in(folder)
-        yield lambda name=name: outbox.known_at(name)
-        yield lambda name=name: outbox.twins(taken(name))
-        yield lambda name=name: outbox.record([taken(name, "d" * 32)])
-        yield lambda name=name: outbox.set_present(name, present=False)
-        yield lambda name=name: outbox.set_present(name, present=True)
-        yield lambda name=name: outbox.lose(outbox.at(name))
-        yield lambda name=name: outbox.retry(outbox.at(name))
+        yield lambda folder=folder: outbox.catalog.known_in(folder)
+        yield lambda name=name: outbox.catalog.known_at(name)
+        yield lambda name=name: outbox.catalog.twins(taken(name))
+        yield lambda name=name: outbox.catalog.record([taken(name, "d" * 32)])
+        yield lambda name=name: outbox.catalog.set_present(name, present=False)
+        yield lambda name=name: outbox.catalog.set_present(name, present=True)
+        yield lambda name=name: outbox.catalog.lose(outbox.at(name))
+        yield lambda name=name: outbox.queue.retry(outbox.at(name))
         yield lambda name=name: outbox.history(outbox.at(name))
-    yield outbox.folders_to_check
-    yield outbox.folders_in_doubt
-    yield outbox.folders_seen
-    yield lambda: outbox.last_done("something")
-    yield outbox.end_impossible_waits
-    yield outbox.next_due
-    yield outbox.reoffer
-    yield lambda: [outbox.refuse(each, "no", not_before=0.0) for each in outbox.claim(4)]
-    yield lambda: [outbox.release(each) for each in outbox.claim_canary()]
-    yield lambda: [outbox.confirm(each, each.md5, "stored", accepted_by=HERE) for each in outbox.claim(4)]
-    yield outbox.forget_refusals
-    yield outbox.lately_failed
+    yield outbox.catalog.folders_to_check
+    yield outbox.folders.in_doubt
+    yield outbox.folders.seen
+    yield lambda: outbox.recovery.last_done("something")
+    yield outbox.queue.end_impossible_waits
+    yield outbox.queue.next_due
+    yield outbox.queue.reoffer
+    yield lambda: [outbox.queue.refuse(each, "no", not_before=0.0) for each in outbox.queue.claim(4)]
+    yield lambda: [outbox.queue.release(each) for each in outbox.queue.claim_canary()]
+    yield lambda: [outbox.queue.confirm(each, each.md5, "stored", accepted_by=HERE) for each in outbox.queue.claim(4)]
+    yield outbox.destinations.forget_refusals
+    yield outbox.destinations.lately_failed
     yield lambda: outbox.destination("file:///there")
-    yield lambda: outbox.set_destination(Destination("file:///there", DestinationState.OK))
-    yield lambda: outbox.removable(states=[State.UPLOADED], suspect=True, before=None, after=None, most=9)
-    yield outbox.date_anew
-    yield lambda: outbox.forget(2e10, 9)
+    yield lambda: outbox.destinations.update(Destination("file:///there", DestinationState.OK))
+    yield lambda: outbox.retention.removable(states=[State.UPLOADED], suspect=True, before=None, after=None, most=9)
+    yield outbox.retention.date_anew
+    yield lambda: outbox.retention.forget(2e10, 9)
     yield outbox.counts
     yield outbox.oldest_pending
     yield outbox.last_upload
@@ -193,7 +193,7 @@ def test_a_path_that_none_can_have_is_damage(outbox, column):
 )
 def test_a_picture_is_never_sent_under_another_key_than_its_names(outbox, change):
     damage(outbox, f"pictures SET {change} WHERE state = 'pending'")
-    for claim in (lambda: outbox.claim(4), outbox.claim_canary):
+    for claim in (lambda: outbox.queue.claim(4), outbox.queue.claim_canary):
         with pytest.raises(OutboxDamagedError, match="can't be"):
             claim()
 
@@ -211,7 +211,7 @@ def test_a_schema_that_is_no_text_is_damage_to_all_who_open_it(outbox, path):
 
 @pytest.mark.parametrize("version", [0, 1])
 def test_a_number_of_steps_that_belies_the_tables_is_damage(outbox, path, version):
-    outbox._connection.execute(f"PRAGMA user_version = {version}")
+    outbox.database.connection.execute(f"PRAGMA user_version = {version}")
     outbox.close()
     with pytest.raises(OutboxDamagedError, match="already exists"):
         Outbox(path, longest_wait=LONGEST_WAIT)
@@ -220,37 +220,37 @@ def test_a_number_of_steps_that_belies_the_tables_is_damage(outbox, path, versio
 def test_a_row_that_broke_the_rules_before_a_step_is_damage(outbox):
     damage(outbox, "pictures SET receipt_md5 = 'b' WHERE state = 'uploaded'")
     with pytest.raises(OutboxDamagedError, match="CHECK constraint failed in pictures"):
-        outbox.mark_removed(outbox.at(NAME), "removed from the card")
+        outbox.retention.mark_removed(outbox.at(NAME), "removed from the card")
 
 
 def test_a_step_that_breaks_the_rules_of_a_sound_outbox_is_a_bug(outbox):
-    (waiting,) = outbox.claim(1)
+    (waiting,) = outbox.queue.claim(1)
     with pytest.raises(sqlite3.IntegrityError):
-        outbox.confirm(waiting, "b" * 32, "stored")
-    assert outbox.fault() is None
+        outbox.queue.confirm(waiting, "b" * 32, "stored")
+    assert outbox.database.fault() is None
 
 
 @pytest.mark.parametrize("index", ["pictures_to_send", "pictures_waiting"])
 def test_an_index_that_is_missing_is_damage(outbox, index):
-    outbox._connection.execute(f"DROP INDEX {index}")
+    outbox.database.connection.execute(f"DROP INDEX {index}")
     with pytest.raises(OutboxDamagedError, match="no such index"):
-        outbox.next_due()
+        outbox.queue.next_due()
 
 
 def test_an_index_that_misses_a_picture_is_a_fault_that_a_look_at_the_whole_file_finds(outbox):
-    assert outbox.fault() is None
-    connection = outbox._connection
+    assert outbox.database.fault() is None
+    connection = outbox.database.connection
     (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'pictures_by_state'").fetchone()
     (size,) = connection.execute("PRAGMA page_size").fetchone()
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    with open(outbox._path, "r+b") as file:
+    with open(outbox.database.path, "r+b") as file:
         file.seek((root - 1) * size)
         file.write(b"\x0a" + bytes(4) + size.to_bytes(2, "big") + b"\x00")  # an index page without entries
     outbox.close()
-    with Outbox(outbox._path, longest_wait=LONGEST_WAIT) as again:
+    with Outbox(outbox.database.path, longest_wait=LONGEST_WAIT) as again:
         assert len(list(again.pictures())) == 3
-        assert again.recover() == sum(again.counts().values()) == 0  # as if there were none
-        assert "pictures_by_state" in again.fault()
+        assert again.queue.recover() == sum(again.counts().values()) == 0  # as if there were none
+        assert "pictures_by_state" in again.database.fault()
 
 
 READ = """
@@ -270,7 +270,7 @@ with Outbox(sys.argv[1], longest_wait=1800.0) as outbox:
 )
 def test_what_the_disk_cannot_read_is_damage_unless_it_can_after_all(path, failing, found):
     with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
-        outbox.record([taken(f"{number}/{NAME}", f"{number:032}") for number in range(300)])
+        outbox.catalog.record([taken(f"{number}/{NAME}", f"{number:032}") for number in range(300)])
     fails = ["-e", f"inject={failing}", "-P", path, "-o", "/dev/null"]
     done = traced(fails, [sys.executable, "-c", READ, path])
     assert found in done.stderr, done
@@ -283,14 +283,14 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 outbox, aside = open_or_rebuild(sys.argv[1], longest_wait=1800.0)
 assert aside is None
-outbox.note_done("something")
+outbox.recovery.note_done("something")
 """
 
 
 @pytest.mark.parametrize("most", [0, 5000, 40_000])
 def test_an_outbox_that_can_be_read_and_not_written_is_not_damaged(path, tmp_path, most):
     with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
-        outbox.record([taken(f"{number}/{NAME}", f"{number:032}") for number in range(300)])
+        outbox.catalog.record([taken(f"{number}/{NAME}", f"{number:032}") for number in range(300)])
     done = subprocess.run(
         [sys.executable, "-c", WRITES_FAIL, path, str(most)], capture_output=True, text=True, check=False, timeout=60
     )
@@ -298,7 +298,10 @@ def test_an_outbox_that_can_be_read_and_not_written_is_not_damaged(path, tmp_pat
     assert "damaged" not in done.stderr
     assert not list(tmp_path.glob("*.damaged-*"))
     with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
-        assert (outbox.fault(), outbox.counts()[State.PENDING] + outbox.counts()[State.CONFLICT]) == (None, 300)
+        assert (outbox.database.fault(), outbox.counts()[State.PENDING] + outbox.counts()[State.CONFLICT]) == (
+            None,
+            300,
+        )
 
 
 def test_an_outbox_whose_folder_is_not_there_lacks_no_space(tmp_path):
@@ -317,11 +320,11 @@ def test_other_trouble_with_the_file_is_no_damage(outbox, code):
             error.sqlite_errorcode = code
             raise error
 
-    outbox._connection, sound = Failing(), outbox._connection
+    outbox.database.connection, sound = Failing(), outbox.database.connection
     with pytest.raises(StateError, match="no space left" if code == sqlite3.SQLITE_FULL else "can't be used") as caught:
         outbox.counts()
     assert not isinstance(caught.value, OutboxDamagedError)
-    outbox._connection = sound
+    outbox.database.connection = sound
 
 
 # --- a mistake of ours is no damage ------------------------------------------------------------------------------
@@ -340,16 +343,16 @@ TYPOS = [
 @pytest.mark.parametrize("query", TYPOS)
 def test_a_query_that_is_wrong_is_a_bug_and_a_sound_outbox_no_damaged_one(outbox, query):
     def ask():
-        list(outbox._rows(query))
+        list(outbox.database.rows(query))
 
     def write():
-        with outbox._writing() as connection:
+        with outbox.database.writing() as connection:
             connection.execute(query)
 
     for use in (ask, write):
         with pytest.raises(sqlite3.OperationalError):
             use()
-    assert outbox.fault() is None
+    assert outbox.database.fault() is None
     assert sum(outbox.counts().values()) == 3
 
 
@@ -357,7 +360,7 @@ def test_a_query_that_is_wrong_is_a_bug_and_a_sound_outbox_no_damaged_one(outbox
 def test_a_query_that_is_wrong_is_a_bug_of_who_only_reads_too(outbox, path, query):
     for opened in (OutboxReader.open_readonly, OutboxReader.open_beside):
         with opened(path) as reader, pytest.raises(sqlite3.OperationalError):
-            list(reader._rows(query))
+            list(reader.database.rows(query))
 
 
 @pytest.mark.parametrize("steps", range(1, len(MIGRATIONS)))
@@ -384,7 +387,7 @@ def rename_in_schema(connection, old, new):
     ],
 )
 def test_a_name_that_was_flipped_in_the_schema_is_damage(outbox, path, old, new, query):
-    rename_in_schema(outbox._connection, old, new)
+    rename_in_schema(outbox.database.connection, old, new)
     outbox.close()
     with closing(sqlite.connect(path)) as connection:
         query = query or f"SELECT * FROM pictures INDEXED BY pictures_waiting WHERE {SENDABLE_AND_DUE}"
@@ -397,10 +400,10 @@ SENDABLE_AND_DUE = "state = 'pending' AND not_before IS NOT NULL"
 
 @pytest.mark.parametrize("table", ["pictures", "history", "destinations", "folders", "tasks"])
 def test_a_table_that_is_gone_is_damage(outbox, table):
-    outbox._connection.execute("PRAGMA foreign_keys = OFF")
-    outbox._connection.execute(f"DROP TABLE {table}")
+    outbox.database.connection.execute("PRAGMA foreign_keys = OFF")
+    outbox.database.connection.execute(f"DROP TABLE {table}")
     with pytest.raises(OutboxDamagedError, match="no such table"):
-        list(outbox._rows(f"SELECT * FROM {table}"))
+        list(outbox.database.rows(f"SELECT * FROM {table}"))
 
 
 def test_a_table_that_is_gone_is_damage_to_those_who_may_only_read(outbox, path, tmp_path):
@@ -423,10 +426,10 @@ def test_text_that_is_none_is_damage_and_a_word_of_damage_in_a_message_is_not(ou
             error.sqlite_errorcode = sqlite3.SQLITE_BUSY
             raise error
 
-    outbox._connection, sound = Failing(), outbox._connection
+    outbox.database.connection, sound = Failing(), outbox.database.connection
     with pytest.raises(StateError) as caught:
         outbox.counts()
     assert not isinstance(caught.value, OutboxDamagedError)
-    outbox._connection = sound
+    outbox.database.connection = sound
     with pytest.raises(OutboxDamagedError, match="decode"):
-        list(outbox._rows("SELECT CAST(x'ff' AS TEXT)"))
+        list(outbox.database.rows("SELECT CAST(x'ff' AS TEXT)"))

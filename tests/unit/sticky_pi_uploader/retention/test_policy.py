@@ -85,7 +85,7 @@ def test_what_the_owner_names_may_go(card, kind):
         State.UPLOADED if kind == "suspect" else State(kind),
         card.now,
     )
-    assert card.outbox.folders_to_check() == set()
+    assert card.outbox.catalog.folders_to_check() == set()
 
 
 @pytest.mark.parametrize("is_doubted", [False, True])
@@ -303,8 +303,8 @@ def test_a_removal_is_flushed_before_it_is_recorded(card, tmp_path):
 
 def test_an_uploaded_row_without_its_receipt_never_goes(card):
     card.add(0).send()
-    card.outbox._connection.execute("PRAGMA ignore_check_constraints = ON")
-    card.outbox._connection.execute("UPDATE pictures SET receipt_md5 = NULL")
+    card.outbox.database.connection.execute("PRAGMA ignore_check_constraints = ON")
+    card.outbox.database.connection.execute("UPDATE pictures SET receipt_md5 = NULL")
     card.now += 1000 * DAY
     run(card.retention(min_free=EVERYTHING))
     assert card.left() == [0]
@@ -312,7 +312,7 @@ def test_an_uploaded_row_without_its_receipt_never_goes(card):
 
 def test_a_picture_of_another_card_stays(card):
     card.add(0).send()
-    card.outbox._connection.execute("UPDATE pictures SET file_system = 'another card'")
+    card.outbox.database.connection.execute("UPDATE pictures SET file_system = 'another card'")
     card.now += 31 * DAY
     run(card.retention())
     assert (card.left(), card.picture(0).removed_at) == ([0], None)
@@ -321,7 +321,7 @@ def test_a_picture_of_another_card_stays(card):
 @pytest.mark.parametrize("column", ["recheck = 1", "present = 0"])
 def test_what_is_to_be_read_again_or_cant_be_seen_never_goes(card, column):
     card.add(0).send()
-    card.outbox._connection.execute(f"UPDATE pictures SET {column}")
+    card.outbox.database.connection.execute(f"UPDATE pictures SET {column}")
     card.now += 1000 * DAY
     run(card.retention(min_free=EVERYTHING))
     assert card.left() == [0]

@@ -270,7 +270,7 @@ def test_what_a_broken_off_removal_left_gets_its_name_back_at_the_next_scan_and_
         card.add(0)
     {"pending": card.take_in, "no row": lambda: None}.get(kind, card.send)()
     if kind == "row marked":
-        card.outbox.mark_removed(card.picture(0), "removed from the card")
+        card.outbox.retention.mark_removed(card.picture(0), "removed from the card")
     caplog.set_level(logging.INFO)
     before, content = card.path(0).stat(), card.path(0).read_bytes()
     os.rename(card.path(0), hidden(card.path(0)))
@@ -346,8 +346,8 @@ def test_what_is_being_removed_just_now_is_left_to_who_does_it_and_is_no_loss(ca
         assert hidden(card.path(0)).exists()
         hidden(card.path(0)).unlink()
         card.scan()
-        assert (card.picture(0).state, card.outbox.known_at(relative(card)).present) == (State.REJECTED, True)
-        card.outbox.mark_removed(card.picture(0), "removed from the card")
+        assert (card.picture(0).state, card.outbox.catalog.known_at(relative(card)).present) == (State.REJECTED, True)
+        card.outbox.retention.mark_removed(card.picture(0), "removed from the card")
     card.scan()
     assert card.picture(0).state is State.REJECTED
 

@@ -30,8 +30,8 @@ class House:
         """Open the outbox as a session does."""
         self.close()
         self.outbox, aside = open_or_rebuild(self.path, longest_wait=1800)
-        self.outbox._clock = lambda: self.now
-        self.outbox.change_destination(HERE, lambda _: True)
+        self.outbox.database.clock = lambda: self.now
+        self.outbox.destinations.change(HERE, lambda _: True)
         return aside
 
     def close(self):
@@ -40,7 +40,8 @@ class House:
 
     def upkeep(self):
         return Upkeep(
-            self.outbox,
+            self.outbox.recovery,
+            self.outbox.retention,
             self.thumbnails,
             image_dir=str(self.images),
             state_dir=str(self.state),
@@ -62,16 +63,16 @@ class House:
             (self.images / name).write_text("a picture")
         stamp = f"2020-07-{number:02}T10:07:16Z"
         taken = Taken(name, Fingerprint(9, 1, 7), "disk", "1b74105a", stamp, f"{number:032x}", metadata={"temp": 20.5})
-        self.outbox.record([taken])
+        self.outbox.catalog.record([taken])
         return name
 
     def send(self, name):
-        claimed = self.outbox.claim(9)
+        claimed = self.outbox.queue.claim(9)
         for picture in claimed:
             if picture.path == name:
-                self.outbox.confirm(picture, picture.md5, "stored")
+                self.outbox.queue.confirm(picture, picture.md5, "stored")
             else:
-                self.outbox.release(picture)
+                self.outbox.queue.release(picture)
 
     def damage(self):
         """Make its first page none, as a bad card does."""
@@ -90,7 +91,7 @@ def house(tmp_path):
 
 def put_aside(house):
     """Replace the outbox by a new one, as where its header alone was damaged; the rest can be read."""
-    house.outbox._connection.execute("PRAGMA user_version = 99")
+    house.outbox.database.connection.execute("PRAGMA user_version = 99")
     aside = house.open()
     assert aside is not None
     return aside.path
@@ -99,9 +100,9 @@ def put_aside(house):
 def test_what_was_removed_or_lost_is_carried_over_with_its_history(house):
     removed, lost, here = house.add(1), house.add(2, here=False), house.add(3)
     house.send(removed)
-    house.outbox.mark_removed(house.outbox.at(removed), "removed from the card")
+    house.outbox.retention.mark_removed(house.outbox.at(removed), "removed from the card")
     (house.images / removed).unlink()
-    house.outbox.lose(house.outbox.at(lost))
+    house.outbox.catalog.lose(house.outbox.at(lost))
     before = [house.outbox.at(name) for name in (removed, lost)]
     histories = [house.outbox.history(picture) for picture in before]
     aside = put_aside(house)
@@ -117,12 +118,12 @@ def test_what_was_removed_or_lost_is_carried_over_with_its_history(house):
 
 def test_what_was_to_be_sent_and_is_gone_is_carried_over_so_that_its_loss_is_told(house):
     gone, sending = house.add(1, here=False), house.add(2, here=False)
-    (claimed,) = house.outbox.claim(1)
+    (claimed,) = house.outbox.queue.claim(1)
     assert claimed.path == sending
     put_aside(house)
     house.finish()
     assert [house.outbox.at(name).state for name in (gone, sending)] == [State.PENDING] * 2
-    assert house.outbox.folders_to_check() == {""}
+    assert house.outbox.catalog.folders_to_check() == {""}
 
 
 def test_it_is_carried_over_once_and_what_is_recorded_by_then_stays(house):
@@ -132,7 +133,7 @@ def test_it_is_carried_over_once_and_what_is_recorded_by_then_stays(house):
     house.finish()
     known = house.outbox.at(first)
     assert len(house.outbox.history(known)) == 1
-    house.outbox._connection.execute("DELETE FROM pictures WHERE name = ?", (second,))
+    house.outbox.database.connection.execute("DELETE FROM pictures WHERE name = ?", (second,))
     house.finish(house.upkeep())
     assert house.outbox.at(second) is None
 
@@ -153,7 +154,7 @@ def test_rows_that_are_damaged_are_passed_over_and_no_picture_is_made_up(house):
     sound, state, other_name, receipt = (house.add(number, here=False) for number in range(1, 5))
     for name in (sound, state, receipt):
         house.send(name)
-    connection = house.outbox._connection
+    connection = house.outbox.database.connection
     connection.execute("PRAGMA ignore_check_constraints = ON")
     connection.execute("UPDATE pictures SET state = 'sent' WHERE name = ?", (state,))
     connection.execute("UPDATE pictures SET name = replace(name, '1b', '2b') WHERE name = ?", (other_name,))
@@ -165,10 +166,12 @@ def test_rows_that_are_damaged_are_passed_over_and_no_picture_is_made_up(house):
 
 def test_what_was_no_trap_picture_is_carried_over_only_where_it_was_rejected(house):
     fingerprint = Fingerprint(9, 1, 7)
-    house.outbox.record([Taken(name, fingerprint, "disk", rejected="it is empty") for name in ("a.jpg", "b.jpg")])
-    house.outbox.lose(house.outbox.at("b.jpg"))
+    house.outbox.catalog.record(
+        [Taken(name, fingerprint, "disk", rejected="it is empty") for name in ("a.jpg", "b.jpg")]
+    )
+    house.outbox.catalog.lose(house.outbox.at("b.jpg"))
     sound, renamed = house.add(1, here=False), house.add(2, here=False)
-    house.outbox._connection.execute("UPDATE pictures SET name = 'c.jpg' WHERE name = ?", (renamed,))
+    house.outbox.database.connection.execute("UPDATE pictures SET name = 'c.jpg' WHERE name = ?", (renamed,))
     put_aside(house)
     house.finish()
     found = {picture.path: picture.state for picture in house.outbox.pictures()}
@@ -199,9 +202,9 @@ def spoil(house):
     """Damage what nobody looks at: a row's own rules."""
     house.add(1)
     house.send("1b74105a.2020-07-01_10-07-16.jpg")
-    house.outbox._connection.execute("PRAGMA ignore_check_constraints = ON")
-    house.outbox._connection.execute("UPDATE pictures SET receipt_md5 = 'b'")
-    house.outbox._connection.execute("PRAGMA ignore_check_constraints = OFF")
+    house.outbox.database.connection.execute("PRAGMA ignore_check_constraints = ON")
+    house.outbox.database.connection.execute("UPDATE pictures SET receipt_md5 = 'b'")
+    house.outbox.database.connection.execute("PRAGMA ignore_check_constraints = OFF")
 
 
 def test_the_whole_outbox_is_looked_at_once_a_week(house):
@@ -250,7 +253,7 @@ def test_it_is_looked_at_where_the_last_process_broke_off(house, tmp_path):
 
 def test_a_value_that_breaks_no_rule_and_cannot_be_is_found(house):
     house.add(1)
-    house.outbox._connection.execute("UPDATE history SET at = 'x'")
+    house.outbox.database.connection.execute("UPDATE history SET at = 'x'")
     with pytest.raises(OutboxDamagedError, match="at can't be 'x'"):
         house.upkeep().step()
 

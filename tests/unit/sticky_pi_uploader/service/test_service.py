@@ -245,9 +245,9 @@ def test_drain_waits_for_what_falls_due_before_its_end(trap):
 def test_drain_tries_the_destination_once_whatever_wait_is_stored(trap):
     file = trap.make()
     with Outbox(trap.outbox, longest_wait=1800) as outbox:
-        outbox.change_destination(trap.store.as_uri(), lambda _: True)
+        outbox.destinations.change(trap.store.as_uri(), lambda _: True)
         held = Destination(trap.store.as_uri(), DestinationState.UNREACHABLE, "", time.time() + 1700, 9)
-        outbox.set_destination(held)
+        outbox.destinations.update(held)
     assert trap.drain(deadline=PATIENCE) == DONE
     assert trap.holds(file)
     assert trap.destination() == Destination(trap.store.as_uri(), DestinationState.OK)
@@ -607,7 +607,7 @@ def account(trap):
 def far_off(trap, url):
     """Have the destination wait for longer than the test does."""
     with Outbox(trap.outbox, longest_wait=1800) as outbox:
-        outbox.set_destination(outbox.destination(url)._replace(retry_at=time.time() + 1000))
+        outbox.destinations.update(outbox.destination(url)._replace(retry_at=time.time() + 1000))
 
 
 def test_a_password_that_was_set_right_is_taken_at_sighup_and_ends_the_wait(trap, start, account):
@@ -751,7 +751,7 @@ def test_an_outbox_found_damaged_while_running_is_put_aside_and_filled_again(tra
     eventually(daemon.is_watching)
     damage(trap.outbox)
     with Outbox(trap.outbox, longest_wait=1800) as outbox:
-        outbox.set_destination(Destination(trap.store.as_uri(), DestinationState.OK, "another process was here"))
+        outbox.destinations.update(Destination(trap.store.as_uri(), DestinationState.OK, "another process was here"))
     daemon.hurry()
     eventually(lambda: list(trap.state.glob("outbox.db.damaged-*")))
     daemon.hurry()
@@ -785,7 +785,7 @@ def test_an_outbox_that_cannot_be_opened_once_the_service_was_at_work_is_waited_
     limits = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
     # Enough for what it says, and not for a new outbox.
     resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (8192, limits[1]))
-    outbox.rename(trap.folder / "elsewhere.db")
+    outbox.catalog.rename(trap.folder / "elsewhere.db")
     daemon.hurry()
     eventually(lambda: "tried again every 10 s" in daemon.said)
     resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, limits)
@@ -826,7 +826,7 @@ def test_pictures_that_are_retried_by_hand_are_noticed(trap, start):
     with file.open("r+b") as opened:
         opened.write(b"")
     with Outbox(trap.outbox, longest_wait=1800) as outbox:
-        assert outbox.retry(outbox.at(file.name))
+        assert outbox.queue.retry(outbox.at(file.name))
     assert os.path.samestat(status, file.stat())
     daemon.hurry()
     eventually(lambda: trap.whys(file)[1:] == ["asked for by hand"])

@@ -159,7 +159,7 @@ def test_what_was_being_sent_when_the_last_run_broke_off_is_asked_for_again(conf
     with opened(config) as session:
         session.hints.everything()
         session.start_intake()
-        eventually(lambda: session.outbox.claim(1))
+        eventually(lambda: session.outbox.queue.claim(1))
     with opened(config) as session:
         assert session.outbox.counts()[State.PENDING] == 1
     assert "1 pictures were being sent when the last run ended: they are asked for again" in caplog.messages
@@ -306,10 +306,10 @@ def test_what_another_process_asks_for_wakes_the_intake_and_the_uploader(configu
         session.start()
         eventually(lambda: session.outbox.destination(config.api.url).state is DestinationState.UNREACHABLE)
         far = Destination(config.api.url, DestinationState.UNREACHABLE, "", time.time() + 1700, 9)
-        session.outbox.set_destination(far)
+        session.outbox.destinations.update(far)
         (images / "usb").mkdir()
         with Outbox(outbox_path(config.state_dir), longest_wait=1800) as another:
-            another.end_wait()
+            another.destinations.end_wait()
         assert session.tick() <= TICK
         eventually(lambda: uploaded(session) == 1)
 
@@ -326,17 +326,17 @@ def test_a_retry_of_one_file_leads_to_a_look_at_that_file_and_to_no_scan(config,
         session.hints.everything()
         eventually(lambda: session.outbox.counts()[State.REJECTED] == 1 and session.intake.idle)
         away = os.path.relpath(good, images)
-        session.outbox.set_present(away, present=False)
+        session.outbox.catalog.set_present(away, present=False)
         session.tick()
         for file in (good, bad):
             with recorder.recording(images):
                 retry(config.state_dir, config.image_dir, [file.name], everything=False)
-                assert len(session.outbox.files_to_recheck()) == 1
+                assert len(session.outbox.catalog.files_to_recheck()) == 1
                 session.tick()
-                eventually(lambda: not session.outbox.files_to_recheck() and session.intake.idle)
+                eventually(lambda: not session.outbox.catalog.files_to_recheck() and session.intake.idle)
             assert recorder.scanned == []
             assert recorder.opened == {file.name}
-        assert session.outbox.known_at(away).present
+        assert session.outbox.catalog.known_at(away).present
 
 
 class _Recorder:
@@ -371,7 +371,7 @@ def test_a_tick_comes_soon_enough_for_what_people_ask(config):
 def test_a_worker_that_died_is_noticed_and_its_end_told(config, make_trap_picture, images, caplog):
     woken = threading.Event()
     with opened(config, wake=woken.set) as session:
-        session.outbox._connection.execute(
+        session.outbox.database.connection.execute(
             "CREATE TRIGGER bug BEFORE INSERT ON pictures BEGIN SELECT RAISE(ABORT, 'a bug'); END"
         )
         make_trap_picture(images)
@@ -413,7 +413,7 @@ def test_once_it_is_to_stop_no_further_picture_is_begun(config, make_trap_pictur
 @contextmanager
 def locked(session):
     """Have another process hold the outbox, as `retry` may for long, and have nobody wait for it."""
-    session.outbox._connection.execute("PRAGMA busy_timeout = 1")
+    session.outbox.database.connection.execute("PRAGMA busy_timeout = 1")
     with closing(sqlite3.connect(outbox_path(session._config.state_dir), isolation_level=None)) as another:
         another.execute("BEGIN IMMEDIATE")
         yield
@@ -431,7 +431,7 @@ def set_clock(session):
 def test_an_outbox_that_cannot_be_written_ends_no_session_and_the_wait_ends_once_it_can(config, caplog, asks):
     caplog.set_level(logging.INFO)
     with opened(config) as session:
-        session.outbox.set_destination(held(config))
+        session.outbox.destinations.update(held(config))
         with locked(session):
             asks(session)
             for _ in range(3):
@@ -474,11 +474,11 @@ def test_an_outbox_that_cannot_be_read_ends_no_session_and_what_was_asked_for_me
         (picture,) = eventually(lambda: list(session.outbox.pictures()))
         session.crew.stop()
         with Outbox(outbox_path(config.state_dir), longest_wait=1800) as another:
-            assert another.retry(picture)
-        sound = session.outbox._connection
-        session.outbox._connection = FailingConnection(sound, answers=answers)
+            assert another.queue.retry(picture)
+        sound = session.outbox.database.connection
+        session.outbox.database.connection = FailingConnection(sound, answers=answers)
         assert session.tick() <= TROUBLE_WAIT
-        session.outbox._connection = sound
+        session.outbox.database.connection = sound
         session.tick()
         assert session.hints.take().files == {picture.path}
 
@@ -490,7 +490,7 @@ def put_aside(config):
 def test_damage_that_the_main_loop_finds_has_the_outbox_put_aside(config):
     def find_it():
         with opened(config) as session:
-            session.outbox._connection.execute("DROP TABLE destinations")
+            session.outbox.database.connection.execute("DROP TABLE destinations")
             session.end_wait()
 
     with pytest.raises(OutboxDamagedError):
@@ -501,7 +501,7 @@ def test_damage_that_the_main_loop_finds_has_the_outbox_put_aside(config):
 def test_damage_that_a_worker_finds_has_the_outbox_put_aside_whatever_else_ends_the_session(config):
     def end_otherwise():
         with opened(config) as session:
-            session.outbox._connection.execute("DROP TABLE folders")
+            session.outbox.database.connection.execute("DROP TABLE folders")
             session.start_intake()
             session.hints.everything()
             eventually(session.crew.trouble)

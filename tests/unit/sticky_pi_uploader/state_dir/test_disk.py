@@ -199,17 +199,17 @@ def test_the_service_tries_the_store_as_it_starts_and_status_tells_of_it(make_di
 
 def test_a_store_that_the_service_could_not_open_is_not_all_is_well_with_nothing_left_to_send(trap, taken):
     with trap.open() as outbox:
-        outbox.record([taken("5c173ff2.2020-06-20_00-00-00.jpg")])
-        [picture] = outbox.claim(1)
-        outbox.confirm(picture, picture.md5, "stored")
-        outbox.set_destination(Destination(trap.url, DestinationState.UNREACHABLE, "it is damaged", time.time(), 1))
+        outbox.catalog.record([taken("5c173ff2.2020-06-20_00-00-00.jpg")])
+        [picture] = outbox.queue.claim(1)
+        outbox.queue.confirm(picture, picture.md5, "stored")
+        outbox.destinations.update(Destination(trap.url, DestinationState.UNREACHABLE, "it is damaged", time.time(), 1))
     first = trap.run("status").stdout.decode().splitlines()[0]
     assert first == "Waiting: the destination couldn't be reached when it was last tried; no picture to be sent."
 
 
 def test_a_store_that_works_again_is_told_at_the_next_start(trap):
     with trap.open() as outbox:
-        outbox.set_destination(Destination(trap.url, DestinationState.UNREACHABLE, "its disk is full", None, 3))
+        outbox.destinations.update(Destination(trap.url, DestinationState.UNREACHABLE, "its disk is full", None, 3))
     trap.store.mkdir()
     with service(trap) as said:
         eventually(lambda: "the destination works again" in said())

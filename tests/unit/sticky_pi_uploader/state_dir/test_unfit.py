@@ -81,8 +81,8 @@ def test_an_outbox_without_a_log_is_read_with_regard_to_its_writer(trap, taken):
     with OutboxReader.open_readonly(str(trap.outbox)) as reader:
         assert reader.counts()[State.PENDING] == 1
         with Outbox(str(trap.outbox), longest_wait=1800) as outbox:
-            assert outbox._connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
-            outbox.record([taken("5c173ff2.2020-06-20_00-00-01.jpg", 1)])
+            assert outbox.database.connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
+            outbox.catalog.record([taken("5c173ff2.2020-06-20_00-00-01.jpg", 1)])
             assert reader.counts()[State.PENDING] == 2
 
 

@@ -226,7 +226,7 @@ def test_where_smaller_pictures_pass_they_all_go_and_the_large_ones_wait_at_the_
     assert (counts[State.PENDING], served.destination.state) == (29, DestinationState.REFUSING)
     for number in range(100, 130):
         before = refused(server)
-        served.outbox.record([small(served, number)])
+        served.outbox.catalog.record([small(served, number)])
         served.go_on()
         assert served.at(number).state is State.UPLOADED
         assert refused(server) - before <= 4
@@ -355,7 +355,7 @@ REFUSED = (Outcome.REFUSED, RefusedError("status 500"))
 
 def add(rig, size, *numbers):
     """Have pictures of so many bytes taken in."""
-    rig.outbox.record([rig.taken(one, one)._replace(fingerprint=Fingerprint(size, 1, 1)) for one in numbers])
+    rig.outbox.catalog.record([rig.taken(one, one)._replace(fingerprint=Fingerprint(size, 1, 1)) for one in numbers])
 
 
 def test_a_small_picture_that_the_server_behind_a_limit_refuses_is_judged_as_ever(rig):
@@ -414,7 +414,7 @@ def test_a_limit_is_said_once_an_hour_however_many_small_pictures_pass(rig, capl
     for number in range(30, 60):
         add(rig, 10, number)
         rig.now += 100
-        while rig.step(*[] if rig.outbox.next_due(smaller_than=99) == 0 else [TOO_LARGE] * 20) == 0:
+        while rig.step(*[] if rig.outbox.queue.next_due(smaller_than=99) == 0 else [TOO_LARGE] * 20) == 0:
             pass
         assert rig.at(number).state is State.UPLOADED
     said = [message for message in caplog.messages if "refusing" in message]

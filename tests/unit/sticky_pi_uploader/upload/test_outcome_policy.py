@@ -62,7 +62,7 @@ def test_stored_is_uploaded_with_its_receipt_and_one_line_says_so(rig, lines):
     picture = rig.at(1)
     assert (picture.state, picture.receipt_md5, picture.uploaded_at) == (State.UPLOADED, md5(1), rig.now)
     assert rig.whys(1)[-1] == "stored: its md5 there is the one here"
-    assert rig.outbox.accepted() == 1
+    assert rig.outbox.destinations.accepted() == 1
     assert rig.destination == Destination(HERE, DestinationState.OK)
     assert lines() == [(logging.INFO, f"{name(1)}: uploaded")]
 
@@ -72,7 +72,7 @@ def test_held_is_uploaded_too_but_nothing_was_accepted_by_that(rig, lines):
     rig.step((Outcome.HELD, md5(10).upper()))
     assert (rig.at(10).state, rig.at(10).receipt_md5) == (State.UPLOADED, md5(10))
     assert rig.whys(10)[-1] == "held there already, with the md5 that it has here"
-    assert (rig.outbox.accepted(), rig.uploader.sent) == (0, 1)
+    assert (rig.outbox.destinations.accepted(), rig.uploader.sent) == (0, 1)
     assert rig.destination.state is DestinationState.OK
     assert lines() == [(logging.INFO, f"{name(10)}: was uploaded already")]
 
@@ -109,7 +109,7 @@ def test_whatever_a_destination_gives_as_md5_can_be_recorded(rig, md5_there):
 def take_in(rig, folder, content):
     """Have a file with the key of picture 1 taken in."""
     path = f"{folder}/{name(1)}"
-    rig.outbox.record([rig.taken(1, content)._replace(path=path)])
+    rig.outbox.catalog.record([rig.taken(1, content)._replace(path=path)])
     return lambda: rig.outbox.at(path)
 
 
@@ -126,9 +126,9 @@ def test_a_file_with_the_bytes_that_the_destination_holds_is_no_longer_in_confli
 @pytest.mark.parametrize("answer", [Outcome.STORED, Outcome.HELD])
 def test_a_copy_of_what_is_uploaded_is_no_longer_in_conflict_with_one_that_has_other_bytes(rig, answer):
     rig.add(1)
-    rig.outbox.release(*rig.outbox.claim(1), not_before=rig.now + LONGEST_WAIT)
+    rig.outbox.queue.release(*rig.outbox.queue.claim(1), not_before=rig.now + LONGEST_WAIT)
     one = take_in(rig, "b", 3)
-    rig.outbox.retry(one())
+    rig.outbox.queue.retry(one())
     copy = take_in(rig, "c", 3)
     assert (one().state, copy().state) == (State.PENDING, State.CONFLICT)
     rig.step(answer)
@@ -145,7 +145,7 @@ def test_what_only_answers_is_reachable_again_but_may_still_refuse_everything(ri
     refuse_until_held(rig, range(10, 14))
     held = rig.destination
     rig.add(50)
-    rig.outbox.end_wait()
+    rig.outbox.destinations.end_wait()
     rig.step((Outcome.HELD, md5(50)))
     assert rig.at(50).state is State.UPLOADED
     assert (rig.destination.state, rig.destination.failures) == (DestinationState.REFUSING, held.failures)
@@ -298,7 +298,7 @@ def test_copies_of_one_picture_are_not_several(rig):
     rig.add(1)
     (original,) = rig.outbox.pictures()
     for number in range(4):
-        rig.outbox.record([copy_of(original, f"copy{number}/{name(1)}")])
+        rig.outbox.catalog.record([copy_of(original, f"copy{number}/{name(1)}")])
     for _ in range(6):
         rig.try_again(*[REFUSED] * 5)
     assert rig.destination.failures == 0
@@ -405,7 +405,7 @@ def test_a_receipt_that_is_not_of_these_bytes_is_doubted(rig, lines, answer):
     rig.add(1)
     rig.step(answer)
     assert (rig.at(1).state, rig.at(1).receipt_md5, rig.own_wait(1)) == (State.PENDING, None, DOUBTFUL_WAIT)
-    assert (rig.outbox.accepted(), rig.uploader.sent) == (0, 0)
+    assert (rig.outbox.destinations.accepted(), rig.uploader.sent) == (0, 0)
     why = f"the destination says that it got other bytes (md5 {OTHER})" if OTHER in answer else "no reason was given"
     assert rig.at(1).reason == why
     assert lines()[0] == (logging.WARNING, f"{name(1)}: asked for again in 30 s: {why}")
@@ -573,14 +573,14 @@ def test_a_network_that_is_back_ends_no_wait_that_the_destination_asked_for(rig,
     rig.add(*range(9))
     rig.step(*answers * 9)
     rig.add(50)
-    rig.outbox.set_destination(rig.destination._replace(retry_at=rig.now + 60, holds_all=True))
+    rig.outbox.destinations.update(rig.destination._replace(retry_at=rig.now + 60, holds_all=True))
     calls = len(rig.client.calls)
     rig.reboot()
     assert rig.step() > 0
     rig.uploader.network_is_back()
     rig.step(UNREACHABLE)
     assert len(rig.client.calls) == calls + is_tried
-    rig.outbox.set_destination(rig.destination._replace(retry_at=rig.now + 60, holds_all=True))
+    rig.outbox.destinations.update(rig.destination._replace(retry_at=rig.now + 60, holds_all=True))
     assert rig.step() > 0  # it ends one wait, and not those after it
 
 
@@ -608,7 +608,7 @@ def test_a_file_that_is_not_what_it_was_is_read_again_before_it_is_sent(rig, lin
     assert (picture.state, picture.attempts) == (State.PENDING, 0)
     assert picture.reason.startswith(why)
     assert rig.hints.take() == hint
-    assert rig.outbox.known_at(name(1)).fingerprint is None
+    assert rig.outbox.catalog.known_at(name(1)).fingerprint is None
     assert rig.step() is None
     assert rig.destination.state is DestinationState.UNKNOWN
     assert lines() == [(logging.INFO, f"{name(1)}: read again before it is sent: {picture.reason}")]

@@ -104,7 +104,7 @@ class Trap(Rig):
         return counts[State.PENDING] + counts[State.UPLOADING]
 
     def rows_of_history(self):
-        return self.outbox._value("SELECT count(*) FROM history")
+        return self.outbox.database.value("SELECT count(*) FROM history")
 
     def size(self):
         return sum(file.stat().st_size for file in self.folder.glob("outbox.db*"))
@@ -350,9 +350,10 @@ class Member:
         self.next_picture = random.uniform(0, EVERY)
         self.taken = 0
         self.outbox = Outbox(":memory:", longest_wait=LONGEST_WAIT, clock=lambda: self.now)
-        self.outbox.change_destination(URL, lambda _: True)
+        self.outbox.destinations.change(URL, lambda _: True)
         self.uploader = Uploader(
-            self.outbox,
+            self.outbox.queue,
+            self.outbox.destinations,
             thumbnails,
             Hints(),
             image_dir=images,
@@ -381,7 +382,7 @@ class Member:
         while self.now >= self.next_picture:
             taken_at = (STARTED + timedelta(minutes=20 * self.taken)).isoformat() + "Z"
             about = ("1b74105a", taken_at, md5(0), {"width": 160, "height": 120})
-            self.outbox.record([Taken(name(self.taken), Fingerprint(1, 1, 1), "disk", *about)])
+            self.outbox.catalog.record([Taken(name(self.taken), Fingerprint(1, 1, 1), "disk", *about)])
             self.taken += 1
             self.next_picture += EVERY
         wait = self.uploader.step()

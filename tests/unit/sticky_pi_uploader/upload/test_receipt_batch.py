@@ -95,14 +95,14 @@ def test_a_batch_has_two_steps_and_each_picture_its_receipt(rig):
     assert all(
         (rig.at(number).state, rig.at(number).receipt_md5) == (State.UPLOADED, md5(number)) for number in numbers
     )
-    assert (rig.outbox.accepted(), rig.uploader.sent) == (4, 10)
+    assert (rig.outbox.destinations.accepted(), rig.uploader.sent) == (4, 10)
 
 
 def test_receipts_are_recorded_before_anything_else_is_judged(rig, caplog):
     caplog.set_level(logging.INFO, logger="sticky_pi_uploader")
     rig.add(1, 2, 3, 4)
     rig.step(Outcome.STORED, Outcome.STORED, (Outcome.CONFLICT, "f" * 32), Outcome.STORED)
-    assert rig.outbox.accepted() == 3
+    assert rig.outbox.destinations.accepted() == 3
     said = [record.getMessage().split(": ")[1] for record in caplog.records]
     assert said == ["uploaded", "uploaded", "not sent", "uploaded"]
 
@@ -126,7 +126,7 @@ def test_a_client_that_fails_after_receipts_is_in_trouble_though_they_wait_to_be
     rig = Rig(tmp_path, BreaksOff())
     rig.add(1, 2, 3, 4, 5)
     rig.step(Outcome.STORED, Outcome.STORED, Outcome.STORED)
-    assert (rig.outbox.counts()[State.UPLOADED], rig.outbox.accepted()) == (3, 3)
+    assert (rig.outbox.counts()[State.UPLOADED], rig.outbox.destinations.accepted()) == (3, 3)
     if reboots:
         rig.reboot()
     assert (rig.destination.state, rig.destination.failures) == (DestinationState.UNREACHABLE, 1)

@@ -112,7 +112,7 @@ def test_the_destinations_wait_is_kept(rig):
 
 def test_a_pictures_own_wait_counts_where_it_is_longer(rig):
     rig.add(1)
-    rig.outbox.postpone(rig.outbox.claim(1)[0], "later", not_before=rig.now + 50)
+    rig.outbox.queue.postpone(rig.outbox.queue.claim(1)[0], "later", not_before=rig.now + 50)
     assert rig.step() == 50
     rig.add(2)
     rig.step(DOWN)
@@ -124,7 +124,7 @@ def test_the_wait_outlives_the_process_and_can_be_ended(rig):
     rig.step(DOWN)
     rig.reboot()
     assert rig.step() == rig.held_for
-    rig.outbox.end_wait()
+    rig.outbox.destinations.end_wait()
     rig.step()
     assert rig.at(1).state is State.UPLOADED
 
@@ -138,9 +138,9 @@ def test_a_batch_ends_once_the_destination_refuses_everything(rig):
 
 def test_rejected_pictures_are_offered_again_whatever_else_is_waiting(rig):
     rig.add(1, 2)
-    first, second = rig.outbox.claim(2)
-    rig.outbox.refuse(first, "no", not_before=0, charge=3, last=True)
-    rig.outbox.release(second)
+    first, second = rig.outbox.queue.claim(2)
+    rig.outbox.queue.refuse(first, "no", not_before=0, charge=3, last=True)
+    rig.outbox.queue.release(second)
     rig.step(DOWN)
     rig.now += REOFFER_AFTER
     rig.step(DOWN)
@@ -398,7 +398,7 @@ def real(store, tmp_path, make_trap_picture):
             rig.thumbnails.keep(parser["md5"], thumbnails)
         fields = {key: value for key, value in parser.items() if key not in ("device", "datetime", "filename", "md5")}
         candidate = Candidate(os.path.join(folder, file.name), fingerprint_of(file.stat()))
-        rig.outbox.record(
+        rig.outbox.catalog.record(
             [
                 Taken(
                     *(candidate.path, candidate.fingerprint, "disk"),
@@ -445,7 +445,7 @@ def test_thumbnails_that_are_missing_are_made_again_and_kept(real):
 )
 def test_metadata_that_are_damaged_are_read_again_and_the_picture_stored_with_its_own(real, metadata):
     file = real.take_in()
-    real.outbox._connection.execute(f"UPDATE pictures SET metadata = {metadata}")
+    real.outbox.database.connection.execute(f"UPDATE pictures SET metadata = {metadata}")
     real.uploader.step()
     assert real.outbox.at(file.name).state is State.UPLOADED
     with LocalClient(str(real.store)) as client:

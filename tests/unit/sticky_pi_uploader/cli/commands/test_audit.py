@@ -254,9 +254,9 @@ def test_status_names_a_few_of_many_and_says_how_many_more_there_are(sent):
         for number in range(4):
             (picture,) = outbox.named(files(sent)[number].name)
             for copy in "abc":
-                outbox.adopt(picture._replace(path=f"{copy}/{picture.path}"), [], "as in a larger trap")
+                outbox.recovery.adopt(picture._replace(path=f"{copy}/{picture.path}"), [], "as in a larger trap")
         for picture in outbox.pictures():
-            outbox.note_copy(picture, "it is missing")
+            outbox.retention.note_copy(picture, "it is missing")
     assert len(sent.json("status")["wrong_copies"]) == 16
     lines = sent.run("status").stdout.decode().splitlines()
     assert [line.endswith("it is missing") for line in lines].count(True) == 5

@@ -291,9 +291,9 @@ def test_little_free_space_on_a_large_disk_is_warned_about(look, tmp_path):
 def test_a_clock_that_went_back_is_a_problem(trap, look, taken):
     later = time.time() + 3 * 86400
     with trap.open(clock=lambda: later) as outbox:
-        outbox.record([taken("5c173ff2.2020-06-20_00-00-00.jpg")])
-        [picture] = outbox.claim(1)
-        outbox.confirm(picture, picture.md5, "stored")
+        outbox.catalog.record([taken("5c173ff2.2020-06-20_00-00-00.jpg")])
+        [picture] = outbox.queue.claim(1)
+        outbox.queue.confirm(picture, picture.md5, "stored")
     found = look()["clock"]
     assert found.level == "problem"
     assert "a picture was sent later than that" in found.what
@@ -370,7 +370,7 @@ def test_the_defaults_stand_for_what_was_not_understood():
 def test_trouble_with_the_last_pictures_is_told_though_the_destination_answers(trap, look, state, level):
     """As where a server's front lets questions pass, and no picture."""
     with trap.open() as outbox:
-        outbox.set_destination(Destination(trap.url, state, "its front takes no request of 2,100 kB", failures=1))
+        outbox.destinations.update(Destination(trap.url, state, "its front takes no request of 2,100 kB", failures=1))
     found = look().get("sending")
     assert (found and found.level) == level
     assert look.status == (1 if level == "problem" else 0)
@@ -379,5 +379,5 @@ def test_trouble_with_the_last_pictures_is_told_though_the_destination_answers(t
 
 def test_trouble_of_another_destination_is_not_told_of_this_one(trap, look):
     with trap.open() as outbox:
-        outbox.set_destination(Destination(trap.url, DestinationState.REFUSING, "status 500", failures=1))
+        outbox.destinations.update(Destination(trap.url, DestinationState.REFUSING, "status 500", failures=1))
     assert "sending" not in look({"api.url": f"{trap.url}2"})

@@ -23,12 +23,12 @@ def test_explain_finds_a_picture_by_any_name(busy, name):
 def test_explain_of_a_name_in_two_folders_shows_both_to_people_and_the_latest_to_programs(busy, taken):
     name = "5c173ff2.2020-06-20_00-00-03.jpg"
     with busy.open() as outbox:
-        outbox.record([taken(f"copy/{name}", rejected="it is empty")])
+        outbox.catalog.record([taken(f"copy/{name}", rejected="it is empty")])
     shown = busy.run("explain", name).stdout.decode()
     assert f"{busy.images}/5c173ff2/{name}: pending" in shown
     assert f"{busy.images}/copy/{name}: rejected" in shown
     with busy.open() as outbox:
-        outbox.retry(outbox.at(f"5c173ff2/{name}"))
+        outbox.queue.retry(outbox.at(f"5c173ff2/{name}"))
     story = busy.json("explain", name)
     assert story["path"] == f"{busy.images}/5c173ff2/{name}"
     assert story["history"][-1]["why"] == "asked for by hand"
@@ -87,7 +87,7 @@ def test_numbers_that_json_lacks_become_null(trap, taken):
 def test_damage_that_only_the_history_has_leaves_the_rest_of_the_story(trap, taken):
     trap.record(taken("a.jpg"))
     with trap.open() as outbox:
-        outbox._connection.execute("UPDATE history SET state = 'asleep'")
+        outbox.database.connection.execute("UPDATE history SET state = 'asleep'")
     done = trap.run("explain", "a.jpg", "--json")
     assert done.returncode == 0
     assert b"is damaged" in done.stderr

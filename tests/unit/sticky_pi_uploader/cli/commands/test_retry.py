@@ -18,12 +18,12 @@ def numbered(number):
 
 def test_retry_gives_pictures_back_by_name_and_names_unknown_ones(trap, taken):
     with trap.open() as outbox:
-        outbox.record(
+        outbox.catalog.record(
             [taken(f"a/{numbered(1)}", 1), taken("b.jpg", rejected="it is empty", device=None, datetime=None, md5=None)]
         )
-        [picture] = outbox.claim(1)
-        outbox.refuse(picture, "it says 500", not_before=time.time() + 900)
-        outbox.set_destination(Destination(trap.url, DestinationState.UNREACHABLE, "off", time.time() + 900, 3))
+        [picture] = outbox.queue.claim(1)
+        outbox.queue.refuse(picture, "it says 500", not_before=time.time() + 900)
+        outbox.destinations.update(Destination(trap.url, DestinationState.UNREACHABLE, "off", time.time() + 900, 3))
     done = trap.run("retry", numbered(1), "nowhere.jpg", "b.jpg")
     assert done.returncode == 1
     assert done.stdout == b"2 pictures to be looked at again.\n"
@@ -36,10 +36,10 @@ def test_retry_gives_pictures_back_by_name_and_names_unknown_ones(trap, taken):
 
 def test_retry_all_takes_every_picture_that_waits_for_something(trap, taken):
     with trap.open() as outbox:
-        outbox.record([taken(numbered(n), n) for n in range(4)])
-        outbox.confirm(outbox.claim(1)[0], f"{3:032x}", "stored")
-        outbox.refuse(outbox.claim(1)[0], "it says 500", not_before=time.time() + 900)
-        outbox.lose(outbox.at(numbered(0)))
+        outbox.catalog.record([taken(numbered(n), n) for n in range(4)])
+        outbox.queue.confirm(outbox.queue.claim(1)[0], f"{3:032x}", "stored")
+        outbox.queue.refuse(outbox.queue.claim(1)[0], "it says 500", not_before=time.time() + 900)
+        outbox.catalog.lose(outbox.at(numbered(0)))
     done = trap.run("retry", "--all")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"2 pictures to be looked at again.\n", b"")
     assert trap.json("explain", numbered(1))["history"][-1]["why"] == "taken in"

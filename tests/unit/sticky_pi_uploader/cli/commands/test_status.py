@@ -30,13 +30,13 @@ def test_status_answers_in_its_first_line_whether_all_is_well(trap, taken):
     trap.record(*(taken(f"5c173ff2.2020-06-20_00-00-0{number}.jpg", number) for number in (1, 2)))
     assert first_line() == "Waiting: 2 pictures to be sent, and nothing is at work that sends."
     with trap.open() as outbox:
-        for picture in outbox.claim(2):
-            outbox.confirm(picture, picture.md5, "stored")
+        for picture in outbox.queue.claim(2):
+            outbox.queue.confirm(picture, picture.md5, "stored")
     assert first_line() == "All is well: 2 pictures, and the destination has every one."
     trap.record(taken("c.jpg", 3), taken("d.jpg", rejected="it is empty", device=None, datetime=None, md5=None))
     assert first_line() == "Attention: 1 picture needs a look (1 rejected); 1 picture to be sent."
     with trap.open() as outbox:
-        outbox.set_destination(Destination(trap.url, DestinationState.REFUSING, "disk full"))
+        outbox.destinations.update(Destination(trap.url, DestinationState.REFUSING, "disk full"))
     assert first_line() == "Attention: the destination takes no pictures; 1 picture to be sent."
     trap.images.rmdir()
     assert first_line() == f"Attention: the image folder {trap.images} isn't there; 1 picture to be sent."
@@ -53,8 +53,8 @@ def test_status_names_files_folders_and_the_destination(busy):
 
 def test_a_wait_is_told_as_what_is_left_of_it(trap, taken):
     with trap.open() as outbox:
-        outbox.record([taken("a.jpg")])
-        outbox.set_destination(Destination(trap.url, DestinationState.UNREACHABLE, "off", time.time() + 7500, 3))
+        outbox.catalog.record([taken("a.jpg")])
+        outbox.destinations.update(Destination(trap.url, DestinationState.UNREACHABLE, "off", time.time() + 7500, 3))
     shown = trap.run("status").stdout.decode()
     assert shown.startswith("Waiting: the destination can't be reached; 1 picture to be sent when it can.\n")
     assert re.search(r"\n +next try in 2 hours \(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\)\n", shown)

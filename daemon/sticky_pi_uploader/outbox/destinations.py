@@ -1,0 +1,146 @@
+"""How the destinations answered, and the evidence on whether the destination or a picture is at fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from ..models import Destination, Picture, State
+from .codec import to_destination
+from .database import Database, Part
+from .schema import UNTRIED
+
+CLASH: Final = "the destination holds another picture with this device and time"
+"""How the reason of a conflict with the destination begins"""
+
+_ACCEPTED: Final = "(SELECT accepted FROM destinations WHERE configured = 1)"
+
+
+class Destinations(Part):
+    """The configured destination, and earlier ones."""
+
+    def get(self, url: str) -> Destination:
+        """Return how the destination at `url` answered when it was last asked."""
+        return destination_at(self._database, url)
+
+    def change(self, url: str, is_here: Callable[[str], bool]) -> int:
+        """Make `url` the configured destination; where it was another, what is still here becomes pending again.
+
+        A receipt belongs to one destination, and so do its conflicts and refusals. `is_here` tells of a path whether
+        its file is there: pictures whose file isn't keep the receipt that they have. Returns how many changed.
+        """
+        with self._database.writing() as connection:
+            configured = self._database.rows("SELECT url FROM destinations WHERE configured = 1")
+            before = next((row["url"] for row in configured), url)
+            connection.execute("UPDATE destinations SET configured = 0 WHERE url != ?", (url,))
+            connection.execute(
+                "INSERT INTO destinations (url, configured) VALUES (?, 1)"
+                " ON CONFLICT (url) DO UPDATE SET configured = 1",
+                (url,),
+            )
+            if before == url:
+                return 0
+            connection.execute("UPDATE destinations SET retry_at = NULL, failures = 0 WHERE url = ?", (url,))
+            assignments = ", ".join(f"{name} = :{name}" for name in UNTRIED)
+            connection.execute(f"UPDATE pictures SET {assignments} WHERE state = 'pending'", UNTRIED)
+            return self._forget_answers(f"the destination changed from {before} to {url}", is_here)
+
+    def update(self, destination: Destination) -> None:
+        """Keep how the destination answered, so that a reboot forgets nothing of it."""
+        with self._database.writing() as connection:
+            connection.execute(
+                "UPDATE destinations SET state = :state, reason = :reason, retry_at = :retry_at, failures = :failures,"
+                " holds_all = :holds_all, answered = :answered WHERE url = :url",
+                destination._asdict() | {"state": destination.state.value},
+            )
+
+    def end_wait(self) -> None:
+        """Let the configured destination be asked again at once."""
+        with self._database.writing() as connection:
+            connection.execute("UPDATE destinations SET retry_at = NULL WHERE configured = 1")
+
+    def end_wait_for_network(self) -> None:
+        """Let the configured destination be asked again at once where nothing but the network may have been in the way.
+
+        A login page of another network may have answered in its place. Where it answered itself, or asked for a pause,
+        a new network changes nothing; nor does it for an account or a picture that isn't accepted.
+        """
+        with self._database.writing(durable=False) as connection:
+            connection.execute(
+                "UPDATE destinations SET retry_at = NULL"
+                " WHERE configured = 1 AND state IN ('unreachable', 'not_an_api') AND answered = 0"
+            )
+
+    def end_waits_beyond(self, latest: float) -> None:
+        """End the waits that end after a Unix time; the step isn't durable."""
+        with self._database.writing(durable=False) as connection:
+            connection.execute("UPDATE destinations SET retry_at = NULL WHERE retry_at > ?", (latest,))
+
+    def accepted(self) -> int:
+        """Tell how many pictures the configured destination took, ever: a clock that nobody can set."""
+        return int(self._database.number(f"SELECT {_ACCEPTED}") or 0)
+
+    def count_accepted(self, url: str) -> None:
+        """Record that the destination at `url` took one more picture."""
+        with self._database.writing() as connection:
+            connection.execute("UPDATE destinations SET accepted = accepted + 1 WHERE url = ?", (url,))
+
+    def others_refused(self, picture: Picture) -> int:
+        """Count the different pictures to be sent, but this one, that were refused since the destination took one."""
+        count: int = self._database.value(
+            "SELECT count(DISTINCT lower(device) || datetime) FROM pictures WHERE state IN ('pending', 'uploading')"
+            f" AND refused_after = {_ACCEPTED} AND NOT (device = ? AND datetime = ?)",
+            (picture.device, picture.datetime),
+        )
+        return count
+
+    def lately_failed(self) -> int:
+        """Count the different pictures to be sent that failed, but only since the destination last took one.
+
+        One that failed before that as well is left out: it is odd itself.
+        """
+        count: int = self._database.value(
+            "SELECT count(DISTINCT lower(device) || datetime) FROM pictures WHERE state IN ('pending', 'uploading')"
+            f" AND failed_since = {_ACCEPTED}"
+        )
+        return count
+
+    def forget_refusals(self) -> None:
+        """Forget the refusals since the destination last took a picture: they say nothing of the pictures."""
+        with self._database.writing() as connection:
+            connection.execute(
+                f"UPDATE pictures SET refused_after = NULL WHERE state = 'pending' AND refused_after = {_ACCEPTED}"
+            )
+
+    def clashes_in_a_row(self) -> int:
+        """Count the different pictures in conflict with the destination since it last held one with our bytes."""
+        count: int = self._database.value(
+            "SELECT count(DISTINCT lower(device) || datetime) FROM pictures JOIN history ON picture_id = pictures.id"
+            " WHERE pictures.state = 'conflict' AND history.state = 'conflict' AND why LIKE ? AND history.id >"
+            " ifnull((SELECT id FROM history WHERE state = 'uploaded' ORDER BY id DESC LIMIT 1), 0)",
+            (f"{CLASH}%",),
+        )
+        return count
+
+    def _forget_answers(self, why: str, is_here: Callable[[str], bool]) -> int:
+        values = {**UNTRIED, "receipt_md5": None, "uploaded_at": None, "reason": None}
+        answered = self._database.pictures(
+            "SELECT * FROM pictures WHERE removed_at IS NULL"
+            " AND (state IN ('uploaded', 'conflict') OR (state = 'rejected' AND attempts > 0))"
+        )
+        changed = sum(
+            self._database.move(picture.id, (picture.state,), State.PENDING, why, values)
+            for picture in answered
+            if is_here(picture.path)
+        )
+        # Should one of the others come back, it is read and sent: its receipt is another destination's.
+        self._database.connection.execute("UPDATE pictures SET recheck = 1, reason = NULL WHERE state = 'uploaded'")
+        return changed
+
+
+def destination_at(database: Database, url: str) -> Destination:
+    """Return how the destination at `url` answered when it was last asked."""
+    for row in database.rows("SELECT * FROM destinations WHERE url = ?", (url,)):
+        with database.damage_told():
+            return to_destination(row)
+    return Destination(url)
