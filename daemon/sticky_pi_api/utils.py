@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from sticky_pi_api.bundles.etag import Etag
-from sticky_pi_api.bundles.files import local_bundle_files_info
 from sticky_pi_api.filesystem.regular_files import open_regular
 from sticky_pi_api.types import DatetimeLike, FileOrPath
+
+if TYPE_CHECKING:
+    from sticky_pi_api.bundles.files import local_bundle_files_info
 
 __all__ = [
     "datetime_to_string",
@@ -29,6 +30,15 @@ _DATETIME = re.compile(
     re.ASCII,
 )
 _BLOCK = 2**20
+
+
+def __getattr__(name: str) -> object:
+    """Import `local_bundle_files_info` where it is asked for: this module is its published place."""
+    if name == "local_bundle_files_info":
+        from sticky_pi_api.bundles.files import local_bundle_files_info
+
+        return local_bundle_files_info
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def md5(file: FileOrPath, chunk_size: int = 32768) -> str:
@@ -49,6 +59,8 @@ def multipart_etag(file: FileOrPath, chunk_size: int) -> str:
     The md5 of the parts' md5s, a dash and their number; of one part its plain md5; of an empty file ''. A file-like
     object is left at position 0.
     """
+    from sticky_pi_api.bundles.etag import Etag
+
     etag = Etag(chunk_size)
     with _from_start(file) as stream:
         for block in iter(lambda: stream.read(min(chunk_size, _BLOCK)), b""):

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from sticky_pi_api.filesystem.safe_open import opened_folder
+
 
 def flush(descriptor: int) -> None:
     """Make an open file, or an open folder's names, durable. Raises OSError."""
@@ -31,12 +33,8 @@ def naming(path: str) -> Iterator[None]:
 
 def sync_folder(folder: str) -> None:
     """Make the names in a folder durable. Raises OSError."""
-    with naming(folder):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            flush(descriptor)
-        finally:
-            os.close(descriptor)
+    with naming(folder), opened_folder(folder) as descriptor:
+        flush(descriptor)
 
 
 def make_folders(folder: str) -> None:

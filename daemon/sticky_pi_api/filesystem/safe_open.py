@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, NoReturn
 
 _FILE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -54,6 +56,16 @@ def open_folder(path: str, *, folder: int | None = None) -> int:
         _raise_in_words(error, path, folder, stat.S_IFDIR)
 
 
+@contextmanager
+def opened_folder(path: str) -> Iterator[int]:
+    """Open a folder for the block, wherever links lead to it, and close it afterwards. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def open_beneath(root: int, path: str) -> int:
     """Open a folder at a relative path beneath the open folder `root`, one after the other: none may be a link.
 
@@ -83,6 +95,15 @@ def rename_new(folder: int, old: str, new: str) -> None:
         _link_and_unlink(folder, old, new)
     elif number:
         raise OSError(number, os.strerror(number), old)
+
+
+def file_id(path: str | int) -> tuple[int, int]:
+    """Return the device and inode of a file or folder, by its path or as the number of something open.
+
+    Raises OSError.
+    """
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def file_system_id(path: str | int) -> str:

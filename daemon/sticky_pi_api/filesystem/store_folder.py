@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from sticky_pi_api.filesystem.durable import flush, make_folders, naming
-from sticky_pi_api.filesystem.safe_open import BESIDE, file_system_id, open_folder
+from sticky_pi_api.filesystem.safe_open import BESIDE, file_system_id, open_folder, opened_folder
 
 IMAGES: Final = "raw_images"
 INCOMING: Final = ".incoming"
@@ -52,7 +52,9 @@ def require_no_links(store: str) -> None:
 @contextmanager
 def images_folder(store: str, *, make: bool = False) -> Iterator[int]:
     """Open the folder of a store's images, made if it is to be."""
-    with _own_folder(store, make=make) as own, folder_in(store, own, IMAGES, make=make) as images:
+    if make:
+        make_folders(store)
+    with opened_folder(store) as own, folder_in(store, own, IMAGES, make=make) as images:
         yield images
 
 
@@ -84,22 +86,6 @@ def file_systems(store: str) -> set[str]:
             ):
                 found.add(file_system_id(folder))
     return found
-
-
-@contextmanager
-def _own_folder(store: str, *, make: bool) -> Iterator[int]:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    try:
-        folder = os.open(store, flags)
-    except FileNotFoundError:
-        if not make:
-            raise
-        make_folders(store)
-        folder = os.open(store, flags)
-    try:
-        yield folder
-    finally:
-        os.close(folder)
 
 
 def _open(name: str, above: int, *, make: bool) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sticky_pi_api.exceptions import StoreError
 from sticky_pi_api.filesystem.durable import sync_folder
+from sticky_pi_api.filesystem.safe_open import file_id
 from sticky_pi_api.filesystem.store_folder import require_no_links, require_plain_database
 from sticky_pi_api.local import passwords
 from sticky_pi_api.local.schema import API_VERSION, MIGRATIONS, USERS_TABLE, to_datetime, to_text
@@ -168,10 +169,9 @@ class ImagesDatabase:
 
     def _look(self) -> tuple[int, int] | None:
         try:
-            status = os.stat(self._path)
+            return file_id(self._path)
         except FileNotFoundError:
             return None
-        return status.st_dev, status.st_ino
 
 
 def is_storable(fields: object) -> bool:

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from sticky_pi_api.exceptions import printable
+from sticky_pi_api.transport.credentials import MASK
 
 _SCHEMES: Final = ("http", "https")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -17,7 +18,6 @@ _PROXY: Final = re.compile(
 )
 _ENTRY: Final = re.compile(r"\[?(?P<host>[^\[\]]*?)\]?(?::(?P<port>[0-9]{1,5}))?")
 _SCHEME: Final = re.compile(r"[\"']?[a-z][a-z0-9+.-]*", re.IGNORECASE)
-_MASK: Final = "********"
 _LONGEST: Final = 200
 _LARGEST_PORT: Final = 65535
 
@@ -114,5 +114,5 @@ def _shown(address: str) -> str:
     before, at, behind = address.rpartition("@")
     scheme, separator, _ = before.partition("://")
     # Without a scheme before it, `://` may be a part of the password.
-    text = f"{scheme + separator if separator and _SCHEME.fullmatch(scheme) else ''}{_MASK}@{behind}" if at else address
+    text = f"{scheme + separator if separator and _SCHEME.fullmatch(scheme) else ''}{MASK}@{behind}" if at else address
     return printable(text)[:_LONGEST]

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from sticky_pi_api.filesystem.durable import flush, naming
 from sticky_pi_api.filesystem.mounts import MOUNTINFO, mount_of
-from sticky_pi_api.filesystem.safe_open import BESIDE, open_file
+from sticky_pi_api.filesystem.safe_open import BESIDE, open_file, opened_folder
 from sticky_pi_api.sqlite import connection as sqlite
 from sticky_pi_api.sqlite.errors import NO_LOCKS, UnfitError
 
@@ -132,13 +132,9 @@ def obstacle(folder: str) -> str | None:
 
 def trial(folder: str) -> None:
     """Write, flush and remove a small file in a folder. Raises OSError that names the folder."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with naming(folder):
-            _remove_leftovers(descriptor)
-            _write_trial(descriptor)
-    finally:
-        os.close(descriptor)
+    with opened_folder(folder) as descriptor, naming(folder):
+        _remove_leftovers(descriptor)
+        _write_trial(descriptor)
 
 
 def trial_problem(folder: str) -> str | None:

@@ -9,7 +9,7 @@ import os
 from contextlib import ExitStack, suppress
 from typing import Final, NoReturn, Self
 
-from sticky_pi_api.filesystem.safe_open import open_file
+from sticky_pi_api.filesystem.safe_open import file_id, open_file
 
 from ..exceptions import LockedError, NoSpaceError, StateError
 from ..journal.events import Kind, about
@@ -58,7 +58,7 @@ class Locks:
                     image_dir,
                     extra=about(Kind.UNLOCKED, folder=image_dir),
                 )
-            taken = {_identity(each): each for each in (file, folder) if each is not None}
+            taken = {file_id(each): each for each in (file, folder) if each is not None}
             self.release()
             self._held, self._descriptors = stack.pop_all(), taken
 
@@ -72,17 +72,12 @@ class Locks:
 
         Returns the descriptor that holds the lock, None where the file system has none.
         """
-        held = self._descriptors.get(_identity(descriptor))
+        held = self._descriptors.get(file_id(descriptor))
         if held is not None:
             descriptor = os.dup(held)
             stack.callback(os.close, descriptor)
             return descriptor
         return descriptor if _lock(descriptor, what) else None
-
-
-def _identity(descriptor: int) -> tuple[int, int]:
-    status = os.fstat(descriptor)
-    return status.st_dev, status.st_ino
 
 
 def _open_file(state_dir: str, stack: ExitStack) -> int:

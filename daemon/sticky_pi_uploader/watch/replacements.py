@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
+
+from sticky_pi_api.filesystem.safe_open import file_id
 
 _Identity = tuple[int, int] | None
 
@@ -29,7 +30,6 @@ class Originals:
 
 def _identity(path: str) -> _Identity:
     try:
-        status = os.stat(path)
+        return file_id(path)
     except OSError:
         return None
-    return status.st_dev, status.st_ino

@@ -8,11 +8,11 @@ import shlex
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
-from sticky_pi_api.filesystem.safe_open import open_file
+from sticky_pi_api.filesystem.safe_open import open_file, opened_folder
 
 from ...config import Config, load
 from ...config.toml import as_toml
@@ -74,14 +74,14 @@ def prepare(folder: str) -> Config:
     work_as_owner(folder, folder, sends=True)
     try:
         _claim(folder)
-        with _opened(folder) as descriptor:
+        with opened_folder(folder) as descriptor:
             _write_new(_MARK, b"", descriptor)
         images = os.path.join(folder, "pictures")
         _make_trap(images)
         store = store_address(os.path.join(folder, "store"))
         flags = {"image_dir": images, "state_dir": os.path.join(folder, "state"), "api.url": store}
         config = load(flags, {}, default_file=os.devnull)
-        with _opened(folder) as descriptor:
+        with opened_folder(folder) as descriptor:
             _overwrite(_CONFIG, as_toml(config).encode(), descriptor)
     except OSError as error:
         raise StateError(f"the demo can't be made in {folder}: {error.strerror}") from error
@@ -171,17 +171,8 @@ def _make(folder: str, device: str, taken: datetime, generation: int) -> None:
 
 
 def _write(path: str, content: bytes) -> None:
-    with _opened(os.path.dirname(path)) as folder:
+    with opened_folder(os.path.dirname(path)) as folder:
         _write_new(os.path.basename(path), content, folder)
-
-
-@contextmanager
-def _opened(folder: str) -> Iterator[int]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _write_new(name: str, content: bytes, folder: int) -> None:
