@@ -1,4 +1,4 @@
-"""Where the watcher, the uploader and people leave word for the intake: look at this file, at this folder, at all."""
+"""Scan requests: other parts of the daemon ask the intake to look at a file, a folder, or the whole image folder."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import threading
 from typing import NamedTuple
 
 
-class Hint(NamedTuple):
-    """What to look at; paths are relative to the image dir, "" is the image dir itself."""
+class ScanRequest(NamedTuple):
+    """The files and folders to look at. Paths are relative to the image dir, "" is the image dir itself."""
 
     files: frozenset[str] = frozenset()
     folders: frozenset[str] = frozenset()
     everything: bool = False
     touched: frozenset[str] = frozenset()
-    """files of which perhaps nothing but the attributes changed"""
+    """files of which perhaps only the attributes changed"""
 
 
-class Hints:
-    """A set of hints, filled by any thread and emptied by the intake. A hint may be wrong: the folder is the truth."""
+class ScanRequests:
+    """A set of requests, filled by any thread and emptied by the intake.
+
+    A request may be wrong or missing: a scan of the image folder finds everything all the same.
+    """
 
     def __init__(self) -> None:
         """Start with none."""
@@ -27,44 +30,45 @@ class Hints:
         self._folders: set[str] = set()
         self._everything = False
         self.waiting = threading.Event()
-        """Set while there is a hint to take; whoever wants the intake to wake up for another reason sets it too."""
+        """Set while there is a request to take; set it to wake the intake for another reason, too."""
 
     def file(self, path: str) -> None:
-        """Ask for a look at one file, which may be there or gone."""
+        """Request a look at one file, which may be there or gone."""
         with self._lock:
             self._files.add(path)
             self.waiting.set()
 
     def touched(self, path: str) -> None:
-        """Tell of a file whose attributes changed: where it is known as no picture, it may be one by now."""
+        """Request a look at a file whose attributes changed, in case it was rejected: it may be a picture by now."""
         with self._lock:
             self._touched.add(path)
             self.waiting.set()
 
     def folder(self, path: str) -> None:
-        """Ask for a look at all that lies in a folder and below it."""
+        """Request a scan of a folder and of all folders below it."""
         with self._lock:
             self._folders.add(path)
             self.waiting.set()
 
     def everything(self) -> None:
-        """Ask for a scan."""
+        """Request a scan of the whole image dir."""
         with self._lock:
             self._everything = True
             self.waiting.set()
 
-    def take(self) -> Hint:
-        """Take all hints; none are left."""
+    def take(self) -> ScanRequest:
+        """Return all requests as one, and remove them."""
         with self._lock:
-            hint = Hint(frozenset(self._files), frozenset(self._folders), self._everything, frozenset(self._touched))
+            files, folders, touched = (frozenset(each) for each in (self._files, self._folders, self._touched))
+            request = ScanRequest(files, folders, self._everything, touched)
             self._files.clear()
             self._touched.clear()
             self._folders.clear()
             self._everything = False
             self.waiting.clear()
-            return hint
+            return request
 
     def __bool__(self) -> bool:
-        """Tell whether there is a hint to take."""
+        """Tell whether there is a request to take."""
         with self._lock:
             return bool(self._files or self._touched or self._folders or self._everything)

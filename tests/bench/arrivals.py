@@ -2,9 +2,9 @@
 
     python tests/bench/arrivals.py
 
-A camera writes pictures, one after the other. One process watches them as the service does: watchdog, hints, the
-intake and its questions to the outbox. The other reads the kernel's events from a file descriptor, and looks at the
-file. What counts is the processor's time of the whole process, all its threads, while the pictures arrive.
+A camera writes pictures, one after the other. One process watches them as the service does: watchdog, scan
+requests, the intake and its questions to the outbox. The other reads the kernel's events from a file descriptor, and
+looks at the file. What counts is the processor's time of the whole process, all its threads, while the pictures arrive.
 """
 
 import ctypes
@@ -82,25 +82,33 @@ def _ours(images):
     from sticky_pi_uploader.intake.intake import Intake
     from sticky_pi_uploader.intake.scanner import Scanner
     from sticky_pi_uploader.outbox import Outbox
-    from sticky_pi_uploader.scan_requests import Hints
+    from sticky_pi_uploader.scan_requests import ScanRequests
     from sticky_pi_uploader.service.liveness import Pulse
     from sticky_pi_uploader.service.worker import Worker
     from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
     from sticky_pi_uploader.watch.watcher import Watcher
 
-    scanner, hints, stop, reader = Scanner(images), Hints(), threading.Event(), _Reader()
+    scanner, scan_requests, stop, reader = Scanner(images), ScanRequests(), threading.Event(), _Reader()
     outbox = Outbox(f"{images}.db", longest_wait=LONGEST_WAIT)
-    intake = Intake(scanner, reader, outbox.catalog, outbox.folders, hints, recorded=lambda: None, stopping=stop.is_set)
-    watcher = Watcher(scanner, hints, scan_interval=600)
+    intake = Intake(
+        scanner, reader, outbox.catalog, outbox.folders, scan_requests, recorded=lambda: None, stopping=stop.is_set
+    )
+    watcher = Watcher(scanner, scan_requests, scan_interval=600)
     worker = Worker(
-        "intake", intake.step, wake=hints.waiting, stop=stop, after_trouble=stop.set, notice=lambda: None, pulse=Pulse()
+        "intake",
+        intake.step,
+        wake=scan_requests.waiting,
+        stop=stop,
+        after_trouble=stop.set,
+        notice=lambda: None,
+        pulse=Pulse(),
     )
     watcher.start()
     worker.start()
     time.sleep(0.5)  # the first scan
     _measure(lambda: len(reader.seen))
     stop.set()
-    hints.waiting.set()
+    scan_requests.waiting.set()
     worker.join()
     watcher.stop()
     outbox.close()

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from sticky_pi_api.types import ImageOutcome, Outcome
 from sticky_pi_uploader.models import Fingerprint, Taken
 from sticky_pi_uploader.outbox import Outbox
-from sticky_pi_uploader.scan_requests import Hints
+from sticky_pi_uploader.scan_requests import ScanRequests
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder, Thumbnails
 from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
 from sticky_pi_uploader.upload.uploader import Uploader
@@ -75,7 +75,7 @@ class Rig:
         self.client = client or FakeClient()
         self.images = folder / "images"
         self.images.mkdir()
-        self.hints = Hints()
+        self.scan_requests = ScanRequests()
         self.thumbnails = ThumbnailFolder(str(folder / "thumbnails"))
         self.outbox = self.open_outbox()
         self.uploader = self.make()
@@ -90,7 +90,7 @@ class Rig:
             self.outbox.queue,
             self.outbox.destinations,
             self.thumbnails,
-            self.hints,
+            self.scan_requests,
             image_dir=str(self.images),
             url=self.url,
             open_client=open_client or self.client.open,

@@ -16,7 +16,7 @@ from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.outbox import Outbox, outbox_path
 from sticky_pi_uploader.retention.policy import Policy, Retention
 from sticky_pi_uploader.retention.remover import Removal
-from sticky_pi_uploader.scan_requests import Hints
+from sticky_pi_uploader.scan_requests import ScanRequests
 from sticky_pi_uploader.state_dir.pending_removal import Leaving
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 from sticky_pi_uploader.upload.uploader import Uploader
@@ -28,14 +28,14 @@ NOTHING = lambda _: 0  # noqa: E731
 MAKE_REMOVAL = """
 import sys
 from sticky_pi_api.client import LocalClient
-from sticky_pi_uploader.scan_requests import Hints
+from sticky_pi_uploader.scan_requests import ScanRequests
 from sticky_pi_uploader.outbox import Outbox
 from sticky_pi_uploader.retention.remover import Removal
 path, images, store = sys.argv[1:]
 with Outbox(path, longest_wait=1800) as outbox:
     removal = Removal(
         outbox.retention,
-        Hints(),
+        ScanRequests(),
         image_dir=images,
         open_client=lambda: LocalClient(store),
         is_store=True,
@@ -67,7 +67,7 @@ class Card:
         self.images, self.now, self.make_picture = folder / "pictures", NOW, make_picture
         self.images.mkdir()
         self.store = str(store)
-        self.hints, self.thumbnails = Hints(), ThumbnailFolder(str(folder / "thumbnails"))
+        self.scan_requests, self.thumbnails = ScanRequests(), ThumbnailFolder(str(folder / "thumbnails"))
         self.leaving = Leaving(str(self.images))
         self.scanner = Scanner(str(self.images), leaving=self.leaving)
         self.outbox = Outbox(outbox_path(str(folder)), longest_wait=1800, clock=lambda: self.now)
@@ -104,12 +104,12 @@ class Card:
             ingest,
             self.outbox.catalog,
             self.outbox.folders,
-            self.hints,
+            self.scan_requests,
             recorded=recorded,
             stopping=lambda: False,
             monotonic=lambda: now[0],
         )
-        self.hints.everything()
+        self.scan_requests.everything()
         while (wait := intake.step()) is not None and not intake.idle:
             now[0] += wait
         return self
@@ -120,7 +120,7 @@ class Card:
             self.outbox.queue,
             self.outbox.destinations,
             self.thumbnails,
-            self.hints,
+            self.scan_requests,
             image_dir=str(self.images),
             url=self.url,
             open_client=lambda: LocalClient(self.store),
@@ -136,7 +136,7 @@ class Card:
     def removal(self):
         return Removal(
             self.outbox.retention,
-            self.hints,
+            self.scan_requests,
             image_dir=str(self.images),
             open_client=self.open_client,
             is_store=True,

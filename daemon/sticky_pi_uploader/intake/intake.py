@@ -1,4 +1,4 @@
-"""Takes in what the watcher hints at and what scans find: from a file on the card to a durable row.
+"""Take in the files that scans and scan requests find: from a file on the card to a durable row.
 
 One step is a handful of files, so that a picture that arrives just now never waits for the end of a long scan.
 """
@@ -20,7 +20,7 @@ from sticky_pi_api.images.doubts import is_note
 from ..journal.events import Kind, about
 from ..models import Candidate, Fingerprint, Picture, State, Taken
 from ..outbox import Catalog, Folders, Known
-from ..scan_requests import Hint, Hints
+from ..scan_requests import ScanRequest, ScanRequests
 from .arrivals import Arrivals
 from .directory_sync import Entries
 from .folder_cache import Familiar
@@ -62,7 +62,7 @@ class Intake:
         ingest: Ingest,
         catalog: Catalog,
         folders: Folders,
-        hints: Hints,
+        scan_requests: ScanRequests,
         *,
         recorded: Callable[[], None],
         stopping: Callable[[], bool],
@@ -71,7 +71,7 @@ class Intake:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take in what `hints` and scans name; `recorded` is called whenever there is something new to be sent.
+        """Take in the files that `scan_requests` and scans name; call `recorded` when there is something new to send.
 
         `beat` is called with each file and each folder that is dealt with, `scanned` when all was looked through.
         Once `stopping()` no further file is read; what is left over is found by the next scan.
@@ -79,7 +79,7 @@ class Intake:
         self._scanner = scanner
         self._ingest = ingest
         self._catalog = catalog
-        self._hints = hints
+        self._scan_requests = scan_requests
         self._recorded = recorded
         self._stopping = stopping
         self._beat = beat
@@ -94,7 +94,7 @@ class Intake:
         self._returns = Returns(catalog)
         self._went_away: list[str] = []
         self.idle = False
-        """whether nothing is left to look at; files that go on changing don't count, and hints to come neither"""
+        """whether nothing is left to look at; files that go on changing don't count, and requests to come neither"""
         self.unsettled = 0
         """files that are no pictures as they stand, and may be still being written"""
         self.seen = 0
@@ -110,11 +110,11 @@ class Intake:
     def step(self) -> float | None:
         """Take in a few files, second looks and hinted ones before those that a scan finds.
 
-        Returns the seconds until the next step is worth it (0: at once), or None: not before the next hint.
+        Returns the seconds until the next step is worth it (0: at once), or None: not before the next request.
         Raises OSError and StateError where the state folder can't be written; then everything is to be looked at anew.
         """
         self.idle = False
-        self._follow(self._hints.take())
+        self._follow(self._scan_requests.take())
         batch = list(self._next_batch())
         if not self.recorded and len(batch) > 1:
             # The very first one alone: there is soon something to be sent, should the power not last.
@@ -129,13 +129,13 @@ class Intake:
             self._familiar.save()
         return self._pause()
 
-    def _follow(self, hint: Hint) -> None:
-        if hint.everything:
+    def _follow(self, request: ScanRequest) -> None:
+        if request.everything:
             self._sources.clear()
             self._sources.append(self._scan_everything())
-        for folder in sorted(hint.folders):
+        for folder in sorted(request.folders):
             self._sources.appendleft(self._scan_below(folder))
-        files = hint.files.union(filter(self._is_rejected, hint.touched))
+        files = request.files.union(filter(self._is_rejected, request.touched))
         if files:
             self._sources.appendleft(candidate for path in sorted(files) for candidate in self._look(path))
 
@@ -200,7 +200,7 @@ class Intake:
                 continue  # its second look is due soon
             record = known.get(path)
             if record is None or not record.is_of(candidate.fingerprint):
-                # A hint may have led to it since its folder was listed.
+                # A request may have led to it since its folder was listed.
                 record = known_at(path)
             if record is None or record.fingerprint is None:
                 yield candidate
@@ -357,7 +357,7 @@ class Intake:
     def _pause(self) -> float | None:
         changing = sum(look.pause > SECOND_LOOK for look in self._looks.values())
         self.unsettled = len(self._looks)
-        if self._sources or self._absent or self._hints:
+        if self._sources or self._absent or self._scan_requests:
             return 0.0
         self.idle = changing == len(self._looks)
         if self._looks:

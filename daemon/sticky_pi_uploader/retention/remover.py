@@ -34,7 +34,7 @@ from ..journal.events import Kind, about
 from ..journal.throttle import Repeats
 from ..models import Picture, State
 from ..outbox import RetentionRecords
-from ..scan_requests import Hints
+from ..scan_requests import ScanRequests
 from ..state_dir.pending_removal import Leaving, hidden, hide, open_at, put_back
 from ..upload.cancel import cancel_on_stop
 
@@ -63,7 +63,7 @@ class Removal:
     def __init__(
         self,
         records: RetentionRecords,
-        hints: Hints,
+        scan_requests: ScanRequests,
         *,
         image_dir: str,
         open_client: Callable[[], Client],
@@ -76,7 +76,7 @@ class Removal:
         Once `stopping()`, no further picture is removed. Who scans the image dir meanwhile has to know of `leaving`.
         """
         self._records = records
-        self._hints = hints
+        self._scan_requests = scan_requests
         self._image_dir = image_dir
         self._open_client = open_client
         self._is_store = is_store
@@ -130,12 +130,12 @@ class Removal:
                 why = "the destination doesn't have it any more: it is sent again"
                 kind, state = Kind.MISSING, State.PENDING
                 self._records.unconfirm(picture, why)
-                self._hints.file(picture.path)
+                self._scan_requests.file(picture.path)
             case Holding.OTHER:
                 why = "the destination holds another picture with this device and time by now"
                 kind, state = Kind.CONFLICT, State.CONFLICT
                 self._records.contradict(picture, why)
-                self._hints.file(picture.path)
+                self._scan_requests.file(picture.path)
             case _:
                 why = "stays on the card: what the destination stores isn't this picture, though its list says so"
                 self._records.note_copy(picture, why)
@@ -180,7 +180,7 @@ class Removal:
                 may_go = _looks_the_same(status, picture) and self._hide(folder, name, picture)
                 if may_go and self._decide(folder, name, picture):
                     return "removed from the card"
-        self._hints.file(picture.path)
+        self._scan_requests.file(picture.path)
         return None
 
     def _hide(self, folder: int, name: str, picture: Picture) -> bool:

@@ -224,7 +224,7 @@ def _drain(
 
     with Session(config, wake=signals.wake, stopping=stopping, left=time_left, locks=locks) as session:
         session.outbox.destinations.end_wait()
-        session.hints.everything()
+        session.scan_requests.everything()
         session.start_intake(goes_on=False)
         complete = _send_until_done(session, signals, until.begins_until, progress)
         if session.crew.has_died():
@@ -257,7 +257,7 @@ def _send_until_done(
     """Send beside the intake what is due by then; False where it was ended before everything on the card was seen."""
     while not (session.is_stopping() or session.crew.has_died()):
         # In this order: what the intake adds while the uploader looks is seen in the next round.
-        taken_in = not session.hints and session.intake.idle
+        taken_in = not session.scan_requests and session.intake.idle
         wait = session.uploader.step()
         if progress is not None:
             progress(_progress(session))

@@ -1,12 +1,12 @@
 """All that works on one image folder under one configuration: put together, started in order, stopped in reverse.
 
-watcher ──→ hints ──→ intake ──→ outbox ──→ uploader ──→ the destination
-(events)              (scan,     (one row   (claim,
-                       ingest)    each)      put_images, receipt)
-                                    ├─────→ retention
-                                    │       (asks the destination again, removes from the card)
-                                    └─────→ upkeep
-                                            (inspects the outbox, carries over what earlier ones knew)
+watcher ──→ requests ──→ intake ──→ outbox ──→ uploader ──→ the destination
+(events)                 (scan,     (one row   (claim,
+                          ingest)    each)      put_images, receipt)
+                                       ├─────→ retention
+                                       │       (asks the destination again, removes from the card)
+                                       └─────→ upkeep
+                                               (inspects the outbox, carries over what earlier ones knew)
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ..outbox import Aside, open_or_rebuild, outbox_path, put_aside
 from ..ownership.run_as_owner import work_as_owner
 from ..retention.policy import Policy, Retention
 from ..retention.remover import Removal
-from ..scan_requests import Hints
+from ..scan_requests import ScanRequests
 from ..state_dir.folder import mark
 from ..state_dir.lock import Locks
 from ..state_dir.mounts import prepare_state_dir, state_dir_problem
@@ -101,7 +101,7 @@ class Session:
         self._limits = limits
         self._intake_pulse, self._uploader_pulse, self._scans = Pulse(), Pulse(), Pulse()
         self.health = Health()
-        self.hints = Hints()
+        self.scan_requests = ScanRequests()
 
     def __enter__(self) -> Self:
         """Take the locks, open the outbox and put the parts together; nothing runs yet. Raises UploaderError."""
@@ -151,7 +151,7 @@ class Session:
             Ingest(image_dir, thumbnails, time.time),
             self.outbox.catalog,
             self.outbox.folders,
-            self.hints,
+            self.scan_requests,
             recorded=self._something_to_send,
             stopping=self.is_stopping,
             beat=self._intake_pulse.beat,
@@ -161,7 +161,7 @@ class Session:
             self.outbox.queue,
             self.outbox.destinations,
             thumbnails,
-            self.hints,
+            self.scan_requests,
             image_dir=image_dir,
             url=config.api.url,
             open_client=self._open_client,
@@ -196,7 +196,7 @@ class Session:
         wanted, store = self._config.retention, self._config.api.store
         removal = Removal(
             self.outbox.retention,
-            self.hints,
+            self.scan_requests,
             image_dir=image_dir,
             open_client=self._open_client,
             is_store=store is not None,
@@ -238,7 +238,7 @@ class Session:
 
         if self._config.api.store is None:
             self._network = self._exit.enter_context(Network())
-        self._watcher = Watcher(self._scanner, self.hints, scan_interval=self._config.scan_interval)
+        self._watcher = Watcher(self._scanner, self.scan_requests, scan_interval=self._config.scan_interval)
         self._exit.callback(self._watcher.stop)
         self._watcher.start()
         self.start_intake()
@@ -261,7 +261,7 @@ class Session:
         self.crew.start(
             "intake",
             self.intake.step,
-            self.hints.waiting,
+            self.scan_requests.waiting,
             after_trouble=self._look_anew,
             pulse=self._intake_pulse,
             goes_on=goes_on,
@@ -331,7 +331,7 @@ class Session:
             self._was_changed |= self.outbox.changed_by_another()
             if self._was_changed:
                 for path in self.outbox.catalog.files_to_recheck():
-                    self.hints.file(path)
+                    self.scan_requests.file(path)
                 self._was_changed = False
                 self._to_send.set()
             if self._ends_wait:
@@ -370,7 +370,7 @@ class Session:
     def _look_anew(self) -> None:
         # What keeps it from its work is known and said: a new start would change nothing.
         self._scans.beat()
-        self.hints.everything()
+        self.scan_requests.everything()
 
     def _something_to_send(self) -> None:
         self._scans.beat()

@@ -17,7 +17,7 @@ from sticky_pi_api.types import Outcome
 from ..journal.events import Kind
 from ..models import Destination, DestinationState, Picture, State
 from ..outbox import Destinations, Queue
-from ..scan_requests import Hints
+from ..scan_requests import ScanRequests
 from .backoff import LONGEST_WAIT, delay
 from .outcome_log import OutcomeLog
 from .outcome_policy import SEVERAL, Action, Decision, Standing, Trouble, decide, is_broken_off, receipt_of, trouble_of
@@ -55,7 +55,7 @@ class OutcomeRecorder:
         self,
         queue: Queue,
         destinations: Destinations,
-        hints: Hints,
+        scan_requests: ScanRequests,
         *,
         url: str,
         give_up_after: int,
@@ -66,7 +66,7 @@ class OutcomeRecorder:
         self._log = OutcomeLog(url, monotonic)
         self._queue = queue
         self._destinations = destinations
-        self._hints = hints
+        self._scan_requests = scan_requests
         self._url = url
         self._give_up_after = give_up_after
         self._clock = clock
@@ -185,9 +185,9 @@ class OutcomeRecorder:
         """Have the intake look at a picture's file, or at its folder where the file is gone."""
         if isinstance(error, FileNotFoundError):
             # It may have been renamed, or moved into a folder below.
-            self._hints.folder(os.path.dirname(picture.path))
+            self._scan_requests.folder(os.path.dirname(picture.path))
         else:
-            self._hints.file(picture.path)
+            self._scan_requests.file(picture.path)
 
     def _confirm(self, receipts: Sequence[Receipt]) -> None:
         with self._queue.together():

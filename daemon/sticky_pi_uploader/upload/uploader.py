@@ -19,7 +19,7 @@ from sticky_pi_api.types import ImageOutcome, Outcome
 from ..exceptions import StateError
 from ..models import Picture
 from ..outbox import Destinations, Queue
-from ..scan_requests import Hints
+from ..scan_requests import ScanRequests
 from ..state_dir.pending_removal import open_picture
 from ..state_dir.thumbnails import ThumbnailFolder, Thumbnails
 from .backoff import is_due
@@ -59,7 +59,7 @@ class Uploader:
         queue: Queue,
         destinations: Destinations,
         thumbnails: ThumbnailFolder,
-        hints: Hints,
+        scan_requests: ScanRequests,
         *,
         image_dir: str,
         url: str,
@@ -97,7 +97,7 @@ class Uploader:
         self._is_store = url.startswith("file:")
         self._budget = TimeBudget(left, monotonic=monotonic)
         self._outcomes = OutcomeRecorder(
-            queue, destinations, hints, url=url, give_up_after=give_up_after, clock=clock, monotonic=monotonic
+            queue, destinations, scan_requests, url=url, give_up_after=give_up_after, clock=clock, monotonic=monotonic
         )
 
     @property

@@ -1,7 +1,8 @@
-"""Watches the image dir with watchdog and leaves hints for the intake. Only hints: what it misses, a scan finds.
+"""Watch the image dir with watchdog, and request a look at each file that comes, goes or changes.
 
-What it can't be sure of becomes a new watch and a scan: a thread that died, a burst that may have overflowed the
-kernel's queue, new folders. Where inotify doesn't work or its limits are reached, the folder is scanned often instead.
+The watcher lays a new watch and requests a scan where it may have missed events: a thread died, a burst may have
+overflowed the kernel's queue, new folders came. Where inotify doesn't
+work or its limits are reached, the folder is scanned often instead.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..clock import span
 from ..intake.scanner import Scanner
 from ..journal.events import Kind, about
 from ..journal.throttle import Repeats
-from ..scan_requests import Hints
+from ..scan_requests import ScanRequests
 from .inotify import Watch, new_path, queue_limit, watched_inodes
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Watcher:
     def __init__(
         self,
         scanner: Scanner,
-        hints: Hints,
+        scan_requests: ScanRequests,
         *,
         scan_interval: float,
         monotonic: Callable[[], float] = time.monotonic,
@@ -57,12 +58,12 @@ class Watcher:
     ) -> None:
         """Watch `scanner.image_dir`, and have it scanned every `scan_interval` seconds as well."""
         self._scanner = scanner
-        self._hints = hints
+        self._scan_requests = scan_requests
         self._scan_interval = scan_interval
         self._monotonic = monotonic
         self._network_file_system = network_file_system
         self._watch: Watch | None = None
-        self._handler = _Handler(scanner, hints, monotonic)
+        self._handler = _Handler(scanner, scan_requests, monotonic)
         self._scanned_at = monotonic()
         self._shortages = 0
         self._distrust: str | None = None
@@ -121,7 +122,7 @@ class Watcher:
 
     def _scan(self) -> None:
         self._scanned_at = self._monotonic()
-        self._hints.everything()
+        self._scan_requests.everything()
 
     def _doubt(self) -> str | None:
         """Say why events may have been missed."""
@@ -149,7 +150,7 @@ class Watcher:
         """Lay a new watch before the old one is given up, so that no event falls between them."""
         before, self._watch = self._watch, None
         self._distrust = None
-        self._handler = _Handler(self._scanner, self._hints, self._monotonic)
+        self._handler = _Handler(self._scanner, self._scan_requests, self._monotonic)
         try:
             self._watch = Watch(self._scanner.image_dir, self._handler)
         except OSError as error:
@@ -197,12 +198,12 @@ class Watcher:
 
 
 class _Handler:
-    """Turns watchdog's events into hints. It runs in the thread that reads them, so it must not fail."""
+    """Turn watchdog's events into scan requests. It runs in the thread that reads them, so it must not fail."""
 
-    def __init__(self, scanner: Scanner, hints: Hints, monotonic: Callable[[], float]) -> None:
+    def __init__(self, scanner: Scanner, scan_requests: ScanRequests, monotonic: Callable[[], float]) -> None:
         self._scanner = scanner
         self._root = os.path.join(scanner.image_dir, "")
-        self._hints = hints
+        self._scan_requests = scan_requests
         self._monotonic = monotonic
         self._first_new_folder_at = 0.0
         self.events = 0
@@ -218,11 +219,11 @@ class _Handler:
             for path in dict.fromkeys((new_path(event), os.fsdecode(event.src_path))):
                 # Half of them are the camera's unfinished files.
                 if not path.endswith("~") and self._scanner.is_candidate_name(relative := self._relative(path)):
-                    self._hints.file(relative)
+                    self._scan_requests.file(relative)
         elif event.event_type in _ATTRIBUTES and not event.is_directory:
             path = os.fsdecode(event.src_path)
             if not path.endswith("~") and self._scanner.is_candidate_name(relative := self._relative(path)):
-                self._hints.touched(relative)
+                self._scan_requests.touched(relative)
 
     def has_settled(self) -> bool:
         """Tell whether new folders came, and no more of them do, or have done for long."""
@@ -241,7 +242,7 @@ class _Handler:
     def _new_folder(self, path: str) -> None:
         if self._scanner.is_watched_folder(path):
             self.expect_more()
-            self._hints.folder(path)
+            self._scan_requests.folder(path)
 
     def _relative(self, path: str) -> str:
         return path.removeprefix(self._root)

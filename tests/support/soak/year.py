@@ -147,7 +147,7 @@ class Year:
             waits = [EVERY if wait is None else wait for wait in (look_in, send_in)]
             if not (looked and sent):
                 waits = [TROUBLE_WAIT]
-            elif self.trap.hints:
+            elif self.trap.scan_requests:
                 waits = [0.0]
             self.clock.advance(max(0.0, min(*waits, until - self.clock.since_boot)))
             self.server.told.clear()
@@ -156,7 +156,7 @@ class Year:
         now = self.clock.since_boot
         if now >= self._scan_at:
             self._scan_at = now + SCAN
-            self.trap.hints.everything()
+            self.trap.scan_requests.everything()
         while self.trap.outbox and now >= self._retention_at:
             _, wait = self.trap.attempt(self.trap.retention.step)
             self._retention_at = now + (INTERVAL if wait is None else wait)
@@ -183,7 +183,7 @@ class Year:
         else:
             self.dated += 1
         if self.trap.outbox:
-            self.trap.hints.file(str(path.relative_to(self.trap.images)))
+            self.trap.scan_requests.file(str(path.relative_to(self.trap.images)))
 
     def _look(self, week):
         counts = self.counts()

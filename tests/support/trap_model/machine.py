@@ -163,7 +163,7 @@ class TrapMachine(RuleBasedStateMachine):
         path = self._picked(pick)
         if path is None or not self._is_on():
             return
-        self.trap.hints.file(path)
+        self.trap.scan_requests.file(path)
         for _ in range(steps):
             if self.trap.outbox:
                 self._attempt(self.trap.intake.step)
@@ -395,7 +395,7 @@ class TrapMachine(RuleBasedStateMachine):
             self._date_folders()
 
     def _look_around(self):
-        self.trap.hints.everything()
+        self.trap.scan_requests.everything()
         waits = 0
         # A file that changed while its picture is still being sent, by what is recorded, is looked at again and again.
         while waits < WAITS and (wait := self.trap.intake.step()) is not None:

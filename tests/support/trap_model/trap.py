@@ -13,7 +13,7 @@ from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.outbox import Outbox, outbox_path, put_aside
 from sticky_pi_uploader.retention.policy import Policy, Retention
 from sticky_pi_uploader.retention.remover import Removal
-from sticky_pi_uploader.scan_requests import Hints
+from sticky_pi_uploader.scan_requests import ScanRequests
 from sticky_pi_uploader.service.maintenance import Upkeep
 from sticky_pi_uploader.state_dir.pending_removal import Leaving
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
@@ -102,18 +102,18 @@ class Trap:
         self.outbox.queue.recover()
         self.outbox.destinations.change(self.server.url, lambda path: os.path.lexists(self.images / path))
         self._put_together(ThumbnailFolder(str(self.state / "thumbnails")))
-        self.hints.everything()
+        self.scan_requests.everything()
 
     def _put_together(self, thumbnails):
         images, clock, server = str(self.images), self.clock, self.server
-        self.hints = Hints()
+        self.scan_requests = ScanRequests()
         leaving = Leaving(images)
         self.intake = Intake(
             _Scanner(images, self.counts, leaving=leaving, monotonic=clock.monotonic),
             Ingest(images, thumbnails, clock.time),
             self.outbox.catalog,
             self.outbox.folders,
-            self.hints,
+            self.scan_requests,
             recorded=lambda: None,
             stopping=lambda: False,
             beat=clock.monotonic,
@@ -124,7 +124,7 @@ class Trap:
             self.outbox.queue,
             self.outbox.destinations,
             thumbnails,
-            self.hints,
+            self.scan_requests,
             image_dir=images,
             url=server.url,
             open_client=lambda: Client(server),
@@ -136,7 +136,7 @@ class Trap:
         )
         removal = Removal(
             self.outbox.retention,
-            self.hints,
+            self.scan_requests,
             image_dir=images,
             open_client=lambda: Client(server),
             is_store=True,  # so that no thread watches over it: the order of readings must be the same each time
@@ -182,7 +182,7 @@ class Trap:
             self._put_aside(error)
         except (StateError, OSError):
             self.counts["failed"] += 1
-            self.hints.everything()
+            self.scan_requests.everything()
         finally:
             self.clock.cut_after = None
         return False, None

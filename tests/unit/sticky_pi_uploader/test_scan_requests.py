@@ -1,58 +1,60 @@
 import threading
 import time
 
-from sticky_pi_uploader.scan_requests import Hint, Hints
+from sticky_pi_uploader.scan_requests import ScanRequest, ScanRequests
 
 
 def test_there_is_none_at_first():
-    hints = Hints()
-    assert (bool(hints), hints.waiting.is_set(), hints.take()) == (False, False, Hint())
+    scan_requests = ScanRequests()
+    assert (bool(scan_requests), scan_requests.waiting.is_set(), scan_requests.take()) == (False, False, ScanRequest())
 
 
 def test_hints_are_taken_once_and_all_together():
-    hints = Hints()
+    scan_requests = ScanRequests()
     for _ in range(2):
-        hints.file("a.jpg")
-        hints.folder("b")
-    hints.file("b/c.jpg")
-    hints.touched("d.jpg")
-    assert (bool(hints), hints.waiting.is_set()) == (True, True)
-    assert hints.take() == Hint(frozenset({"a.jpg", "b/c.jpg"}), frozenset({"b"}), touched=frozenset({"d.jpg"}))
-    assert (bool(hints), hints.waiting.is_set(), hints.take()) == (False, False, Hint())
+        scan_requests.file("a.jpg")
+        scan_requests.folder("b")
+    scan_requests.file("b/c.jpg")
+    scan_requests.touched("d.jpg")
+    assert (bool(scan_requests), scan_requests.waiting.is_set()) == (True, True)
+    assert scan_requests.take() == ScanRequest(
+        frozenset({"a.jpg", "b/c.jpg"}), frozenset({"b"}), touched=frozenset({"d.jpg"})
+    )
+    assert (bool(scan_requests), scan_requests.waiting.is_set(), scan_requests.take()) == (False, False, ScanRequest())
 
 
 def test_a_scan_can_be_asked_for():
-    hints = Hints()
-    hints.everything()
-    assert (bool(hints), hints.waiting.is_set()) == (True, True)
-    assert hints.take() == Hint(everything=True)
-    assert not hints
+    scan_requests = ScanRequests()
+    scan_requests.everything()
+    assert (bool(scan_requests), scan_requests.waiting.is_set()) == (True, True)
+    assert scan_requests.take() == ScanRequest(everything=True)
+    assert not scan_requests
 
 
 def test_a_wake_up_without_a_hint_is_no_hint():
-    hints = Hints()
-    hints.waiting.set()
-    assert not hints
-    assert hints.take() == Hint()
-    assert not hints.waiting.is_set()
+    scan_requests = ScanRequests()
+    scan_requests.waiting.set()
+    assert not scan_requests
+    assert scan_requests.take() == ScanRequest()
+    assert not scan_requests.waiting.is_set()
 
 
 def test_no_hint_is_lost_or_taken_twice_while_threads_leave_them():
-    hints = Hints()
+    scan_requests = ScanRequests()
     taken = []
 
     def leave(thread):
         for number in range(500):
-            hints.file(f"{thread}/{number}.jpg")
+            scan_requests.file(f"{thread}/{number}.jpg")
 
     threads = [threading.Thread(target=leave, args=[thread]) for thread in range(4)]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + 60
-    while any(thread.is_alive() for thread in threads) or hints:
+    while any(thread.is_alive() for thread in threads) or scan_requests:
         assert time.monotonic() < deadline
-        hints.waiting.wait(0.01)
-        taken += hints.take().files
+        scan_requests.waiting.wait(0.01)
+        taken += scan_requests.take().files
     for thread in threads:
         thread.join()
     assert sorted(taken) == sorted(f"{thread}/{number}.jpg" for thread in range(4) for number in range(500))

@@ -15,7 +15,7 @@ from sticky_pi_uploader.intake.read_picture import Ingest
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.outbox import NOT_SEEN, Outbox
-from sticky_pi_uploader.scan_requests import Hints
+from sticky_pi_uploader.scan_requests import ScanRequests
 from sticky_pi_uploader.state_dir.mounts import keeps_times
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 
@@ -48,14 +48,14 @@ class Trap:
 
     def start(self, *ignored):
         self.outbox = Outbox(os.fspath(self.state / "outbox.db"), longest_wait=3600.0)
-        self.hints = Hints()
+        self.scan_requests = ScanRequests()
         scanner = Scanner(os.fspath(self.images), [os.fspath(each) for each in ignored])
         self.intake = Intake(
             scanner,
             Ingest(scanner.image_dir, ThumbnailFolder(os.fspath(self.state / "thumbnails")), time.time),
             self.outbox.catalog,
             self.outbox.folders,
-            self.hints,
+            self.scan_requests,
             recorded=lambda: None,
             stopping=lambda: False,
             clock=lambda: time.time() + self.wall,
@@ -77,7 +77,7 @@ class Trap:
         return os.path.relpath(self._make(self.images / folder, "5c173ff2", TAKEN + number * SECOND), self.images)
 
     def scan(self):
-        self.hints.everything()
+        self.scan_requests.everything()
         while self.intake.step() is not None:
             self.uptime += 1
             self.wall += 1
@@ -345,7 +345,7 @@ def test_a_folder_with_a_picture_that_is_still_being_written_is_read_again(trap)
     whole = (trap.images / trap.put(number=1)).read_bytes()
     (trap.images / DAY / "5c173ff2.2020-06-20_21-33-02.jpg").write_bytes(whole[:-100])
     trap.wait(60)
-    trap.hints.everything()
+    trap.scan_requests.everything()
     trap.intake.step()
     trap.intake.step()
     seen = trap.outbox.folders.seen()

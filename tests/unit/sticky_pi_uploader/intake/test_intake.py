@@ -17,7 +17,7 @@ from sticky_pi_uploader.intake.read_picture import Ingest
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.outbox import Outbox
-from sticky_pi_uploader.scan_requests import Hints
+from sticky_pi_uploader.scan_requests import ScanRequests
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 from tracing import traced
 
@@ -57,7 +57,7 @@ class Trap:
         self.now = 1000.0
         self.told = 0
         self.stopping = lambda: False
-        self.hints = Hints()
+        self.scan_requests = ScanRequests()
         self.outbox = Outbox(os.fspath(folder / "state" / "outbox.db"), longest_wait=3600.0)
         self.ingest = CountingIngest(
             os.fspath(self.image_dir), ThumbnailFolder(os.fspath(folder / "state" / "thumbnails")), lambda: 1.8e9
@@ -67,7 +67,7 @@ class Trap:
             self.ingest,
             self.outbox.catalog,
             self.outbox.folders,
-            self.hints,
+            self.scan_requests,
             recorded=self._tell,
             stopping=lambda: self.stopping(),  # noqa: PLW0108  # tests replace it later
             monotonic=lambda: self.now,
@@ -83,7 +83,7 @@ class Trap:
         return path
 
     def scan(self):
-        self.hints.everything()
+        self.scan_requests.everything()
         return self.finish()
 
     def finish(self):
@@ -121,7 +121,7 @@ def trap(tmp_path):
 
 def test_a_whole_file_is_recorded_in_one_step_with_all_that_is_known(trap):
     path = trap.put(f"1b74105a/2020-07-05/{name()}")
-    trap.hints.file(path)
+    trap.scan_requests.file(path)
     assert trap.intake.step() is None
     (picture,) = trap.outbox.pictures()
     assert (picture.path, picture.state, picture.datetime) == (path, State.PENDING, "2020-07-05T10:07:16Z")
@@ -145,7 +145,7 @@ def test_a_file_is_recorded_once_whatever_year_it_is_said_to_be_of(trap, year):
 
 def test_a_file_that_is_no_picture_is_rejected_after_a_second_look_a_second_later(trap):
     path = trap.put(name(), blob()[:-500])
-    trap.hints.file(path)
+    trap.scan_requests.file(path)
     assert trap.intake.step() == 1.0
     assert (trap.states(), trap.intake.unsettled, trap.intake.idle) == ({}, 1, False)
     trap.now += 0.9
@@ -160,7 +160,7 @@ def test_a_file_that_is_no_picture_is_rejected_after_a_second_look_a_second_late
 @pytest.mark.parametrize("change", ["longer", "touched"])
 def test_a_file_that_goes_on_changing_is_never_rejected_and_looked_at_less_and_less_often(trap, change):
     path = trap.put(name(), b"\xff\xd8")
-    trap.hints.file(path)
+    trap.scan_requests.file(path)
     pauses = []
     for _ in range(12):
         pauses.append(trap.intake.step())
@@ -179,11 +179,11 @@ def test_a_file_that_goes_on_changing_is_never_rejected_and_looked_at_less_and_l
 def test_a_file_that_becomes_whole_is_taken_in_when_it_is_hinted_at_or_at_the_next_look(trap):
     for hinted, path in ((True, name(0)), (False, name(1))):
         trap.put(path, blob()[:900])
-        trap.hints.file(path)
+        trap.scan_requests.file(path)
         trap.intake.step()
         trap.put(path)
         if hinted:
-            trap.hints.file(path)
+            trap.scan_requests.file(path)
         else:
             trap.now += 1
         trap.intake.step()
@@ -193,7 +193,7 @@ def test_a_file_that_becomes_whole_is_taken_in_when_it_is_hinted_at_or_at_the_ne
 
 def test_a_file_that_vanishes_before_its_second_look_leaves_nothing(trap):
     path = trap.put(name(), b"")
-    trap.hints.file(path)
+    trap.scan_requests.file(path)
     trap.intake.step()
     os.unlink(trap.image_dir / path)
     trap.finish()
@@ -214,17 +214,17 @@ def test_a_file_that_was_rejected_and_is_mended_becomes_pending(trap):
 def test_a_hundred_second_looks_keep_neither_a_hinted_file_nor_a_scan_waiting(trap):
     for number in range(100):
         trap.put(f"bad/{name(number)}", b"\xff\xd8")
-    trap.hints.everything()
+    trap.scan_requests.everything()
     while trap.intake.step() == 0:
         pass
     assert trap.intake.unsettled == 100
     trap.now += 1
-    trap.hints.file(trap.put(name(200)))
+    trap.scan_requests.file(trap.put(name(200)))
     trap.intake.step()
     assert trap.states()[name(200)] == "pending"
     for number in range(300, 300 + BATCH):
         trap.put(f"good/{name(number)}")
-    trap.hints.everything()
+    trap.scan_requests.everything()
     for _ in range(2):
         trap.intake.step()
     assert Counter(trap.states().values())["pending"] == 1 + BATCH
@@ -233,9 +233,9 @@ def test_a_hundred_second_looks_keep_neither_a_hinted_file_nor_a_scan_waiting(tr
 def test_a_file_hinted_at_in_the_middle_of_a_scan_does_not_wait_for_its_end(trap):
     for number in range(3 * BATCH):
         trap.put(name(number))
-    trap.hints.everything()
+    trap.scan_requests.everything()
     assert trap.intake.step() == 0
-    trap.hints.file(trap.put(f"1b74105a/{name(100)}"))
+    trap.scan_requests.file(trap.put(f"1b74105a/{name(100)}"))
     trap.intake.step()
     assert trap.states()[f"1b74105a/{name(100)}"] == "pending"
     assert len(trap.states()) == 2 * BATCH
@@ -246,17 +246,17 @@ def test_a_file_hinted_at_in_the_middle_of_a_scan_does_not_wait_for_its_end(trap
 def test_a_scan_takes_the_newest_first(trap):
     for number in range(3 * BATCH):
         trap.put(name(number))
-    trap.hints.everything()
+    trap.scan_requests.everything()
     trap.intake.step()
     assert set(trap.states()) == {name(number) for number in range(2 * BATCH, 3 * BATCH)}
 
 
 def test_a_file_that_is_hinted_at_several_times_at_once_is_read_once(trap):
     path = trap.put(f"1b74105a/2020-07-05/{name()}")
-    trap.hints.file(path)
-    trap.hints.folder("1b74105a")
-    trap.hints.folder("1b74105a/2020-07-05")
-    trap.hints.everything()
+    trap.scan_requests.file(path)
+    trap.scan_requests.folder("1b74105a")
+    trap.scan_requests.folder("1b74105a/2020-07-05")
+    trap.scan_requests.everything()
     trap.finish()
     assert trap.ingest.reads == (path,)
     assert trap.intake.seen == 1
@@ -265,9 +265,9 @@ def test_a_file_that_is_hinted_at_several_times_at_once_is_read_once(trap):
 def test_a_file_taken_in_by_a_hint_is_not_read_again_by_the_scan_that_listed_it_before(trap):
     for number in range(3 * BATCH):
         trap.put(name(number))
-    trap.hints.everything()
+    trap.scan_requests.everything()
     trap.intake.step()
-    trap.hints.file(name(0))
+    trap.scan_requests.file(name(0))
     trap.finish()
     assert max(Counter(trap.ingest.reads).values()) == 1
 
@@ -275,15 +275,15 @@ def test_a_file_taken_in_by_a_hint_is_not_read_again_by_the_scan_that_listed_it_
 def test_a_folder_that_is_hinted_at_is_looked_at_with_all_below_it(trap):
     trap.put(f"a/2020-07-05/{name(0)}")
     trap.put(f"b/{name(1)}")
-    trap.hints.folder("a")
+    trap.scan_requests.folder("a")
     trap.finish()
     assert list(trap.states()) == [f"a/2020-07-05/{name(0)}"]
 
 
 def test_hints_at_what_is_not_there_lead_to_nothing(trap):
-    trap.hints.file("gone.jpg")
-    trap.hints.file("not-a-picture.txt")
-    trap.hints.folder("gone")
+    trap.scan_requests.file("gone.jpg")
+    trap.scan_requests.file("not-a-picture.txt")
+    trap.scan_requests.folder("gone")
     trap.finish()
     assert trap.states() == {}
     assert trap.told == 0
@@ -293,7 +293,7 @@ def test_once_stopping_no_further_file_is_read_but_what_was_read_is_recorded(tra
     for number in range(BATCH):
         trap.put(name(number))
     trap.stopping = lambda: len(trap.ingest.reads) == 3
-    trap.hints.everything()
+    trap.scan_requests.everything()
     trap.intake.step()
     assert len(trap.ingest.reads) == len(trap.states()) == 3
 
@@ -306,7 +306,7 @@ def test_known_unchanged_files_are_not_opened_again(trap):
     trap.scan()
     reads, told = trap.ingest.reads, trap.told
     for path in paths:
-        trap.hints.file(path)
+        trap.scan_requests.file(path)
     trap.scan()
     assert (trap.ingest.reads, trap.told) == (reads, told)
 
@@ -362,9 +362,9 @@ def test_a_file_moved_between_folders_stays_one_row_and_is_not_called_lost(trap,
     if how == "scan":
         trap.scan()
     else:
-        trap.hints.file(after)
+        trap.scan_requests.file(after)
         if how == "both are hinted at":
-            trap.hints.file(before)
+            trap.scan_requests.file(before)
         trap.finish()
     trap.scan()
     assert trap.states() == {after: "pending"}
@@ -403,15 +403,15 @@ def test_a_copy_is_a_row_of_its_own(trap):
     assert set(trap.states().values()) == {"uploaded"}
 
 
-@pytest.mark.parametrize("how", ["scan", "hint", "folder hint"])
+@pytest.mark.parametrize("how", ["scan", "request", "folder request"])
 def test_a_file_deleted_before_it_was_sent_is_lost_and_said_to_be_once(trap, caplog, how):
     path = trap.put(f"a/{name()}")
     trap.scan()
     os.unlink(trap.image_dir / path)
     {
-        "scan": trap.hints.everything,
-        "hint": lambda: trap.hints.file(path),
-        "folder hint": lambda: trap.hints.folder("a"),
+        "scan": trap.scan_requests.everything,
+        "request": lambda: trap.scan_requests.file(path),
+        "folder request": lambda: trap.scan_requests.folder("a"),
     }[how]()
     trap.finish()
     trap.scan()
@@ -498,7 +498,7 @@ def test_an_image_dir_that_is_not_mounted_loses_nothing_and_is_complete_when_it_
 def test_a_picture_that_is_back_with_another_ctime_is_sent_after_the_first_scan(
     tmp_path, trap, other_file_system, caplog
 ):
-    """As after `chmod -R`, which makes a folder readable again; hints of pictures that are back count alike."""
+    """As after `chmod -R`, which makes a folder readable again; requests for pictures that are back count alike."""
     caplog.set_level(logging.INFO)
     scanned, hinted = (trap.put(f"1b74105a/2020-07-05/{name(number)}") for number in range(2))
     trap.scan()
@@ -510,7 +510,7 @@ def test_a_picture_that_is_back_with_another_ctime_is_sent_after_the_first_scan(
     for path in (scanned, hinted):
         restamp(trap, path)
     reads, told = trap.ingest.reads, trap.told
-    trap.hints.file(hinted)
+    trap.scan_requests.file(hinted)
     trap.finish()
     assert trap.told == told + 1
     assert [picture.path for picture in trap.outbox.queue.claim(99)] == [hinted]
@@ -526,7 +526,7 @@ def test_an_image_dir_that_is_gone_altogether_loses_nothing(tmp_path, trap):
     trap.scan()
     os.rename(trap.image_dir, tmp_path / "aside")
     trap.scan()
-    trap.hints.file(path)
+    trap.scan_requests.file(path)
     trap.finish()
     assert trap.states() == {path: "pending"}
 
@@ -569,14 +569,14 @@ def as_nobody(trap, tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o744])
-@pytest.mark.parametrize("how", ["scan", "hint"])
+@pytest.mark.parametrize("how", ["scan", "request"])
 def test_what_lies_in_a_folder_that_became_unreadable_is_not_lost(tmp_path, trap, mode, how):
     path = trap.put(f"a/b/{name()}")
     trap.scan()
     for folder in ("a", "a/b"):
         os.chmod(trap.image_dir / folder, mode)
         with as_nobody(trap, tmp_path):
-            trap.hints.file(path) if how == "hint" else trap.hints.everything()
+            trap.scan_requests.file(path) if how == "request" else trap.scan_requests.everything()
             trap.finish()
         assert trap.states() == {path: "pending"}
         os.chmod(trap.image_dir / folder, 0o755)
@@ -607,7 +607,7 @@ def test_a_picture_that_is_being_sent_is_not_overwritten_and_read_less_and_less_
     trap.scan()
     (picture,) = trap.outbox.queue.claim(1)
     trap.put(path, blob(seed=1))
-    trap.hints.everything()
+    trap.scan_requests.everything()
     reads = len(trap.ingest.reads)
     until = trap.now + 60
     while trap.now < until:
@@ -677,7 +677,7 @@ def test_a_thumbnail_folder_that_cannot_be_written_is_an_error_that_leaves_nothi
     for number in range(3):
         trap.put(name(number))
     (tmp_path / "state" / "thumbnails").symlink_to("thumbnails")
-    trap.hints.everything()
+    trap.scan_requests.everything()
     with pytest.raises(OSError, match="thumbnails"):
         trap.intake.step()
     assert trap.states() == {}
@@ -725,18 +725,18 @@ def test_a_hundred_wrong_files_do_not_keep_the_right_ones(trap):
 
 RECORD_ONE = """
 import sys
-from sticky_pi_uploader.scan_requests import Hints
+from sticky_pi_uploader.scan_requests import ScanRequests
 from sticky_pi_uploader.intake.read_picture import Ingest
 from sticky_pi_uploader.intake.intake import Intake
 from sticky_pi_uploader.outbox import Outbox
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 image_dir, state_dir = sys.argv[1:]
-outbox, hints = Outbox(state_dir + "/outbox.db", longest_wait=3600.0), Hints()
+outbox, scan_requests = Outbox(state_dir + "/outbox.db", longest_wait=3600.0), ScanRequests()
 ingest = Ingest(image_dir, ThumbnailFolder(state_dir + "/thumbnails"), lambda: 1.8e9)
-parts = (outbox.catalog, outbox.folders, hints)
+parts = (outbox.catalog, outbox.folders, scan_requests)
 intake = Intake(Scanner(image_dir), ingest, *parts, recorded=lambda: None, stopping=lambda: False)
-hints.everything()
+scan_requests.everything()
 print("begin", flush=True)
 intake.step()
 assert len(list(outbox.pictures())) == 1
@@ -783,14 +783,14 @@ def restamp(trap, path, mtime_ns=None):
         os.utime(full, ns=(before.st_atime_ns, before.st_mtime_ns if mtime_ns is None else mtime_ns))
 
 
-@pytest.mark.parametrize("how", ["hint", "scan"])
+@pytest.mark.parametrize("how", ["request", "scan"])
 def test_a_rejected_file_that_is_filled_under_the_same_size_mtime_and_inode_is_taken_in(trap, how):
     path = trap.put(name(), bytes(len(blob())))
     trap.scan()
     assert trap.states() == {path: "rejected"}
     refill(trap, path, blob())
-    if how == "hint":
-        trap.hints.touched(path)
+    if how == "request":
+        trap.scan_requests.touched(path)
         trap.finish()
     else:
         trap.scan()
@@ -884,7 +884,7 @@ def test_a_change_of_attributes_of_what_isnt_rejected_is_left_to_the_scan(trap):
     path = trap.put(name())
     trap.scan()
     restamp(trap, path)
-    trap.hints.touched(path)
-    trap.hints.touched(name(7))
+    trap.scan_requests.touched(path)
+    trap.scan_requests.touched(name(7))
     trap.finish()
     assert (trap.ingest.hashes, trap.states()) == ((), {path: "pending"})

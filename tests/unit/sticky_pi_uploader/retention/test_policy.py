@@ -222,8 +222,8 @@ def test_a_file_that_is_no_longer_the_one_sent_stays_and_is_read_again(card):
     card.now += 31 * DAY
     run(card.retention())
     assert card.left() == [0]
-    hint = card.hints.take()
-    assert [str(card.path(0).relative_to(card.images))] == list(hint.files)
+    request = card.scan_requests.take()
+    assert [str(card.path(0).relative_to(card.images))] == list(request.files)
 
 
 def test_what_is_no_picture_and_took_the_place_of_one_that_was_sent_stays_though_it_was_looked_at(card):
@@ -242,7 +242,7 @@ def test_a_file_that_was_only_touched_goes_once_it_was_looked_at(card):
     card.now += 31 * DAY
     run(card.retention())
     assert card.left() == [0]
-    assert list(card.hints.take().files) == [str(card.path(0).relative_to(card.images))]
+    assert list(card.scan_requests.take().files) == [str(card.path(0).relative_to(card.images))]
     card.take_in()
     run(card.retention())
     assert card.left() == []

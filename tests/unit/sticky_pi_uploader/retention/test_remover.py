@@ -47,7 +47,7 @@ def card(folder, make_trap_picture):
 def sent(card):
     """A card with two pictures that may go."""
     card.add(0, 1).send()
-    card.hints.take()
+    card.scan_requests.take()
     card.now += 31 * DAY
     return card
 
@@ -122,7 +122,7 @@ def test_a_file_that_isnt_as_it_was_recorded_stays_in_its_place_and_is_looked_at
     run(sent.retention())
     assert files(sent) == [sent.path(0).name]
     assert (sent.path(0).read_bytes(), sent.path(0).stat().st_ino) == (content, inode)
-    assert list(sent.hints.take().files) == [relative(sent)]
+    assert list(sent.scan_requests.take().files) == [relative(sent)]
     sent.scan()
     assert sent.picture(0).state is (State.UPLOADED if change is not spoiled_unseen else State.PENDING)
     run(sent.retention())

@@ -94,7 +94,7 @@ def test_a_picture_that_is_moved_down_just_before_it_is_sent_is_found_without_a_
     file = make_trap_picture(images)
     with opened(config) as session:
         session.start_intake()
-        session.hints.everything()
+        session.scan_requests.everything()
         eventually(lambda: session.outbox.counts()[State.PENDING] == 1 and session.intake.idle)
         (images / "1b74105a").mkdir()
         file.rename(images / "1b74105a" / file.name)
@@ -108,8 +108,8 @@ def test_the_state_and_the_store_inside_the_image_folder_are_no_pictures(config,
     with opened(config) as session:
         session.start()
         eventually(lambda: uploaded(session) == 1)
-        session.hints.everything()
-        eventually(lambda: session.intake.idle and not session.hints)
+        session.scan_requests.everything()
+        eventually(lambda: session.intake.idle and not session.scan_requests)
         assert [picture.path for picture in session.outbox.pictures()] == [
             "1b74105a.2020-07-05_10-07-16.jpg",
         ]
@@ -121,8 +121,8 @@ def test_a_visible_store_inside_the_image_folder_is_ignored_too(configure, make_
     with opened(configure(api__url=(images / "store").as_uri())) as session:
         session.start()
         eventually(lambda: uploaded(session) == 1)
-        session.hints.everything()
-        eventually(lambda: session.intake.idle and not session.hints)
+        session.scan_requests.everything()
+        eventually(lambda: session.intake.idle and not session.scan_requests)
         assert len(list(session.outbox.pictures())) == 1
 
 
@@ -157,7 +157,7 @@ def test_what_was_being_sent_when_the_last_run_broke_off_is_asked_for_again(conf
     caplog.set_level(logging.INFO)
     make_trap_picture(images)
     with opened(config) as session:
-        session.hints.everything()
+        session.scan_requests.everything()
         session.start_intake()
         eventually(lambda: session.outbox.queue.claim(1))
     with opened(config) as session:
@@ -323,7 +323,7 @@ def test_a_retry_of_one_file_leads_to_a_look_at_that_file_and_to_no_scan(config,
     recorder = _Recorder()
     with opened(config) as session:
         session.start_intake()
-        session.hints.everything()
+        session.scan_requests.everything()
         eventually(lambda: session.outbox.counts()[State.REJECTED] == 1 and session.intake.idle)
         away = os.path.relpath(good, images)
         session.outbox.catalog.set_present(away, present=False)
@@ -400,7 +400,7 @@ def test_once_it_is_to_stop_no_further_picture_is_begun(config, make_trap_pictur
         return len(asked) > 3
 
     with opened(config, stopping=stopping) as session:
-        session.hints.everything()
+        session.scan_requests.everything()
         session.start_intake()
         eventually(lambda: session.intake.idle)
         assert session.is_stopping()
@@ -470,7 +470,7 @@ def test_an_outbox_that_cannot_be_read_ends_no_session_and_what_was_asked_for_me
     (images / "5c173ff2.2020-06-20_21-33-00.jpg").write_bytes(b"no picture")
     with opened(config) as session:
         session.start_intake()
-        session.hints.everything()
+        session.scan_requests.everything()
         (picture,) = eventually(lambda: list(session.outbox.pictures()))
         session.crew.stop()
         with Outbox(outbox_path(config.state_dir), longest_wait=1800) as another:
@@ -480,7 +480,7 @@ def test_an_outbox_that_cannot_be_read_ends_no_session_and_what_was_asked_for_me
         assert session.tick() <= TROUBLE_WAIT
         session.outbox.database.connection = sound
         session.tick()
-        assert session.hints.take().files == {picture.path}
+        assert session.scan_requests.take().files == {picture.path}
 
 
 def put_aside(config):
@@ -503,7 +503,7 @@ def test_damage_that_a_worker_finds_has_the_outbox_put_aside_whatever_else_ends_
         with opened(config) as session:
             session.outbox.database.connection.execute("DROP TABLE folders")
             session.start_intake()
-            session.hints.everything()
+            session.scan_requests.everything()
             eventually(session.crew.trouble)
             raise StateError("no space left")
 

@@ -20,7 +20,7 @@ from sticky_pi_api.exceptions import (
 from sticky_pi_api.types import Outcome
 from sticky_pi_uploader.models import Destination, DestinationState, State
 from sticky_pi_uploader.outbox import REOFFER_AFTER
-from sticky_pi_uploader.scan_requests import Hint
+from sticky_pi_uploader.scan_requests import ScanRequest
 from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
 from sticky_pi_uploader.upload.outcome_policy import DOUBTFUL_WAIT, SEVERAL
 
@@ -588,26 +588,26 @@ def test_a_network_that_is_back_ends_no_wait_that_the_destination_asked_for(rig,
 
 
 @pytest.mark.parametrize(
-    ("error", "why", "hint"),
+    ("error", "why", "request"),
     [
-        (CHANGED[1], "its bytes are no longer", Hint(frozenset({name(1)}))),
+        (CHANGED[1], "its bytes are no longer", ScanRequest(frozenset({name(1)}))),
         # It may be in its folder under another name.
         (
             FileNotFoundError(2, "No such file or directory"),
             "can't be read: No such file",
-            Hint(folders=frozenset({""})),
+            ScanRequest(folders=frozenset({""})),
         ),
-        (OSError(5, "Input/output error"), "can't be read: Input/output error", Hint(frozenset({name(1)}))),
-        (OSError("odd"), "odd", Hint(frozenset({name(1)}))),
+        (OSError(5, "Input/output error"), "can't be read: Input/output error", ScanRequest(frozenset({name(1)}))),
+        (OSError("odd"), "odd", ScanRequest(frozenset({name(1)}))),
     ],
 )
-def test_a_file_that_is_not_what_it_was_is_read_again_before_it_is_sent(rig, lines, error, why, hint):
+def test_a_file_that_is_not_what_it_was_is_read_again_before_it_is_sent(rig, lines, error, why, request):
     rig.add(1)
     rig.step((Outcome.UNSENT, error))
     picture = rig.at(1)
     assert (picture.state, picture.attempts) == (State.PENDING, 0)
     assert picture.reason.startswith(why)
-    assert rig.hints.take() == hint
+    assert rig.scan_requests.take() == request
     assert rig.outbox.catalog.known_at(name(1)).fingerprint is None
     assert rig.step() is None
     assert rig.destination.state is DestinationState.UNKNOWN

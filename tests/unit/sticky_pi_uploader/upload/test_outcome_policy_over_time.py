@@ -19,7 +19,7 @@ from sticky_pi_api.types import ImageOutcome, Outcome
 from sticky_pi_uploader.journal.events import Kind
 from sticky_pi_uploader.models import DestinationState, Fingerprint, State, Taken
 from sticky_pi_uploader.outbox import Outbox
-from sticky_pi_uploader.scan_requests import Hints
+from sticky_pi_uploader.scan_requests import ScanRequests
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
 from sticky_pi_uploader.upload.uploader import Uploader
@@ -355,7 +355,7 @@ class Member:
             self.outbox.queue,
             self.outbox.destinations,
             thumbnails,
-            Hints(),
+            ScanRequests(),
             image_dir=images,
             url=URL,
             open_client=lambda: self,

@@ -16,7 +16,7 @@ from sticky_pi_uploader.exceptions import StateError
 from sticky_pi_uploader.intake.scanner import fingerprint_of
 from sticky_pi_uploader.models import Candidate, DestinationState, State, Taken
 from sticky_pi_uploader.outbox import REOFFER_AFTER, Outbox
-from sticky_pi_uploader.scan_requests import Hint
+from sticky_pi_uploader.scan_requests import ScanRequest
 from sticky_pi_uploader.state_dir.thumbnails import Thumbnails
 from sticky_pi_uploader.upload import cancel as breakoff
 from sticky_pi_uploader.upload.time_budget import MARGIN
@@ -520,7 +520,7 @@ def test_a_picture_is_read_from_its_own_place_alone_as_it_is_sent(real, sending,
     assert (picture.state, picture.attempts, picture.misses) == (State.PENDING, 0, 1)
     expected = "a link, not a folder" if in_place == "a link to its folder" else f"{in_place}, not a file"
     assert picture.reason == f"can't be read: it is {expected}"
-    assert real.hints.take().folders == {"a"}
+    assert real.scan_requests.take().folders == {"a"}
     assert not was_opened()
 
 
@@ -537,7 +537,9 @@ def test_a_file_that_changed_since_it_was_taken_in_is_read_again_and_not_stored(
     real.uploader.step()
     assert real.outbox.at(file.name).state is State.PENDING
     gone = change == "gone"
-    assert real.hints.take() == (Hint(folders=frozenset({""})) if gone else Hint(frozenset({file.name})))
+    assert real.scan_requests.take() == (
+        ScanRequest(folders=frozenset({""})) if gone else ScanRequest(frozenset({file.name}))
+    )
     assert real.outbox.at(other.name).state is State.UPLOADED
     assert [row["datetime"].minute for row in rows(real)] == [27]
 

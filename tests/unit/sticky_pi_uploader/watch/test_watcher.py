@@ -14,7 +14,7 @@ import pytest
 from sticky_pi_api.filesystem.mounts import network_file_system
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.journal.events import Kind
-from sticky_pi_uploader.scan_requests import Hints
+from sticky_pi_uploader.scan_requests import ScanRequests
 from sticky_pi_uploader.watch.inotify import GOING
 from sticky_pi_uploader.watch.watcher import POLL_INTERVAL, SETTLING, Watcher
 from watchdog.observers.api import BaseObserver, EventEmitter
@@ -26,12 +26,14 @@ PATIENCE = 10.0
 class Trap:
     """An image dir under a real watch, with what it hinted at so far; `now` is the watcher's clock."""
 
-    def __init__(self, folder, ignored=(), hints=None, **options):
+    def __init__(self, folder, ignored=(), scan_requests=None, **options):
         self.image_dir = folder
         self.now = 1000.0
-        self.hints = Hints() if hints is None else hints
+        self.scan_requests = ScanRequests() if scan_requests is None else scan_requests
         self.scanner = Scanner(os.fspath(folder), [os.fspath(each) for each in ignored])
-        self.watcher = Watcher(self.scanner, self.hints, scan_interval=600.0, monotonic=lambda: self.now, **options)
+        self.watcher = Watcher(
+            self.scanner, self.scan_requests, scan_interval=600.0, monotonic=lambda: self.now, **options
+        )
         self.files, self.touched, self.folders, self.scans = set(), set(), set(), 0
 
     def __enter__(self):
@@ -52,11 +54,11 @@ class Trap:
         os.rename(f"{full}~", full)
 
     def look(self):
-        hint = self.hints.take()
-        self.files |= hint.files
-        self.touched |= hint.touched
-        self.folders |= hint.folders
-        self.scans += hint.everything
+        request = self.scan_requests.take()
+        self.files |= request.files
+        self.touched |= request.touched
+        self.folders |= request.folders
+        self.scans += request.everything
 
     def wait(self, condition):
         deadline = time.monotonic() + PATIENCE
@@ -303,7 +305,7 @@ def watching_threads():
 
 
 def watched_anew(trap):
-    """Tell whether one tick brings a scan, and hints at what comes after it."""
+    """Tell whether one tick brings a scan, and requests for what comes after it."""
     trap.look()
     trap.scans = 0
     trap.watcher.tick()
@@ -313,8 +315,8 @@ def watched_anew(trap):
     return trap.scans == 1
 
 
-class FailingHints(Hints):
-    """Hints that fail at one file: the observer's thread dies of that."""
+class FailingScanRequests(ScanRequests):
+    """ScanRequests that fail at one file: the observer's thread dies of that."""
 
     def file(self, path):
         if path == "fatal.jpg":
@@ -324,7 +326,7 @@ class FailingHints(Hints):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_observer_whose_thread_died_is_replaced_at_the_next_tick(image_dir):
-    with Trap(image_dir, hints=FailingHints()) as trap:
+    with Trap(image_dir, scan_requests=FailingScanRequests()) as trap:
         before = watching_threads()
         trap.put("fatal.jpg")
         trap.wait(lambda: not all(thread.is_alive() for thread in before))
@@ -477,22 +479,22 @@ def test_a_network_file_system_is_polled_and_that_is_said_once(tmp_path, image_d
 
 WATCH = """
 import logging, os, sys, time
-from sticky_pi_uploader.scan_requests import Hints
+from sticky_pi_uploader.scan_requests import ScanRequests
 from sticky_pi_uploader.watch.inotify import GOING
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.watch.watcher import Watcher
 logging.basicConfig(stream=sys.stdout, format="%(name)s: %(levelname)s %(message)s", level=logging.WARNING)
-hints = Hints()
-watcher = Watcher(Scanner(sys.argv[1]), hints, scan_interval=600.0)
+scan_requests = ScanRequests()
+watcher = Watcher(Scanner(sys.argv[1]), scan_requests, scan_interval=600.0)
 watcher.start()
-hints.take()
+scan_requests.take()
 print("watching", flush=True)
 if not sys.stdin.readline():
     sys.exit(1)
 scans, deadline = 0, time.monotonic() + 20
 while time.monotonic() < deadline and not (scans or watcher.polling):
     watcher.tick()
-    scans += hints.take().everything and sys.argv[2] == "until a scan"
+    scans += scan_requests.take().everything and sys.argv[2] == "until a scan"
     time.sleep(0.02)
 print("scans", scans, "polling", watcher.polling, flush=True)
 for _ in range(3):
