@@ -5,7 +5,6 @@ Whoever has a signed URL may read or write the file behind it, so its path and q
 
 from __future__ import annotations
 
-from base64 import b64encode
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
@@ -59,6 +58,8 @@ class Account(NamedTuple):
     @property
     def header(self) -> bytes:
         """The value of the Authorization header."""
+        from base64 import b64encode
+
         return b"Basic " + b64encode(f"{self.user.reveal()}:{self.password.reveal()}".encode())
 
 

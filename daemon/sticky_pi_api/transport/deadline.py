@@ -10,15 +10,19 @@ from __future__ import annotations
 import errno
 import math
 import os
-import socket
-import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+if TYPE_CHECKING:
+    # Whoever watches a connection has imported it; whoever only starts threads needs none of it.
+    import socket
+
+_RESET_ON_CLOSE: Final = (1).to_bytes(4, sys.byteorder) + bytes(4)
+"""The C structure linger, switched on with a time of 0 s"""
 
 
 class Deadline:
@@ -168,6 +172,8 @@ class Cancellation:
             self._close_handles()
 
     def _shut_down(self) -> None:
+        import socket
+
         for handle in self._handles:
             with suppress(OSError):  # it isn't connected any more
                 # What is still waiting to go out must not: a reset, not a farewell after the rest of a body.
@@ -253,6 +259,8 @@ class Guard:
 
 
 def _second(sock: socket.socket) -> socket.socket:
+    import socket
+
     return socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
 
 

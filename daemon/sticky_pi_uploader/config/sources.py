@@ -11,8 +11,8 @@ from ..exceptions import ConfigError
 from .schema import SCHEMA, SECTIONS, Key
 
 _LARGEST_FILE: Final = 1_000_000  # bytes
-_SECTION: Final = re.compile(r"\s*\[\s*(?P<name>[\w.-]+)\s*\]\s*(#.*)?")
-_KEY: Final = re.compile(r"\s*(?P<name>[\w.-]+)\s*=")
+_SECTION: Final = r"\s*\[\s*(?P<name>[\w.-]+)\s*\]\s*(#.*)?"
+_KEY: Final = r"\s*(?P<name>[\w.-]+)\s*="
 _SHOWN: Final = 60  # characters of a wrong value that a message repeats
 _HUGE: Final = 10**18
 
@@ -83,10 +83,10 @@ def _lines(text: str) -> dict[str, int]:
     section = ""
     lines: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), start=1):
-        if header := _SECTION.fullmatch(line):
+        if header := re.fullmatch(_SECTION, line):
             lines.setdefault(header["name"], number)
             section = header["name"] + "."
-        elif key := _KEY.match(line):
+        elif key := re.match(_KEY, line):
             lines.setdefault(section + key["name"], number)
     return lines
 

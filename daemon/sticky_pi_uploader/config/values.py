@@ -12,9 +12,10 @@ from typing import Final, NamedTuple
 
 from sticky_pi_api.transport.credentials import Secret
 
-_HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*\.?")
-_NEEDS_NO_QUOTES: Final = re.compile(r"[\w./~-]*", re.ASCII)
-_AMOUNT: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?) *(%|[kmgt]?b|[kmgt]ib)", re.IGNORECASE)
+# Compiled when they are needed: most starts need none of them.
+_HOST: Final = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*\.?"
+_NEEDS_NO_QUOTES: Final = r"[\w./~-]*"
+_AMOUNT: Final = r"([0-9]{1,15}(?:\.[0-9]{1,3})?) *(%|[kmgt]?b|[kmgt]ib)"
 _UNITS: Final = {
     unit.lower(): base ** (power + 1)
     for base, units in ((1000, ("kB", "MB", "GB", "TB")), (1024, ("KiB", "MiB", "GiB", "TiB")))
@@ -120,7 +121,7 @@ def disk_space(value: object) -> Space:
 def _space(value: object) -> Space | None:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return Space(bytes=value)
-    if not isinstance(value, str) or not (match := _AMOUNT.fullmatch(value.strip())):
+    if not isinstance(value, str) or not (match := re.fullmatch(_AMOUNT, value.strip(), re.IGNORECASE)):
         return None
     amount, unit = float(match[1]), match[2].lower()
     return Space(percent=amount) if unit == "%" else Space(bytes=round(amount * _UNITS[unit]))
@@ -157,7 +158,7 @@ def _store_address(rest: str) -> str:
 
 def store_address(folder: str) -> str:
     """Return the address of the embedded store in `folder`."""
-    if _NEEDS_NO_QUOTES.fullmatch(folder):
+    if re.fullmatch(_NEEDS_NO_QUOTES, folder, re.ASCII):
         return "file://" + folder
     from urllib.parse import quote
 
@@ -203,7 +204,7 @@ def _host_and_port(authority: str) -> tuple[str, int | None]:
         tail = colon + port
     if not re.fullmatch(r"(:[0-9]{1,5})?", tail) or (tail and not 1 <= int(tail[1:]) <= 65535):  # noqa: PLR2004
         raise ValueError("expected a port number from 1 to 65535 after the host's colon")
-    if not (_is_ipv6(host) if bracket else len(host) < 254 and _HOST.fullmatch(host)):  # noqa: PLR2004  # DNS's limit
+    if not (_is_ipv6(host) if bracket else len(host) < 254 and re.fullmatch(_HOST, host)):  # noqa: PLR2004  # DNS's limit
         raise ValueError(f"{_URL}, with a host's name or address")
     return host + bracket, int(tail[1:]) if tail else None
 

@@ -39,7 +39,7 @@ _SET_AFTER_ERROR: Final = frozenset({"emergency_ro", "shutdown"})
 """Mount options by which ext4 shows that an error made it read-only, while all flags say that it can be written"""
 
 _PREFIX: Final = ".trial-"
-_LEFTOVER: Final = re.compile(re.escape(_PREFIX) + r"[0-9a-f]{16}(\.db(-journal|-wal|-shm)?)?")
+_LEFTOVER: Final = re.escape(_PREFIX) + r"[0-9a-f]{16}(\.db(-journal|-wal|-shm)?)?"
 _LEFTOVER_AGE: Final = 3600.0
 _CONTENT: Final = bytes(4096)
 
@@ -195,7 +195,7 @@ def _remove_leftovers(folder: int) -> None:
         return
     before = time.time() - _LEFTOVER_AGE
     with os.scandir(folder) as entries:
-        leftovers = [entry for entry in entries if _LEFTOVER.fullmatch(entry.name)]
+        leftovers = [entry for entry in entries if re.fullmatch(_LEFTOVER, entry.name)]
     for entry in leftovers:
         with suppress(OSError):
             if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before:
