@@ -30,9 +30,14 @@ Row = dict[str, Any]
 """One row of an answer: the columns of the table by name, datetimes naive in UTC, and `url`"""
 
 
+def make_key(device: str, when: datetime) -> Key:
+    """Return the key of a picture of a device, in any case, and a datetime."""
+    return device.lower(), when
+
+
 def key_of(row: Mapping[str, Any]) -> Key:
     """Return the key of a row, or of a parsed picture."""
-    return row["device"].lower(), row["datetime"]
+    return make_key(row["device"], row["datetime"])
 
 
 class Outcome(StrEnum):

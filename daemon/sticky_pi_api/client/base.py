@@ -15,7 +15,7 @@ from sticky_pi_api.filesystem.durable import make_folders
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.local.errors import blaming_the_store
 from sticky_pi_api.put_images import checksum_cache as cache
-from sticky_pi_api.put_images.verification import Claim, Holding, StoredObject, holdings
+from sticky_pi_api.put_images.verification import Claim, Holding, StoredObject, verify
 from sticky_pi_api.types import FilePath, ImageOutcome, Info, Outcome, Row
 from sticky_pi_api.validation.annotations import checked_annotation_what, join_annotations
 
@@ -97,11 +97,11 @@ class BaseClient(BundleClient):
 
         Besides the row, the stored object is looked at, where it can be; nothing is changed.
         """
-        return holdings(self.get_images, self._look_at, claims)
+        return verify(self.get_images, self._look_at, claims)
 
     @abstractmethod
     def _look_at(self, url: str) -> StoredObject | None:
-        """Look at the object behind a row's url, as `holdings.Look` says."""
+        """Look at the object behind a row's url, as `verification.Look` says."""
 
     @abstractmethod
     def _outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:

@@ -23,8 +23,8 @@ class RemoteClient(BaseClient, RemoteAPI):
     """The client of a Sticky Pi server, of either published generation.
 
     Use it as a context manager, or close it; threads may share it. `put_images` sends several pictures at a time, and
-    never one whose key the server holds; see `sending`. `close`, called from another thread, breaks off what is under
-    way.
+    never one whose key the server holds; see `put_images.remote`. `close`, called from another thread, cancels its
+    requests.
     """
 
     def __init__(  # noqa: PLR0917 - the published order

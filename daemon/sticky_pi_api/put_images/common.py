@@ -1,4 +1,7 @@
-"""One `put_images`: each picture looked at, a few ahead on threads, and settled in the order they were given."""
+"""Put pictures into a store: read them a few ahead on threads, and yield their outcomes in the order of the files.
+
+The steps that a store and a server have in common are functions here.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,21 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from sticky_pi_api.exceptions import ConflictError, ImageChangedError, ImageError, StoreError
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.images.filename import parse_filename
 from sticky_pi_api.put_images.checksum_cache import FileCache
-from sticky_pi_api.types import FilePath, ImageOutcome, Key, Outcome, Row
+from sticky_pi_api.types import FilePath, ImageOutcome, Key, Outcome, Row, key_of, make_key
 from sticky_pi_api.utils import md5
 
-CHUNK = 256
-"""How many pictures are asked for at once"""
+PICTURES_PER_QUESTION: Final = 256
+"""How many pictures a store is asked for at once"""
 
-Held = dict[Key | None, Row]
-Found = ImageParser | str | Exception
-"""All that there is to know of a picture, or its md5 alone, or why neither is to be had"""
+HeldRows = dict[Key | None, Row]
+"""The rows that a destination holds, by their keys"""
+
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -33,13 +36,12 @@ class Picture(NamedTuple):
     file: str
     source: FilePath | ImageParser
     key: Key | None = None
-    """the device in lower case, and the datetime"""
     error: ImageError | None = None
     """why it has no key"""
 
 
 class Batch:
-    """Puts pictures into a store, and says what became of each."""
+    """Puts pictures into a store, and yields the outcome of each."""
 
     def __init__(
         self,
@@ -62,40 +64,40 @@ class Batch:
     def outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:
         """Yield each picture's outcome, in order, as soon as it is known; close it to stop before the end."""
         remaining = iter(files)
-        while chunk := [identify(file) for file in islice(remaining, CHUNK)]:
-            held = self._held(chunk)
-            known = recognise(self._cache, chunk, held)
+        while pictures := [identify(file) for file in islice(remaining, PICTURES_PER_QUESTION)]:
+            held = self._find(pictures)
+            known = recognise(self._cache, pictures, held)
             n_threads = min(
                 self._n_threads,
-                sum(not (isinstance(picture.source, ImageParser) or is_known(picture, known)) for picture in chunk),
+                sum(not (isinstance(picture.source, ImageParser) or is_known(picture, known)) for picture in pictures),
             )
-            with closing(_ahead(partial(self._look, held, known), chunk, n_threads)) as looks:
-                for picture, found in zip(chunk, looks, strict=True):
+            with closing(_ahead(partial(self._read, held, known), pictures, n_threads)) as results:
+                for picture, found in zip(pictures, results, strict=True):
                     yield self._settle(picture, found, held)
 
-    def _held(self, pictures: Sequence[Picture]) -> Held:
+    def _find(self, pictures: Sequence[Picture]) -> HeldRows:
         """Return the rows that are held under the pictures' keys."""
         asked = [{"device": picture.key[0], "datetime": picture.key[1]} for picture in pictures if picture.key]
         if not asked or self._down:
             return {}
         try:
-            return {(row["device"].lower(), row["datetime"]): row for row in self._ask(asked)}
+            return {key_of(row): row for row in self._ask(asked)}
         except StoreError as error:
             self._down = error
             return {}
 
-    def _look(self, held: Held, known: set[str], picture: Picture) -> Found:
-        """Find out what is needed of a picture; runs on a thread."""
+    def _read(self, held: HeldRows, known: set[str], picture: Picture) -> ImageParser | str | Exception:
+        """Read a picture as far as is needed; return its failure instead of raising it. Runs on a thread."""
         if error := picture.error or self._down:
             return error
         if is_known(picture, known):
             return str(held[picture.key]["md5"])
         try:
-            return look(picture, self._cache, is_held=picture.key in held)
+            return read(picture, self._cache, is_held=picture.key in held)
         except (ImageError, OSError) as failure:
             return failure
 
-    def _settle(self, picture: Picture, found: Found, held: Held) -> ImageOutcome:
+    def _settle(self, picture: Picture, found: ImageParser | str | Exception, held: HeldRows) -> ImageOutcome:
         if isinstance(found, Exception):
             return failure_outcome(picture, found)
         if isinstance(found, str):
@@ -118,18 +120,18 @@ class Batch:
 
 
 def identify(file: FilePath | ImageParser) -> Picture:
-    """Find out which picture it is, from its name alone."""
+    """Return a picture's key, from its name alone, or the reason why it has none."""
     if isinstance(file, ImageParser):
-        return Picture(file.path or file.filename, file, (file["device"].lower(), file["datetime"]))
+        return Picture(file.path or file.filename, file, key_of(file))
     path = os.fsdecode(file)
     try:
         device, when = parse_filename(path)
     except ImageError as error:
         return Picture(path, path, error=error)
-    return Picture(path, path, (device.lower(), when))
+    return Picture(path, path, make_key(device, when))
 
 
-def recognise(cache: FileCache, pictures: Iterable[Picture], held: Held) -> set[str]:
+def recognise(cache: FileCache, pictures: Iterable[Picture], held: HeldRows) -> set[str]:
     """Return the files of those pictures that `cache` knows to be the ones that are held."""
     return cache.recognised(
         {
@@ -141,12 +143,12 @@ def recognise(cache: FileCache, pictures: Iterable[Picture], held: Held) -> set[
 
 
 def is_known(picture: Picture, known: set[str]) -> bool:
-    """Tell whether a picture is one of the files that were recognised."""
+    """Return whether a picture is one of the files that were recognised."""
     return picture.file in known and not isinstance(picture.source, ImageParser)
 
 
-def look(picture: Picture, cache: FileCache, *, is_held: bool) -> ImageParser | str:
-    """Return what is needed of a picture: its md5 where its key is held, else all. Raises ImageError and OSError."""
+def read(picture: Picture, cache: FileCache, *, is_held: bool) -> ImageParser | str:
+    """Read a picture: return its md5 where its key is held, else all of it parsed. Raises ImageError and OSError."""
     if isinstance(picture.source, ImageParser):
         return picture.source
     sighting = cache.sight(picture.file)
@@ -163,7 +165,7 @@ def compare(picture: Picture, md5: str, row: Row) -> ImageOutcome:
 
 
 def failure_outcome(picture: Picture, error: Exception) -> ImageOutcome:
-    """Return the outcome of a picture that nothing was done with, because of `error`."""
+    """Return the outcome of a picture that wasn't stored because of `error`."""
     refused = isinstance(error, ImageError) and not isinstance(error, ImageChangedError)
     return ImageOutcome(picture.file, Outcome.REFUSED if refused else Outcome.UNSENT, error=error)
 

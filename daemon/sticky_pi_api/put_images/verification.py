@@ -1,4 +1,4 @@
-"""Whether a destination still has what its receipts say: the database's md5, and the stored object if it can be read.
+"""Verify that a destination still holds pictures: the md5 of its database, and the stored object if it can be read.
 
 The object in a server's storage can have been overwritten since by another client's refused duplicate, while the
 database keeps the first one's md5: only the object itself shows that.
@@ -11,11 +11,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from sticky_pi_api.types import Info, Row
+from sticky_pi_api.types import Info, Row, key_of, make_key
 
 
 class Holding(StrEnum):
-    """What a destination has under a picture's key."""
+    """How a destination holds a picture."""
 
     CONFIRMED = "confirmed"
     """the row has the md5, and the stored object's bytes are that picture's"""
@@ -32,7 +32,7 @@ class Holding(StrEnum):
 
 
 class Claim(NamedTuple):
-    """A picture that a destination is said to have."""
+    """A picture that a destination is said to hold."""
 
     device: str
     datetime: datetime
@@ -41,21 +41,21 @@ class Claim(NamedTuple):
     size: int
     """bytes"""
     file_system: str | None = None
-    """on which it lies itself, by its id, where the copy has to be on another one"""
+    """the id of the file system that the picture lies on, where the copy has to be on another one"""
 
 
 class StoredObject(NamedTuple):
-    """What is to be known of a stored object without fetching it whole."""
+    """A stored object, as far as it can be known without fetching it whole."""
 
     size: int | None
     """bytes"""
     md5: str | None
     """None where the storage doesn't tell"""
     file_system: str | None = None
-    """on which it lies, by its id; None where it isn't on this machine"""
+    """the id of the file system that it lies on; None where it isn't on this machine"""
 
     def is_of(self, claim: Claim) -> bool | None:
-        """Tell whether it is the claimed picture; None where what is known of it doesn't say."""
+        """Return whether it is the claimed picture; None where that can't be told."""
         if self.size not in (None, claim.size) or self.md5 not in (None, claim.md5):
             return False
         return None if self.md5 is None else True
@@ -65,17 +65,17 @@ Ask = Callable[[Iterable[Info], str], list[Row]]
 """A client's get_images"""
 
 Look = Callable[[str], StoredObject | None]
-"""Looks at the object behind a row's url; None where that can't be done. Raises FileNotFoundError where it is gone."""
+"""Returns the object behind a row's url; None where it can't be read. Raises FileNotFoundError where it is gone."""
 
 
-def holdings(ask: Ask, look: Look, claims: Sequence[Claim]) -> list[Holding]:
-    """Return what is held of each claimed picture, asked for in one question. Raises what `ask` does."""
+def verify(ask: Ask, look: Look, claims: Sequence[Claim]) -> list[Holding]:
+    """Return how each claimed picture is held, asked for in one question. Raises the errors of `ask` and `look`."""
     info = [{"device": claim.device, "datetime": claim.datetime} for claim in claims]
-    rows = {(row["device"].lower(), row["datetime"]): row for row in (ask(info, "image") if info else [])}
-    return [_holding(claim, rows.get((claim.device.lower(), claim.datetime)), look) for claim in claims]
+    rows = {key_of(row): row for row in (ask(info, "image") if info else [])}
+    return [_verify(claim, rows.get(make_key(claim.device, claim.datetime)), look) for claim in claims]
 
 
-def _holding(claim: Claim, row: Mapping[str, object] | None, look: Look) -> Holding:
+def _verify(claim: Claim, row: Mapping[str, object] | None, look: Look) -> Holding:
     if row is None:
         return Holding.ABSENT
     if row["md5"] != claim.md5:

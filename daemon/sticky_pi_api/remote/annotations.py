@@ -1,4 +1,4 @@
-"""A server's annotations: asked for in parts, and put only where the server is known to take them."""
+"""Get annotations from a server in parts, and put them where the server has the images and no such annotations."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from sticky_pi_api.exceptions import UnclearEndError
-from sticky_pi_api.put_images.remote import CHUNK
+from sticky_pi_api.put_images.remote import KEYS_PER_QUESTION
 from sticky_pi_api.remote.images import chunks, write_keys, write_series
 from sticky_pi_api.remote.responses import WrongShapeError, read_annotations, read_numbered_rows
 from sticky_pi_api.remote.server import SERIES_TIME, Server, settle
 from sticky_pi_api.sqlite.connection import IntegrityError
-from sticky_pi_api.types import Key, Row, key_of
+from sticky_pi_api.types import Key, Row, key_of, make_key
 from sticky_pi_api.validation.annotations import Annotations, in_requests
 from sticky_pi_api.validation.queries import Series
 
-JSON_CHUNK: Final = 20
-"""Images whose annotations' JSON is asked for at once: thousands of objects each make no answer too large to read"""
+IMAGES_PER_JSON_QUESTION: Final = 20
+"""Images whose annotations' JSON is asked for at once: with thousands of objects each, the answer can still be read"""
 
 LARGEST_REQUEST: Final = 2**23
 """bytes of annotations sent at once, where there are several; servers take 100 MB"""
@@ -38,7 +38,7 @@ class ServerAnnotations:
 
     def find(self, keys: Iterable[Key], what: str) -> list[Row]:
         """Return the rows of the images that are there; nothing is asked where `keys` is empty."""
-        most = JSON_CHUNK if what == "json" else CHUNK
+        most = IMAGES_PER_JSON_QUESTION if what == "json" else KEYS_PER_QUESTION
         path = f"/get_uid_annotations/{what}"
         return [
             row for chunk in chunks(keys, most) for row in self._server.ask(path, write_keys(chunk), read_annotations)
@@ -71,7 +71,7 @@ class ServerAnnotations:
         """Return the ids of the images; raises ValueError where one is another image, or none."""
         held = {key_of(row): row for row in self._images([one.key for one in annotations])}
         for one in annotations:
-            one.check_parent(held.get(_lower(one.key)))
+            one.check_parent(held.get(make_key(*one.key)))
         return {key: row["id"] for key, row in held.items()}
 
     def _held(self, annotations: Iterable[Annotations]) -> dict[_Identity, Row]:
@@ -104,8 +104,4 @@ class ServerAnnotations:
 
 
 def _identity(one: Annotations, parents: Mapping[Key, int]) -> _Identity:
-    return parents[_lower(one.key)], one.algo_name, one.algo_version
-
-
-def _lower(key: Key) -> Key:
-    return key[0].lower(), key[1]
+    return parents[make_key(*one.key)], one.algo_name, one.algo_version

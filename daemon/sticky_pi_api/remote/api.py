@@ -17,13 +17,13 @@ from sticky_pi_api.filesystem.regular_files import FileFailedError
 from sticky_pi_api.image_parser import MAX_SIZE, ImageParser
 from sticky_pi_api.local.images import next_second
 from sticky_pi_api.put_images.checksum_cache import FileCache
-from sticky_pi_api.put_images.concurrency import Pace
-from sticky_pi_api.put_images.remote import CHUNK, Doubts, RemoteBatch, StaleAnswerError
+from sticky_pi_api.put_images.concurrency import ConcurrencyLimit
+from sticky_pi_api.put_images.remote import KEYS_PER_QUESTION, RemoteBatch, StaleAnswerError, UnclearUploads
 from sticky_pi_api.put_images.request import UploadBody, open_picture
 from sticky_pi_api.remote.annotations import ServerAnnotations
 from sticky_pi_api.remote.bundles import ServerBundles
 from sticky_pi_api.remote.images import chunks, write_keys, write_series
-from sticky_pi_api.remote.pagination import in_stretches, whole
+from sticky_pi_api.remote.pagination import in_one_page, in_pages
 from sticky_pi_api.remote.responses import WrongShapeError, read_numbered_rows, read_rows
 from sticky_pi_api.remote.server import SERIES_TIME, SHORT_ANSWER, Server
 from sticky_pi_api.remote.users import ServerUsers
@@ -82,7 +82,7 @@ class RemoteAPI(BaseAPISpec):
         if parallel < 1 or lowest_rate <= 0:
             raise ValueError(f"parallel is {parallel} and lowest_rate {lowest_rate}; both must be more than 0")
         self._parallel = parallel
-        self._limit = RateLimit(max_rate, clock=clock, sleep=sleep)
+        self._rate = RateLimit(max_rate, clock=clock, sleep=sleep)
         # All uploads share the link, and what they are let have of it.
         lowest = min(lowest_rate, lowest_rate if max_rate is None else max_rate / 2) / parallel
         self._clock = clock
@@ -100,10 +100,10 @@ class RemoteAPI(BaseAPISpec):
         self._annotations = ServerAnnotations(
             self._server, lambda keys: self._find(keys, "/get_images/metadata", read=read_numbered_rows)
         )
-        self._bundles = ServerBundles(self._server, self._limit)
+        self._bundles = ServerBundles(self._server, self._rate)
         self._users = ServerUsers(self._server)
-        self._doubts = Doubts()
-        self._pace = Pace(parallel)
+        self._unclear = UnclearUploads()
+        self._limit = ConcurrencyLimit(parallel)
 
     def close(self) -> None:
         """Break off what is under way, and close the connections."""
@@ -123,7 +123,8 @@ class RemoteAPI(BaseAPISpec):
         path = f"/get_image_series/{_written(what)}"
         rows = []
         for device, start, end in series_of(info):
-            pages = whole(partial(self._find_series, path, device), next_second(start), next_second(end), utc_now())
+            find = partial(self._find_series, path, device)
+            pages = in_one_page(find, next_second(start), next_second(end), utc_now())
             rows += sorted(chain.from_iterable(pages), key=key_of)
         return rows
 
@@ -133,7 +134,7 @@ class RemoteAPI(BaseAPISpec):
         return chain.from_iterable(
             sorted(page, key=key_of)
             for device, start, end in series_of(info)
-            for page in in_stretches(
+            for page in in_pages(
                 partial(self._find_series, path, device), next_second(start), next_second(end), utc_now()
             )
         )
@@ -192,13 +193,14 @@ class RemoteAPI(BaseAPISpec):
         self._bundles.fetch(row, into)
 
     def _new_batch(self, n_threads: int, cache: FileCache) -> RemoteBatch:
+        scope = CancelScope(self._server.scope)
         return RemoteBatch(
-            lambda keys, scope: self._find(keys, "/get_images/metadata", scope),
-            self._upload,
-            self._doubts,
-            self._pace,
+            partial(self._find, path="/get_images/metadata", scope=scope),
+            partial(self._upload, scope=scope),
+            self._unclear,
+            self._limit,
             cache,
-            scope=CancelScope(self._server.scope),
+            cancel=scope.cancel,
             n_threads=n_threads,
             parallel=self._parallel,
             clock=self._clock,
@@ -214,7 +216,7 @@ class RemoteAPI(BaseAPISpec):
     ) -> list[Row]:
         """Return the rows of keys, each once, in their order; servers fail at an empty question."""
         found: dict[Key, Row] = {}
-        for chunk in chunks(keys, CHUNK):
+        for chunk in chunks(keys, KEYS_PER_QUESTION):
             largest = SHORT_ANSWER + _LARGEST_ROW * len(chunk)
             question, is_small = write_keys(chunk), len(chunk) == 1
             answer = self._server.ask(
@@ -228,11 +230,11 @@ class RemoteAPI(BaseAPISpec):
         return self._server.ask(path, write_series((device, start, end)), read_rows, seconds=SERIES_TIME)
 
     def _upload(
-        self, image: ImageParser, is_fresh: Callable[[], bool], scope: CancelScope, on_sent: Callable[[], object]
+        self, image: ImageParser, is_fresh: Callable[[], bool], on_sent: Callable[[], object], scope: CancelScope
     ) -> Row:
-        """Upload a picture, as `sending.Upload` says."""
+        """Upload a picture, as `put_images.remote.Upload` says."""
         with open_picture(image) as stream:
-            body = UploadBody(image, stream, self._limit, on_sent)
+            body = UploadBody(image, stream, self._rate, on_sent)
 
             def post(token: Account) -> Answer:
                 if not is_fresh():

@@ -1,4 +1,4 @@
-"""Keys and series as servers are asked for them: in whole seconds, so many at a time, each once."""
+"""Write the keys and series of images as a server is asked for them: in whole seconds, in parts, each key once."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from sticky_pi_api.local.images import next_second
-from sticky_pi_api.types import Key
+from sticky_pi_api.types import Key, make_key
 from sticky_pi_api.utils import datetime_to_string
 from sticky_pi_api.validation.queries import Series
 
 
 def chunks(keys: Iterable[Key], most: int) -> Iterator[list[Key]]:
-    """Yield the keys in lists of at most `most`, devices in lower case; what can't be there is left out."""
+    """Yield the keys in lists of at most `most`, each once; leave out those that no server can hold."""
     # Servers know whole seconds only.
-    wanted = iter(dict.fromkeys((device.lower(), when) for device, when in keys if not when.microsecond))
+    wanted = iter(dict.fromkeys(make_key(device, when) for device, when in keys if not when.microsecond))
     while chunk := list(islice(wanted, most)):
         yield chunk
 

@@ -17,7 +17,7 @@ from sticky_pi_api.exceptions import (
     UnavailableError,
     UnclearEndError,
 )
-from sticky_pi_api.put_images.remote import SECOND_LOOK
+from sticky_pi_api.put_images.remote import SECOND_QUESTION_AFTER
 from sticky_pi_api.remote.responses import WrongShapeError, read_token
 from sticky_pi_api.remote.token import Login
 from sticky_pi_api.remote.warm_up import FAILED, WarmUp, is_cold
@@ -292,5 +292,5 @@ def settle(end: RemoteError, look: Callable[[], list[Row | None]], address: str)
         raise end
     if len(rows) < len(found):
         message = f"{end}; whether all of it was stored isn't known: see what is there before sending it again"
-        raise DoubtfulError(message, end, retry_after=SECOND_LOOK)
+        raise DoubtfulError(message, end, retry_after=SECOND_QUESTION_AFTER)
     return rows

@@ -460,7 +460,7 @@ RECEIPTS = (
     ),
     Guard(
         "md5 of the row, before a removal",
-        "_holding",
+        "_verify",
         "row['md5'] != claim.md5",
         "False",
         ("test_another_md5_in_the_row_is_another_picture",),
@@ -484,7 +484,7 @@ RECEIPTS = (
     ),
     Guard(
         "a stored object that is there, before a removal",
-        "_holding",
+        "_verify",
         """
         except FileNotFoundError:
             return Holding.OVERWRITTEN
@@ -988,7 +988,7 @@ SENDING = (
     Guard(
         "question before a server is sent to",
         "RemoteBatch._refresh",
-        "{key_of(row): row for row in self._ask(keys, self._scope)}",
+        "{key_of(row): row for row in self._ask(keys)}",
         "{}",
         ("test_what_is_held_is_not_sent_whatever_its_case",),
         "a refused duplicate overwrites the stored picture",
@@ -1005,7 +1005,7 @@ SENDING = (
         "question after a doubtful end",
         "RemoteBatch._clear_up",
         "self._find(picture)",
-        "(self._clock(), None)",
+        "_Answer(self._clock(), None)",
         ("test_a_lost_answer_is_asked_for_and_nothing_is_sent_twice",),
         "a picture that is stored would be sent again",
     ),
@@ -1035,20 +1035,20 @@ SENDING = (
     ),
     Guard(
         "second question before a doubtful picture is sent again",
-        "Doubts.wait",
-        "0.0 if since is None else max(0.0, since + SECOND_LOOK - asked_at)",
+        "UnclearUploads.wait",
+        "0.0 if since is None else max(0.0, since + SECOND_QUESTION_AFTER - asked_at)",
         "0.0",
         ("test_a_picture_whose_end_is_not_known_is_not_sent_again_before_a_second_look",),
         "a server still at work would get it twice",
     ),
     Guard(
         "doubt about a body that went out whole",
-        "RemoteBatch._still_absent",
+        "RemoteBatch._clear_up",
         """
-        self._doubts.add(key_of(image), asked_at)
-        return _doubtful(picture, unclear.end, SECOND_LOOK)
+        self._unclear.add(key_of(image), answer.asked_at)
+        return _doubtful(picture, end, SECOND_QUESTION_AFTER)
         """,
-        "return _doubtful(picture, unclear.end, SECOND_LOOK)",
+        "return _doubtful(picture, end, SECOND_QUESTION_AFTER)",
         ("test_a_picture_whose_end_is_not_known_is_not_sent_again_before_a_second_look",),
         "a server still at work would get it twice",
     ),
@@ -1056,13 +1056,13 @@ SENDING = (
         "age of an answer, before it is acted on",
         "RemoteBatch._compare_or_send",
         """
-        if self._clock() - asked_at > FRESH:
-            asked_at, row = self._find(picture)
-        if row is not None:
+        if self._clock() - answer.asked_at > FRESH:
+            answer = self._find(picture)
+        if answer.row is not None:
             ...
         """,
         """
-        if row is not None:
+        if answer.row is not None:
             ...
         """,
         ("test_what_was_held_more_than_a_minute_ago_is_asked_for_again",),
@@ -1088,7 +1088,7 @@ SENDING = (
     ),
     Guard(
         "age of an answer, within a batch",
-        "RemoteBatch._round",
+        "RemoteBatch._start",
         "self._clock() - self._asked_at > FRESH",
         "False",
         ("test_an_answer_older_than_a_minute_is_asked_for_again",),

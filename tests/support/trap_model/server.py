@@ -19,11 +19,10 @@ from sticky_pi_api.exceptions import (
     UnreachableError,
 )
 from sticky_pi_api.put_images.checksum_cache import FileCache
-from sticky_pi_api.put_images.concurrency import Pace
-from sticky_pi_api.put_images.remote import Doubts, RemoteBatch, StaleAnswerError
+from sticky_pi_api.put_images.concurrency import ConcurrencyLimit
+from sticky_pi_api.put_images.remote import RemoteBatch, StaleAnswerError, UnclearUploads
 from sticky_pi_api.put_images.request import UploadBody, open_picture
-from sticky_pi_api.put_images.verification import StoredObject, holdings
-from sticky_pi_api.transport.deadline import CancelScope
+from sticky_pi_api.put_images.verification import StoredObject, verify
 from sticky_pi_api.transport.rate_limit import RateLimit
 from sticky_pi_api.types import Outcome
 from sticky_pi_api.utils import datetime_to_string
@@ -176,17 +175,17 @@ class Client:
 
     def __init__(self, server):
         self._server = server
-        self._doubts, self._pace = Doubts(), Pace(1)
+        self._unclear, self._limit = UnclearUploads(), ConcurrencyLimit(1)
 
     def put_images(self, files, *, on_outcome):
         server = self._server
         batch = RemoteBatch(
-            lambda keys, _: server.ask(keys),
-            lambda image, is_fresh, _, on_sent: server.upload(image, is_fresh, on_sent),
-            self._doubts,
-            self._pace,
+            server.ask,
+            server.upload,
+            self._unclear,
+            self._limit,
             FileCache(""),
-            scope=CancelScope(),
+            cancel=lambda: None,
             n_threads=1,
             parallel=1,
             clock=server.clock.monotonic,
@@ -202,7 +201,7 @@ class Client:
             rows = self._server.ask([(one["device"].lower(), one["datetime"]) for one in info])
             return [{**row, "url": "/".join(_text((row["device"], row["datetime"])))} for row in rows]
 
-        found = holdings(ask, self._server.look, claims)
+        found = verify(ask, self._server.look, claims)
         for claim, holding in zip(claims, found, strict=True):
             if holding in ("confirmed", "row only"):
                 self._server.vouched.add((_text((claim.device.lower(), claim.datetime)), claim.md5))

@@ -18,7 +18,7 @@ import pytest
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import StoreError
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.put_images.common import CHUNK
+from sticky_pi_api.put_images.common import PICTURES_PER_QUESTION
 from sticky_pi_api.types import Outcome
 from sticky_pi_uploader.demo.pictures import make_picture
 
@@ -155,12 +155,12 @@ def test_files_are_taken_from_their_iterable_a_chunk_at_a_time(client, tmp_path)
     told = []
 
     def names():
-        for number in range(3 * CHUNK):
+        for number in range(3 * PICTURES_PER_QUESTION):
             taken.append(number)
             yield tmp_path / f"{number}.jpg"
 
     client.put_images(names(), on_outcome=lambda _: told.append(len(taken)))
-    assert (told[0], told[-1]) == (CHUNK, 3 * CHUNK)
+    assert (told[0], told[-1]) == (PICTURES_PER_QUESTION, 3 * PICTURES_PER_QUESTION)
 
 
 def test_what_is_in_the_way_of_one_device_leaves_the_others_alone(store, client, trap):

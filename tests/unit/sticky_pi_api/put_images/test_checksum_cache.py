@@ -16,7 +16,7 @@ import pytest
 from sticky_pi_api.client import LocalClient, RemoteClient
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.checksum_cache import SETTLED, FileCache
-from sticky_pi_api.put_images.common import CHUNK
+from sticky_pi_api.put_images.common import PICTURES_PER_QUESTION
 from sticky_pi_api.types import Outcome
 from sticky_pi_uploader.demo.pictures import make_picture, picture_bytes
 
@@ -342,7 +342,7 @@ def test_a_file_in_the_place_of_the_cache_is_no_hindrance_and_deleted_with_it(cl
 
 @pytest.mark.parametrize("client", ["local"], indirect=True)
 def test_a_locked_cache_is_not_waited_for(client, local_dir, trap, opened):
-    files = trap(CHUNK + 10)
+    files = trap(PICTURES_PER_QUESTION + 10)
     client.put_images(files[:1])
     with closing(sqlite3.connect(local_dir / "cache" / "put_images.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -375,7 +375,7 @@ def small_disk(local_dir):
 
 @pytest.mark.parametrize("client", ["local"], indirect=True)
 def test_a_full_disk_under_the_cache_costs_only_the_reading(client, small_disk, trap):
-    files = trap(CHUNK + 10)
+    files = trap(PICTURES_PER_QUESTION + 10)
     (small_disk / "filler").write_bytes(bytes(60_000))
     assert outcomes(client, files) == all_are("stored", files)
     assert outcomes(client, files) == all_are("held", files)
@@ -405,7 +405,7 @@ def test_a_deleted_cache_is_made_anew(client, local_dir, trap, opened):
 
 @pytest.mark.parametrize("client", ["local"], indirect=True)
 def test_the_cache_may_be_deleted_while_it_is_in_use(client, local_dir, trap, opened):
-    files = trap(CHUNK + 20)
+    files = trap(PICTURES_PER_QUESTION + 20)
     some = set(files[::40])
     client.put_images(files[:10])
 
@@ -415,7 +415,7 @@ def test_the_cache_may_be_deleted_while_it_is_in_use(client, local_dir, trap, op
 
     seen = []
     client.put_images(files, on_outcome=lambda one: (delete(one), seen.append(one)))
-    assert sorted(one.outcome for one in seen) == [Outcome.HELD] * 10 + [Outcome.STORED] * (CHUNK + 10)
+    assert sorted(one.outcome for one in seen) == [Outcome.HELD] * 10 + [Outcome.STORED] * (PICTURES_PER_QUESTION + 10)
     client.put_images(files)
     opened.clear()
     client.put_images(files)
@@ -430,7 +430,7 @@ def start(local_dir, folder):
 
 
 def test_a_process_killed_at_any_moment_leaves_a_cache_that_is_right(local_dir, trap, opened):
-    files = trap(CHUNK + 30)
+    files = trap(PICTURES_PER_QUESTION + 30)
     changed = files[::7]
     kills = 0
     chance = random.Random(1)
@@ -454,7 +454,7 @@ def test_a_process_killed_at_any_moment_leaves_a_cache_that_is_right(local_dir, 
 
 
 def test_several_processes_may_share_it(local_dir, trap, opened):
-    files = trap(CHUNK + 10)
+    files = trap(PICTURES_PER_QUESTION + 10)
     processes = [start(local_dir, os.path.dirname(files[0])) for _ in range(3)]
     for process in processes:
         assert process.wait() == 0

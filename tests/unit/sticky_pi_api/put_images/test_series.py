@@ -11,7 +11,7 @@ from api_server.store import Store
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import AnswerTooLargeError
 from sticky_pi_api.local.images import ImagesDatabase
-from sticky_pi_api.remote.pagination import ROWS
+from sticky_pi_api.remote.pagination import ROWS_PER_PAGE
 from sticky_pi_api.utils import datetime_to_string
 
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)
@@ -168,7 +168,7 @@ def test_a_long_series_is_asked_of_a_server_a_stretch_of_time_at_a_time(hold_man
     rows = list(client.iter_image_series([{"device": "%", **EVER}]))
     assert sorted(rows, key=key) == whole
     asked = len(server.requests("/get_image_series")) - before
-    assert 20_003 / ROWS < asked < 200
+    assert 20_003 / ROWS_PER_PAGE < asked < 200
 
 
 def test_a_series_too_large_for_one_answer_is_asked_for_in_several(hold_many, remote):

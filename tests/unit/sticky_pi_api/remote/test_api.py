@@ -33,7 +33,7 @@ from sticky_pi_api.exceptions import (
     UnreachableError,
 )
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.put_images.remote import CHUNK, FRESH, SECOND_LOOK
+from sticky_pi_api.put_images.remote import FRESH, KEYS_PER_QUESTION, SECOND_QUESTION_AFTER
 from sticky_pi_api.transport.session import Timeouts
 from sticky_pi_api.types import Blame, Outcome
 from sticky_pi_uploader.demo.pictures import make_picture
@@ -144,7 +144,7 @@ def test_questions_are_of_500_keys_at_most_and_never_empty(remote, server):
     assert client.get_images(keys) == []
     assert client.get_images([]) == client.get_image_series([]) == client.put_images([]) == []
     assert [entry.entries for entry in server.requests(ASK)] == [500, 500, 200]
-    assert CHUNK == 500
+    assert KEYS_PER_QUESTION == 500
 
 
 def test_what_does_not_decode_is_never_sent(remote, server, pictures):
@@ -247,7 +247,7 @@ def test_whatever_byte_an_upload_breaks_at_it_is_stored_once_in_the_end(
     seen = put(client, files)
     assert len(seen) == 3
     assert set(outcomes(seen)) <= {Outcome.STORED, Outcome.UNSENT, Outcome.DOUBTFUL}
-    clock.now += SECOND_LOOK
+    clock.now += SECOND_QUESTION_AFTER
     put(client, [one.file for one in seen if one.outcome is not Outcome.STORED])
     assert_stored_once(server, files)
     assert_nothing_harmful_was_sent(server)

@@ -97,7 +97,7 @@ def test_an_upload_is_not_repeated(start, remote, make_trap_picture):
     assert client.get_images(KEYS[:1]) == []
     server.restart_database()
     with pytest.raises(UnclearEndError) as raised:
-        client._upload(ImageParser(make_trap_picture()), lambda: True, CancelScope(), lambda: None)
+        client._upload(ImageParser(make_trap_picture()), lambda: True, lambda: None, CancelScope())
     assert isinstance(raised.value.end, RefusedError)
     assert [entry.status for entry in server.requests(PUT)] == [500]
 

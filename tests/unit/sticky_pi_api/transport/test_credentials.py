@@ -116,7 +116,7 @@ def test_no_error_of_a_request_has_the_password(server, proxy, remote, make_trap
     client = remote(proxy.port, timeouts=QUICK, username="nobody" if fault == "nothing" else "trap")
     for ask in (
         lambda: client.get_images(KEYS),
-        lambda: client._upload(ImageParser(make_trap_picture()), lambda: True, CancelScope(), lambda: None),
+        lambda: client._upload(ImageParser(make_trap_picture()), lambda: True, lambda: None, CancelScope()),
     ):
         error = outcome_of(ask)
         assert error is not None or path != "/get_token"
@@ -145,7 +145,7 @@ def test_no_error_of_what_is_sent_has_the_password_in_the_libraries_frames(serve
     image = ImageParser(path)
     os.truncate(path, 1000)
     with pytest.raises(ImageChangedError) as raised:
-        client._upload(image, lambda: True, CancelScope(), lambda: None)
+        client._upload(image, lambda: True, lambda: None, CancelScope())
     frames = [trace.tb_frame for trace in chain_of(raised.value.__traceback__)]
     assert "request.py" in {os.path.basename(frame.f_code.co_filename) for frame in frames}
     assert places(raised.value, secrets_of(client)) == []
