@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -95,8 +96,6 @@ class Copy:
     def __init__(self, folder):
         """Copy what the tests need into an empty folder."""
         self._root = Path(folder)
-        self._temporary = self._root / "tmp"
-        self._temporary.mkdir()
         ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
         for name in _COPIED:
             if (ROOT / name).is_dir():
@@ -141,32 +140,30 @@ class Copy:
 
     def _pytest(self, tests, timeout):
         """Run tests, and end their processes; returns the exit status (None: they hung) and what was printed."""
-        environment = os.environ | {
-            "PYTHONPATH": str(self._root / "daemon"),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "TMPDIR": str(self._temporary),
-        }
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=short"]
-        with subprocess.Popen(
-            [*command, *(test if test.startswith("-") else f"tests/{test}" for test in tests)],
-            cwd=self._root,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            try:
-                said, _ = process.communicate(timeout=timeout)
-            except subprocess.TimeoutExpired:
-                said = None
-            finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-        shutil.rmtree(self._temporary)
-        self._temporary.mkdir()
-        return (None, "") if said is None else (process.returncode, said)
+        command += [test if test.startswith("-") else f"tests/{test}" for test in tests]
+        environment = os.environ | {"PYTHONPATH": str(self._root / "daemon"), "PYTHONDONTWRITEBYTECODE": "1"}
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+            os.chmod(temporary, 0o755)  # some tests work as another user
+            with subprocess.Popen(
+                command,
+                cwd=self._root,
+                env=environment | {"TMPDIR": temporary},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            ) as process:
+                try:
+                    said, _ = process.communicate(timeout=timeout)
+                except subprocess.TimeoutExpired:
+                    return None, ""
+                else:
+                    return process.returncode, said
+                finally:
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
 
     @contextmanager
     def _changed(self, file, source):
