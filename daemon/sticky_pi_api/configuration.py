@@ -38,13 +38,13 @@ class BaseAPIConf(dict[str, Any]):
 
 
 class LocalAPIConf(BaseAPIConf):
-    """What the embedded store needs to know."""
+    """The configuration of the embedded store."""
 
     LOCAL_DIR: str | RequiredConfVar = RequiredConfVar()
     """the store's folder"""
 
     SECRET_API_KEY: str = "embedded-store"  # noqa: S105 - it protects nothing: whoever reads the store has the files
-    """what tokens are signed with"""
+    """the key that tokens are signed with"""
 
 
 def _read_env_file(path: FilePath) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What this package raises on purpose; the messages are for the people who look after traps.
+"""Exceptions of this package; their messages are for the people who look after traps.
 
                                  blames
 StickyPiError

@@ -1,4 +1,4 @@
-"""What every API answers to, and the embedded one: requests checked, answered from database and storage."""
+"""The methods of every API, and the embedded API, which answers checked requests from its database and storage."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from sticky_pi_api.validation.users import checked_patterns, checked_users, matc
 
 
 class BaseAPISpec(ABC):
-    """What clients and the embedded API have in common; as a context manager it closes itself."""
+    """The methods that clients and the embedded API have in common; a context manager that closes itself."""
 
     @abstractmethod
     def get_images(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
@@ -155,7 +155,7 @@ class BaseAPI(BaseAPISpec):
     """An API that finds rows in a database, and their files in a storage."""
 
     def __init__(self, api_conf: BaseAPIConf, *_args: Any, **_kwargs: Any) -> None:
-        """Keep the configuration, and make what stores the files."""
+        """Keep the configuration, and make the storage of files."""
         self._configuration = api_conf
         self._storage = self._make_storage(api_conf)
 
@@ -176,7 +176,7 @@ class BaseAPI(BaseAPISpec):
 
     @abstractmethod
     def _make_storage(self, api_conf: BaseAPIConf) -> BaseStorage:
-        """Return what keeps the images' files."""
+        """Return the storage of the images' files."""
 
     @abstractmethod
     def _find(self, keys: Sequence[Key]) -> list[Row]:
@@ -202,7 +202,7 @@ class LocalAPI(BaseAPI):
     _storage: DiskStorage
 
     def __init__(self, api_conf: BaseAPIConf, *args: Any, **kwargs: Any) -> None:
-        """Open the store; what is missing of it is made."""
+        """Open the store; create the missing parts of it."""
         super().__init__(api_conf, *args, **kwargs)
         self._folder = os.path.abspath(api_conf["LOCAL_DIR"])
         with self._blaming_the_store():

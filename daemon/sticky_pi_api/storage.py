@@ -1,4 +1,4 @@
-"""Where pictures' files are kept: beside the database, in one folder for each device; and where bundles' are."""
+"""Store the files of pictures beside the database, in one folder for each device, and the files of bundles."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sticky_pi_api.images.filename import format_filename
 from sticky_pi_api.types import Info, Row
 
 WHATS = ("metadata", "image", "thumbnail", "thumbnail_mini")
-"""What can be asked for of an image; `thumbnail-mini` is taken as well"""
+"""The values of `what` for images; `thumbnail-mini` is accepted as well"""
 
 _LEFTOVER_AGE = 3600.0
 
@@ -55,7 +55,7 @@ class BaseStorage(ABC):
 
     @abstractmethod
     def store_image_files(self, image: ImageParser) -> None:
-        """Save an image's JPEG and its two thumbnails; what lies in their place is replaced."""
+        """Save an image's JPEG and its two thumbnails; files in their place are replaced."""
 
     @abstractmethod
     def get_url_for_image(self, image: Mapping[str, Any], what: str = "metadata") -> str:
@@ -79,8 +79,8 @@ class BaseStorage(ABC):
 class DiskStorage(BaseStorage):
     """Keeps them in `<LOCAL_DIR>/raw_images/<device>/` and `<LOCAL_DIR>/ml/<bundle name>/`.
 
-    A file is written and made durable elsewhere, in `raw_images/.incoming`, and then renamed: what has its final name
-    is whole. `stage` and `place` are the two halves of that, for a caller who makes a row in between.
+    A file is written and made durable elsewhere, in `raw_images/.incoming`, and then renamed: a file with its final
+    name is whole. `stage` and `place` are the two halves of that, for a caller who makes a row in between.
     """
 
     def __init__(self, api_conf: BaseAPIConf, *_args: Any, **_kwargs: Any) -> None:
@@ -92,7 +92,7 @@ class DiskStorage(BaseStorage):
         self._swept_at: float | None = None
 
     def store_image_files(self, image: ImageParser) -> None:
-        """Save an image's JPEG and its two thumbnails, durably; what lies in their place is replaced."""
+        """Save an image's JPEG and its two thumbnails, durably; files in their place are replaced."""
         staged = self.stage(image, image.file_blob)
         try:
             self.place(staged)
@@ -145,7 +145,7 @@ class DiskStorage(BaseStorage):
                 durable.flush(folder)
 
     def discard(self, staged: Staged) -> None:
-        """Remove what is still staged."""
+        """Remove the files that are still staged."""
         with staged.closing:
             for temporary, _ in staged.moves:
                 with suppress(OSError):
@@ -162,7 +162,7 @@ class DiskStorage(BaseStorage):
                 return os.fdopen(open_file(name, folder=folder), "rb")
 
     def _sweep(self, incoming: int) -> None:
-        """Remove, once in a while, what processes that were killed left behind."""
+        """Remove, once in a while, the files that killed processes left behind."""
         now = time.monotonic()
         if self._swept_at is not None and now - self._swept_at < _LEFTOVER_AGE:
             return

@@ -1,4 +1,4 @@
-"""The shapes that the client library takes and gives: rows, requests, and what became of each picture."""
+"""Types of the client library's arguments and results: keys, rows, requests, and the outcome of each picture."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def key_of(row: Mapping[str, Any]) -> Key:
 
 
 class Outcome(StrEnum):
-    """What became of one picture of a `put_images`."""
+    """The outcome of one picture of a `put_images`."""
 
     STORED = "stored"
     """the destination holds it now, and didn't before"""
@@ -58,7 +58,7 @@ class Outcome(StrEnum):
 
 
 class Blame(StrEnum):
-    """What an error is the fault of."""
+    """The cause to which an error is ascribed."""
 
     PICTURE = "picture"
     """it fails wherever and whenever it is sent"""
@@ -71,7 +71,7 @@ class Blame(StrEnum):
 
 
 class ImageOutcome(NamedTuple):
-    """One picture of a `put_images`, and what became of it."""
+    """One picture of a `put_images`, and its outcome."""
 
     file: str
     """its path as it was given, or the file name of a parsed picture that has no path"""

@@ -1,1 +1,1 @@
-"""Bundles of machine-learning files: what belongs to one, and how it travels and is stored."""
+"""Bundles of machine-learning files: their keys, their checksums, their transfer and their storage."""

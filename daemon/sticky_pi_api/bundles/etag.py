@@ -1,4 +1,4 @@
-"""The ETag that S3 gives a file: what bundles' files are compared and checked by."""
+"""Compute the ETag that S3 gives a file, by which the files of bundles are compared and checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OF_NOTHING = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 
 
 class Etag:
-    """Is given a file block by block, and has the ETag of what was given so far as its text."""
+    """The ETag of the blocks given so far, as the text of this object."""
 
     def __init__(self, part: float = PART) -> None:
         """Begin a file that is sent in parts of so many bytes."""
@@ -52,7 +52,7 @@ class Etag:
         return f"{hashlib.md5(b''.join(parts), usedforsecurity=False).hexdigest()}-{len(parts)}"
 
     def matches(self, etag: str) -> bool:
-        """Tell whether `etag`, in whatever way a store writes that, is of the same bytes."""
+        """Return whether `etag`, in whatever way a store writes that, is of the same bytes."""
         return str(self) == _plain(etag)
 
 

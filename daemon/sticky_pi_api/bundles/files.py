@@ -1,4 +1,4 @@
-"""Finds the files of a machine-learning bundle in a folder, and what tells one version of a file from another."""
+"""Find the files of a machine-learning bundle in a folder, with the checksum and mtime of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sticky_pi_api.filesystem.regular_files import FileFailedError, open_regular
 from sticky_pi_api.types import FilePath
 
 WHATS: Final = ("all", "data", "model")
-"""What can be asked for of a bundle: everything, what it is trained with, and what it is used with"""
+"""The parts of a bundle: all files, those to train the model with, and those to use it with"""
 
 _BLOCK: Final = 2**20
 
@@ -39,11 +39,12 @@ def local_bundle_files_info(  # noqa: PLR0917 - the published order
     *,
     n_threads: int = 4,
 ) -> list[FileInfo]:
-    """Return what is to be known of each file of a machine-learning bundle, sorted by key.
+    """Describe each file of a machine-learning bundle, sorted by key.
 
-    That is its `key` (its path in the bundle, with slashes), `path`, `md5` (as of `multipart_etag`) and `mtime` (Unix
-    seconds). With `what` as `data` or `model`, only files that lie directly in folders of the names given for these,
-    wherever in the bundle; `.cache` folders are no part of it. Files are read on at most `n_threads` threads.
+    A description has the file's `key` (its path in the bundle, with slashes), `path`, `md5` (as of `multipart_etag`)
+    and `mtime` (Unix seconds). With `what` as `data` or `model`, only files that lie directly in folders of the names
+    given for these, wherever in the bundle; `.cache` folders are no part of it. Files are read on at most `n_threads`
+    threads.
 
     Raises ValueError for another `what`, OSError for what can't be read, BundleError (a ValueError) for what is no
     file, changes while it is read, or lies behind a link to a folder outside.
@@ -70,7 +71,7 @@ def find(folder: str, suffixes: Sequence[str], parents: Sequence[str] | None) ->
 
 
 def describe(files: Sequence[tuple[str, str]], part: int, n_threads: int) -> list[FileInfo]:
-    """Return what is to be known of files, read on so many threads. Raises OSError and BundleError, which name one."""
+    """Describe files, read on so many threads. Raises OSError and BundleError, which name the file."""
     if n_threads < 1:
         raise ValueError(f"n_threads is {n_threads}; it must be at least 1")
     from concurrent.futures import ThreadPoolExecutor
@@ -83,7 +84,7 @@ def describe(files: Sequence[tuple[str, str]], part: int, n_threads: int) -> lis
 
 
 def is_same(path: str, etag: str) -> bool:
-    """Tell whether a file has the bytes of an ETag. Raises OSError and BundleError."""
+    """Return whether a file has the bytes of an ETag. Raises OSError and BundleError."""
     mine = Etag.like(etag)
     _read(path, mine)
     return mine.matches(etag)
@@ -97,7 +98,7 @@ def _describe(key: str, path: str, part: int) -> FileInfo:
 
 @contextmanager
 def open_file(path: str) -> Iterator[IO[bytes]]:
-    """Open a file of a bundle. Raises OSError, and BundleError for what is no file."""
+    """Open a file of a bundle. Raises OSError, and BundleError where it is no regular file."""
     try:
         stream = open_regular(path)
     except ImageError:

@@ -1,4 +1,4 @@
-"""The form that brings a file of a machine-learning bundle to a storage, as S3 wants it."""
+"""Build the form that uploads a file of a machine-learning bundle to a storage such as S3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of bundles and the keys of their files: where each lies, and that none of them leads elsewhere."""
+"""Check the names of bundles and the keys of their files, so that none leads out of its folder."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def place(folder: str, key: str) -> str:
 
 
 def checked_entries(info: Iterable[Info]) -> list[dict[str, Any]]:
-    """Return what a request says of files, `key`, `md5` and `mtime` of each. Raises BundleError."""
+    """Return the `key`, `md5` and `mtime` of each file in a request. Raises BundleError."""
     return [_checked_entry(entry) for entry in info]
 
 
 def is_mtime(value: object) -> bool:
-    """Tell whether something is a time that a file can have, in Unix seconds."""
+    """Return whether something is a time that a file can have, in Unix seconds."""
     # Compared, not converted: an int may be larger than any float. NaN is neither below nor above anything.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_MTIME
 

@@ -1,4 +1,4 @@
-"""Where the embedded store keeps machine-learning bundles: one folder for each."""
+"""Keep machine-learning bundles in the embedded store, each in a folder of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes in one file of a machine-learning bundle, so that it is there whole and as it was announced, or not at all."""
+"""Receive one file of a machine-learning bundle, and keep it only if it is complete and as announced."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from sticky_pi_api.exceptions import BundleError, printable
 from sticky_pi_api.filesystem.incoming import placed
 
 Receive = Callable[[Iterable[bytes]], None]
-"""Takes the blocks of a file, from its start. Raises BundleError where they aren't those that were announced"""
+"""Take the blocks of a file, from its start. Raises BundleError where they aren't the announced ones"""
 
 
 class OtherBytesError(BundleError):
-    """What came of a file isn't what was announced."""
+    """The received bytes of a file aren't the announced ones."""
 
 
 def receive(blocks: Iterable[bytes], path: str, key: str, md5: str, mtime: float) -> None:
-    """Let what comes of a file replace what lies at `path`, once it has come whole.
+    """Replace the file at `path` by a received one, once that is complete.
 
     Raises OSError, and OtherBytesError where its ETag isn't `md5`; then, `path` is as it was.
     """

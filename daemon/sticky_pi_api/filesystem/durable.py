@@ -1,4 +1,4 @@
-"""What has to be on disk before anything relies on it: files, and the names of files in their folders."""
+"""Flush files, and the names of files in their folders, to the disk before anything relies on them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def flush(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems have no such call; what lies there is to be used all the same.
+        # Some network file systems have no such call; files there are to be used all the same.
         if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
 
 
 @contextmanager
 def naming(path: str) -> Iterator[None]:
-    """Have an OSError of the block name the file by its whole path: what fails with open ones doesn't."""
+    """Put the whole path into an OSError of the block: errors of calls on open files lack it."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Files on their way to their place: whole and durable before they have their name, and swept away otherwise."""
+"""Replace files atomically: write a temporary file, flush it, rename it, and remove the ones that a crash leaves."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import IO, Final
 from sticky_pi_api.filesystem import durable
 
 TEMPORARY: Final = ".incoming-"
-"""What the names of files begin with that haven't come whole yet: what a crash leaves of them is removed"""
+"""Prefix of the names of temporary files"""
 
 _TEMPORARY: Final = re.compile(re.escape(TEMPORARY) + r"[0-9]+\.[0-9a-f]{12}")
-"""The names of files that haven't come whole yet; the user's own, with names of nearly this kind, are left alone"""
+"""The names of temporary files; the user's own files with similar names are left alone"""
 
 _LEFTOVER_AGE = 3600.0
 
 
 @contextmanager
 def placed(path: str, mtime: float) -> Iterator[IO[bytes]]:
-    """Write a file that replaces what lies at `path` once the block ends without an error; durable then.
+    """Write a file that replaces the one at `path`, durably, once the block ends without an error.
 
     Its folder is made if need be; `mtime` is in Unix seconds. Raises OSError.
     """
@@ -44,7 +44,7 @@ def placed(path: str, mtime: float) -> Iterator[IO[bytes]]:
 
 
 def sweep(folder: str, now: float) -> None:
-    """Remove what was left in a folder by processes that were killed an hour ago or more; `now` is in Unix seconds."""
+    """Remove a folder's temporary files of processes killed an hour ago or more; `now` is in Unix seconds."""
     then = now - _LEFTOVER_AGE
     with os.scandir(folder) as entries:
         leftovers = [entry for entry in entries if _TEMPORARY.fullmatch(entry.name)]

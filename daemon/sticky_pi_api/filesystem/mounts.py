@@ -1,4 +1,4 @@
-"""What is mounted where: the type of a path's file system, and whether it is one of a network's."""
+"""Read the kernel's table of mounts: the type of a path's file system, and whether it is a network's."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Mount(NamedTuple):
 
 
 def mount_of(path: str, mountinfo: str = MOUNTINFO) -> Mount | None:
-    """Return what `path` lies on; None where the kernel doesn't tell."""
+    """Return the mount that `path` lies on; None where the kernel doesn't tell."""
     real, found = os.path.realpath(path), None
     for mount in mounts(mountinfo):
         # Of two at one place, the later one hides the earlier.
@@ -86,5 +86,5 @@ def _octal(match: re.Match[bytes]) -> bytes:
 
 
 def is_within(path: str, folder: str) -> bool:
-    """Say whether `path` is the folder or lies in it; both absolute, without links."""
+    """Return whether `path` is the folder or lies in it; both absolute, without links."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")

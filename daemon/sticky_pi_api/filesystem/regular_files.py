@@ -1,4 +1,4 @@
-"""Opens files for reading without being held up, or harming anything, by what is no file."""
+"""Open regular files for reading; a pipe or device in the place of one neither blocks nor is touched."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sticky_pi_api.types import FilePath
 
 
 def open_regular(path: FilePath) -> IO[bytes]:
-    """Open a regular file for reading; what else may be there neither blocks nor is touched.
+    """Open a regular file for reading; a pipe or device in its place neither blocks nor is touched.
 
     Raises ImageError where it is something else, OSError where it can't be opened.
     """
@@ -33,7 +33,7 @@ class FileFailedError(Exception):
     """A file can't be read to its end, or written; not an OSError, which would be taken for the network's."""
 
     def __init__(self, error: OSError) -> None:
-        """Keep what the file system said."""
+        """Keep the file system's error."""
         super().__init__(error)
         self.error = error
 

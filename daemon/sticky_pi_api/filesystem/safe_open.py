@@ -1,7 +1,7 @@
-"""Opens files and folders of ours where somebody else can write: no link is followed, and no pipe holds anything up.
+"""Open files and folders where other users can write: no link is followed, and no pipe blocks.
 
-Those that open give a descriptor, which the caller closes. All raise OSError; its text says of other things than files
-and folders which they are.
+Functions that open return a descriptor, which the caller closes. All raise OSError; where something else than a file or
+folder lies there, its text says which kind.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def file_id(path: str | int) -> tuple[int, int]:
 
 
 def file_system_id(path: str | int) -> str:
-    """Tell the file system on which `path` lies from others, across reboots where it has an identity of its own.
+    """Return an identifier of the file system of `path`, the same across reboots where it has one of its own.
 
     It may also be the number of something open. Raises OSError.
     """
@@ -138,12 +138,12 @@ def _disk_of(folder: str) -> os.statvfs_result | None:
 
 
 def name_of(mode: int) -> str:
-    """Say what a file's mode makes it, such as `a pipe`."""
+    """Return the kind of a file by its mode, such as `a pipe`."""
     return _NAMES.get(stat.S_IFMT(mode), "something unknown")
 
 
 def _rename_noreplace(folder: int, old: str, new: str) -> int:
-    """Have the kernel do it in one step; returns the number of its error, or 0."""
+    """Rename in one step of the kernel; return the number of its error, or 0."""
     import ctypes
 
     try:
@@ -155,7 +155,7 @@ def _rename_noreplace(folder: int, old: str, new: str) -> int:
 
 
 def _link_and_unlink(folder: int, old: str, new: str) -> None:
-    """Do the same in two steps, where the file system knows no such renaming; between them the file has both names."""
+    """Rename in two steps where the file system can't in one; between them the file has both names."""
     try:
         os.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except (FileExistsError, FileNotFoundError):
@@ -167,7 +167,7 @@ def _link_and_unlink(folder: int, old: str, new: str) -> None:
 
 
 def _raise_in_words(error: OSError, path: str, folder: int | None, wanted: int) -> NoReturn:
-    """Raise the error again, with its number and class, but say what lies there where that is the reason."""
+    """Raise the error again, with its number and class; where something else lies there, its text names the kind."""
     try:
         found = os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode
     except OSError:

@@ -1,7 +1,7 @@
-"""What lies below a store's own folder: no link in there is followed, whoever put it there.
+"""Open the folders of an embedded store without following any link within it.
 
-One may lead to the pictures that are to be copied, which their copies would then replace, or to other users' files. The
-store's own folder may be a link, and be reached through others. All raise OSError, which names the path.
+A link may lead to the pictures that are to be copied, which their copies would then replace, or to other users' files.
+The store's own folder may be a link, and be reached through others. All raise OSError, which names the path.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def require_plain_database(store: str, name: str) -> None:
 
 
 def require_no_links(store: str) -> None:
-    """Look for links among all that a store writes to."""
+    """Raise OSError where a file or folder that a store writes to is a link."""
     for name in _DATABASES:
         require_plain_database(store, name)
     for name in (IMAGES, BUNDLES):
@@ -75,7 +75,7 @@ def folder_in(store: str, above: int, name: str, *, make: bool = False, is_whole
 
 
 def file_systems(store: str) -> set[str]:
-    """Tell on which file systems a store and its pictures lie; each of its folders may be one that was mounted."""
+    """Return the ids of the file systems of a store and its pictures: one may be mounted at each of its folders."""
     found = {file_system_id(store)}
     with suppress(FileNotFoundError), images_folder(store) as images:
         found.add(file_system_id(images))

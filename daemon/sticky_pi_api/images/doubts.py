@@ -1,4 +1,4 @@
-"""What is odd about a picture that is sent all the same: doubts of its contents, and notes of what is harmless."""
+"""Tell apart the remarks on a picture that is sent all the same: doubts about its contents, and harmless notes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NOTE: Final = "note: "
 
 
 def is_note(doubt: str) -> bool:
-    """Tell whether nothing is wrong with the contents of a picture of which this is said."""
+    """Return whether nothing is wrong with the contents of a picture of which this is said."""
     return doubt.startswith(NOTE)
 
 

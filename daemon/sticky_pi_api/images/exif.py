@@ -1,6 +1,6 @@
-"""The two EXIF entries that a Sticky Pi's camera program writes its metadata into, as the servers see them.
+"""Read the two EXIF entries into which a Sticky Pi's camera program writes its metadata, as the servers read them.
 
-The servers have Pillow read them, which passes over what is damaged. piexif reads all of an Exif segment or none of it,
+The servers read them by Pillow, which skips damaged parts. piexif reads all of an Exif segment or none of it,
 but it is loaded in a fraction of the time: it reads what is sound, and Pillow the rest.
 """
 
@@ -74,7 +74,7 @@ def read_exif(tiff: bytes) -> Exif:
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Let parsers tell nobody what they think of a picture's text; only one thread at a time is let in."""
+    """Silence the warnings of parsers within the block, which one thread at a time enters."""
     import warnings
 
     with _ONE_AT_A_TIME, warnings.catch_warnings():
@@ -138,7 +138,7 @@ def _check_all(tiff: bytes, order: str) -> None:
 
 
 def _check_needed(tiff: bytes, order: str) -> tuple[bool, bool]:
-    """See that Pillow doesn't make hundreds of megabytes of a few bytes that many entries hold.
+    """Check that Pillow won't make hundreds of megabytes of a few bytes that many entries share.
 
     Tells whether there is an Exif directory, and whether there is one of GPS that can be read. Raises ExifError.
     """

@@ -1,4 +1,4 @@
-"""What a JPEG file says of itself before anything decodes it: its dimensions, its EXIF, its start and end of data."""
+"""Parse the structure of a JPEG file before anything decodes it: dimensions, EXIF, start and end of the data."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class JpegError(ValueError):
 
 
 class Jpeg(NamedTuple):
-    """A JPEG picture's bytes and what its header says."""
+    """A JPEG picture's bytes and the contents of its header."""
 
     blob: bytes
     width: int
@@ -80,10 +80,10 @@ class Jpeg(NamedTuple):
     is_sequential: bool
     """whether its one scan holds it row by row, as cameras write it"""
     doubts: tuple[str, ...]
-    """what is odd about its parts, and notes of what is harmless"""
+    """doubts about its parts, and harmless notes"""
 
     def __repr__(self) -> str:
-        """Tell its size, but not its bytes."""
+        """Show its size, but not its bytes."""
         return f"{type(self).__name__}({self.width}x{self.height})"
 
     @property
@@ -156,7 +156,7 @@ def _check_start(blob: bytes) -> None:
 
 
 def _check_end(blob: bytes, data: int, behind: list[_Part]) -> None:
-    """See that there is an end mark behind the start of the coded data, and that decoders find it.
+    """Check that there is an end mark behind the start of the coded data, and that decoders find it.
 
     A picture that leads some past its end is as bad for a server as one that is cut short.
     """
@@ -212,7 +212,7 @@ def _intruder(marker: int) -> Iterator[str]:
 
 
 def _payload(blob: bytes, segment: slice) -> bytes:
-    """Return what follows a segment's marker and length."""
+    """Return the content of a segment, without its marker and length."""
     return blob[segment][4:]
 
 

@@ -1,4 +1,4 @@
-"""What the trap measured when it took a picture, from the EXIF of both generations of Sticky Pis.
+"""Read the trap's measurements of a picture from the EXIF of both generations of Sticky Pis.
 
 2020 (OV5647 camera): `Make` holds the text of a Python dict. 2022 (IMX477 camera): `Make` is `StickyPi`, and
 `UserComment` holds a line of column names and a line of values.
@@ -41,7 +41,7 @@ _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 
 def read_metadata(tiff: bytes | None) -> tuple[Fields, list[str]]:
-    """Return the metadata in an Exif segment, and what is doubtful: values that are none are left out, and named.
+    """Return the metadata in an Exif segment, and the doubts about it: unreadable values are left out, and named.
 
     Raises ExifError where the servers refuse the picture.
     """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 THUMBNAIL = (512, 384)
 THUMBNAIL_MINI = (128, 96)
-"""What thumbnails fit in, width and height in pixels"""
+"""The largest width and height of each thumbnail, in pixels"""
 
 _HELD_BACK: Final = 8
 """How many bytes at the end of its data a decoder gets by themselves: without them it can't have the last row."""
@@ -29,14 +29,14 @@ _ODD: Final = "its data are damaged: they end before the last row, or go on behi
 
 
 class Decoded(NamedTuple):
-    """What came of decoding a picture."""
+    """The result of decoding a picture."""
 
     thumbnail: bytes
     """JPEG; fits in THUMBNAIL"""
     thumbnail_mini: bytes
     """JPEG; fits in THUMBNAIL_MINI"""
     doubt: str | None
-    """what is odd about its data"""
+    """doubts about its data"""
 
 
 def most_pixels() -> int | None:
@@ -47,7 +47,7 @@ def most_pixels() -> int | None:
 
 
 class _Watched(BytesIO):
-    """The bytes of a picture of one scan, which know what a decoder took of them."""
+    """The bytes of a picture of one scan, with a record of the ones that a decoder read."""
 
     def __init__(self, blob: bytes, data: slice) -> None:
         """Take a whole picture, and where its coded data are."""

@@ -1,1 +1,1 @@
-"""The embedded store's tables beside that of the images: what they are asked, as SQL."""
+"""The embedded store's database: its schema, its tables and their queries, and its errors."""

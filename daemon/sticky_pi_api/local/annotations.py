@@ -1,4 +1,4 @@
-"""The embedded store's table of annotations."""
+"""Query and fill the embedded store's table of annotations."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ _BY_FAULT = {
     Fault.NO_DATABASE: _DAMAGED,
 }
 
-# What is wrong with one file or folder in the store may leave the others alone.
+# Errors about one file or folder of the store; the others may still be usable.
 _LOCAL = frozenset(
     {errno.EACCES, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT, errno.ELOOP}
 )
@@ -51,7 +51,7 @@ _LOCAL = frozenset(
 
 @contextmanager
 def blaming_the_store(local_dir: str) -> Iterator[None]:
-    """Raise StoreError for what the file system and the database raise; sqlite3.IntegrityError passes."""
+    """Raise StoreError for errors of the file system and of SQLite; sqlite3.IntegrityError passes."""
     try:
         yield
     except sqlite3.IntegrityError:

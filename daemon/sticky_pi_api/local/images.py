@@ -1,4 +1,4 @@
-"""The embedded store's database: its images, as rows that the library's users get, and the way to its other tables."""
+"""Query and fill the embedded store's table of images; the other tables use the same database through it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _DEVICES = """
 
 
 def look_at(local_dir: str) -> None:
-    """See that a store has no links in it, and a database that can be read, if any; nothing is changed.
+    """Check that a store has no links in it, and that its database, if any, can be read; nothing is changed.
 
     Raises sqlite3.Error, also where a newer release wrote it, and OSError.
     """
@@ -74,7 +74,7 @@ class ImagesDatabase:
     """
 
     def __init__(self, local_dir: str) -> None:
-        """Open it; what is missing of the file and its tables is made."""
+        """Open the database; create the file and the tables that are missing."""
         self._folder = local_dir
         self._moved = False
         self._path = path = os.path.join(local_dir, "database.db")
@@ -112,7 +112,7 @@ class ImagesDatabase:
         """
         first, until = (to_text(next_second(when)) for when in (start, end))
         for (device,) in self.read(_DEVICES, device_pattern):
-            # What sorts between the last one before and the first.
+            # A text that sorts just before the first datetime.
             after = first.removesuffix("Z")
             while page := self._query(_PAGE, device, after, until, _CHUNK):
                 yield page
@@ -120,7 +120,7 @@ class ImagesDatabase:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the write lock, against threads and processes: what is found stays true, until all is committed."""
+        """Hold the write lock, against threads and processes, so that rows found don't change before the commit."""
         with self._lock:
             self._move_hashes()
             with sqlite.transaction(self._connection):
@@ -175,7 +175,7 @@ class ImagesDatabase:
 
 
 def is_storable(fields: object) -> bool:
-    """Tell whether something is metadata that an image's row takes, besides its key and md5."""
+    """Return whether something is metadata that an image's row takes, besides its key and md5."""
     return (
         isinstance(fields, Mapping)
         and {"width", "height"} <= fields.keys() <= set(_INSERTED)

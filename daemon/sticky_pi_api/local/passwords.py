@@ -1,6 +1,6 @@
-"""Where the store keeps the hashes of passwords: beside its database, in a file that only its owner can read.
+"""Keep the hashes of passwords in a file of their own beside the store's database, which only its owner can read.
 
-Whatever a crash leaves, each hash is in that file or still in the row of its user, as with earlier releases.
+After a crash at any moment, each hash is in that file or still in its user's row, where earlier releases kept it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PATIENCE: Final = 100  # milliseconds
 
 
 def keep(local_dir: str, hashes: Mapping[str, str]) -> None:
-    """Write the hashes of some users by their names, durably, in the place of what was there of them.
+    """Write the hashes of some users by their names, durably, in the place of their earlier ones.
 
     The caller holds the lock of the store's database. Raises StoreError.
     """
@@ -50,13 +50,13 @@ def keep(local_dir: str, hashes: Mapping[str, str]) -> None:
 
 
 def move(local_dir: str, connection: sqlite3.Connection, users_table: str) -> None:
-    """Move the hashes that an earlier release left in the users' rows, if any; `users_table` is what makes the table.
+    """Move the hashes that an earlier release left in the users' rows, if any; `users_table` is the SQL of that table.
 
     Raises StoreError and sqlite3.Error; the rows are then as they were.
     """
     if connection.execute(f"{_WITH_HASHES} LIMIT 1").fetchone() is None:
         return
-    # What is freed is overwritten, down to what once was moved within a page.
+    # Freed pages are overwritten, and within pages the places where rows once were.
     connection.execute("PRAGMA secure_delete = ON")
     with sqlite.transaction(connection):
         keep(local_dir, dict(connection.execute(_WITH_HASHES).fetchall()))
@@ -87,6 +87,6 @@ def _close_to_others(path: str, local_dir: str) -> None:
 
 
 def _give_to_owner(descriptor: int, folder: os.stat_result) -> None:
-    """Give what root makes in another user's store to that user, who can't use it otherwise."""
+    """Give a file that root makes in another user's store to that user, who can't use it otherwise."""
     if os.geteuid() == 0:
         os.fchown(descriptor, folder.st_uid, folder.st_gid)

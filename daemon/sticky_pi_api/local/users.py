@@ -1,4 +1,4 @@
-"""The embedded store's table of users."""
+"""Query and fill the embedded store's table of users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQLite as both packages use it: durable connections, explicit transactions, numbered migrations."""
+"""Open SQLite databases with durable commits and explicit transactions, and apply numbered migrations."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _UNUSED_BY_MIGRATIONS: Final = frozenset({"numpy", "pandas"})
 """Packages that sqlite-utils imports where they are installed, which takes another 0.4 s and 60 MB"""
 
 Error = sqlite3.Error
-"""The base of all that SQLite raises"""
+"""The base of SQLite's errors"""
 
 IntegrityError = sqlite3.IntegrityError
-"""A row breaks a rule of its table: it is there already, mostly."""
+"""A row breaks a constraint of its table: mostly, it is there already."""
 
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process's transaction before sqlite3.OperationalError."""
 
 
 def uri(path: str, options: str) -> str:
-    """Make of a path what sqlite3 opens as a URI, with options such as `mode=ro`."""
+    """Return the URI of a database for sqlite3, with options such as `mode=ro`."""
     quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     return f"file:{quoted}?{options}"
 
@@ -77,7 +77,7 @@ def connect(
 
 
 def open_to_look(path: str) -> sqlite3.Connection:
-    """Open a database that is there, without changing what it holds."""
+    """Open an existing database for reading; its content isn't changed."""
 
     def open_one() -> sqlite3.Connection:
         connection = sqlite3.connect(uri(path, "mode=rw"), uri=True, timeout=0, isolation_level=None)
@@ -89,7 +89,7 @@ def open_to_look(path: str) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Hold the write lock from the start, so that what is read inside stays true until the commit."""
+    """Run a block as one transaction that holds the write lock from its start: rows it reads don't change meanwhile."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection
@@ -102,7 +102,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 
 def empty_log(connection: sqlite3.Connection, patience: int) -> None:
-    """Move what is in the log to its place and cut the log to nothing, unless others read for `patience` ms."""
+    """Move the log's pages into the database and truncate the log, unless others read for `patience` ms."""
     before = connection.execute("PRAGMA busy_timeout").fetchone()[0]
     connection.execute(f"PRAGMA busy_timeout = {patience}")
     try:

@@ -1,7 +1,7 @@
-"""How a database's writes are kept whole: by a log beside it, or by a rollback journal where the log can't be.
+"""Choose a database's journal: a write-ahead log (WAL), or a rollback journal where the log isn't possible.
 
-The log (WAL) needs memory that processes share, which network file systems, and some others, don't have. Nothing works
-without locks.
+The log needs memory that processes share, which network file systems and some others don't have. Without file locks
+there can be no database at all.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from sticky_pi_api.sqlite.errors import Fault, UnfitError, classify
 _NOT_TO_BE_HAD: Final = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 _asked: Final[dict[str, int]] = {}
-"""Files whose locks were tried out, open for ever: closing one would end the locks that SQLite has on it
+"""Open descriptors of the files whose locks were tested; closing one would end SQLite's own locks on the file
 
-So a process that once found a database busy holds its disk, as SQLite's own connection does, until it ends.
+So a process that once found a database busy keeps its file system in use until the process ends.
 """
 
 
 class Journal(Enum):
-    """What a connection is opened for."""
+    """The journal that a connection asks for."""
 
     BEST = "the log where there can be one, and as it is where there is a database already"
     AS_IT_IS = "whatever the database has"
@@ -43,10 +43,9 @@ def open_with_journal(
     wanted: Journal = Journal.BEST,
     mountinfo: str = MOUNTINFO,
 ) -> sqlite3.Connection:
-    """Open a database by `open_one`, which doesn't wait for others; this does, for `timeout` seconds.
+    """Open a database by `open_one`, and wait for other processes for `timeout` seconds.
 
-    A log is moved into the database where there is one that can't be used. Raises UnfitError where the file system has
-    no locks.
+    A log that can't be used is moved into the database. Raises UnfitError where the file system has no locks.
     """
     if wanted is Journal.BEST and network_file_system(path, mountinfo) is not None:
         wanted = Journal.ROLLBACK
@@ -78,7 +77,7 @@ def open_with_journal(
 
 
 def _settle(connection: sqlite3.Connection, wanted: Journal, *, alone: bool) -> None:
-    """Choose the journal, and read something with it; `alone`, nobody else may have the database open meanwhile."""
+    """Set the journal, and read with it; with `alone`, no other process may have the database open meanwhile."""
     if alone:
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
     if wanted is Journal.ROLLBACK:
@@ -99,7 +98,7 @@ def _has_log(connection: sqlite3.Connection) -> bool:
 
 
 def _is_without_locks(path: str) -> bool:
-    """Tell a file system without locks from a file that is locked, which SQLite doesn't."""
+    """Return whether the file system has no locks; SQLite reports the same for a file that is locked."""
     try:
         if path not in _asked:
             _asked[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -1,7 +1,7 @@
-"""Connects to a host: to the one of its addresses that answers first, and to none where a link may not lead.
+"""Connect to a host: try its addresses side by side, keep the first that answers, refuse those no link may lead to.
 
-Whoever hands out links chooses what this machine asks. Services that are meant for it alone, or for its own network
-segment (169.254.169.254, say), have nothing to do with a server elsewhere.
+A server that gives out links chooses which addresses this machine connects to. Services on this machine, or in its
+own network segment (such as 169.254.169.254), must not be reached through the links of a server elsewhere.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STAGGER: Final = 0.25
 """Seconds that an address gets to answer before the next one is tried beside it (RFC 8305)"""
 
 _UNSENT: Final = 65536
-"""bytes that the system may hold back; it would take whole pictures long before they are on their way"""
+"""Bytes that the kernel may hold back unsent; by default it takes whole pictures long before they are on their way"""
 
 
 Address = tuple[Any, ...]
@@ -31,11 +31,11 @@ Address = tuple[Any, ...]
 
 
 class StrayError(OSError):
-    """Every address of a host is one where no link may lead."""
+    """No link may lead to any address of a host."""
 
 
 def is_near(address: str) -> bool:
-    """Tell whether an address leads to this machine, or into its own network segment, by being what it is."""
+    """Return whether an address is one of this machine, or of its own network segment, by its range alone."""
     # Only links need it.
     from ipaddress import IPv6Address, ip_address
 
@@ -47,7 +47,7 @@ def is_near(address: str) -> bool:
 
 
 def leads_near(host: str) -> bool:
-    """Tell whether a host's name says by itself that it is this machine, or in its own network segment."""
+    """Return whether a host's name, without a look-up, is this machine's or one in its own network segment."""
     if host.rstrip(".").lower().rpartition(".")[2] == "localhost":
         return True
     try:
@@ -103,7 +103,7 @@ def resolve(guard: Guard, host: str, port: int, seconds: float) -> list[Address]
 
 
 class _Race:
-    """Connections that are being made to one host, of which the first to be there is kept."""
+    """Connection attempts to one host, of which the first that succeeds is kept."""
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
@@ -130,7 +130,7 @@ class _Race:
                     sock.settimeout(seconds)
                     return sock
                 next_at = 0.0
-            # What was broken off before it was connected had nothing to be cut.
+            # A request that was cancelled before it was connected had no socket to be shut down.
             self._guard.cancellation.check()
             if time.monotonic() >= ends_at and self._running:
                 raise TimeoutError
@@ -151,7 +151,7 @@ class _Race:
             self._drop(sock, error)
 
     def _end(self, descriptor: int) -> socket.socket | None:
-        """Return the connection that is there, or note why it isn't."""
+        """Return the connection if it is made, or note why it failed."""
         sock = self._running[descriptor]
         number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number:
@@ -176,7 +176,7 @@ class _Race:
 
 
 def _alternating(addresses: Iterable[Address]) -> Iterator[Address]:
-    """Yield addresses, families by turns: where one doesn't work, all of its addresses don't."""
+    """Yield addresses of IPv6 and IPv4 by turns: where one family fails, all of its addresses do."""
     families: dict[object, list[Address]] = {}
     for address in addresses:
         families.setdefault(address[0], []).append(address)

@@ -1,6 +1,6 @@
-"""`requests`' pools of connections, each watched over by the guard of the request in hand.
+"""Adapt the sessions and connections of requests and urllib3, so that each obeys the guard of its current request.
 
-Certificates are always verified, by one TLS context that is kept: loading them is dear.
+Certificates are always verified, by one TLS context for all connections: loading the certificates takes long.
 """
 
 from __future__ import annotations
@@ -30,36 +30,36 @@ IDLE: Final = 45.0
 """Seconds after which a kept connection isn't used again: servers close theirs after 60 to 65."""
 
 current = threading.local()
-"""`guard` is that of the request which the thread is at, `route` its way, `account` whose it is, if anybody's"""
+"""The thread's current request: its `guard`, its `route`, and its `account` or None"""
 
 _INTERIM: Final = 101, 199
-"""statuses from after the first to the last announce an answer: 102, 103"""
+"""Statuses above the first and up to the last are interim responses that precede the real one: 102, 103"""
 
-# ClockNotSetError says it better, and not on stderr.
+# ClockNotSetError reports the same, and not on stderr.
 warnings.simplefilter("ignore", urllib3.exceptions.SystemTimeWarning)
 
 
 class Route(NamedTuple):
-    """Which addresses a request may go to, and those where its server was met."""
+    """The addresses that a request may go to, and the known ones of its server."""
 
     is_link: bool
-    """whether the server's own address isn't what it is for"""
+    """whether the request follows a link instead of going to the server itself"""
     proxy: Proxy | None
     met: set[str]
-    """addresses of the server itself, of all requests to it"""
+    """addresses of the server itself, from all requests to it"""
 
     def admits(self, address: str) -> bool:
-        """Tell whether the request may go to an address."""
+        """Return whether the request may go to an address."""
         return not self.is_link or self.proxy is not None or address in self.met or not is_near(address)
 
     def meet(self, address: str) -> None:
-        """Note the address of a connection that is made."""
+        """Record the address of a new connection to the server itself."""
         if not self.is_link and self.proxy is None:
             self.met.add(address)
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """Return what trusts the certificates in a file, or else the system's. Raises CertificateError."""
+    """Return a TLS context that trusts the certificates in a file, or else the system's. Raises CertificateError."""
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:
@@ -75,25 +75,25 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer, without those that only announce it."""
+    """A response, read past the interim responses before it."""
 
     def _read_status(self) -> tuple[str, int, str]:
         while True:
             version, status, reason = super()._read_status()  # type: ignore[misc]
-            # http.client passes over 100 alone.
+            # http.client skips 100 only.
             if not _INTERIM[0] < status <= _INTERIM[1]:
                 return version, status, reason
             http.client.parse_headers(self.fp)
 
 
 class _Connection(HTTPConnection):
-    """A connection that tells the guard of the request in hand what it does."""
+    """A connection that reports to the guard of the current request when it waits, and on which socket."""
 
     response_class = _Response
     _raw: socket.socket | None = None
     _peer = ""
     kept = False
-    """whether it was used before"""
+    """whether it was used for an earlier request"""
     used_at = 0.0
 
     def _new_conn(self) -> socket.socket:
@@ -109,7 +109,7 @@ class _Connection(HTTPConnection):
         return self._raw
 
     def connect(self) -> None:
-        """Connect, and keep what goes wrong with it."""
+        """Connect, and keep the error if that fails."""
         try:
             with current.guard.waiting():
                 super().connect()
@@ -133,7 +133,7 @@ class _Connection(HTTPConnection):
         super().request(*args, **kwargs)
 
     def endheaders(self, *args: Any, **kwargs: Any) -> None:
-        """End a request's head, with what nobody else needs to have seen."""
+        """End a request's head with its credentials: added here, they are in no object of the libraries."""
         if current.account is not None:
             self.putheader("Authorization", current.account.header)
         super().endheaders(*args, **kwargs)
@@ -150,7 +150,7 @@ class _Connection(HTTPConnection):
             raise BrokenPipeError(*error.args) from error
 
     def getresponse(self) -> Any:
-        """Return what is answered, as soon as its head is there."""
+        """Return the response as soon as its head is there."""
         with current.guard.waiting():
             return super().getresponse()
 
@@ -160,7 +160,7 @@ class _SecureConnection(_Connection, HTTPSConnection):
 
 
 class _Pool(HTTPConnectionPool):
-    """Connections to one host, of which those that the host is about to close aren't used again."""
+    """Connections to one host; one that was idle for so long that the host may close it isn't used again."""
 
     ConnectionCls = _Connection
 
@@ -203,7 +203,7 @@ class Session(requests.Session):
 
 
 class _Adapter(HTTPAdapter):
-    """`requests`' pools, with connections as above and one TLS context for all: loading certificates is dear."""
+    """The adapter of requests, with the pools above and one TLS context for all connections."""
 
     def __init__(self, context: ssl.SSLContext, connections: int) -> None:
         """Keep so many connections at most."""
@@ -222,9 +222,9 @@ class _Adapter(HTTPAdapter):
         return manager
 
     def cert_verify(self, conn: Any, *_: Any) -> None:
-        """Have certificates verified."""
-        # The context knows whom to trust. Each connection would add requests' certificates to it, or the system's,
-        # which Debian's urllib3 has for a default: trusted beside those of a file, and dear to load.
+        """Require a valid certificate."""
+        # The context has the trusted certificates. Otherwise each connection would add those of requests, or the
+        # system's, which are the default of Debian's urllib3: trusted beside those of a file, and slow to load.
         conn.cert_reqs, conn.ca_certs, conn.ca_cert_dir = "CERT_REQUIRED", None, None
 
     @staticmethod

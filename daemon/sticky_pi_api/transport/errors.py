@@ -1,4 +1,4 @@
-"""What went wrong with a request, in words for people and without anything secret."""
+"""Translate errors of requests, urllib3 and the system into RemoteError, in words for people and without secrets."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from sticky_pi_api.transport.deadline import Guard
 from sticky_pi_api.types import EARLIEST
 
 LONG_SILENCE: Final = 5.0
-"""Seconds after which a request that is broken off says that it isn't answered: what is alive answers sooner"""
+"""Seconds of silence after which a cancelled request is reported as unanswered: a live server answers sooner"""
 
 LIBRARIES = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, UnicodeError)
-"""All that the libraries raise of themselves"""
+"""All errors that the libraries and the system raise about a request"""
 
 _NOT_YET_VALID, _EXPIRED = 9, 10  # OpenSSL's X509_V_ERR_CERT_…
 
@@ -59,7 +59,7 @@ _SAYINGS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str
 def explain(
     error: Exception, guard: Guard, address: str, clock: Callable[[], float], route: Route | None = None
 ) -> RemoteError:
-    """Say what went wrong, in words without anything secret; the proxy on the route is named."""
+    """Return an error as a RemoteError without secrets, which names the proxy on the route."""
     if guard.cancellation.is_done:
         return _explain_end(guard, address)
     if find(error, StrayError) or find(guard.cause, StrayError):
@@ -84,7 +84,7 @@ def _explain_end(guard: Guard, address: str) -> RemoteError:
 
 
 def cause_of(guard: Guard) -> BaseException | None:
-    """Return what the system said as a connection was made, without what it was raised from and where."""
+    """Return the system's error from connecting, without its traceback and the errors behind it."""
     found = find(guard.cause, OSError)
     if found is not None:
         found.__cause__ = found.__context__ = None
@@ -119,7 +119,7 @@ def _say(error: Exception, cause: Exception | None) -> str:
 def find(
     error: BaseException | None, kinds: type[BaseException] | tuple[type[BaseException], ...]
 ) -> BaseException | None:
-    """Return the first of these kinds among an error and those that it was made of."""
+    """Return the first error of these kinds among an error, its causes, contexts and arguments; None without one."""
     waiting, seen = [error], set[int]()
     while waiting:
         one = waiting.pop(0)

@@ -1,4 +1,4 @@
-"""The body of a form with one file, streamed from it and checked on the way."""
+"""Stream a multipart form with one file, and check the file's bytes on the way."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sticky_pi_api.transport.rate_limit import RateLimit
 
 
 class Digest(Protocol):
-    """What is made of a file's bytes."""
+    """A checksum of a file's bytes, such as one of hashlib's."""
 
     def update(self, block: bytes, /) -> object:
         """Take the next bytes."""
 
 
 class FormBody(ABC):
-    """A form whose file has the bytes that were announced, or that doesn't come to its end."""
+    """A form that is sent to its end only if the file has the announced bytes."""
 
     def __init__(self, stream: IO[bytes], limit: RateLimit, on_sent: Callable[[], object] = lambda: None) -> None:
         """Read the file from `stream`, and send no faster than `limit` lets it.
@@ -50,9 +50,9 @@ class FormBody(ABC):
         return len(self._head) + self._size + len(self._tail)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the bytes. Raises FileFailedError, and what `_check` does, before the file's last ones."""
+        """Yield the bytes. Raises FileFailedError and the errors of `_check` before the file's last bytes."""
         self.begun = True
-        # What comes before the file may be longer than what may go at once.
+        # The part before the file may be longer than one block.
         for start in range(0, len(self._head), self._limit.block):
             piece = self._head[start : start + self._limit.block]
             self._limit.wait(len(piece))
@@ -79,11 +79,11 @@ class FormBody(ABC):
 
     @abstractmethod
     def _digest(self) -> Digest:
-        """Begin what the file's bytes are checked with."""
+        """Return a new checksum for the file's bytes."""
 
     @abstractmethod
     def _check(self, digest: Digest, *, is_whole: bool) -> None:
-        """Raise an error unless the bytes are those that were announced; `is_whole` if they were as many."""
+        """Raise an error unless the bytes are the announced ones; `is_whole` tells whether they were as many."""
 
     def _blocks(self) -> Iterator[bytes]:
         """Yield the file's blocks, and fail at its end unless they are the ones that were announced."""

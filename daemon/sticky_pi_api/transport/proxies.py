@@ -1,4 +1,4 @@
-"""Which proxy the environment names for an address, and what is wrong with what it says."""
+"""Choose the proxy for an address from the environment's variables, and say why an unusable one is wrong."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Proxy(NamedTuple):
 
 
 def proxy_for(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None:
-    """Return the proxy on the way to an address, with what is wrong with it; None where it is reached directly.
+    """Return the proxy for an address, with the reason if it is unusable; None where the way is direct.
 
     It raises nothing: the whole environment would be in the traceback.
     """
@@ -86,7 +86,7 @@ def _wrong_with(address: str) -> str | None:
 
 
 def _covers(entry: str, host: str, port: int | None) -> bool:
-    """Tell whether an entry of NO_PROXY is for a host: its name, a domain or network with it, either's port, or `*`."""
+    """Return whether an entry of NO_PROXY covers a host: by name, domain or network, with or without a port."""
     if entry == "*":
         return True
     if "/" in entry:

@@ -1,4 +1,4 @@
-"""Keeps all uploads of a client together under a rate."""
+"""Limit the rate of all uploads of a client together."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 
 LARGEST_BLOCK = 65536
-"""bytes that are handed to the network at once, with or without a limit"""
+"""Bytes that are handed to the network at once, with or without a limit"""
 
 _WINDOW = 10.0
 _SHARE = 0.95
-"""of the rate that bodies get; the rest is for what goes around them: requests' heads and TLS"""
+"""The part of the rate that bodies get; requests' heads and TLS need the rest"""
 
 
 class RateLimit:

@@ -1,6 +1,6 @@
-"""Reads what is answered as it comes over the wire, and unpacks no more of it than an answer may have.
+"""Read the body of a response as it arrives, and unpack no more bytes of it than a response may have.
 
-What is packed twice, or a thousand times, can be 2 GB in 2 kB. The libraries unpack it without a bound.
+A body that is packed twice, or a thousand times, can be 2 GB in 2 kB. The libraries unpack it without a bound.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sticky_pi_api.transport.errors import LIBRARIES
 from sticky_pi_api.transport.status_codes import OK
 
 _BLOCK: Final = 8192
-"""bytes that are waited for at once: at the lowest rate some seconds' worth"""
+"""Bytes to wait for at once: at the lowest rate they take some seconds"""
 
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 _GZIP: Final = ("gzip", "x-gzip")
@@ -28,19 +28,19 @@ _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
 
 class BrokenOffBodyError(Exception):
-    """The rest of an answer doesn't come; not an OSError, which might be that of who receives it."""
+    """The rest of a body doesn't come; no OSError, which might be one of the caller that receives the body."""
 
     def __init__(self, error: Exception) -> None:
-        """Keep what ended it."""
+        """Keep the error that ended it."""
         super().__init__(error)
         self.error = error
 
 
 def read_whole(response: requests.Response, address: str, largest: int, rate: float) -> bytes:
-    """Return what is answered, unpacked if it is packed once by gzip; it has more time for what comes at `rate`.
+    """Return the whole body, unpacked if it is packed once by gzip; each `rate` of its bytes gets a second more.
 
-    Raises AnswerTooLargeError for more than `largest` bytes. NotAnAPIError where it is packed otherwise, if anybody
-    needs it: what says that something went wrong is no use then, but its status is.
+    Raises AnswerTooLargeError for more than `largest` bytes, and NotAnAPIError where a body with status 200 is packed
+    otherwise. With other statuses the status alone is of use, and the body is then empty.
     """
     coding = _coding(response)
     if coding not in (*_GZIP, *_PLAIN):
@@ -52,7 +52,7 @@ def read_whole(response: requests.Response, address: str, largest: int, rate: fl
     for block in _blocks(response, rate):
         taken += len(block)
         content += block if gzip is None else gzip.unpack(block, largest + 1 - len(content))
-        # What comes may also be endless and unpack to nothing.
+        # The packed body may also be endless and unpack to nothing.
         if max(taken, len(content)) > largest:
             raise AnswerTooLargeError(f"{address} answers with more than any Sticky Pi API has to say")
     if gzip is not None and taken:
@@ -61,7 +61,7 @@ def read_whole(response: requests.Response, address: str, largest: int, rate: fl
 
 
 def read_file(response: requests.Response, address: str, rate: float) -> Iterator[bytes]:
-    """Yield a file that is answered, block by block. Raises NotAnAPIError where it is packed."""
+    """Yield the blocks of a body that is a file. Raises NotAnAPIError where it is packed."""
     if _coding(response) not in _PLAIN:
         raise NotAnAPIError(f"{address} answers with a file that is packed, though nobody asked for that")
     return _blocks(response, rate)
@@ -72,7 +72,7 @@ def _coding(response: requests.Response) -> str:
 
 
 def _blocks(response: requests.Response, rate: float = math.inf) -> Iterator[bytes]:
-    """Yield an answer's body as it comes."""
+    """Yield the blocks of a body as they arrive."""
     guard = current.guard
     pieces = response.raw.stream(_BLOCK, decode_content=False)
     try:
@@ -86,23 +86,23 @@ def _blocks(response: requests.Response, rate: float = math.inf) -> Iterator[byt
         expected = response.headers.get("Content-Length", "")
         if _LENGTH.fullmatch(expected) and response.raw.tell() < int(expected):
             raise ConnectionAbortedError
-        # What was read may end where it was cut off.
+        # A request that was cancelled looks like a body that has ended.
         guard.cancellation.check()
     except LIBRARIES as error:
         raise BrokenOffBodyError(error) from error
     except ValueError as error:
-        # Of a chunk with a negative length, say: nobody below takes care of it.
+        # A chunk with a negative length, for example, which the libraries let pass.
         raise _damaged(error) from error
 
 
 class _Gzip:
-    """Unpacks one gzip file."""
+    """Unpack one gzip file."""
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(_GZIP_WINDOW)
 
     def unpack(self, block: bytes, most: int) -> bytes:
-        """Return what a block holds, of that `most` bytes."""
+        """Return at most `most` bytes that a block unpacks to."""
         try:
             found = self._zlib.decompress(block, most)
         except zlib.error as error:
@@ -112,7 +112,7 @@ class _Gzip:
         return found
 
     def end(self) -> None:
-        """Check that all of it came."""
+        """Raise BrokenOffBodyError unless the file is complete."""
         if not self._zlib.eof:
             raise BrokenOffBodyError(ConnectionAbortedError())
 

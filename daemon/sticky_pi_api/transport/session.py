@@ -1,4 +1,4 @@
-"""Sends requests to one server, each with a deadline, over connections that are kept."""
+"""Send requests to one server and to the hosts of its links, each with a deadline, over connections that are kept."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     import requests
 
 _LARGEST_OTHER: Final = 2**20
-"""bytes of what is answered by whom a link leads to, where it isn't what it is for"""
+"""Bytes that the host behind a link may answer with in place of the file"""
 
 Receive = Callable[[Iterator[bytes]], object]
-"""Takes the blocks of what is answered, from its start"""
+"""Take the blocks of a response's body, from its start"""
 
 _HEADERS: Final = {"User-Agent": "sticky-pi-uploader"}
 
@@ -47,7 +47,7 @@ class Timeouts(NamedTuple):
 
 
 class Body(Protocol):
-    """A request's body that is made as it is sent."""
+    """A request's body that is produced while it is sent."""
 
     @property
     def may_repeat(self) -> bool:
@@ -69,13 +69,13 @@ class _Call(NamedTuple):
     headers: dict[str, str]
     body: bytes | Body = b""
     account: Account | None = None
-    """whose it is; None where a link leads"""
+    """its credentials; None for a request to a link"""
     receive: Receive | None = None
-    """takes what is answered with status 200"""
+    """takes the body of a response with status 200"""
     rate: float = math.inf
-    """bytes a second that it must receive at least"""
+    """the lowest rate of the body that it receives, in bytes a second"""
     largest: int = _LARGEST_OTHER
-    """bytes, unpacked, that what is answered may have, where nothing else takes it"""
+    """the most unpacked bytes of a body that `receive` doesn't take"""
 
     @property
     def host(self) -> str:
@@ -87,7 +87,7 @@ class _Call(NamedTuple):
 
 
 class Http:
-    """Sends requests to one server, and to those that its links lead to; any number of threads may."""
+    """Send requests to one server, and to the hosts of its links, from any number of threads."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Http:
         self._session = Session(tls_context(ca_file), connections)
 
     def close(self) -> None:
-        """Break off what is under way, in any thread, and close the connections; later requests fail."""
+        """Cancel the requests of all threads, and close the connections; later requests fail."""
         self.scope.cancel()
         self._session.close()
 
@@ -130,13 +130,14 @@ class Http:
         rate: float = math.inf,
         scope: CancelScope | None = None,
     ) -> Answer:
-        """Send the server a request, and return whatever is answered to it.
+        """Send the server a request, and return its answer, whatever the status.
 
-        `seconds` is what its body needs, `largest` how many bytes the answer may have; for each `rate` of these it gets
-        a second more. One that `is_question` gets less time to begin with. One that finds its kept connection closed is
-        sent again on a new one, if that can do no harm: bytes always, another body if it may be repeated.
+        `seconds` is the time that the body needs. `largest` is the most bytes that the answer may have; each `rate` of
+        them gets a second more. A request that `is_question` gets less time to begin with. If a kept connection turns
+        out to be closed, the request is sent again on a new one where that does no harm: bytes always, another body if
+        it may be repeated.
 
-        Raises UnreachableError, NotAnAPIError (AnswerTooLargeError, too) and BrokenOffError, and what `body` raises.
+        Raises UnreachableError, NotAnAPIError (also AnswerTooLargeError), BrokenOffError, and the errors of `body`.
         """
         headers = {**_HEADERS, "Accept": "application/json", "Accept-Encoding": "gzip"}
         if len(body):
@@ -146,25 +147,25 @@ class Http:
         return self._send(call, base + seconds, scope)
 
     def post_form(self, link: SignedUrl, body: Body, *, content_type: str, seconds: float) -> Answer:
-        """Send a form to where a link leads, with nothing of the account; otherwise as `post`."""
+        """Send a form to a link, without credentials; otherwise as `post`."""
         headers = {**_HEADERS, "Accept-Encoding": "identity", "Content-Type": content_type}
         return self._send(_Call("POST", link.address, link.url, headers, body), self.timeouts.whole + seconds)
 
     def get(self, link: SignedUrl, receive: Receive, *, rate: float) -> Answer:
-        """Get what a link leads to, with nothing of the account; `receive` takes it block by block as it comes.
+        """Get the file behind a link, without credentials; `receive` takes its blocks as they arrive.
 
-        What comes slower than `rate` bytes a second is given up. What is answered with another status than 200 is
-        returned instead, and where a connection breaks, `receive` may be called again, from the start. Errors as of
-        `post`; FileFailedError for an OSError of `receive`.
+        A file that arrives slower than `rate` bytes a second is given up. An answer with another status than 200 is
+        returned instead. Where a connection breaks, `receive` may be called again, from the start. Raises the errors of
+        `post`, and FileFailedError for an OSError of `receive`.
         """
         headers = {**_HEADERS, "Accept-Encoding": "identity"}
         call = _Call("GET", link.address, link.url, headers, receive=receive, rate=rate)
         return self._send(call, self.timeouts.whole)
 
     def peek(self, link: SignedUrl) -> Answer:
-        """Ask for the first byte of what a link leads to, with nothing of the account: the answer's head tells of it.
+        """Get the first byte of the file behind a link, without credentials: the answer's headers describe the file.
 
-        Links are signed for GET alone, so HEAD isn't to be had. Errors as of `post`.
+        Links are signed for GET alone, so HEAD would be refused. Raises the errors of `post`.
         """
         headers = {**_HEADERS, "Accept-Encoding": "identity", "Range": "bytes=0-0"}
         call = _Call("GET", link.address, link.url, headers, receive=lambda blocks: next(iter(blocks), b""))

@@ -1,4 +1,4 @@
-"""The tables from what a server, or a storage, answers to what that means: whose fault it is, when to try again."""
+"""Translate the statuses of a server, or of a storage, into errors: who is to blame, and when to try again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sticky_pi_api.exceptions import (
 
 OK = 200
 STORED = frozenset({200, 201, 204})
-"""how a storage may say that it has a file"""
+"""The statuses by which a storage confirms that it has a file"""
 UNAUTHORISED = 401
 TOO_LARGE = 413
 
@@ -28,7 +28,7 @@ LONGEST_RETRY_AFTER = 3600.0
 
 
 class Answer(NamedTuple):
-    """What a server answered, whatever it was."""
+    """The answer to a request, whatever its status."""
 
     status: int
     headers: Mapping[str, str]
@@ -76,9 +76,9 @@ UNTOUCHED = frozenset({UNAUTHORISED, 403, 404, 405, 407, 410, TOO_LARGE, 429, 51
 def failure_of(
     answer: Answer, address: str, user: str, clock: Callable[[], float], *, size: int | None = None
 ) -> RemoteError:
-    """Return what an answer with a status other than 200 means; `clock` gives Unix seconds.
+    """Return the error for an answer with a status other than 200; `clock` gives Unix seconds.
 
-    `size` is that of an upload's body, in bytes: smaller ones may pass where it is too large.
+    `size` is the number of bytes in an upload's body: where they are too many, a smaller one may pass.
     """
     retry_after = read_retry_after(answer.headers, clock)
     says = f"{address} answers with status {answer.status}"
@@ -96,11 +96,11 @@ def failure_of(
 
 
 def link_failure_of(answer: Answer, address: str, clock: Callable[[], float]) -> RemoteError:
-    """Return what it means that a link leads to an answer that isn't what it is for; `clock` as of `failure_of`."""
+    """Return the error for a link's answer that isn't the expected one; `clock` as of `failure_of`."""
     kind, meaning = _BY_LINK_STATUS.get(answer.status, (UnavailableError, "it doesn't do what the link is for"))
     if answer.status < 400:  # noqa: PLR2004 - as above
         kind, meaning = NotAnAPIError, f"not as a storage does{_redirection(answer)}"
-    # S3 says in one word what was wrong.
+    # S3 names the reason in one word.
     if match := re.search(rb"<Code>(\w{1,50})</Code>", answer.body):
         meaning += f" ({match[1].decode()})"
     retry_after = read_retry_after(answer.headers, clock)
@@ -108,7 +108,7 @@ def link_failure_of(answer: Answer, address: str, clock: Callable[[], float]) ->
 
 
 def leaves_no_doubt(answer: Answer) -> bool:
-    """Tell whether an upload with this answer certainly stored nothing."""
+    """Return whether an upload with this answer certainly stored nothing."""
     return 300 <= answer.status < 400 or answer.status in UNTOUCHED  # noqa: PLR2004
 
 
@@ -121,7 +121,7 @@ def read_retry_after(headers: Mapping[str, str], clock: Callable[[], float]) -> 
         then = _unix_time(text)
         if then is None:
             return None
-        # By the server's own clock, where it says what that is: the trap's may be years off.
+        # The server's own clock counts, where it sends its time: the trap's may be years off.
         now = _unix_time(headers.get("Date", ""))
         seconds = then - (clock() if now is None else now)
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)

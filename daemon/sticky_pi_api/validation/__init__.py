@@ -1,1 +1,1 @@
-"""Check what callers ask for and hand in, before a server or a store gets it."""
+"""Check callers' requests before a server or a store gets them."""

@@ -1,4 +1,4 @@
-"""Annotations, checked as a request has them: what an algorithm found on an image, kept whole as JSON."""
+"""Check the annotations in requests: an algorithm's findings on an image, which are kept whole as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sticky_pi_api.utils import datetime_to_string
 from sticky_pi_api.validation.queries import image_keys, text_of
 
 WHATS: Final = ("metadata", "json")
-"""What can be asked for of annotations; `data` is taken for `json` as well"""
+"""The values of `what` for annotations; `data` is accepted for `json`"""
 
 COLUMNS: Final = (
     *("id", "parent_image_id", "algo_name", "algo_version", "n_objects", "json"),
@@ -23,7 +23,7 @@ COLUMNS: Final = (
 
 
 class Annotations(NamedTuple):
-    """What one version of an algorithm found on one image."""
+    """The findings of one version of an algorithm on one image."""
 
     place: str
     """where in the request it is, for messages"""
@@ -51,7 +51,7 @@ class Annotations(NamedTuple):
             )
 
     def held_already(self) -> str:
-        """Say that its image has annotations of this algorithm and version."""
+        """Return the message that its image has annotations of this algorithm and version already."""
         return (
             f"{self.place}: there are annotations by 'algo_name' {self.algo_name!r} and 'algo_version' "
             f"{self.algo_version!r} of its image already"
@@ -131,7 +131,7 @@ def _json(place: str, entry: Info) -> str:
 
 
 def _plain(value: object) -> object:
-    """Return what JSON has no form for as something that it has: datetimes, mappings, and the arrays of OpenCV."""
+    """Convert values that JSON has no form for: datetimes, mappings, and the arrays of OpenCV."""
     if isinstance(value, datetime):
         return datetime_to_string(value)
     if isinstance(value, Mapping):
@@ -142,7 +142,7 @@ def _plain(value: object) -> object:
 
 
 def in_requests(annotations: Sequence[Annotations], most: int) -> list[list[Annotations]]:
-    """Return them in groups of at most `most` bytes of JSON each; what is larger goes alone."""
+    """Return the annotations in groups of at most `most` bytes of JSON; a larger one is a group of its own."""
     groups: list[list[Annotations]] = []
     size = most
     for one in annotations:

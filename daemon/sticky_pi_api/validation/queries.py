@@ -1,4 +1,4 @@
-"""What a request asks for, checked: the images and series that its entries name, and their texts and datetimes."""
+"""Check the entries of queries: the images and series that they name, their texts and datetimes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def datetime_of(entry: Info, key: str) -> datetime:
 
 
 def is_text(value: object) -> TypeGuard[str]:
-    """Tell whether a value is text that has a UTF-8 form, without zero bytes: databases end a pattern at one."""
+    """Return whether a value is text that has a UTF-8 form, without zero bytes: databases end a pattern at one."""
     return isinstance(value, str) and "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
 
 

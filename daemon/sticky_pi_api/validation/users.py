@@ -1,4 +1,4 @@
-"""Users, checked as a request has them: those to be made, their passwords' hashes, and patterns to find some by."""
+"""Check the users in requests: new ones, whose passwords are hashed, and the patterns to find users by."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _COST: Final = (2**15, 8, 1)
 _MEMORY: Final = 2**26
 
 Patterns = Mapping[str, str]
-"""What each of some columns must be like"""
+"""The pattern of each column"""
 
 
 class NewUser(NamedTuple):
-    """A user to be made; None is what the request doesn't say."""
+    """A new user; fields that the request leaves out are None."""
 
     username: str
     password: str
@@ -53,7 +53,7 @@ def hash_password(password: str) -> str:
 
 
 def checked_patterns(info: Info | Sequence[Info] | None) -> list[Patterns]:
-    """Return what `get_users` is to look for: users who are like one of these. Raises ValueError."""
+    """Return the patterns of `get_users`, of which a user has to match one. Raises ValueError."""
     if info is None:
         return [{}]
     entries = [info] if isinstance(info, Mapping) else list(info)
@@ -61,7 +61,7 @@ def checked_patterns(info: Info | Sequence[Info] | None) -> list[Patterns]:
 
 
 def matching(users: Iterable[Row], patterns: Sequence[Patterns]) -> list[Row]:
-    """Return those that are like one of the patterns, in each of its columns."""
+    """Return the users that match one of the patterns in each of its columns."""
     return [user for user in users if any(all(_is_like(user.get(name), one[name]) for name in one) for one in patterns)]
 
 
@@ -109,7 +109,7 @@ def _as_text(value: Any) -> str:
 
 
 def _is_like(value: Any, pattern: str) -> bool:
-    """Tell whether a value is LIKE a pattern of SQL: `%` any text, `_` any character, whatever the case; None never is.
+    """Return whether a value is LIKE a pattern of SQL: `%` any text, `_` any character, in any case; None never is.
 
     Not by a regular expression, which could take for ever at some patterns.
     """
