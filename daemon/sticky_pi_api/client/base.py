@@ -93,7 +93,7 @@ class BaseClient(BundleClient):
         return join_annotations(images, self.get_uid_annotations_series(series, what_annotation))
 
     def holdings(self, claims: Sequence[Claim]) -> list[Holding]:
-        """Tell of pictures that are said to be held what is really there, in their order, by one question.
+        """Return how pictures that are said to be held really are, in their order, by one question.
 
         Besides the row, the stored object is looked at, where it can be; nothing is changed.
         """

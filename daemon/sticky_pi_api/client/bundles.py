@@ -1,4 +1,4 @@
-"""Moves machine-learning bundles between folders and what keeps them, file by file: only what is missing or older."""
+"""Copy machine-learning bundles between folders and a store or server, file by file, where missing or older."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LINKS_LAST: Final = 600.0
 
 
 class BundleClient(BaseAPISpec):
-    """What all clients do alike with bundles."""
+    """The part of all clients that copies bundles."""
 
     _n_threads: int
     _bundle_clock: Callable[[], float] = staticmethod(time.monotonic)

@@ -1,1 +1,1 @@
-"""Send pictures to a server or a store: a batch, its requests, and what verifies them."""
+"""Put pictures into a store or on a server, skip those that are held, and verify that they still are."""

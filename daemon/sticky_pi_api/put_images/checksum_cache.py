@@ -1,9 +1,9 @@
-"""What `put_images` remembers between calls: the md5 of files, so that unchanged ones aren't read again.
+"""Remember the md5 of files between calls of `put_images`, so that unchanged files aren't read again.
 
 An entry counts only where it says that a file is the picture that is held, and only while the file's size, mtime and
 ctime are those that it had. A file that was younger than the coarsest clock's tick when it was read is not
-remembered: bytes written into it later could leave no trace. What is remembered may be lost at any time, and is never
-wrong; without it, files are read, and nothing else changes.
+remembered: bytes written into it later could leave no trace. The cache may be lost at any time, and is never wrong;
+without it, files are read, and nothing else changes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ MOST_FILES: Final = 500_000
 SETTLED: Final = 2.0
 """Seconds since its mtime after which a file's next change shows in it: FAT counts in steps of two"""
 
-_PATIENCE = 1.0
+_BUSY_TIMEOUT: Final = 1.0
+"""Seconds that another process may keep the cache busy for before it isn't used any more"""
+
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 _TABLE = """
     CREATE TABLE IF NOT EXISTS files (
@@ -52,16 +54,16 @@ class Sighting(NamedTuple):
 
 
 class FileCache:
-    """What one `put_images` knows of earlier ones, and tells later ones; used by one thread, but for `remember`.
+    """The checksums that earlier calls of `put_images` left; used by one thread, but for `remember`.
 
-    Nothing is opened or made before there is a file to ask for or to remember. It never raises: what is damaged is made
-    anew, and where it can't be used, as on a full disk, nothing is remembered.
+    Nothing is opened or made before there is a file to ask for or to remember. It never raises: a damaged cache is
+    made anew, and where none can be used, as on a full disk, nothing is remembered.
     """
 
     def __init__(
         self, folder: str, *, most_files: int = MOST_FILES, wall_clock: Callable[[], float] = time.time
     ) -> None:
-        """Take the folder that it is kept in."""
+        """Keep the cache in `folder`."""
         self._folder = folder
         self._most_files = most_files
         self._wall_clock = wall_clock
@@ -77,7 +79,7 @@ class FileCache:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Write down what is still to be, and let go of the file."""
+        """Write the new entries, and close the file."""
         self._write()
         self._close()
 
@@ -88,7 +90,7 @@ class FileCache:
         return {path for path, md5 in md5s.items() if _is_known(path, md5, known)} if known else set()
 
     def sight(self, path: str) -> Sighting | None:
-        """Look at a file that is about to be read; None where that fails, or would be of no use."""
+        """Return how a file looks that is about to be read; None where that fails, or would be of no use."""
         now = self._wall_clock()
         if not self._is_usable or (found := _stamp(path)) is None:
             return None
@@ -107,7 +109,7 @@ class FileCache:
             self._try(lambda connection: _add(connection, seen, self._most_files))
 
     def _try(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result | None:
-        """Do some work with the database, made anew if it is damaged; after any other failure, go without."""
+        """Return the result of some work with the database, made anew if it is damaged; stop using it if that fails."""
         for _ in range(2 if self._is_usable else 0):
             try:
                 self._connection = self._connection or _open(self._folder)
@@ -131,7 +133,7 @@ class FileCache:
 
 
 def remove(folder: str) -> None:
-    """Remove a cache, also while others use it: they go on with what no longer has a name. Raises OSError."""
+    """Remove a cache, also while others use it: they go on with files that have no name any more. Raises OSError."""
     import glob
     import shutil
 
@@ -147,7 +149,7 @@ def remove(folder: str) -> None:
 def _open(folder: str) -> sqlite3.Connection:
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, "put_images.db")
-    connection = sqlite.connect(path, shared_between_threads=True, timeout=_PATIENCE, durable=False)
+    connection = sqlite.connect(path, shared_between_threads=True, timeout=_BUSY_TIMEOUT, durable=False)
     try:
         connection.execute(_TABLE)
     except BaseException:

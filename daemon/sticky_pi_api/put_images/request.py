@@ -1,4 +1,4 @@
-"""The body of an upload: a form with one picture, streamed from its file and hashed on the way."""
+"""Make the body of an upload: a form with one picture, streamed from its file and hashed on the way."""
 
 from __future__ import annotations
 

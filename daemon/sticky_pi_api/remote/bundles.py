@@ -1,4 +1,4 @@
-"""Machine-learning bundles on a Sticky Pi server, whose files lie in a storage on another host."""
+"""List, send and fetch the bundles of a server, whose files lie in a storage on another host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sticky_pi_api.transport.credentials import SignedUrl
 from sticky_pi_api.transport.rate_limit import RateLimit
 from sticky_pi_api.types import Info, Row
 
-_PATIENCE: Final = 600.0
+_BUNDLE_TIME: Final = 600.0
 """seconds that a server may take over a bundle of many files, over what it gets for other questions"""
 
 
@@ -35,7 +35,7 @@ class ServerBundles:
     def files(self, bundle_name: str, what: str) -> list[Row]:
         """Return a bundle's files, as BaseAPISpec says; `url` is a link. Raises BundleError for a key out of place."""
         path = f"/_get_ml_bundle_file_list/{checked_what(what)}"
-        rows = self._server.ask(path, checked_name(bundle_name), self._read_files, seconds=_PATIENCE)
+        rows = self._server.ask(path, checked_name(bundle_name), self._read_files, seconds=_BUNDLE_TIME)
         for row in rows:
             checked_key(row["key"])
         return rows
@@ -53,7 +53,7 @@ class ServerBundles:
         def read(body: bytes) -> list[Row]:
             return [{**asked[link["key"]], "url": link["url"]} for link in self._read_links(body, asked)]
 
-        return self._server.ask("/_get_ml_bundle_upload_links", list(asked.values()), read, seconds=_PATIENCE)
+        return self._server.ask("/_get_ml_bundle_upload_links", list(asked.values()), read, seconds=_BUNDLE_TIME)
 
     def send(self, file: FileInfo, url: Mapping[str, Any]) -> None:
         """Send a file to a link with its fields. Raises BundleError and OSError for the file as well."""

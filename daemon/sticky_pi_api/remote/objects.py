@@ -1,4 +1,4 @@
-"""The stored objects behind a server's rows: what is to be known of one without fetching it."""
+"""Look at the stored objects behind a server's rows without fetching them whole."""
 
 from __future__ import annotations
 

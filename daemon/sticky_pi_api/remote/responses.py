@@ -1,4 +1,4 @@
-"""Reads what a server answers with: rows, tokens and receipts, of both generations, and nothing else."""
+"""Read the answers of a server of either generation: rows, tokens and receipts, checked for their shape."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 
 class WrongShapeError(ValueError):
-    """The answer isn't what a Sticky Pi API gives; the message says what is wrong with it."""
+    """The answer isn't one that a Sticky Pi API gives; the message says what is wrong with it."""
 
 
 def read_rows(body: bytes) -> list[Row]:
@@ -41,7 +41,7 @@ def read_annotations(body: bytes) -> list[Row]:
 
 
 def read_users(body: bytes) -> list[Row]:
-    """Return the users' rows of an answer, without what is secret. Raises WrongShapeError."""
+    """Return the users' rows of an answer, without passwords and tokens. Raises WrongShapeError."""
     rows = read_list(body)
     if not all(_has_texts(row, "username") for row in rows):
         raise WrongShapeError("with users that have no username")

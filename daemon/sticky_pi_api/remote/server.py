@@ -1,4 +1,4 @@
-"""A Sticky Pi server as its verbs need it: each request with a token, each answer read or turned into what it means."""
+"""Send a server requests with a token, and read each answer, or raise the error that it means."""
 
 from __future__ import annotations
 

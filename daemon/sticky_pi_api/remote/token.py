@@ -1,4 +1,4 @@
-"""The account at a server: gives a token for each request, got once with the password and renewed in time."""
+"""Get the token of an account at a server with its password, keep it for all requests, and renew it in time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Login:
         return f"Login({self.user!r})"
 
     def token(self) -> Account:
-        """Return what a token opens; when there is none that is good, one thread gets it and the others wait."""
+        """Return the account of a valid token; where there is none, one thread logs in and the others wait."""
         with self._lock:
             now = self._clock()
             if self._token is None or now - self._since > RENEWED_AFTER:

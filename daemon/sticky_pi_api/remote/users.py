@@ -1,4 +1,4 @@
-"""A server's users: asked for all together, and put only where none is there yet."""
+"""Get all users of a server, and add users where the server has none of them yet."""
 
 from __future__ import annotations
 

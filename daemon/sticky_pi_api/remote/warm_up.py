@@ -1,4 +1,4 @@
-"""Gets a server that has just started to answer: each of its workers fails at its first request to the database.
+"""Repeat requests to a server that has just started: each of its workers fails at its first one to the database.
 
 That is a plain 500, to a login or a question, after every start of the server or of its database. The worker's next
 request succeeds. There are up to 32 of them, and nobody can choose which one a request gets.
@@ -27,7 +27,7 @@ _LONGEST_PAUSE: Final = 1.5
 
 
 def is_cold(answer: Answer) -> bool:
-    """Tell whether an answer is that of a worker that has just started: one that asks for a pause knows better."""
+    """Return whether a worker that has just started may have answered: it asks for no pause (Retry-After)."""
     return answer.status == FAILED and "Retry-After" not in answer.headers
 
 
