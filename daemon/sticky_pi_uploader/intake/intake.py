@@ -11,19 +11,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final
 
 from sticky_pi_api.exceptions import printable
-from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_api.images.doubts import is_note
 
 from ..journal.events import Kind, about
-from ..models import Candidate, Fingerprint, Picture, State, Taken
+from ..models import Candidate, Picture, State, Taken
 from ..outbox import Catalog, Folders, Known
 from ..scan_requests import ScanRequest, ScanRequests
-from .arrivals import Arrivals
+from .absences import Absences, missed
 from .directory_sync import Entries
 from .folder_cache import Familiar
+from .pending_files import PendingFiles
 from .read_picture import Ingest
 from .returned_files import Returns
 from .scanner import Scanner
@@ -33,28 +33,9 @@ log = logging.getLogger(__name__)
 BATCH: Final = 8
 """Files taken in with one transaction."""
 
-SECOND_LOOK: Final = 1.0
-"""Seconds after which a file that is no picture, and hasn't changed, is believed to stay as it is."""
-
-LONGEST_LOOK: Final = 60.0
-"""Seconds between two looks at a file that goes on changing without becoming a picture."""
-
-ABSENCES: Final = 64
-"""Files that aren't there any more, dealt with in one step."""
-
-
-class _Look(NamedTuple):
-    """A file that was no picture when it was looked at."""
-
-    fingerprint: Fingerprint | None
-    at: float
-    """monotonic seconds: when it was read"""
-    again_at: float
-    pause: float
-
 
 class Intake:
-    """The only one that reads the image dir, and the only one that records what lies there."""
+    """Read new and changed files of the image dir, and record them in the outbox."""
 
     def __init__(
         self,
@@ -86,13 +67,11 @@ class Intake:
         self._scanned = scanned
         self._monotonic = monotonic
         self._entries = Entries(scanner.image_dir, clock=clock)
-        self._arrivals = Arrivals(catalog)
         self._familiar = Familiar(scanner, folders, clock=clock, monotonic=monotonic)
         self._sources: deque[Iterator[Candidate]] = deque()
-        self._looks: dict[str, _Look] = {}
-        self._absent: set[str] = set()
+        self._pending = PendingFiles(monotonic)
+        self._absences = Absences(scanner, catalog)
         self._returns = Returns(catalog)
-        self._went_away: list[str] = []
         self.idle = False
         """whether nothing is left to look at; files that go on changing don't count, and requests to come neither"""
         self.unsettled = 0
@@ -124,7 +103,7 @@ class Intake:
         self._note_returns()
         if not self._sources:
             # Not sooner: until everything is looked at, what isn't here any more may turn up elsewhere.
-            self._note_absences()
+            self._absences.record()
             self._returns.tell()
             self._familiar.save()
         return self._pause()
@@ -141,15 +120,15 @@ class Intake:
 
     def _is_rejected(self, path: str) -> bool:
         picture = self._catalog.at(path)
-        return picture is not None and picture.state is State.REJECTED and path not in self._looks
+        return picture is not None and picture.state is State.REJECTED and path not in self._pending
 
     def _look(self, path: str) -> Iterator[Candidate]:
         """Yield the candidate at a path, unless it is known as it is; note its absence where it was known."""
         candidate = self._scanner.look(path)
         if candidate is not None:
-            yield from self._unknown([candidate], {}, self._arrivals.known_at)
+            yield from self._unknown([candidate], {}, self._catalog.known_at)
         else:
-            self._absent.add(path)
+            self._absences.add([path])
 
     def _scan_everything(self) -> Iterator[Candidate]:
         self._familiar.begin()
@@ -161,7 +140,7 @@ class Intake:
         # What is recorded in folders that aren't there any more.
         for folder in sorted(self._catalog.folders_to_check().difference(folders)):
             if not os.path.isdir(self._full(folder)):
-                self._absent.update(_missed(self._catalog.known_in(folder)))
+                self._absences.add(missed(self._catalog.known_in(folder)))
         self._familiar.end(folders)
         self._scanned()
 
@@ -182,12 +161,12 @@ class Intake:
         candidates = self._scanner.candidates(folder)
         if candidates is None:
             return
-        missing = _missed(known) - {candidate.path for candidate in candidates}
-        self._absent |= missing
+        missing = missed(known) - {candidate.path for candidate in candidates}
+        self._absences.add(missing)
         for candidate in self._unknown(candidates, known, self._catalog.known_at):
             self._familiar.expect(candidate.path)
             yield candidate
-        if not missing and not any(candidate.path in self._looks for candidate in candidates):
+        if not missing and not any(candidate.path in self._pending for candidate in candidates):
             self._familiar.note(folder)
 
     def _unknown(
@@ -195,9 +174,9 @@ class Intake:
     ) -> Iterator[Candidate]:
         """Yield those that aren't known as they are, neither by what was `known` nor by what `known_at` tells now."""
         for candidate in candidates:
-            path, look = candidate.path, self._looks.get(candidate.path)
-            if look is not None and look.fingerprint == candidate.fingerprint:
-                continue  # its second look is due soon
+            path = candidate.path
+            if self._pending.is_unchanged(path, candidate.fingerprint):
+                continue  # it is read again soon
             record = known.get(path)
             if record is None or not record.is_of(candidate.fingerprint):
                 # A request may have led to it since its folder was listed.
@@ -210,25 +189,24 @@ class Intake:
                 self._returns.note(path, candidate.fingerprint, record)
 
     def _next_batch(self) -> Iterable[Candidate]:
-        # Second looks get no more than half of it as long as there is something else.
-        looks = islice(self._due_looks(), BATCH // 2 if self._sources else BATCH)
-        batch = {candidate.path: candidate for candidate in looks}
+        # Pending files get no more than half of it as long as there is something else.
+        due = islice(self._due(), BATCH // 2 if self._sources else BATCH)
+        batch = {candidate.path: candidate for candidate in due}
         while self._sources and len(batch) < BATCH:
             candidate = next(self._sources[0], None)
             if candidate is None:
                 self._sources.popleft()
             elif candidate.path not in batch:
                 batch[candidate.path] = candidate
-                self.seen += candidate.path not in self._looks
+                self.seen += candidate.path not in self._pending
         return batch.values()
 
-    def _due_looks(self) -> Iterator[Candidate]:
-        now = self._monotonic()
-        for path in [path for path, look in self._looks.items() if look.again_at <= now]:
+    def _due(self) -> Iterator[Candidate]:
+        for path in self._pending.due():
             candidate = self._scanner.look(path)
             if candidate is None:
-                del self._looks[path]
-                self._absent.add(path)
+                self._pending.discard(path)
+                self._absences.add([path])
             else:
                 yield candidate
 
@@ -241,23 +219,24 @@ class Intake:
             return
         for taken in settled:
             self._follow_rename(taken)
-        before = [self._catalog.at(taken.path) for taken in settled]
+        paths = [taken.path for taken in settled]
+        before = self._catalog.pictures(paths)
         waiting = self._catalog.record(settled)
-        for taken, was in zip(settled, before, strict=True):
+        after = self._catalog.pictures(paths)
+        for taken in settled:
             if taken in waiting:
-                self._look_later(taken.path, taken.fingerprint)
+                self._pending.postpone(taken.path, taken.fingerprint)
             else:
-                self._looks.pop(taken.path, None)
+                self._pending.discard(taken.path)
                 self._familiar.know(taken.path)
-                self._arrivals.know(taken.path)
                 self.recorded += 1
-                _tell(was, self._catalog.at(taken.path))
+                _tell(before.get(taken.path), after.get(taken.path))
         self._recorded()
 
     def _settle(self, candidate: Candidate) -> Iterator[Taken]:
         """Yield what a file is, once that can be believed."""
         self._beat()
-        path, file_system = candidate.path, self._file_system(os.path.dirname(candidate.path))
+        path, file_system = candidate.path, self._scanner.file_system(os.path.dirname(candidate.path))
         if candidate.md5 is not None and (fingerprint := self._ingest.still_is(candidate)) is not None:
             self._returns.note(path, fingerprint, self._catalog.known_at(path))
             return
@@ -266,22 +245,13 @@ class Intake:
         except FileNotFoundError:
             ingested = None
         if ingested is None:
-            self._looks.pop(path, None)
+            self._pending.discard(path)
             return
         fingerprint = ingested.taken.fingerprint or candidate.fingerprint
-        if ingested.settled or self._is_second_look(path, fingerprint):
+        if ingested.settled or self._pending.has_settled(path, fingerprint):
             yield ingested.taken
         else:
-            self._look_later(path, fingerprint)
-
-    def _is_second_look(self, path: str, fingerprint: Fingerprint) -> bool:
-        look = self._looks.get(path)
-        return look is not None and look.fingerprint == fingerprint and self._monotonic() - look.at >= SECOND_LOOK
-
-    def _look_later(self, path: str, fingerprint: Fingerprint | None) -> None:
-        now, look = self._monotonic(), self._looks.get(path)
-        pause = SECOND_LOOK if look is None else min(LONGEST_LOOK, 2 * look.pause)
-        self._looks[path] = _Look(fingerprint, now, now + pause, pause)
+            self._pending.postpone(path, fingerprint)
 
     def _follow_rename(self, taken: Taken) -> None:
         if taken.rejected is not None:
@@ -296,83 +266,20 @@ class Intake:
 
     def _note_returns(self) -> None:
         for path in self._returns.record_ctimes():
-            self._looks.pop(path, None)
+            self._pending.discard(path)
             self._familiar.know(path)
         if self._returns.record_presence():
             self._recorded()
-
-    def _note_absences(self) -> None:
-        if not self._absent:
-            return
-        with self._catalog.together():
-            self._went_away += [path for path in _pop_some(self._absent, ABSENCES) if self._is_away(path)]
-        if self._went_away and not self._absent:
-            count, one = len(self._went_away), self._went_away[0]
-            self._went_away.clear()
-            log.warning(
-                "%d pictures can't be seen, as their disk or folder can't: they are sent when it is back; %s is one",
-                count,
-                printable(one),
-                extra=about(Kind.AWAY, count=count, path=one, image=os.path.basename(one)),
-            )
-
-    def _is_away(self, path: str) -> bool:
-        """Call a picture lost where its folder can be read on the file system it was on; else it is just away."""
-        if self._scanner.look(path) is not None or self._scanner.is_leaving(path):
-            return False
-        # In this order: what was removed meanwhile is recorded as such by now.
-        gone = self._scanner.is_gone(path)
-        known, picture = self._catalog.known_at(path), self._catalog.at(path)
-        if known is None or picture is None or not known.missed:
-            return False
-        if gone and self._is_readable(os.path.dirname(path), picture.file_system):
-            if self._catalog.lose(picture):
-                extra = about(Kind.LOST, picture, state=State.LOST)
-                log.warning("%s: gone from the card before it was sent", printable(path), extra=extra)
-            return False
-        if known.present:
-            self._catalog.set_present(path, present=False)
-        return known.present
-
-    def _is_readable(self, folder: str, file_system: str) -> bool:
-        """Tell whether a folder, or where it is gone the one above it, can be read on the file system it was on."""
-        while folder and not os.path.isdir(self._full(folder)):
-            folder = os.path.dirname(folder)
-        try:
-            with os.scandir(self._full(folder)):
-                return self._file_system(folder) == file_system
-        except OSError:
-            return False
-
-    def _file_system(self, folder: str) -> str | None:
-        try:
-            return file_system_id(self._full(folder))
-        except OSError as error:
-            self._scanner.complain(folder, error)
-            return None
 
     def _full(self, path: str) -> str:
         return os.path.join(self._scanner.image_dir, path)
 
     def _pause(self) -> float | None:
-        changing = sum(look.pause > SECOND_LOOK for look in self._looks.values())
-        self.unsettled = len(self._looks)
-        if self._sources or self._absent or self._scan_requests:
+        self.unsettled = len(self._pending)
+        if self._sources or self._absences or self._scan_requests:
             return 0.0
-        self.idle = changing == len(self._looks)
-        if self._looks:
-            return max(0.0, min(look.again_at for look in self._looks.values()) - self._monotonic())
-        return None
-
-
-def _missed(known: Mapping[str, Known]) -> set[str]:
-    return {path for path, record in known.items() if record.missed}
-
-
-def _pop_some(paths: set[str], most: int) -> Iterator[str]:
-    while paths and most > 0:
-        most -= 1
-        yield paths.pop()
+        self.idle = self._pending.are_all_changing()
+        return self._pending.wait()
 
 
 def _tell(was: Picture | None, picture: Picture | None) -> None:

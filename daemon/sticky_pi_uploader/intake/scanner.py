@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 
 from sticky_pi_api.exceptions import printable
+from sticky_pi_api.filesystem.safe_open import file_system_id
 
 from ..clock import span
 from ..journal.events import Kind, about
@@ -176,6 +177,14 @@ class Scanner:
             self.complain(folder, error)
             return []
         return [path for path in paths if path not in self._ignored]
+
+    def file_system(self, folder: str) -> str | None:
+        """Return the id of the file system that a folder is on, or None where it can't be read."""
+        try:
+            return file_system_id(os.path.join(self.image_dir, folder))
+        except OSError as error:
+            self.complain(folder, error)
+            return None
 
     def complain(self, path: str, error: OSError) -> None:
         """Say what can't be read, but not at every scan; what is gone is no news."""

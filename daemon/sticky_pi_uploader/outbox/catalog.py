@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sticky_pi_api.exceptions import printable
@@ -52,6 +53,17 @@ class Catalog(Part):
     def at(self, path: str) -> Picture | None:
         """Return the picture recorded at a path, relative to the image dir."""
         return self._database.at(path)
+
+    def pictures(self, paths: Iterable[str]) -> dict[str, Picture]:
+        """Map those of some paths that are recorded to their pictures, by one query for each folder."""
+        names = defaultdict(list)
+        for folder, name in map(split_path, paths):
+            names[folder].append(name)
+        found: dict[str, Picture] = {}
+        for folder, each in names.items():
+            query = f"SELECT * FROM pictures WHERE folder = ? AND name IN ({', '.join('?' * len(each))})"
+            found.update((picture.path, picture) for picture in self._database.pictures(query, (folder, *each)))
+        return found
 
     def known_in(self, folder: str) -> dict[str, Known]:
         """Map the paths recorded in one folder, relative to the image dir, to what is known of them."""

@@ -1136,7 +1136,7 @@ SENDING = (
     Guard(
         "no picture that is none taken in",
         "Intake._settle",
-        "ingested.settled or self._is_second_look(path, fingerprint)",
+        "ingested.settled or self._pending.has_settled(path, fingerprint)",
         "True",
         ("test_a_file_that_is_no_picture_is_rejected_after_a_second_look_a_second_later",),
         "a picture that is still being written would be rejected",
@@ -1296,7 +1296,7 @@ REMOVING = (
     ),
     Guard(
         "no loss of what is on its way out",
-        "Intake._is_away",
+        "Absences._is_away",
         "self._scanner.look(path) is not None or self._scanner.is_leaving(path)",
         "self._scanner.look(path) is not None",
         ("test_what_is_being_removed_just_now_is_left_to_who_does_it_and_is_no_loss",),
@@ -1383,7 +1383,7 @@ REMOVING = (
     ),
     Guard(
         "a readable folder, before a picture is called lost",
-        "Intake._is_away",
+        "Absences._is_away",
         "gone and self._is_readable(os.path.dirname(path), picture.file_system)",
         "gone",
         ("test_an_image_dir_that_is_not_mounted_loses_nothing_and_is_complete_when_it_is_back",),
@@ -1391,8 +1391,8 @@ REMOVING = (
     ),
     Guard(
         "the card that it was on, before a picture is called lost",
-        "Intake._is_readable",
-        "self._file_system(folder) == file_system",
+        "Absences._is_readable",
+        "self._scanner.file_system(folder) == file_system",
         "True",
         ("test_an_image_dir_that_is_not_mounted_loses_nothing_and_is_complete_when_it_is_back",),
         "the empty mount point of a card that is out would lose every picture",
