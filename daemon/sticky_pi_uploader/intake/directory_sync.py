@@ -1,4 +1,4 @@
-"""Makes durable which files and folders there are: the camera doesn't, and without its name a picture is gone."""
+"""Flush the entries of folders to the disk: the camera doesn't, and a picture without its name is lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SETTLED: Final = 2.0
 _Look = tuple[int, int, int, int]
 
 
-class Entries:
+class DirectorySync:
     """The folders of one image dir, as far as a power cut would leave them; for one thread."""
 
     def __init__(self, image_dir: str, *, clock: Callable[[], float] = time.time) -> None:

@@ -1,4 +1,4 @@
-"""Knows which folders needn't be read again: those in which everything was known, and that look as they did then.
+"""Remember which folders needn't be read again: everything in them was recorded, and their times didn't change since.
 
 A folder's times change with each name that comes or goes. They don't with what is written into a file that is there
 already: so each folder is read once a day all the same, and a rejected file is looked at in every scan. Times are
@@ -25,7 +25,7 @@ CHECKS: Final = 16
 """How many of those are read in one scan: with all of them at once, now and then one would take very long"""
 
 
-class Familiar:
+class FolderCache:
     """The folders of one image dir, as one scan finds them and earlier ones left word of them; for one thread."""
 
     def __init__(

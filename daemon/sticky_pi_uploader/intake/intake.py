@@ -21,11 +21,11 @@ from ..models import Candidate, Picture, State, Taken
 from ..outbox import Catalog, Folders, Known
 from ..scan_requests import ScanRequest, ScanRequests
 from .absences import Absences, missed
-from .directory_sync import Entries
-from .folder_cache import Familiar
+from .directory_sync import DirectorySync
+from .folder_cache import FolderCache
 from .pending_files import PendingFiles
 from .read_picture import Ingest
-from .returned_files import Returns
+from .returned_files import ReturnedFiles
 from .scanner import Scanner
 
 log = logging.getLogger(__name__)
@@ -66,12 +66,12 @@ class Intake:
         self._beat = beat
         self._scanned = scanned
         self._monotonic = monotonic
-        self._entries = Entries(scanner.image_dir, clock=clock)
-        self._familiar = Familiar(scanner, folders, clock=clock, monotonic=monotonic)
+        self._directory_sync = DirectorySync(scanner.image_dir, clock=clock)
+        self._folder_cache = FolderCache(scanner, folders, clock=clock, monotonic=monotonic)
         self._sources: deque[Iterator[Candidate]] = deque()
         self._pending = PendingFiles(monotonic)
         self._absences = Absences(scanner, catalog)
-        self._returns = Returns(catalog)
+        self._returned = ReturnedFiles(catalog)
         self.idle = False
         """whether nothing is left to look at; files that go on changing don't count, and requests to come neither"""
         self.unsettled = 0
@@ -104,8 +104,8 @@ class Intake:
         if not self._sources:
             # Not sooner: until everything is looked at, what isn't here any more may turn up elsewhere.
             self._absences.record()
-            self._returns.tell()
-            self._familiar.save()
+            self._returned.tell()
+            self._folder_cache.save()
         return self._pause()
 
     def _follow(self, request: ScanRequest) -> None:
@@ -131,23 +131,23 @@ class Intake:
             self._absences.add([path])
 
     def _scan_everything(self) -> Iterator[Candidate]:
-        self._familiar.begin()
-        folders = self._scanner.folders(known=self._familiar.subfolders)
+        self._folder_cache.begin()
+        folders = self._scanner.folders(known=self._folder_cache.subfolders)
         for folder in folders:
-            if not self._familiar.is_unchanged(folder):
+            if not self._folder_cache.is_unchanged(folder):
                 yield from self._read(folder)
         yield from self._rewritten()
         # What is recorded in folders that aren't there any more.
         for folder in sorted(self._catalog.folders_to_check().difference(folders)):
             if not os.path.isdir(self._full(folder)):
                 self._absences.add(missed(self._catalog.known_in(folder)))
-        self._familiar.end(folders)
+        self._folder_cache.end(folders)
         self._scanned()
 
     def _rewritten(self) -> Iterator[Candidate]:
         """Yield rejected files that were filled or completed in place since, in folders that needn't be read."""
         for path in self._catalog.rejected_pictures():
-            if self._familiar.is_unchanged(os.path.dirname(path)) and (candidate := self._scanner.look(path)):
+            if self._folder_cache.is_unchanged(os.path.dirname(path)) and (candidate := self._scanner.look(path)):
                 yield from self._unknown([candidate], {}, self._catalog.known_at)
 
     def _scan_below(self, folder: str) -> Iterator[Candidate]:
@@ -164,10 +164,10 @@ class Intake:
         missing = missed(known) - {candidate.path for candidate in candidates}
         self._absences.add(missing)
         for candidate in self._unknown(candidates, known, self._catalog.known_at):
-            self._familiar.expect(candidate.path)
+            self._folder_cache.expect(candidate.path)
             yield candidate
         if not missing and not any(candidate.path in self._pending for candidate in candidates):
-            self._familiar.note(folder)
+            self._folder_cache.note(folder)
 
     def _unknown(
         self, candidates: Iterable[Candidate], known: Mapping[str, Known], known_at: Callable[[str], Known | None]
@@ -186,7 +186,7 @@ class Intake:
             elif not record.is_of(candidate.fingerprint):
                 yield candidate._replace(md5=record.md5_if_like(candidate.fingerprint))
             else:
-                self._returns.note(path, candidate.fingerprint, record)
+                self._returned.note(path, candidate.fingerprint, record)
 
     def _next_batch(self) -> Iterable[Candidate]:
         # Pending files get no more than half of it as long as there is something else.
@@ -213,7 +213,7 @@ class Intake:
     def _take_in(self, candidates: Iterable[Candidate]) -> None:
         settled = [taken for candidate in candidates if not self._stopping() for taken in self._settle(candidate)]
         # What is gone with its folder is left out.
-        flushed = self._entries.flush({os.path.dirname(taken.path) for taken in settled})
+        flushed = self._directory_sync.flush({os.path.dirname(taken.path) for taken in settled})
         settled = [taken for taken in settled if os.path.dirname(taken.path) in flushed]
         if not settled:
             return
@@ -228,7 +228,7 @@ class Intake:
                 self._pending.postpone(taken.path, taken.fingerprint)
             else:
                 self._pending.discard(taken.path)
-                self._familiar.know(taken.path)
+                self._folder_cache.know(taken.path)
                 self.recorded += 1
                 _tell(before.get(taken.path), after.get(taken.path))
         self._recorded()
@@ -238,7 +238,7 @@ class Intake:
         self._beat()
         path, file_system = candidate.path, self._scanner.file_system(os.path.dirname(candidate.path))
         if candidate.md5 is not None and (fingerprint := self._ingest.still_is(candidate)) is not None:
-            self._returns.note(path, fingerprint, self._catalog.known_at(path))
+            self._returned.note(path, fingerprint, self._catalog.known_at(path))
             return
         try:
             ingested = None if file_system is None else self._ingest.take_in(candidate, file_system)
@@ -265,10 +265,10 @@ class Intake:
                 return
 
     def _note_returns(self) -> None:
-        for path in self._returns.record_ctimes():
+        for path in self._returned.record_ctimes():
             self._pending.discard(path)
-            self._familiar.know(path)
-        if self._returns.record_presence():
+            self._folder_cache.know(path)
+        if self._returned.record_presence():
             self._recorded()
 
     def _full(self, path: str) -> str:

@@ -1,4 +1,4 @@
-"""Records of known files, whose bytes are as they were, that they have another ctime, or can be seen again."""
+"""Record that recorded files whose bytes are unchanged have another ctime, or are in their place again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..outbox import Catalog, Known
 log = logging.getLogger(__name__)
 
 
-class Returns:
+class ReturnedFiles:
     """The known files that were found as they were, for the one who records."""
 
     def __init__(self, catalog: Catalog) -> None:

@@ -24,7 +24,7 @@ JITTER: Final = 5.0
 SPACING: Final = 3.0
 """Seconds from one try to when the next may be drawn, however often the network changes meanwhile."""
 
-SECOND_LOOK: Final = 15.0
+SECOND_RETRY: Final = 15.0
 """Seconds after the first try until another: the name service is ready a little later than the address."""
 
 # linux/netlink.h, linux/rtnetlink.h, linux/if_addr.h and linux/if.h; all numbers in the machine's own order.
@@ -101,7 +101,7 @@ class Changes:
         return True
 
 
-class Looks:
+class RetrySchedule:
     """When the destination is tried again: soon after the first of several changes, and once more a little later."""
 
     def __init__(
@@ -117,7 +117,7 @@ class Looks:
         """Plan them, as the network changed; one that is still to come covers this change as well."""
         if len(self._planned) < 2:  # noqa: PLR2004 - the first and the second
             first = max(self._monotonic(), self._last + SPACING) + self._draw(0.0, JITTER)
-            self._planned = [first, first + SECOND_LOOK]
+            self._planned = [first, first + SECOND_RETRY]
 
     def is_time(self) -> bool:
         """Tell whether it is time for one, once for each."""
@@ -134,9 +134,9 @@ class Looks:
 class Network:
     """What the kernel tells, as a context: `descriptor` can be read when there is something."""
 
-    def __init__(self, looks: Looks | None = None) -> None:
+    def __init__(self, schedule: RetrySchedule | None = None) -> None:
         """Listen once the context is entered."""
-        self._looks = Looks() if looks is None else looks
+        self._schedule = RetrySchedule() if schedule is None else schedule
         self._changes = Changes()
         self._socket: socket.socket | None = None
 
@@ -174,12 +174,12 @@ class Network:
     def is_time(self) -> bool:
         """Tell whether to try again now what couldn't be reached."""
         if self.has_changed():
-            self._looks.plan()
-        return self._looks.is_time()
+            self._schedule.plan()
+        return self._schedule.is_time()
 
     def wait(self) -> float:
         """Tell the seconds until it may be time, if nothing changes until then."""
-        return self._looks.wait()
+        return self._schedule.wait()
 
     def _messages(self) -> Iterator[bytes | None]:
         """Yield what can be read; None where so much came at once that some was lost, which may have been anything."""

@@ -29,7 +29,7 @@ FLUSHES = (
     Guard(
         "flush of a picture's folder",
         "Intake._take_in",
-        "self._entries.flush({os.path.dirname(taken.path) for taken in settled})",
+        "self._directory_sync.flush({os.path.dirname(taken.path) for taken in settled})",
         "{os.path.dirname(taken.path) for taken in settled}",
         (_THE_FILE_ITS_FOLDER_AND,),
         "the picture's name would be gone",
@@ -50,7 +50,7 @@ FLUSHES = (
     ),
     Guard(
         "flush of each folder",
-        "Entries._is_safe",
+        "DirectorySync._is_safe",
         "sync_folder(path)",
         "",
         (_THE_FILE_ITS_FOLDER_AND,),
@@ -58,7 +58,7 @@ FLUSHES = (
     ),
     Guard(
         "flush anew of a folder above that changed",
-        "Entries._is_safe",
+        "DirectorySync._is_safe",
         "self._flushed.get(folder) == look",
         "folder in self._flushed",
         ("test_what_changed_is_flushed_and_only_that",),
@@ -66,7 +66,7 @@ FLUSHES = (
     ),
     Guard(
         "flush anew of the picture's own folder",
-        "Entries._is_safe",
+        "DirectorySync._is_safe",
         "not anew and self._flushed.get(folder) == look",
         "self._flushed.get(folder) == look",
         (
@@ -77,7 +77,7 @@ FLUSHES = (
     ),
     Guard(
         "doubt about a folder's times while they are new",
-        "Entries._is_safe",
+        "DirectorySync._is_safe",
         "max(look[2:]) / 1000000000.0 <= self._clock() - SETTLED",
         "True",
         ("test_what_changed_just_now_is_flushed_until_any_later_change_shows",),
@@ -86,10 +86,10 @@ FLUSHES = (
     Guard(
         "flush of bytes and names before the row",
         "Intake._take_in",
-        "flushed = self._entries.flush({os.path.dirname(taken.path) for taken in settled})",
+        "flushed = self._directory_sync.flush({os.path.dirname(taken.path) for taken in settled})",
         """
         self._catalog.record(settled)
-        flushed = self._entries.flush({os.path.dirname(taken.path) for taken in settled})
+        flushed = self._directory_sync.flush({os.path.dirname(taken.path) for taken in settled})
         """,
         (_THE_FILE_ITS_FOLDER_AND,),
         "a row would promise what isn't on the disk yet",

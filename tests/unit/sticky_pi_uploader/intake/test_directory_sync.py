@@ -3,14 +3,14 @@ import re
 import sys
 
 import pytest
-from sticky_pi_uploader.intake.directory_sync import Entries
+from sticky_pi_uploader.intake.directory_sync import DirectorySync
 from tracing import traced
 
 FLUSH = """if True:
     import os, sys, time
-    from sticky_pi_uploader.intake.directory_sync import Entries
+    from sticky_pi_uploader.intake.directory_sync import DirectorySync
     late = [0]
-    entries = Entries(sys.argv[1], clock=lambda: time.time() + late[0])
+    entries = DirectorySync(sys.argv[1], clock=lambda: time.time() + late[0])
     for step in sys.argv[2:]:
         os.write(1, b"step\\n")
         verb, _, folder = step.partition(":")
@@ -56,14 +56,14 @@ def test_what_changed_just_now_is_flushed_until_any_later_change_shows(flushed):
 def test_a_file_system_that_cannot_flush_is_no_error():
     with pytest.raises(OSError, match="Invalid argument"), open("/proc/self/status", "rb") as file:
         os.fsync(file.fileno())
-    assert Entries("/proc").flush(["self"]) == {"self"}
+    assert DirectorySync("/proc").flush(["self"]) == {"self"}
 
 
 def test_folders_that_are_flushed_are_told_from_those_that_are_gone(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "file").touch()
-    entries = Entries(os.fspath(tmp_path))
+    entries = DirectorySync(os.fspath(tmp_path))
     for _ in range(2):
         assert entries.flush(["a/b", "", "a/gone", "gone/deeper", "file"]) == {"a/b", ""}
     assert entries.flush([]) == set()
-    assert Entries(os.fspath(tmp_path / "gone")).flush(["", "a"]) == set()
+    assert DirectorySync(os.fspath(tmp_path / "gone")).flush(["", "a"]) == set()

@@ -9,7 +9,7 @@ import time
 from itertools import pairwise
 
 import pytest
-from sticky_pi_uploader.watch.network import JITTER, SECOND_LOOK, SPACING, Looks
+from sticky_pi_uploader.watch.network import JITTER, SECOND_RETRY, SPACING, RetrySchedule
 from tracing import traced
 from two_networks import LINK, TwoNetworks, reason_to_skip
 
@@ -173,50 +173,50 @@ def now():
 
 
 def test_a_change_is_followed_by_a_look_within_five_seconds_and_another_a_little_later(now):
-    looks = Looks(monotonic=now)
+    schedule = RetrySchedule(monotonic=now)
     drawn = []
     for _ in range(200):
         now.now += SPACING
-        looks.plan()
-        drawn.append(looks.wait())
-        now.now += looks.wait()
-        assert looks.is_time()
-        assert not looks.is_time()
-        assert looks.wait() == pytest.approx(SECOND_LOOK)
-        now.now += SECOND_LOOK
-        assert looks.is_time()
-        assert looks.wait() == math.inf
-        assert not looks.is_time()
+        schedule.plan()
+        drawn.append(schedule.wait())
+        now.now += schedule.wait()
+        assert schedule.is_time()
+        assert not schedule.is_time()
+        assert schedule.wait() == pytest.approx(SECOND_RETRY)
+        now.now += SECOND_RETRY
+        assert schedule.is_time()
+        assert schedule.wait() == math.inf
+        assert not schedule.is_time()
     assert 0 <= min(drawn) < 1
     assert 4 < max(drawn) <= JITTER
 
 
 def test_many_changes_at_once_are_one(now):
-    looks = Looks(monotonic=now, draw=lambda _, most: most)
+    schedule = RetrySchedule(monotonic=now, draw=lambda _, most: most)
     for _ in range(100):
-        looks.plan()
+        schedule.plan()
         now.now += 0.01
-    assert looks.wait() == pytest.approx(JITTER - 1)  # none puts it off
+    assert schedule.wait() == pytest.approx(JITTER - 1)  # none puts it off
     now.now += JITTER - 0.9
-    assert [looks.is_time(), looks.is_time()] == [True, False]
+    assert [schedule.is_time(), schedule.is_time()] == [True, False]
 
 
 def test_a_network_that_changes_all_the_time_is_tried_once_in_a_few_seconds(now):
-    looks, tried = Looks(monotonic=now, draw=lambda least, _: least), []
+    schedule, tried = RetrySchedule(monotonic=now, draw=lambda least, _: least), []
     for _ in range(10_000):
         now.now += 0.01
-        looks.plan()
-        if looks.is_time():
+        schedule.plan()
+        if schedule.is_time():
             tried.append(now.now)
     assert all(later - earlier >= SPACING - 0.001 for earlier, later in pairwise(tried))
     assert len(tried) == pytest.approx(100 / SPACING, abs=2)
 
 
 def test_a_change_after_the_first_look_is_followed_by_a_first_look_again(now):
-    looks = Looks(monotonic=now, draw=lambda least, _: least)
-    looks.plan()
-    assert looks.is_time()
+    schedule = RetrySchedule(monotonic=now, draw=lambda least, _: least)
+    schedule.plan()
+    assert schedule.is_time()
     now.now += 10
-    looks.plan()
-    assert looks.is_time()
-    assert looks.wait() == SECOND_LOOK
+    schedule.plan()
+    assert schedule.is_time()
+    assert schedule.wait() == SECOND_RETRY
