@@ -30,6 +30,8 @@ SEED = int(os.environ.get("STICKY_PI_RUBBISH_SEED") or time.time_ns() // 1_000_0
 FIRST = datetime(2022, 5, 17, 18, 34, 50)  # noqa: DTZ001  # UTC, as in the file names
 DEVICES = ("5c173ff2", "1b74105a")
 SMALL = (48, 36)
+STRANGERS = b"of somebody else"
+"""Bytes that links in the state folder lead to: whoever may write there may have made them"""
 PATIENCE = 120.0
 MOST_DRAINS = 5
 """In which all must be sent: one may find a damage, and wait for what it can't know for sure"""
@@ -43,6 +45,9 @@ class Trap:
         self.images, self.state, self.store = folder / "pictures", folder / "state", folder / "store"
         for each in (self.images, self.state):
             each.mkdir(parents=True)
+        self.stranger = folder / "stranger"
+        self.stranger.mkdir()
+        (self.stranger / "file").write_bytes(STRANGERS)
         self.pictures = {}
         self.harms = []
         self.said = ""
@@ -89,6 +94,8 @@ class Trap:
         wrong += [f"{file} isn't as it was" for file, blob in self.pictures.items() if _bytes(file) != blob]
         wrong += invariants.not_held_once(sent, invariants.held_by_store(self.store))
         wrong += invariants.stored_files(self.store, sent)
+        found = {path.name: _bytes(path) for path in self.stranger.iterdir()}
+        wrong += [] if found == {"file": STRANGERS} else [f"a link was followed to a stranger's files: {[*found]}"]
         wrong += re.findall(r"Traceback|CRITICAL.*", self.said)
         return wrong
 
@@ -166,6 +173,17 @@ def a_link_instead(file, trap):
     file.symlink_to(trap.chance.choice((file.name, "lock", "..")))
 
 
+def a_link_to_a_stranger_instead(file, trap):
+    file.unlink()
+    file.symlink_to(trap.stranger / trap.chance.choice(("file", "new")))
+
+
+def a_link_to_a_stranger_instead_of_its_folder(file, trap):
+    if file.parent != trap.state:
+        shutil.rmtree(file.parent)
+        file.parent.symlink_to(trap.stranger)
+
+
 def a_file_instead_of_its_folder(file, trap):
     if file.parent != trap.state:
         shutil.rmtree(file.parent)
@@ -183,6 +201,8 @@ HARMS = (
     exchanged,
     a_folder_instead,
     a_link_instead,
+    a_link_to_a_stranger_instead,
+    a_link_to_a_stranger_instead_of_its_folder,
     a_file_instead_of_its_folder,
 )
 
