@@ -20,15 +20,23 @@ from sticky_pi_api.sqlite import connection as sqlite
 if TYPE_CHECKING:
     import sqlite3
 
+    from sqlite_utils import Database
+
 FILE: Final = "passwords.db"
 """A SQLite database in the store's folder, of mode 0600"""
 
 _TABLE: Final = """
     CREATE TABLE passwords (username TEXT PRIMARY KEY, password_hash TEXT NOT NULL) WITHOUT ROWID
 """
-_MIGRATIONS: Final = ((_TABLE,),)
 _WITH_HASHES: Final = "SELECT username, password_hash FROM users WHERE password_hash != ''"
 _PATIENCE: Final = 100  # milliseconds
+
+
+def _create_table(database: Database) -> None:
+    database.execute(_TABLE)
+
+
+_MIGRATIONS: Final = (_create_table,)
 
 
 def keep(local_dir: str, hashes: Mapping[str, str]) -> None:
