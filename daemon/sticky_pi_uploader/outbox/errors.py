@@ -1,4 +1,4 @@
-"""What SQLite raises about the outbox's file, told apart: damage, a full disk, and what may pass by itself."""
+"""Translate SQLite's errors about the outbox: damage, a full disk, an earlier release's tables, a passing failure."""
 
 from __future__ import annotations
 
@@ -6,23 +6,17 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import Final
 
-from sticky_pi_api.filesystem.safe_open import lacks_inodes, lacks_space
 from sticky_pi_api.sqlite.connection import migrate, uri
-from sticky_pi_api.sqlite.errors import UnfitError, explain
+from sticky_pi_api.sqlite.errors import Fault, classify, explain
 
 from ..exceptions import NoSpaceError, OutboxDamagedError, StateError
 from .schema import MIGRATIONS
 
-_DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_FAILED_READS: Final = (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_CORRUPTFS, sqlite3.SQLITE_IOERR_DATA)
-_MISSING_SPACE: Final = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
-
 
 @contextmanager
 def plain_errors(path: str) -> Iterator[None]:
-    """Turn what SQLite raises about the file at `path` into a StateError that says what to do.
+    """Raise StateError in place of SQLite's errors about the file at `path`.
 
     A broken constraint, a misused connection and a query that a sound outbox can't answer pass: they are bugs, which
     waiting and trying again would only hide.
@@ -32,51 +26,45 @@ def plain_errors(path: str) -> Iterator[None]:
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
         raise
     except sqlite3.Error as error:
-        told = _told_apart(error, path)
-        if told is None:
+        translated = _translate(error, path)
+        if translated is None:
             raise
-        raise told from error
+        raise translated from error
     except UnicodeDecodeError as error:
-        # What SQLite says of a damaged schema repeats it, and then Python can't read that.
+        # SQLite's message about a damaged schema repeats it, and Python can't decode that.
         raise damaged(path, "its schema is no text") from error
 
 
 def damaged(path: str, why: object) -> OutboxDamagedError:
-    """Make the error that says that the outbox at `path` is damaged, and how that shows."""
+    """Return the error for an outbox at `path` that is damaged, with the evidence."""
     return OutboxDamagedError(f"the outbox {path} is damaged: {why}")
 
 
-def _told_apart(error: sqlite3.Error, path: str) -> StateError | None:
-    """Give the error that says what is wrong with the file; None where nothing is, but with what it was asked."""
-    text = str(error)
-    kind = _kind(error)
-    if kind == sqlite3.SQLITE_CORRUPT and _is_sound(path):
-        return StateError(f"the outbox {path} can't be used: the disk failed to read it, and then read it well")
-    if kind in _DAMAGE or _is_of_python(error):
-        return damaged(path, text)
-    if kind == sqlite3.SQLITE_ERROR:
-        return _compared(text, path)
-    if kind == sqlite3.SQLITE_FULL or (kind in _MISSING_SPACE and _is_full(path)):
-        return NoSpaceError(f"no space left for the outbox {path}: free some on that disk")
-    if _is_failed_read(error) and not _is_readable(path):
-        return damaged(path, f"the disk can't read it ({text})")
+def _translate(error: sqlite3.Error, path: str) -> StateError | None:
+    """Return the StateError for one of SQLite's; None where the query is wrong, and the file is sound."""
+    match classify(error, path):
+        case Fault.DAMAGED if hasattr(error, "sqlite_errorcode") and _is_sound(path):
+            return StateError(f"the outbox {path} can't be used: the disk failed to read it, and then read it well")
+        case Fault.DAMAGED | Fault.NO_DATABASE:
+            return damaged(path, error)
+        case Fault.QUERY:
+            return _compare_schemas(str(error), path)
+        case Fault.NO_SPACE | Fault.NO_INODES:
+            return NoSpaceError(f"no space left for the outbox {path}: free some on that disk")
+        case Fault.FAILED_READ if not _is_readable(path):
+            return damaged(path, f"the disk can't read it ({error})")
     return StateError(f"the outbox {path} can't be used: {explain(error, path)}")
 
 
-def _is_of_python(error: sqlite3.Error) -> bool:
-    """Tell whether it was Python that couldn't read what SQLite had read: text that isn't UTF-8."""
-    is_without_number = isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
-    return is_without_number and not isinstance(error, UnfitError)
+def _compare_schemas(text: str, path: str) -> StateError | None:
+    """Return the error for a query that failed with SQLite's message `text`, from the tables and indices in the file.
 
-
-def _compared(text: str, path: str) -> StateError | None:
-    """Tell by the tables and indices themselves why SQLite could make nothing of a query; `text` is its message."""
+    None where they are as they should be, so that the query is wrong.
+    """
     try:
         steps, found = _schema_in(path)
-    except UnicodeDecodeError:
-        return damaged(path, text)
-    except sqlite3.Error as error:
-        unreadable = _kind(error) in (sqlite3.SQLITE_ERROR, *_DAMAGE)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        unreadable = classify(error, path) in (Fault.QUERY, Fault.DAMAGED, Fault.NO_DATABASE)
         return damaged(path, text) if unreadable else StateError(f"the outbox {path} can't be used: {text}")
     if steps > len(MIGRATIONS):
         return StateError(f"the outbox {path} was written by a newer release: {text}")
@@ -91,11 +79,11 @@ def _compared(text: str, path: str) -> StateError | None:
 
 
 def _schema_in(path: str) -> tuple[int, dict[str, str]]:
-    """Read how many steps of the schema were made, and the statement behind each table and index."""
+    """Return the number of steps that the schema has, and the statement of each table and index by its name."""
     try:
         return _schema_by(uri(path, "mode=ro"))
     except sqlite3.OperationalError:
-        # A user without the right to write there can't make the index of its log; without a log, it isn't needed.
+        # A user without the right to write there can't make the index of the log; without a log, none is needed.
         if os.path.exists(path + "-wal"):
             raise
         return _schema_by(uri(path, "immutable=1"))
@@ -119,7 +107,7 @@ def _schema_of(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 def _is_sound(path: str) -> bool:
-    """Tell whether nothing is wrong with the file as it is read now: SQLite takes one read that fails for damage."""
+    """Tell whether the whole file is sound as it is read now: SQLite takes one read that fails for damage."""
     try:
         with closing(sqlite3.connect(uri(path, "mode=ro"), uri=True)) as connection:
             return bool(connection.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok")
@@ -127,31 +115,11 @@ def _is_sound(path: str) -> bool:
         return False
 
 
-def _is_full(path: str) -> bool:
-    """Tell whether the disk has no space, or no inode; SQLite's own message is no more than an I/O error, mostly."""
-    folder = os.path.dirname(path)
-    return lacks_space(folder) or lacks_inodes(folder)
-
-
 def _is_readable(path: str) -> bool:
-    """Tell whether SQLite can read every page: not another way, as that would end the locks that it holds."""
+    """Tell whether SQLite can read every page; opening the file in another way would end the locks that it holds."""
     try:
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA quick_check(1)").fetchall()
     except sqlite3.Error as error:
-        return not _is_failed_read(error)
+        return classify(error, path) is not Fault.FAILED_READ
     return True
-
-
-def _is_failed_read(error: sqlite3.Error) -> bool:
-    """Tell a read that failed from a write: where that does, what is there may be whole."""
-    return _code(error) in _FAILED_READS
-
-
-def _kind(error: sqlite3.Error) -> int:
-    return _code(error) & 0xFF
-
-
-def _code(error: sqlite3.Error) -> int:
-    """Give SQLite's number for an error; those of Python's own have none."""
-    return getattr(error, "sqlite_errorcode", 0)

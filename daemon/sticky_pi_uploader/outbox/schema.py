@@ -1,4 +1,8 @@
-"""The outbox's tables, as numbered steps: each is made in one transaction, in order, and never edited afterwards."""
+"""Create and migrate the outbox's tables, in numbered steps that are never edited afterwards.
+
+The statements are SQL: sqlite-utils has no arguments for CHECK, COLLATE, ON DELETE CASCADE, partial indices and WITHOUT
+ROWID, and its releases quote names differently, whereas a damaged schema is found by its text in `sqlite_master`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from sticky_pi_api.sqlite.connection import Migration
+    from sqlite_utils import Database
 
 UNTRIED: Final[Mapping[str, Any]] = {
     "attempts": 0,
@@ -15,11 +19,16 @@ UNTRIED: Final[Mapping[str, Any]] = {
     "refused_after": None,
     "not_before": None,
 }
-"""What the columns that tell of a picture's tries hold before the first"""
+"""Values of the columns about a picture's tries before the first"""
 
-_FIRST_TABLES: Final = (
-    # A name that isn't UTF-8 is kept as a BLOB, so that it compares and comes back byte for byte.
-    """
+IN_DOUBT: Final = (
+    "state != 'lost' AND (recheck = 1 OR present = 0 OR size IS NULL"
+    " OR (inode = 0 AND state IN ('pending', 'conflict', 'rejected')))"
+)
+"""Condition of the pictures whose file each scan looks at, whatever its folder looks like; inode 0 was never seen"""
+
+# A name that isn't UTF-8 is kept as a BLOB, so that it compares and comes back byte for byte.
+_PICTURES_TABLE: Final = """
     CREATE TABLE pictures (
         id INTEGER PRIMARY KEY,
         folder TEXT NOT NULL,
@@ -50,11 +59,9 @@ _FIRST_TABLES: Final = (
         CHECK (state != 'uploaded' OR receipt_md5 IS md5),
         CHECK (state IN ('rejected', 'lost') OR (device IS NOT NULL AND datetime IS NOT NULL AND md5 IS NOT NULL))
     )
-    """,
-    "CREATE INDEX pictures_by_key ON pictures (device, datetime)",
-    "CREATE INDEX pictures_to_send ON pictures (datetime) WHERE state = 'pending'",
-    "CREATE INDEX pictures_by_state ON pictures (state)",
     """
+
+_HISTORY_TABLE: Final = """
     CREATE TABLE history (
         id INTEGER PRIMARY KEY,
         picture_id INTEGER NOT NULL REFERENCES pictures (id) ON DELETE CASCADE,
@@ -62,9 +69,9 @@ _FIRST_TABLES: Final = (
         state TEXT NOT NULL,
         why TEXT NOT NULL
     )
-    """,
-    "CREATE INDEX history_by_picture ON history (picture_id)",
     """
+
+_DESTINATIONS_TABLE: Final = """
     CREATE TABLE destinations (
         url TEXT PRIMARY KEY,
         configured INTEGER NOT NULL CHECK (configured IN (0, 1)),
@@ -75,23 +82,9 @@ _FIRST_TABLES: Final = (
         holds_all INTEGER NOT NULL DEFAULT 1 CHECK (holds_all IN (0, 1)),
         accepted INTEGER NOT NULL DEFAULT 0
     )
-    """,
-)
-
-_TASKS_AND_CLOCKS: Final = (
-    "CREATE TABLE tasks (task TEXT PRIMARY KEY, at REAL NOT NULL)",
-    # Unknown for what was taken in before.
-    "ALTER TABLE pictures ADD COLUMN clock_synchronised INTEGER CHECK (clock_synchronised IN (0, 1))",
-)
-
-IN_DOUBT: Final = (
-    "state != 'lost' AND (recheck = 1 OR present = 0 OR size IS NULL"
-    " OR (inode = 0 AND state IN ('pending', 'conflict', 'rejected')))"
-)
-"""Says of which pictures a scan is to look at the file, whatever its folder looks like; inode 0 was never seen"""
-
-_FOLDERS_AND_WAITS: Final = (
     """
+
+_FOLDERS_TABLE: Final = """
     CREATE TABLE folders (
         folder TEXT PRIMARY KEY,
         inode INTEGER NOT NULL,
@@ -99,19 +92,47 @@ _FOLDERS_AND_WAITS: Final = (
         ctime_ns INTEGER NOT NULL,
         at REAL NOT NULL
     ) WITHOUT ROWID
-    """,
-    # Of the few that these are about: with all pictures in them, each would be a page more to write for a picture.
-    f"CREATE INDEX pictures_in_doubt ON pictures (folder) WHERE {IN_DOUBT}",
-    "CREATE INDEX pictures_waiting ON pictures (not_before) WHERE state = 'pending' AND not_before IS NOT NULL",
-)
+    """
 
-_CTIME: Final = (
-    # Unknown for what was taken in before, until it is next looked at.
-    "ALTER TABLE pictures ADD COLUMN ctime_ns INTEGER",
-)
 
-_ANSWERED: Final = (
-    "ALTER TABLE destinations ADD COLUMN answered INTEGER NOT NULL DEFAULT 0 CHECK (answered IN (0, 1))",
-)
+def _create_pictures_history_and_destinations(database: Database) -> None:
+    database.execute(_PICTURES_TABLE)
+    database.execute("CREATE INDEX pictures_by_key ON pictures (device, datetime)")
+    database.execute("CREATE INDEX pictures_to_send ON pictures (datetime) WHERE state = 'pending'")
+    database.execute("CREATE INDEX pictures_by_state ON pictures (state)")
+    database.execute(_HISTORY_TABLE)
+    database.execute("CREATE INDEX history_by_picture ON history (picture_id)")
+    database.execute(_DESTINATIONS_TABLE)
 
-MIGRATIONS: tuple[Migration, ...] = (_FIRST_TABLES, _TASKS_AND_CLOCKS, _FOLDERS_AND_WAITS, _CTIME, _ANSWERED)
+
+def _create_tasks_and_add_clocks(database: Database) -> None:
+    database.execute("CREATE TABLE tasks (task TEXT PRIMARY KEY, at REAL NOT NULL)")
+    # NULL, that is unknown, for pictures that are there already; so is `ctime_ns` below.
+    column = "clock_synchronised INTEGER CHECK (clock_synchronised IN (0, 1))"
+    database.execute(f"ALTER TABLE pictures ADD COLUMN {column}")
+
+
+def _create_folders_and_index_waits(database: Database) -> None:
+    database.execute(_FOLDERS_TABLE)
+    # Partial: with all pictures in them, each index would be a page more to write for a picture.
+    database.execute(f"CREATE INDEX pictures_in_doubt ON pictures (folder) WHERE {IN_DOUBT}")
+    waiting = "state = 'pending' AND not_before IS NOT NULL"
+    database.execute(f"CREATE INDEX pictures_waiting ON pictures (not_before) WHERE {waiting}")
+
+
+def _add_ctimes(database: Database) -> None:
+    database.execute("ALTER TABLE pictures ADD COLUMN ctime_ns INTEGER")
+
+
+def _add_answered(database: Database) -> None:
+    column = "answered INTEGER NOT NULL DEFAULT 0 CHECK (answered IN (0, 1))"
+    database.execute(f"ALTER TABLE destinations ADD COLUMN {column}")
+
+
+MIGRATIONS: Final = (
+    _create_pictures_history_and_destinations,
+    _create_tasks_and_add_clocks,
+    _create_folders_and_index_waits,
+    _add_ctimes,
+    _add_answered,
+)

@@ -416,7 +416,7 @@ RECEIPTS = (
     ),
     Guard(
         "md5 of a receipt, in the outbox's rules",
-        "_FIRST_TABLES",
+        "_PICTURES_TABLE",
         "CHECK (state != 'uploaded' OR receipt_md5 IS md5),",
         "",
         ("test_a_receipt_of_other_bytes_is_a_bug_and_leaves_the_picture_as_it_was",),
@@ -892,7 +892,7 @@ STATES = (
     ),
     Guard(
         "known states, in the outbox's rules",
-        "_FIRST_TABLES",
+        "_PICTURES_TABLE",
         "CHECK (state IN ('pending', 'uploading', 'uploaded', 'conflict', 'rejected', 'lost')),",
         ",",
         (_ROWS_THAT_CANNOT_BE_ARE,),
@@ -901,7 +901,7 @@ STATES = (
     ),
     Guard(
         "a key and md5, in the outbox's rules",
-        "_FIRST_TABLES",
+        "_PICTURES_TABLE",
         "OR (device IS NOT NULL AND datetime IS NOT NULL AND md5 IS NOT NULL))",
         "OR (1 OR device IS NOT NULL))",
         (_ROWS_THAT_CANNOT_BE_ARE,),
@@ -910,7 +910,7 @@ STATES = (
     ),
     Guard(
         "known marks, in the outbox's rules",
-        "_FIRST_TABLES",
+        "_PICTURES_TABLE",
         "1 CHECK (present IN (0, 1)),",
         "1,",
         (_ROWS_THAT_CANNOT_BE_ARE,),
@@ -919,7 +919,7 @@ STATES = (
     ),
     Guard(
         "one row a path, in the outbox's rules",
-        "_FIRST_TABLES",
+        "_PICTURES_TABLE",
         "UNIQUE (folder, name),",
         "",
         (_ROWS_THAT_CANNOT_BE_ARE,),

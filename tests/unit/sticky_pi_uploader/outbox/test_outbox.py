@@ -1140,8 +1140,10 @@ import os, signal, sys
 from sticky_pi_api.sqlite import connection as sqlite
 from sticky_pi_uploader.outbox.schema import MIGRATIONS
 def step(db):
-    for statement in MIGRATIONS[0] if sys.argv[2] == "first" else ["CREATE TABLE more (x)"]:
-        db.execute(statement)
+    if sys.argv[2] == "first":
+        MIGRATIONS[0](db)
+    else:
+        db.execute("CREATE TABLE more (x)")
     os.kill(os.getpid(), signal.SIGKILL)
 sqlite.migrate(sqlite.connect(sys.argv[1]), (step,) if sys.argv[2] == "first" else (*MIGRATIONS, step))
 """

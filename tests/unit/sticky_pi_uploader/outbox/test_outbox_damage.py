@@ -22,8 +22,11 @@ OTHER = "1b74105a.2020-07-05_10-27-16.jpg"
 
 READ_AS_ANYBODY = """
 import os, sys
+import sqlite_utils
 from sticky_pi_uploader.exceptions import OutboxDamagedError
 from sticky_pi_uploader.outbox import OutboxReader
+# Now: the interpreter's packages may be in a folder that another user can't read.
+sqlite_utils.Database(memory=True)
 if os.geteuid() == 0:
     os.setresuid(65534, 65534, 65534)
 try:
