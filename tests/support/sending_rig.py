@@ -80,10 +80,16 @@ class Rig:
         self.outbox = self.open_outbox()
         self.uploader = self.make()
 
-    def open_outbox(self, kind=Outbox):
-        outbox = kind(str(self.folder / "outbox.db"), longest_wait=LONGEST_WAIT, clock=lambda: self.now)
+    def open_outbox(self):
+        outbox = Outbox(str(self.folder / "outbox.db"), longest_wait=LONGEST_WAIT, clock=lambda: self.now)
         outbox.destinations.change(self.url, lambda _: True)
         return outbox
+
+    def exchange_queue(self, kind):
+        """Work with another kind of queue on the same outbox."""
+        destinations = self.outbox.destinations
+        self.outbox.queue = kind(self.outbox.database, destinations, longest_wait=LONGEST_WAIT)
+        self.uploader = self.make()
 
     def make(self, open_client=None, stopping=None, give_up_after=3, monotonic=None, **more):
         return Uploader(

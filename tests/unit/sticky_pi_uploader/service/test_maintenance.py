@@ -263,7 +263,7 @@ def test_looking_at_it_ends_none_of_the_locks_that_this_process_holds_on_it(hous
     house.finish()
     house.add(1)
     with Outbox(house.path, longest_wait=1800) as other:
-        other._connection.execute("UPDATE pictures SET reason = 'seen'")
+        other.database.connection.execute("UPDATE pictures SET reason = 'seen'")
     house.add(2)
     connection = sqlite3.connect(house.path)
     assert connection.execute("SELECT count(*) FROM pictures").fetchone() == (2,)

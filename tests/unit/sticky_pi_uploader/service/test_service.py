@@ -785,7 +785,7 @@ def test_an_outbox_that_cannot_be_opened_once_the_service_was_at_work_is_waited_
     limits = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
     # Enough for what it says, and not for a new outbox.
     resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (8192, limits[1]))
-    outbox.catalog.rename(trap.folder / "elsewhere.db")
+    outbox.rename(trap.folder / "elsewhere.db")
     daemon.hurry()
     eventually(lambda: "tried again every 10 s" in daemon.said)
     resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, limits)

@@ -102,5 +102,5 @@ def test_an_outbox_that_was_left_in_the_middle_of_a_step_is_inspected(trap, take
     without_log(trap.outbox)
     Path(f"{trap.outbox}-journal").write_bytes(b"\0" * 512)
     with Outbox(str(trap.outbox), longest_wait=1800) as outbox:
-        assert outbox.was_left_open
+        assert outbox.recovery.was_left_open
         assert outbox.counts()[State.PENDING] == 1

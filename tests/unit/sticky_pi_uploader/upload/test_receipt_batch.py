@@ -6,7 +6,7 @@ from sticky_pi_api.exceptions import UnreachableError
 from sticky_pi_api.types import Outcome
 from sticky_pi_uploader.exceptions import StateError
 from sticky_pi_uploader.models import DestinationState, State
-from sticky_pi_uploader.outbox import Outbox
+from sticky_pi_uploader.outbox import Queue
 from sticky_pi_uploader.upload.receipt_batch import SHORTLY, Receipt, ReceiptBatch
 
 A_MOMENT = SHORTLY / 10
@@ -67,7 +67,7 @@ def test_what_cannot_be_recorded_goes_on_waiting_until_it_is_dropped(recorded):
 # --- in an uploader ----------------------------------------------------------------------------------------------
 
 
-class Counting(Outbox):
+class Counting(Queue):
     """Counts the steps that receipts are recorded in."""
 
     steps = 0
@@ -80,9 +80,7 @@ class Counting(Outbox):
 @pytest.fixture
 def rig(tmp_path):
     rig = Rig(tmp_path)
-    rig.outbox.close()
-    rig.outbox = rig.open_outbox(Counting)
-    rig.uploader = rig.make()
+    rig.exchange_queue(Counting)
     yield rig
     rig.close()
 
@@ -91,7 +89,7 @@ def test_a_batch_has_two_steps_and_each_picture_its_receipt(rig):
     numbers = range(1, 11)
     rig.add(*numbers)
     rig.step(*[Outcome.STORED] * 4, *[(Outcome.HELD, None)] * 6)
-    assert rig.outbox.steps == 2
+    assert rig.outbox.queue.steps == 2
     assert all(
         (rig.at(number).state, rig.at(number).receipt_md5) == (State.UPLOADED, md5(number)) for number in numbers
     )
@@ -134,7 +132,7 @@ def test_a_client_that_fails_after_receipts_is_in_trouble_though_they_wait_to_be
     rig.close()
 
 
-class FullOutbox(Outbox):
+class FullQueue(Queue):
     """Has no room for receipts while it is `full`."""
 
     full = False
@@ -147,14 +145,12 @@ class FullOutbox(Outbox):
 
 def test_of_a_batch_that_could_not_be_recorded_nothing_is_held_against_the_next(tmp_path):
     rig = Rig(tmp_path)
-    rig.outbox.close()
-    rig.outbox = rig.open_outbox(FullOutbox)
-    rig.uploader = rig.make()
+    rig.exchange_queue(FullQueue)
     rig.add(1, 2, 3)
-    rig.outbox.full = True
+    rig.outbox.queue.full = True
     with pytest.raises(StateError):
         rig.step((Outcome.UNSENT, UnreachableError("no route to host")), Outcome.STORED)
-    rig.outbox.full = False
+    rig.outbox.queue.full = False
     rig.step(*[(Outcome.HELD, None)] * 3)
     assert (rig.outbox.counts()[State.UPLOADED], rig.destination.state) == (3, DestinationState.OK)
     rig.close()

@@ -15,7 +15,7 @@ from sticky_pi_api.types import Outcome
 from sticky_pi_uploader.exceptions import StateError
 from sticky_pi_uploader.intake.scanner import fingerprint_of
 from sticky_pi_uploader.models import Candidate, DestinationState, State, Taken
-from sticky_pi_uploader.outbox import REOFFER_AFTER, Outbox
+from sticky_pi_uploader.outbox import REOFFER_AFTER, Destinations, Queue
 from sticky_pi_uploader.scan_requests import ScanRequest
 from sticky_pi_uploader.state_dir.thumbnails import Thumbnails
 from sticky_pi_uploader.upload import cancel as breakoff
@@ -170,7 +170,7 @@ def test_a_try_that_fails_while_the_network_comes_back_is_followed_by_another_at
     assert rig.uploader.sent == 1
 
 
-class BusyOutbox(Outbox):
+class BusyDestinations(Destinations):
     """One that is busy, or whose disk is full, as the network comes back."""
 
     busy = True
@@ -182,15 +182,14 @@ class BusyOutbox(Outbox):
 
 
 def test_a_network_that_comes_back_while_the_outbox_is_busy_is_no_less_back(rig):
-    rig.outbox.close()
-    rig.outbox = rig.open_outbox(BusyOutbox)
+    rig.outbox.destinations = BusyDestinations(rig.outbox.database)
     rig.uploader = rig.make()
     rig.add(1)
     rig.step(DOWN)
     rig.uploader.network_is_back()
     with pytest.raises(StateError, match="locked"):
         rig.uploader.step()
-    rig.outbox.busy = False
+    rig.outbox.destinations.busy = False
     rig.uploader.step()
     assert rig.uploader.sent == 1
 
@@ -315,7 +314,7 @@ def test_an_upload_broken_off_after_its_whole_body_is_asked_for_again_in_half_a_
     assert rig.step() == 30
 
 
-class FullOutbox(Outbox):
+class FullQueue(Queue):
     """One whose disk is full when it comes to the second receipt."""
 
     receipts = 0
@@ -328,10 +327,9 @@ class FullOutbox(Outbox):
 
 
 def test_when_an_outcome_cannot_be_recorded_nothing_is_lost_and_the_next_step_asks_again(rig, tmp_path):
-    rig.outbox.close()
-    rig.outbox = rig.open_outbox(FullOutbox)
+    rig.exchange_queue(FullQueue)
     rig.add(1, 2, 3)
-    uploader = rig.make()
+    uploader = rig.uploader
     with pytest.raises(StateError, match="no space left"):
         uploader.step()
     assert [rig.at(number).state for number in (3, 1, 2)] == [State.UPLOADED, State.UPLOADING, State.UPLOADING]
@@ -347,7 +345,7 @@ def test_when_an_outcome_cannot_be_recorded_nothing_is_lost_and_the_next_step_as
     uploader.close()
 
 
-class FullAtLast(Outbox):
+class FullAtLast(Queue):
     """One whose disk is full when the pictures that couldn't be sent are given back."""
 
     full = True
@@ -359,14 +357,12 @@ class FullAtLast(Outbox):
 
 
 def test_pictures_that_cannot_be_given_back_are_at_the_next_step(rig):
-    rig.outbox.close()
-    rig.outbox = rig.open_outbox(FullAtLast)
-    rig.uploader = rig.make()
+    rig.exchange_queue(FullAtLast)
     rig.add(1, 2)
     with pytest.raises(StateError, match="no space left"):
         rig.step(DOWN, DOWN)
     assert rig.outbox.counts()[State.UPLOADING] == 2
-    rig.outbox.full = False
+    rig.outbox.queue.full = False
     rig.step()
     assert rig.outbox.counts()[State.UPLOADED] == 2
 
