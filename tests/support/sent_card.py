@@ -17,7 +17,7 @@ from sticky_pi_uploader.outbox import Outbox, outbox_path
 from sticky_pi_uploader.retention.policy import Policy, Retention
 from sticky_pi_uploader.retention.remover import Removal
 from sticky_pi_uploader.scan_requests import ScanRequests
-from sticky_pi_uploader.state_dir.pending_removal import Leaving
+from sticky_pi_uploader.state_dir.pending_removal import PendingRemovals
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 from sticky_pi_uploader.upload.uploader import Uploader
 
@@ -68,7 +68,7 @@ class Card:
         self.images.mkdir()
         self.store = str(store)
         self.scan_requests, self.thumbnails = ScanRequests(), ThumbnailFolder(str(folder / "thumbnails"))
-        self.leaving = Leaving(str(self.images))
+        self.leaving = PendingRemovals(str(self.images))
         self.scanner = Scanner(str(self.images), leaving=self.leaving)
         self.outbox = Outbox(outbox_path(str(folder)), longest_wait=1800, clock=lambda: self.now)
         self.outbox.destinations.change(self.url, lambda _: True)

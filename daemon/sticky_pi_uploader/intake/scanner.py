@@ -16,7 +16,7 @@ from ..clock import span
 from ..journal.events import Kind, about
 from ..journal.throttle import Repeats
 from ..models import Candidate, Fingerprint
-from ..state_dir.pending_removal import Leaving, hidden, original
+from ..state_dir.pending_removal import PendingRemovals, hidden, original
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Scanner:
         image_dir: str,
         ignored: Collection[str] = (),
         *,
-        leaving: Leaving | None = None,
+        leaving: PendingRemovals | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Walk `image_dir`; `ignored` are absolute folders: the daemon's state, and the embedded store.
@@ -83,7 +83,7 @@ class Scanner:
     def is_leaving(self, path: str) -> bool:
         """Tell whether a file isn't in its place as it is on its way out: no loss, and to be decided by others."""
         if self._leaving is not None:
-            return self._leaving.is_leaving(path)
+            return self._leaving.is_pending(path)
         return os.path.lexists(os.path.join(self.image_dir, hidden(path)))
 
     def missed_some_of(self, folder: str) -> bool:
@@ -148,7 +148,7 @@ class Scanner:
                     yield from filter(None, [candidate])
             return
         try:
-            back = self._leaving.bring_back(path)
+            back = self._leaving.restore(path)
         except OSError as error:
             self.missed.add(path)
             self._say_left_over(path, str(error.strerror))

@@ -1,6 +1,7 @@
-"""Gives a state folder to a user, and follows no link of anybody's: all goes by descriptors (`state_dir`).
+"""Hand a state folder over to a user, by descriptors, so that no link is followed (`state_dir.folder`).
 
-What lies in a folder that isn't root's alone is neither opened nor changed: its user sees to it (`misfits`).
+The contents of a folder that isn't root's alone are neither opened nor changed: its owner clears obstacles in it
+(`state_dir.obstacles`).
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from ..exceptions import StateError
 from ..journal.events import Kind, about
 from ..outbox import OutboxReader, outbox_path
 from ..state_dir import folder as state_dirs
-from ..state_dir.privileges import become, in_the_way
+from ..state_dir.privileges import access_problem, become
 from ..state_dir.trusted_path import others_may_write
 
 log = logging.getLogger(__name__)
 
-_LONGEST_LOOK: Final = 20
-"""Seconds after which another user's outbox isn't looked at any longer"""
+_OPEN_TIMEOUT: Final = 20
+"""Seconds in which another user's outbox has to be opened"""
 
 
 class Owner(NamedTuple):
-    """A user, by the numbers that the kernel knows."""
+    """A user, by name and numbers."""
 
     name: str
     uid: int
@@ -36,7 +37,7 @@ class Owner(NamedTuple):
 
 
 def give(state_dir: str, image_dir: str, to: Owner) -> None:
-    """Give a state folder to a user; and what is in it, where so far only root could write there."""
+    """Give a state folder to a user, with its contents if only root could write there so far. Raises StateError."""
     try:
         with state_dirs.opened(state_dir, image_dir) as folder:
             status = os.fstat(folder)
@@ -50,13 +51,15 @@ def give(state_dir: str, image_dir: str, to: Owner) -> None:
                 _give_contents(state_dir, folder, to, status.st_dev)
             os.fchown(folder, to.uid, to.gid)
     except OSError as error:
-        raise StateError(f"the state folder {state_dir} can't be given to {to.name}: {in_the_way(error)}") from error
+        raise StateError(
+            f"the state folder {state_dir} can't be given to {to.name}: {access_problem(error)}"
+        ) from error
 
 
 def _is_ours(folder: int, status: os.stat_result) -> bool:
-    """Tell a state folder, or a new one, from one that somebody named by mistake."""
+    """Return whether a folder is a state folder, or new and empty: another one may be named by mistake."""
     if status.st_uid == 0 and others_may_write(status):
-        return False  # none was ever made so, and anybody can have put anything there
+        return False  # no release ever made one with these rights, and anybody may have put anything there
     if state_dirs.is_marked(folder):
         return True
     # Earlier releases left no mark.
@@ -64,13 +67,13 @@ def _is_ours(folder: int, status: os.stat_result) -> bool:
 
 
 def _has_outbox(folder: int, status: os.stat_result) -> bool:
-    """Tell whether there is an outbox in an open folder, with the rights of its user: that may put anything there."""
+    """Return whether an open folder has an outbox, opened with the rights of its owner: it may be a link."""
     process = os.fork()
     if process == 0:
         code = os.EX_NOINPUT
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(_LONGEST_LOOK)
+            signal.alarm(_OPEN_TIMEOUT)
             if status.st_uid != 0:
                 become(status.st_uid, status.st_gid)
             os.fchdir(folder)
@@ -82,10 +85,10 @@ def _has_outbox(folder: int, status: os.stat_result) -> bool:
 
 
 def _give_contents(state_dir: str, root: int, to: Owner, device: int) -> None:
-    """Give away what lies in a folder where only root can write; links, other disks and files with several names stay.
+    """Give away the contents of a folder that only root can write in, but no links, other disks, or hard-linked files.
 
-    What is in a folder goes before the folder itself: from then on, its user can put something else there. However deep
-    the folders are, each is reached from the topmost one.
+    The contents go before their folder: once a folder is given, its owner can change the contents. Each folder is
+    opened from the topmost one, however deep it is.
     """
     folders = [""]
     for path in folders:
@@ -100,7 +103,7 @@ def _give_contents(state_dir: str, root: int, to: Owner, device: int) -> None:
 
 
 def _subfolders(path: str, folder: int, device: int) -> Iterator[str]:
-    """Yield the names of those folders in another that are root's alone, on the same disk; `path` is for people."""
+    """Yield the names of the subfolders that are root's alone and on the same disk; `path` is for messages."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
@@ -109,20 +112,21 @@ def _subfolders(path: str, folder: int, device: int) -> Iterator[str]:
                     yield entry.name
                 elif status.st_dev == device and status.st_uid == 0:
                     left = os.path.join(path, entry.name)
-                    text = (
-                        "%s stays root's, as others may have put something there: look at it, and give it by chown -R"
+                    log.warning(
+                        "%s stays root's, as others may have put something there: look at it, and give it by chown -R",
+                        left,
+                        extra=about(Kind.NOT_GIVEN, folder=left),
                     )
-                    log.warning(text, left, extra=about(Kind.NOT_GIVEN, folder=left))
 
 
 def _give_files(folder: int, to: Owner) -> None:
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
     for name in names:
-        with suppress(FileNotFoundError):  # somebody has removed it
+        with suppress(FileNotFoundError):  # it was removed meanwhile
             descriptor = open_file(name, folder=folder)
             try:
-                # A file's other name may be anywhere.
+                # The other name of a hard link may be anywhere.
                 if os.fstat(descriptor).st_nlink == 1:
                     os.fchown(descriptor, to.uid, to.gid)
             finally:

@@ -1,7 +1,7 @@
-"""Has a command that root runs on another user's state folder work as that user.
+"""Continue as the state folder's owner when root runs a command on another user's state folder.
 
-That user may put links and pipes there, or exchange one folder for another, at any moment. With no more than that
-user's own rights, nothing is gained by it. Files that the service couldn't use later aren't left behind either.
+The owner may put links and pipes there, or replace a folder, at any moment. As this process then has no more than the
+owner's rights, the owner gains nothing by that. And every file that it makes can be used by the service later.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Final
 from ..exceptions import StateError
 from ..journal.events import Kind, about
 from ..state_dir import folder as state_dirs
-from ..state_dir.privileges import become, in_the_way
-from ..state_dir.trusted_path import Shared, named, shared, shared_part
+from ..state_dir.privileges import access_problem, become
+from ..state_dir.trusted_path import ForeignFolder, describe_user, find_foreign, find_foreign_content
 
 log = logging.getLogger(__name__)
 
-_NOT_FOR_OTHERS: Final = 0o022
+_NO_WRITE_FOR_OTHERS: Final = 0o022
 
-_PARTS: Final = ("outbox.db", "thumbnails")
-"""What root reads and writes by path in its own state folder"""
+_USED_BY_PATH: Final = ("outbox.db", "thumbnails")
+"""Entries of its own state folder that root opens by path"""
 
 _TO_READ: Final = ("_strptime", "encodings.ascii", "importlib.util", "sticky_pi_uploader.intake.scanner")
-"""What commands import when they need it"""
+"""Modules that every command imports lazily"""
 
 _TO_SEND: Final = (
     *("concurrent.futures.thread", "email.utils", "encodings.idna", "inspect", "ipaddress", "json", "shutil"),
@@ -35,31 +35,31 @@ _TO_SEND: Final = (
     *("PIL.ImageChops", "PIL.ImageDraw", "PIL.ImageOps", "PIL.JpegImagePlugin", "piexif", "systemd.daemon"),
     *("systemd.journal", "tenacity", "watchdog.events", "watchdog.observers.inotify"),
 )
-"""The same of those that read pictures or ask the destination, beside all modules of ours"""
+"""Modules that commands which read pictures or ask the destination import lazily, beside all modules of ours"""
 
 
 def work_as_owner(
     state_dir: str, image_dir: str, *, sends: bool = False, removes: bool = False, gives: bool = False
 ) -> None:
-    """Become the user whose state folder it is, or in whose folder it lies, where that isn't root, and this process is.
+    """Become the owner of the state folder, or of the folder that it lies in, if this process is root and that isn't.
 
-    What needs root's rights, as a password file mostly does, has to be read before. What is imported later is imported
-    here, as that user may not be allowed to read it: what `sends` needs most. Where the command `removes` pictures, it
-    is said that this user can't. A state folder that is root's, in that user's folder, is given to that user first
-    where it `gives`. Raises StateError where a link is in the way, the folder can't be opened, this process isn't
-    allowed to become another user, or others than one user can change the folder.
+    Read what needs root's rights before, such as the password file. Modules that are imported lazily are imported here,
+    as the owner may have no right to read them: a command that `sends` needs the most. If the command `removes`
+    pictures, and the owner has no right to, a warning is logged. If it `gives`, a state folder of root's in the owner's
+    folder is given to the owner first. Raises StateError where a link is in the way, the folder can't be opened, this
+    process isn't allowed to become another user, or more than one user can change the folder.
     """
     if os.geteuid() != 0:
         return
     try:
-        user = _user(state_dir, image_dir, gives=gives)
+        owner = _owner(state_dir, image_dir, gives=gives)
     except OSError as error:
-        raise StateError(f"the state folder {state_dir} can't be used: {in_the_way(error)}") from error
-    if user is None:
-        # What root makes, nobody else is to change.
-        os.umask(os.umask(_NOT_FOR_OTHERS) | _NOT_FOR_OTHERS)
+        raise StateError(f"the state folder {state_dir} can't be used: {access_problem(error)}") from error
+    if owner is None:
+        # Files that root makes mustn't be writable by others.
+        os.umask(os.umask(_NO_WRITE_FOR_OTHERS) | _NO_WRITE_FOR_OTHERS)
         return
-    uid, gid = user
+    uid, gid = owner
     for name in (*_TO_READ, *(_to_send() if sends else ())):
         with suppress(ImportError):
             import_module(name)
@@ -73,12 +73,12 @@ def work_as_owner(
         log.warning("no picture is removed: %s", why, extra=about(Kind.NOT_REMOVED, folder=image_dir, reason=why))
 
 
-def _user(state_dir: str, image_dir: str, *, gives: bool) -> tuple[int, int] | None:
-    """Find the user and the group as whom root has to work; None: as root. Raises OSError and StateError."""
-    found = shared(state_dirs.way_to(state_dir, image_dir))
+def _owner(state_dir: str, image_dir: str, *, gives: bool) -> tuple[int, int] | None:
+    """Return the user and group to continue as; None: as root. Raises OSError and StateError."""
+    found = find_foreign(state_dirs.split_path(state_dir, image_dir))
     if found is None:
-        if (part := shared_part(state_dir, _PARTS)) is not None:
-            raise StateError(f"the state folder {state_dir} can't be used by root: {part}")
+        if (foreign := find_foreign_content(state_dir, _USED_BY_PATH)) is not None:
+            raise StateError(f"the state folder {state_dir} can't be used by root: {foreign}")
         return None
     try:
         with state_dirs.opened(state_dir, image_dir) as folder:
@@ -94,10 +94,10 @@ def _user(state_dir: str, image_dir: str, *, gives: bool) -> tuple[int, int] | N
     return found.uid, found.gid
 
 
-def _give(state_dir: str, image_dir: str, found: Shared) -> None:
+def _give(state_dir: str, image_dir: str, found: ForeignFolder) -> None:
     from .handover import Owner, give
 
-    whose = named(found.uid)
+    whose = describe_user(found.uid)
     give(state_dir, image_dir, Owner(whose, found.uid, found.gid))
     text = "the state folder %s belongs to %s now, as it lies in %s, which is that user's, too"
     log.warning(text, state_dir, whose, found.path, extra=about(Kind.GIVEN, folder=state_dir, reason=found.path))

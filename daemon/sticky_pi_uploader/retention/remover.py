@@ -35,7 +35,7 @@ from ..journal.throttle import Repeats
 from ..models import Picture, State
 from ..outbox import RetentionRecords
 from ..scan_requests import ScanRequests
-from ..state_dir.pending_removal import Leaving, hidden, hide, open_at, put_back
+from ..state_dir.pending_removal import PendingRemovals, hidden, hide, open_at, restore
 from ..upload.cancel import cancel_on_stop
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Removal:
         open_client: Callable[[], Client],
         is_store: bool,
         stopping: Callable[[], bool],
-        leaving: Leaving | None = None,
+        leaving: PendingRemovals | None = None,
     ) -> None:
         """Ask the destination, a store or a server, through what `open_client` opens.
 
@@ -81,7 +81,7 @@ class Removal:
         self._open_client = open_client
         self._is_store = is_store
         self._stopping = stopping
-        self._leaving = Leaving(image_dir) if leaving is None else leaving
+        self._leaving = PendingRemovals(image_dir) if leaving is None else leaving
         self._repeats = Repeats(time.monotonic)
 
     def remove(self, pictures: Sequence[Picture], *, enough: Callable[[], bool]) -> None:
@@ -145,7 +145,7 @@ class Removal:
     def _remove_together(self, pictures: Sequence[Picture]) -> None:
         gone: list[tuple[Picture, str]] = []
         # Until the rows are marked: a scan would take what is gone for a loss.
-        with self._leaving.in_hand([picture.path for picture in pictures]), ExitStack() as stack:
+        with self._leaving.removing([picture.path for picture in pictures]), ExitStack() as stack:
             folders = _Folders(self._image_dir, stack)
             try:
                 gone.extend((each, why) for each in pictures if (why := self._take_out(folders, each)) is not None)
@@ -174,7 +174,7 @@ class Removal:
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             except FileNotFoundError:
                 # Removed by somebody, or by us before a power cut; unless that broke off before it was decided.
-                if put_back(folder, name) is None:
+                if restore(folder, name) is None:
                     return "gone from the card"
             else:
                 may_go = _looks_the_same(status, picture) and self._hide(folder, name, picture)
@@ -205,7 +205,7 @@ class Removal:
                 return True
         finally:
             # It is there no more if it was removed.
-            if put_back(folder, name) is False:
+            if restore(folder, name) is False:
                 why = f"another file was put in its place meanwhile: both are kept, this one as {hidden(name)}"
                 extra = about(Kind.LEFT_OVER, picture, reason=why)
                 log.warning("%s: %s", printable(picture.path), printable(why), extra=extra)

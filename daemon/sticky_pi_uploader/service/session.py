@@ -35,8 +35,8 @@ from ..scan_requests import ScanRequests
 from ..state_dir.folder import mark
 from ..state_dir.lock import Locks
 from ..state_dir.mounts import prepare_state_dir, state_dir_problem
-from ..state_dir.obstacles import make_way, make_way_for_lock
-from ..state_dir.pending_removal import Leaving, is_there
+from ..state_dir.obstacles import clear_obstacle_of_lock, clear_obstacles
+from ..state_dir.pending_removal import PendingRemovals, is_there
 from ..state_dir.reserved_space import Reserve
 from ..state_dir.thumbnails import ThumbnailFolder
 from ..upload.backoff import LONGEST_WAIT
@@ -128,7 +128,7 @@ class Session:
         Reserve(config.state_dir).release_if_needed()
         if (problem := state_dir_problem(config.state_dir)) is not None:
             raise StateError(problem)
-        make_way(config.state_dir)
+        clear_obstacles(config.state_dir)
         mark(config.state_dir)
         stack.push(self._put_aside_if_damaged)
         # Every path that is kept is relative to this one; a link may point elsewhere next time.
@@ -144,7 +144,7 @@ class Session:
         self._resume(image_dir)
         thumbnails = ThumbnailFolder(os.path.join(config.state_dir, "thumbnails"))
         ignored = [os.path.realpath(folder) for folder in (config.state_dir, config.api.store) if folder]
-        leaving = Leaving(image_dir)
+        leaving = PendingRemovals(image_dir)
         self._scanner = Scanner(image_dir, ignored, leaving=leaving)
         self.intake = Intake(
             self._scanner,
@@ -184,7 +184,7 @@ class Session:
     def _lock(self, locks: Locks) -> None:
         """Take the locks. Raises UploaderError."""
         image_dir, state_dir = self._config.image_dir, self._config.state_dir
-        make_way_for_lock(state_dir)
+        clear_obstacle_of_lock(state_dir)
         try:
             locks.take(image_dir, state_dir)
         except NoSpaceError:
@@ -192,7 +192,7 @@ class Session:
             Reserve(state_dir).release_if_needed()
             locks.take(image_dir, state_dir)
 
-    def _make_retention(self, image_dir: str, thumbnails: ThumbnailFolder, leaving: Leaving) -> Retention:
+    def _make_retention(self, image_dir: str, thumbnails: ThumbnailFolder, leaving: PendingRemovals) -> Retention:
         wanted, store = self._config.retention, self._config.api.store
         removal = Removal(
             self.outbox.retention,

@@ -15,7 +15,7 @@ from ..exceptions import ConfigError
 from ..journal.events import Kind, about
 from ..state_dir.disk import reason, trial
 from ..state_dir.mounts import image_dir_problem, nearest, state_dir_problem
-from ..state_dir.trusted_path import follow, shared
+from ..state_dir.trusted_path import find_foreign, split
 from ..upload.client_factory import client_opener
 from .signals import Signals
 from .systemd import ServiceManager
@@ -96,7 +96,7 @@ def _failed(state_dir: str) -> str | None:
     """Say why the disk of the state folder takes no file though all looks as if it did; None if it does."""
     there = nearest(os.path.realpath(state_dir))
     try:
-        if os.geteuid() == 0 and shared(follow(there)) is not None:
+        if os.geteuid() == 0 and find_foreign(split(there)) is not None:
             return None  # root makes nothing where another user can
         trial(there)
     except OSError as error:

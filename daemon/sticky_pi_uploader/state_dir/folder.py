@@ -1,8 +1,8 @@
-"""Finds and makes the state folder so that root goes nowhere that another user chose.
+"""Open and make the state folder without following another user's links as root.
 
 The folder, or one above it, may belong to another user, who can put a link in its place at any moment. Root follows a
-link only where nobody else could have placed it; from the first folder in which others can write, and from the image
-folder, it goes on by descriptors, one folder at a time. Who isn't root has nothing to lose, and follows every link.
+link only where nobody else could have made it. From the first folder that others can write in, and from the image
+folder on, root opens one folder after the other by descriptor. Any other user follows every link.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from typing import Final
 from sticky_pi_api.filesystem.durable import flush, naming
 from sticky_pi_api.filesystem.safe_open import open_beneath, open_file, open_folder
 
-from .trusted_path import Way, follow
+from .trusted_path import SplitPath, split
 
 MARK: Final = ".sticky-pi-uploader-state"
-"""A file in every state folder, by which root knows it from one that was named by mistake"""
+"""A file in every state folder, by which root recognises it: another folder may be named by mistake"""
 
 _TEXT: Final = b"By this file, `sticky-pi-uploader prepare` knows that it may give this folder to the service.\n"
 
 
 @contextmanager
 def opened(state_dir: str, image_dir: str) -> Iterator[int]:
-    """Open the state folder. Raises OSError, where a link is in the way too; its text says so."""
-    way = way_to(state_dir, image_dir)
-    base = _open_base(way)
+    """Open the state folder, as a context. Raises OSError, also where a link is in the way."""
+    path = split_path(state_dir, image_dir)
+    trusted = _open_trusted(path)
     try:
-        with naming(os.path.join(way.base, *way.rest)):
-            folder = open_beneath(base, "/".join(way.rest))
+        with naming(os.path.join(path.trusted, *path.rest)):
+            folder = open_beneath(trusted, "/".join(path.rest))
     finally:
-        os.close(base)
+        os.close(trusted)
     try:
         yield folder
     finally:
@@ -41,26 +41,26 @@ def opened(state_dir: str, image_dir: str) -> Iterator[int]:
 
 
 def make(state_dir: str, image_dir: str, *, with_parents: bool) -> None:
-    """Make the state folder where it isn't there, readable for all; also those above it, `with_parents`.
+    """Make the state folder unless it exists, readable for all, and also those above it `with_parents`.
 
-    Raises OSError, as `opened` does.
+    Raises OSError as `opened` does.
     """
     if os.geteuid() != 0 and os.path.isdir(state_dir):
         return
-    way = way_to(state_dir, image_dir)
-    folder = _open_base(way)
+    path = split_path(state_dir, image_dir)
+    folder = _open_trusted(path)
     try:
-        for number, name in enumerate(way.rest, 1):
+        for number, name in enumerate(path.rest, 1):
             above = folder
-            with naming(os.path.join(way.base, *way.rest[:number])):
-                folder = _enter(name, above, may_make=with_parents or number == len(way.rest))
+            with naming(os.path.join(path.trusted, *path.rest[:number])):
+                folder = _open_or_make(name, above, may_make=with_parents or number == len(path.rest))
             os.close(above)
     finally:
         os.close(folder)
 
 
 def mark(state_dir: str) -> None:
-    """Put the mark into a state folder; on a full disk, it stays out."""
+    """Put the mark into a state folder, unless its disk is full."""
     path = os.path.join(state_dir, MARK)
     if os.path.lexists(path):
         return
@@ -73,25 +73,25 @@ def mark(state_dir: str) -> None:
 
 
 def is_marked(folder: int) -> bool:
-    """Tell whether the mark is in an open folder; nothing is opened for that."""
+    """Return whether the mark is in an open folder, without opening the mark."""
     try:
         return stat.S_ISREG(os.stat(MARK, dir_fd=folder, follow_symlinks=False).st_mode)
     except OSError:
         return False
 
 
-def _open_base(way: Way) -> int:
-    return os.open(way.base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _open_trusted(path: SplitPath) -> int:
+    return os.open(path.trusted, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def _enter(name: str, above: int, *, may_make: bool) -> int:
-    """Open a folder in another, made if it isn't there and that is allowed."""
+def _open_or_make(name: str, above: int, *, may_make: bool) -> int:
+    """Open a folder in another; make it if it doesn't exist and may be made."""
     try:
         return open_folder(name, folder=above)
     except FileNotFoundError:
         if not may_make:
             raise
-    # It gets its mode as it is made: a moment later, another folder may lie there.
+    # The mode is set as the folder is made: a moment later, another folder may be in its place.
     umask = os.umask(0o022)
     try:
         with suppress(FileExistsError):  # another process was faster
@@ -102,18 +102,18 @@ def _enter(name: str, above: int, *, may_make: bool) -> int:
     return open_folder(name, folder=above)
 
 
-def way_to(path: str, image_dir: str) -> Way:
-    """Follow the way to the state folder: for root, at most to the image folder, and no link of others."""
+def split_path(state_dir: str, image_dir: str) -> SplitPath:
+    """Split the path to the state folder: for root, the trusted part ends at the image folder at the latest."""
     if os.geteuid() != 0:
-        return _existing(os.path.realpath(path))
-    image = follow(image_dir)
-    return follow(path, os.path.join(image.base, *image.rest))
+        return _split_existing(os.path.realpath(state_dir))
+    image = split(image_dir)
+    return split(state_dir, stop_at=os.path.join(image.trusted, *image.rest))
 
 
-def _existing(path: str) -> Way:
-    """Part a path without links where it isn't there any more."""
-    base, rest = path, list[str]()
-    while not os.path.lexists(base):
-        base, name = os.path.split(base)
+def _split_existing(path: str) -> SplitPath:
+    """Split a path without links after its last existing folder."""
+    existing, rest = path, list[str]()
+    while not os.path.lexists(existing):
+        existing, name = os.path.split(existing)
         rest.insert(0, name)
-    return Way(base, rest)
+    return SplitPath(existing, rest)

@@ -1,4 +1,4 @@
-"""Keeps two processes from working on one state folder, or on one image folder, at the same time."""
+"""Lock the state folder and the image folder, so that two processes never work on one of them at the same time."""
 
 from __future__ import annotations
 
@@ -7,50 +7,49 @@ import fcntl
 import logging
 import os
 from contextlib import ExitStack, suppress
-from typing import Final, NoReturn, Self
+from typing import Final, NamedTuple, NoReturn, Self
 
 from sticky_pi_api.filesystem.safe_open import file_id, open_file
 
 from ..exceptions import LockedError, NoSpaceError, StateError
 from ..journal.events import Kind, about
-from .lock_holders import holders
+from .disk import USED_UP
 from .privileges import denied
 
 log = logging.getLogger(__name__)
 
 LOCK_FILE: Final = "lock"
-"""In the state folder; holds the number of the process that works there, or that did so last."""
+"""In the state folder; holds the pid of the process that works there, or that worked there last."""
 
-_NOT_TO_BE_HAD: Final = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL)
+_UNSUPPORTED: Final = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL)
+_KERNEL_LOCKS: Final = "/proc/locks"
+_MOUNTS: Final = "/proc/self/mountinfo"
 
 
 class Locks:
-    """A context in which no other process works on the folders taken last; the kernel ends it when the process dies."""
+    """The two locks of a process, as a context; the kernel releases them when the process dies."""
 
     def __init__(self) -> None:
-        """Hold nothing yet."""
         self._held = ExitStack()
         self._descriptors: dict[tuple[int, int], int] = {}
 
     def __enter__(self) -> Self:
-        """Give itself; leaving the block gives back what is held then."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give both locks back."""
         self.release()
 
     def take(self, image_dir: str, state_dir: str) -> None:
-        """Take both locks, then give back those held before; one that is held already isn't free in between.
+        """Take both locks, then release those held before; a lock that is held already stays locked in between.
 
-        Raises LockedError when another process holds one, StateError where one can't be made: what was held before
-        stays held.
+        Raises LockedError when another process holds one, StateError where one can't be made: the locks that were held
+        before stay held.
         """
         with ExitStack() as stack:
-            file = self._take(_open_file(state_dir, stack), f"the state folder {state_dir}", stack)
+            file = self._take(_open_lock_file(state_dir, stack), f"the state folder {state_dir}", stack)
             if file is None:
                 raise StateError(f"the state folder {state_dir} lies on a file system without locks: move state_dir")
-            _write_number(file)
+            _write_pid(file)
             folder = self._take(_open_folder(image_dir, stack), f"the image folder {image_dir}", stack)
             if folder is None:
                 log.warning(
@@ -63,11 +62,11 @@ class Locks:
             self._held, self._descriptors = stack.pop_all(), taken
 
     def release(self) -> None:
-        """Give both locks back."""
+        """Release both locks."""
         self._descriptors = {}
         self._held.close()
 
-    def _take(self, descriptor: int, what: str, stack: ExitStack) -> int | None:
+    def _take(self, descriptor: int, name: str, stack: ExitStack) -> int | None:
         """Lock an open file until the stack closes it, or take over the lock that is held on it already.
 
         Returns the descriptor that holds the lock, None where the file system has none.
@@ -77,19 +76,34 @@ class Locks:
             descriptor = os.dup(held)
             stack.callback(os.close, descriptor)
             return descriptor
-        return descriptor if _lock(descriptor, what) else None
+        return descriptor if _lock(descriptor, name) else None
 
 
-def _open_file(state_dir: str, stack: ExitStack) -> int:
+def is_held(state_dir: str) -> bool | None:
+    """Return whether a process works on this state folder, without touching its lock; None where that is unknown."""
+    try:
+        descriptor = open_file(os.path.join(state_dir, LOCK_FILE))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        found = _holders(descriptor)
+    finally:
+        os.close(descriptor)
+    return None if found is None else bool(found)
+
+
+def _open_lock_file(state_dir: str, stack: ExitStack) -> int:
     path = os.path.join(state_dir, LOCK_FILE)
     try:
         try:
             descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
         except PermissionError:
-            # Another user left it; to be locked, it needs not be written.
+            # Another user left it; it can be locked without the right to write it.
             descriptor = open_file(path)
     except OSError as error:
-        _raise_in_words(path, error)
+        _raise_state_error(path, error)
     stack.callback(os.close, descriptor)
     return descriptor
 
@@ -98,59 +112,99 @@ def _open_folder(path: str, stack: ExitStack) -> int:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        _raise_in_words(path, error)
+        _raise_state_error(path, error)
     stack.callback(os.close, descriptor)
     return descriptor
 
 
-def _raise_in_words(path: str, error: OSError) -> NoReturn:
+def _raise_state_error(path: str, error: OSError) -> NoReturn:
     if isinstance(error, PermissionError):
         raise StateError(f"{path} can't be locked: {denied()}") from error
-    kind = NoSpaceError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StateError
+    kind = NoSpaceError if error.errno in USED_UP else StateError
     raise kind(f"{path} can't be locked: {error.strerror}") from error
 
 
-def _lock(descriptor: int, what: str) -> bool:
+def _lock(descriptor: int, name: str) -> bool:
     """Lock an open file until it is closed; False where its file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         # 0 and less is a process of another container.
-        holder = next((pid for pid in holders(descriptor, _number(descriptor)) or () if pid > 0), None)
+        holder = next((pid for pid in _holders(descriptor) or () if pid > 0), None)
         by = f" (process {holder})" if holder else ""
-        raise LockedError(f"another sticky-pi-uploader{by} is at work on {what}") from error
+        raise LockedError(f"another sticky-pi-uploader{by} is at work on {name}") from error
     except OSError as error:
-        if error.errno in _NOT_TO_BE_HAD:
+        if error.errno in _UNSUPPORTED:
             return False
-        raise StateError(f"{what} can't be locked: {error.strerror}") from error
+        raise StateError(f"{name} can't be locked: {error.strerror}") from error
     return True
 
 
-def _write_number(descriptor: int) -> None:
-    """Say which process holds the lock; on a full disk it may stay out."""
+def _write_pid(descriptor: int) -> None:
+    """Write this process's pid; on a full disk it may be missing."""
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
 
 
-def is_held(state_dir: str) -> bool | None:
-    """Tell whether a process works on this state folder, without disturbing it; None where that can't be told."""
-    try:
-        descriptor = open_file(os.path.join(state_dir, LOCK_FILE))
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return None
-    try:
-        found = holders(descriptor, _number(descriptor))
-    finally:
-        os.close(descriptor)
-    return None if found is None else bool(found)
-
-
-def _number(descriptor: int) -> int | None:
-    """Read which process holds the lock, or held it last."""
+def _read_pid(descriptor: int) -> int | None:
     try:
         return int(os.pread(descriptor, 32, 0))
     except (OSError, ValueError):
         return None
+
+
+class _HeldLock(NamedTuple):
+    """A line of the kernel's list: proc_locks(5)."""
+
+    pid: int
+    """0 or less for a process of another container"""
+    device: str
+    inode: str
+
+
+def _holders(descriptor: int) -> list[int] | None:
+    """Return the pids of the processes that hold the lock of an open file; None where the kernel doesn't tell.
+
+    The pid in the file decides where the file itself shows another device than the kernel's list: on btrfs, whose
+    subvolumes use the same inode numbers, and on overlayfs.
+    """
+    status = os.fstat(descriptor)
+    device = _listed_device(descriptor)
+    try:
+        on_device = [lock for lock in _held_locks() if lock.device == device]
+    except OSError:
+        return None
+    found = [lock.pid for lock in on_device if lock.inode == str(status.st_ino)]
+    if device == _as_listed(status.st_dev):
+        return found
+    named = _read_pid(descriptor)
+    if named is not None and named in [lock.pid for lock in on_device]:
+        return [named]
+    return None if found else []
+
+
+def _held_locks() -> list[_HeldLock]:
+    """List all locks of whole files. Raises OSError."""
+    with open(_KERNEL_LOCKS, encoding="ascii") as file:
+        lines = [line.split() for line in file]
+    # In the line of a process that waits for a lock, the second field is an arrow.
+    locks = [(fields[4], *fields[5].rsplit(":", 1)) for fields in lines if fields[1] == "FLOCK"]
+    return [_HeldLock(int(pid), device, inode) for pid, device, inode in locks]
+
+
+def _listed_device(descriptor: int) -> str:
+    """Return the device of an open file as the kernel's list has it: on btrfs and overlayfs, not the file's own."""
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as file:
+            mount = next(line.split()[1] for line in file if line.startswith("mnt_id:"))
+        with open(_MOUNTS, "rb") as mounts:
+            numbers = next(fields[2] for fields in map(bytes.split, mounts) if fields[0] == mount.encode())
+        major, minor = map(int, numbers.split(b":"))
+    except (OSError, StopIteration):
+        return _as_listed(os.fstat(descriptor).st_dev)
+    return _as_listed(os.makedev(major, minor))
+
+
+def _as_listed(device: int) -> str:
+    return f"{os.major(device):02x}:{os.minor(device):02x}"

@@ -10,7 +10,7 @@ from sticky_pi_api.filesystem.mounts import MOUNTINFO, fields_of, file_system_ty
 from ..exceptions import StateError
 from . import folder as state_dirs
 from .disk import NO_INODES, NO_SPACE, READ_ONLY, is_read_only
-from .privileges import denied, in_the_way
+from .privileges import access_problem, denied
 from .reserved_space import Reserve
 
 _FSTAB: Final = "/etc/fstab"
@@ -69,7 +69,7 @@ def state_dir_problem(state_dir: str) -> str | None:
     try:
         why = _write_problem(nearest(os.path.realpath(state_dir)))
     except OSError as error:  # it may be gone by now
-        why = in_the_way(error)
+        why = access_problem(error)
     return None if why is None else f"the state folder {state_dir} can't be written: {why}"
 
 
@@ -99,6 +99,6 @@ def prepare_state_dir(state_dir: str, image_dir: str, *, fstab: str = _FSTAB) ->
     except FileNotFoundError:
         raise StateError(f"the state folder {state_dir} can't be made: the folder above it isn't there") from None
     except OSError as error:
-        raise StateError(f"the state folder {state_dir} can't be made: {in_the_way(error)}") from error
+        raise StateError(f"the state folder {state_dir} can't be made: {access_problem(error)}") from error
     if not is_usable:
         raise StateError(f"the state folder {state_dir} can't be written: {why}")

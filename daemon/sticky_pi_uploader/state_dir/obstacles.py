@@ -1,8 +1,8 @@
-"""Sees that what has a name of ours in the state folder is of the right kind, and can be written.
+"""Clear obstacles from the state folder: entries under our names that have the wrong type or can't be written.
 
-A repair of the disk may leave a folder in a file's place. Another user than the folder's may have left files there:
-root, with an earlier release, or the service of a system that was installed anew since. They are copied or renamed,
-as their folder's user has the right to.
+A repair of the disk may leave a folder in a file's place. A user other than the folder's owner may have left files:
+root, with an earlier release, or the service of an earlier installation of the system. The owner of the folder has the
+right to copy or rename them.
 """
 
 from __future__ import annotations
@@ -25,49 +25,49 @@ log = logging.getLogger(__name__)
 
 _LOCK: Final = "lock"
 _DATABASE: Final = ("outbox.db", "outbox.db-wal", "outbox.db-journal")
-_OTHERS: Final = ("outbox.db-shm", "reserve", "reserve-inode")
-"""Files whose content isn't missed"""
+_REPLACEABLE: Final = ("outbox.db-shm", "reserve", "reserve-inode")
+"""Files that are removed, as they can be made again"""
 _THUMBNAILS: Final = "thumbnails"
 
 _BLOCK: Final = 1 << 20
 
 
-def make_way_for_lock(state_dir: str) -> None:
-    """Do as `make_way`, for the file without which nothing is done. Raises StateError."""
+def clear_obstacle_of_lock(state_dir: str) -> None:
+    """Rename an obstacle in the place of the lock file, before the lock is taken. Raises StateError."""
     path = os.path.join(state_dir, _LOCK)
-    if _is_something_else(path, stat.S_ISREG):
-        _displace(path)
+    if _has_wrong_type(path, stat.S_ISREG):
+        _set_aside(path)
 
 
-def make_way(state_dir: str) -> None:
-    """Rename what is of another kind, and replace what can't be written, once nobody else works there.
+def clear_obstacles(state_dir: str) -> None:
+    """Rename entries of the wrong type and replace those that can't be written; call it with the lock taken.
 
-    What belongs there can then be made anew. A link is of another kind, wherever it leads. Raises StateError.
+    A link has the wrong type, wherever it leads. Raises StateError.
     """
-    for name in (*_DATABASE, *_OTHERS):
+    for name in (*_DATABASE, *_REPLACEABLE):
         path = os.path.join(state_dir, name)
-        if _is_something_else(path, stat.S_ISREG):
-            _displace(path)
-        elif _is_locked_up(path):
+        if _has_wrong_type(path, stat.S_ISREG):
+            _set_aside(path)
+        elif _is_unwritable(path):
             _take_over(path, keep=name in _DATABASE)
     thumbnails = os.path.join(state_dir, _THUMBNAILS)
-    if _is_something_else(thumbnails, stat.S_ISDIR) or _is_locked_up(thumbnails):
-        _displace(thumbnails)
+    if _has_wrong_type(thumbnails, stat.S_ISDIR) or _is_unwritable(thumbnails):
+        _set_aside(thumbnails)
         return
     with suppress(FileNotFoundError), os.scandir(thumbnails) as entries:
-        for each in [entry.path for entry in entries if _is_locked_up(entry.path)]:
-            _displace(each)
+        for each in [entry.path for entry in entries if _is_unwritable(entry.path)]:
+            _set_aside(each)
 
 
-def _is_something_else(path: str, fits: Callable[[int], bool]) -> bool:
+def _has_wrong_type(path: str, is_right: Callable[[int], bool]) -> bool:
     try:
-        return not fits(os.lstat(path).st_mode)
+        return not is_right(os.lstat(path).st_mode)
     except OSError:
         return False
 
 
-def _is_locked_up(path: str) -> bool:
-    """Tell whether something is there that is another user's, and that this one can't write to."""
+def _is_unwritable(path: str) -> bool:
+    """Return whether an entry exists that belongs to another user and that this process can't write."""
     try:
         return os.lstat(path).st_uid != os.geteuid() and not os.access(path, os.W_OK)
     except OSError:
@@ -75,7 +75,7 @@ def _is_locked_up(path: str) -> bool:
 
 
 def _take_over(path: str, *, keep: bool) -> None:
-    """Put a copy in a file's place, or nothing; one that can't be read is renamed."""
+    """Replace a file by a copy of our own if it is to be kept, else remove it; one that can't be read is renamed."""
     try:
         if keep:
             copy = f"{path}.copy"
@@ -85,7 +85,7 @@ def _take_over(path: str, *, keep: bool) -> None:
         else:
             os.unlink(path)
     except PermissionError:
-        _displace(path)
+        _set_aside(path)
     except OSError as error:
         raise StateError(f"{path} belongs to another user, and can't be copied: {error.strerror}") from error
 
@@ -101,12 +101,12 @@ def _copy(path: str, copy: str) -> None:
             target.flush()
             flush(target.fileno())
         except OSError:
-            # It takes the room that is missing.
+            # The unfinished copy takes space that is needed.
             os.unlink(copy)
             raise
 
 
-def _displace(path: str) -> None:
+def _set_aside(path: str) -> None:
     aside = f"{path}.misfit-{time.time_ns()}"
     try:
         os.rename(path, aside)

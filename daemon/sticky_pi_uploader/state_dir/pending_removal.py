@@ -1,6 +1,7 @@
-"""Files on their way out of the image folder: each has another name in its folder until it is sure that it may go.
+"""Pictures whose removal has begun: each has a hidden name in its folder until it is certain that it may be removed.
 
-A kill or a power cut may leave one so. It is still a picture on the card, and whoever finds it gives it its name back.
+A kill or a power cut may leave a picture hidden. It is still a picture on the card, and gets its name back when it is
+found.
 """
 
 from __future__ import annotations
@@ -19,36 +20,36 @@ SUFFIX: Final = ".removing"
 
 
 def hidden(path: str) -> str:
-    """Give the path that a file has while it is on its way out."""
+    """Return the path that a file has while its removal is pending."""
     folder, name = os.path.split(path)
     return os.path.join(folder, f".{name}{SUFFIX}")
 
 
 def original(name: str) -> str | None:
-    """Give the name that a file on its way out had before; None of any other."""
+    """Return the name that a hidden file had before; None for any other name."""
     return name[1 : -len(SUFFIX)] if name.endswith(SUFFIX) and name.startswith(".") else None
 
 
 def place_of(image_dir: str, path: str) -> str | None:
-    """Give the whole path at which a file lies, on its way out or not; None where it is gone."""
+    """Return the whole path of a file, hidden or not; None where neither exists."""
     places = (os.path.join(image_dir, each) for each in (path, hidden(path)))
     return next(filter(os.path.lexists, places), None)
 
 
 def is_there(image_dir: str, path: str) -> bool:
-    """Tell whether something lies at a path relative to the image dir, or is on its way out from there."""
+    """Return whether a file exists at a path relative to the image dir, hidden or not."""
     return place_of(image_dir, path) is not None
 
 
 def hide(folder: int, name: str) -> None:
-    """Give a file in an open folder the name that it has on its way out. Raises OSError where that is taken, too."""
+    """Rename a file in an open folder to its hidden name. Raises OSError, also where that name is taken."""
     rename_new(folder, name, hidden(name))
 
 
-def put_back(folder: int, name: str) -> bool | None:
-    """Give a file on its way out its name back; False where another file has that by now, None where there is none.
+def restore(folder: int, name: str) -> bool | None:
+    """Give a hidden file in an open folder its name back.
 
-    Raises OSError.
+    Returns False where another file has that name by now, None where there is no hidden file. Raises OSError.
     """
     try:
         status = os.stat(hidden(name), dir_fd=folder, follow_symlinks=False)
@@ -60,55 +61,54 @@ def put_back(folder: int, name: str) -> bool | None:
     except FileExistsError:
         if not os.path.samestat(os.stat(name, dir_fd=folder, follow_symlinks=False), status):
             return False
-        # It was given its second name, and not yet taken the first.
+        # A rename by link and unlink was interrupted in between.
         os.unlink(hidden(name), dir_fd=folder)
     return True
 
 
-class Leaving:
-    """The files of one image dir that are on their way out, for who removes them and who looks for them."""
+class PendingRemovals:
+    """The pending removals in one image dir, shared by the thread that removes and the threads that look for files."""
 
     def __init__(self, image_dir: str) -> None:
-        """Know of none."""
         self._image_dir = image_dir
         self._lock = threading.Lock()
-        self._in_hand: frozenset[str] = frozenset()
+        self._removing: frozenset[str] = frozenset()
 
     @contextmanager
-    def in_hand(self, paths: Collection[str]) -> Iterator[None]:
-        """Keep all others from these files for the time of the block; one thread at a time."""
+    def removing(self, paths: Collection[str]) -> Iterator[None]:
+        """Keep other threads from these files during the block; only one thread removes."""
         with self._lock:
-            self._in_hand = frozenset(paths)
+            self._removing = frozenset(paths)
         try:
             yield
         finally:
-            self._in_hand = frozenset()
+            self._removing = frozenset()
 
-    def is_leaving(self, path: str) -> bool:
-        """Tell whether a file is on its way out, or somebody is about to decide on that."""
-        return path in self._in_hand or os.path.lexists(os.path.join(self._image_dir, hidden(path)))
+    def is_pending(self, path: str) -> bool:
+        """Return whether the removal of a file has begun, or is being decided."""
+        return path in self._removing or os.path.lexists(os.path.join(self._image_dir, hidden(path)))
 
-    def bring_back(self, path: str) -> bool | None:
-        """Give a file its name back whose removal was broken off: False where another has it, None where there is none.
+    def restore(self, path: str) -> bool | None:
+        """Undo an interrupted removal; returns as the function `restore`, and None for one in progress.
 
         Raises OSError.
         """
         folder, name = os.path.split(path)
         with self._lock:
-            if path in self._in_hand:
+            if path in self._removing:
                 return None
             descriptor = open_at(self._image_dir, folder)
             try:
-                return put_back(descriptor, name)
+                return restore(descriptor, name)
             finally:
                 os.close(descriptor)
 
 
 def open_picture(image_dir: str, path: str) -> IO[bytes]:
-    """Open a file of the image dir by its relative path, to read it; its name is the whole path.
+    """Open a file of the image dir by its relative path for reading; the file object's name is the whole path.
 
-    Raises FileNotFoundError also where there is a link, or something else that isn't a file, which is left unopened,
-    or no folder above it.
+    Raises FileNotFoundError also where a link or anything else is there that isn't a file, which isn't opened, and
+    where a folder above it is missing.
     """
     above, name = os.path.split(path)
     full = os.path.join(image_dir, path)
@@ -127,7 +127,7 @@ def _open_regular(name: str, folder: int) -> int:
     try:
         return open_file(name, folder=folder)
     except OSError:
-        # Why it can't be opened is of interest only if it is a file.
+        # Of anything but a file, only its type is of interest.
         _require_regular(name, folder)
         raise
 
@@ -139,9 +139,9 @@ def _require_regular(name: str, folder: int) -> None:
 
 
 def open_at(image_dir: str, folder: str) -> int:
-    """Open a folder of the image dir by its relative path; no link is followed below the image dir.
+    """Open a folder of the image dir by its relative path, without following links below the image dir.
 
-    Raises OSError, of which a NotADirectoryError says that there is a link, or something else that isn't a folder.
+    Raises NotADirectoryError where a link or anything else is there that isn't a folder, and other OSErrors.
     """
     root = open_folder(image_dir)
     try:

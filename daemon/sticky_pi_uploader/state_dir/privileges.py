@@ -1,4 +1,4 @@
-"""Knows with which user's rights this process works, gives up root's, and says what a missing right is due to."""
+"""Give up root's rights for those of a user, and explain errors of missing rights."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 from typing import Final
 
 _NOBODY: Final = 65534
-"""The group of a user that the system doesn't know, where the folder's is root's"""
+"""The group for an unknown user whose folder has root's group"""
 
 _owner: int | None = None
-"""The user that this process became; None where it stayed who it was"""
+"""The user that this process became; None where it was started as its user"""
 
 
 def become(uid: int, gid: int) -> None:
-    """Give up root's rights, for good, for those of a user in its own group, which is `gid` if none is known."""
+    """Give up root's rights for good: become a user in the user's own group, or in `gid` if the user is unknown."""
     global _owner  # noqa: PLW0603 - a process has one user
     gid = _group(uid) or gid or _NOBODY
     os.setgroups([])
@@ -24,19 +24,19 @@ def become(uid: int, gid: int) -> None:
 
 
 def was_root() -> bool:
-    """Tell whether this process was root before it became the state folder's user."""
+    """Return whether this process was root before it became the state folder's owner."""
     return _owner is not None
 
 
 def denied() -> str:
-    """Say that a permission is missing, and what may help."""
+    """Return the message for a missing permission, with advice."""
     if _owner is None:
         return "permission denied; try it with sudo"
     return f"permission denied for the user {_owner}, whose state folder it is"
 
 
-def in_the_way(error: OSError) -> str:
-    """Say what keeps the state folder from being reached or made."""
+def access_problem(error: OSError) -> str:
+    """Say why the state folder can't be reached or made."""
     if isinstance(error, PermissionError):
         return denied()
     if not isinstance(error, FileExistsError | NotADirectoryError) and error.errno != errno.ELOOP:

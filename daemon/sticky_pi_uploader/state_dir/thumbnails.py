@@ -1,8 +1,8 @@
-"""Keeps both thumbnails of every picture in the state folder, named by the picture's md5, so that they outlive it.
+"""Store both thumbnails of every picture in the state folder, named by the picture's md5: they outlive the picture.
 
-They can be made again as long as the picture is there, so writing them costs no flush; one that a power cut left
-unfinished is noticed when it is read. Each is written under a name of its own, beside the folders, as two threads may
-keep the same ones at once.
+They can be made again while the picture exists, so they are written without a flush. One that a power cut left
+unfinished is recognised when it is read. Each is written under a temporary name of its own, as two threads may store
+the same thumbnails at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LARGE: Final = ".thumbnail"
 _MINI: Final = ".thumbnail_mini"
 _PART: Final = ".part"
 _NAMES: Final = (_LARGE, _MINI, _LARGE + _PART, _MINI + _PART)
-"""What follows the md5 in a name; the last two are what earlier releases left unfinished"""
+"""Suffixes after the md5; the last two are those of unfinished files of earlier releases"""
 
 
 class Thumbnails(NamedTuple):
@@ -33,26 +33,25 @@ class Thumbnails(NamedTuple):
 
 
 class ThumbnailFolder:
-    """The folder that they are kept in."""
+    """The folder of all thumbnails, made when the first ones are stored."""
 
     def __init__(self, folder: str) -> None:
-        """Keep them below `folder`, made when the first one comes."""
         self._folder = folder
         self._numbers = count()
-        self._mine = f".{os.urandom(4).hex()}{_PART}"
-        self._is_swept = False
+        self._suffix = f".{os.urandom(4).hex()}{_PART}"
+        self._swept = False
 
     def keep(self, md5: str, thumbnails: Thumbnails) -> None:
-        """Write both thumbnails of the picture with this md5, unless a file or folder is in the way. Raises OSError."""
+        """Write both thumbnails of the picture with this md5. Raises OSError, but not where an obstacle is there."""
         path = self._path(md5)
         with suppress(FileExistsError, NotADirectoryError, IsADirectoryError):
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            self._sweep()
+            self._remove_leftovers()
             self._write(path + _LARGE, thumbnails.large)
             self._write(path + _MINI, thumbnails.mini)
 
     def find(self, md5: str) -> Thumbnails | None:
-        """Read both; None where one is missing, unfinished or can't be read."""
+        """Return both thumbnails; None where one is missing, unfinished or unreadable."""
         path = self._path(md5)
         try:
             found = Thumbnails(_read(path + _LARGE), _read(path + _MINI))
@@ -61,14 +60,14 @@ class ThumbnailFolder:
         return found if _is_whole(found.large) and _is_whole(found.mini) else None
 
     def remove(self, md5: str) -> None:
-        """Remove both; where they can't be removed, or are gone, that is no matter."""
+        """Remove both thumbnails; errors don't matter."""
         path = self._path(md5)
         for suffix in _NAMES:
             with suppress(OSError):
                 os.unlink(path + suffix)
 
     def older_than(self, time: float) -> Iterator[str]:
-        """Yield the md5s of pictures of which a thumbnail, or a part of one, was written before a Unix time."""
+        """Yield the md5 of each picture with a thumbnail, finished or not, that was written before a Unix time."""
         with suppress(FileNotFoundError):
             for name in sorted(os.listdir(self._folder)):
                 with suppress(NotADirectoryError), os.scandir(os.path.join(self._folder, name)) as entries:
@@ -76,7 +75,7 @@ class ThumbnailFolder:
                     yield from sorted({md5 for md5, dot, end in map(_parted, found) if dot + end in _NAMES})
 
     def _write(self, path: str, content: bytes) -> None:
-        part = os.path.join(self._folder, f"{os.path.basename(path)}.{next(self._numbers)}{self._mine}")
+        part = os.path.join(self._folder, f"{os.path.basename(path)}.{next(self._numbers)}{self._suffix}")
         try:
             with naming(part), open(part, "xb") as file:
                 file.write(content)
@@ -86,13 +85,13 @@ class ThumbnailFolder:
                 os.unlink(part)
             raise
 
-    def _sweep(self) -> None:
-        """Remove, once, what processes that were killed left unfinished."""
-        if self._is_swept:
+    def _remove_leftovers(self) -> None:
+        """Remove the temporary files of processes that were killed, once in the life of this object."""
+        if self._swept:
             return
-        self._is_swept = True
+        self._swept = True
         for name in os.listdir(self._folder):
-            if name.endswith(_PART) and not name.endswith(self._mine):
+            if name.endswith(_PART) and not name.endswith(self._suffix):
                 with suppress(OSError):
                     os.unlink(os.path.join(self._folder, name))
 

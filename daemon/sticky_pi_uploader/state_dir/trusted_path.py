@@ -1,8 +1,8 @@
-"""Follows the way to a folder as far as root alone decides where it leads, and finds who else has a say in it.
+"""Resolve a path as far as root alone decides where it leads, and find the folders that other users can change.
 
-Root works as root only where nobody else does: who can rename or write in a folder on the way can put a link there at
-any moment, or a database with a journal that has SQLite remove any file. No file system is left out of this: that
-journal needs no links.
+Root works with root's rights only where nobody else can interfere. A user who can rename or write in a folder on the
+path can put a link there at any moment, or a database whose journal makes SQLite remove any file. No file system is
+exempt: that journal needs no links.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -18,56 +19,82 @@ from sticky_pi_api.filesystem.safe_open import open_folder
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _MOST_LINKS: Final = 40
-"""As many as the kernel follows"""
+"""Links in one path that the kernel follows"""
 
 
-class Way(NamedTuple):
-    """The way to a folder."""
+class SplitPath(NamedTuple):
+    """A path, split where root alone no longer decides where it leads."""
 
-    base: str
-    """a folder that is there, to which nobody else can change the way; without links"""
+    trusted: str
+    """an existing folder to which nobody else can change the way; without links"""
     rest: list[str]
-    """names on the way from there on, of which none may be a link"""
+    """the names from there on, none of which may be a link"""
 
 
-class Shared(NamedTuple):
-    """A file or folder that others than root can change."""
+class ForeignFolder(NamedTuple):
+    """A file or folder that users other than root can change."""
 
     path: str
     uid: int
-    """its user; 0 where it is root's, but others can write there"""
+    """its owner; 0 where that is root, and others have the right to write there"""
     gid: int
 
     def __str__(self) -> str:
-        """Say whose it is, and what is to be done so that only one user can change it."""
+        """Name the owner, and advise how only one user can change it."""
         if self.uid:
             advice = f"run this as that user, or make it root's: chown -R root: {self.path}"
-            return f"{self.path} belongs to {named(self.uid)}; {advice}"
+            return f"{self.path} belongs to {describe_user(self.uid)}; {advice}"
         return f"others can write in {self.path}: chmod go-w {self.path}"
 
 
 def others_may_write(status: os.stat_result) -> bool:
-    """Tell of a folder whether others than root can make, rename and remove something in it."""
+    """Return whether users other than root can make, rename and remove entries of a folder."""
     return status.st_uid != 0 or bool(status.st_mode & _OTHERS_WRITE)
 
 
-def shared(way: Way) -> Shared | None:
-    """Find the first folder on the way in which somebody else can exchange the next one, or write at its end.
+def split(path: str, stop_at: str | None = None) -> SplitPath:
+    """Resolve a path and root's links in it as far as root alone decides where it leads, at most to `stop_at`.
 
-    In a sticky folder of root's, such as /tmp, nobody else can exchange what is root's. Where the way ends early, as
-    the next folder isn't there, the last one counts by what root is to make in it. Raises OSError where a link is in
-    the way.
+    In each folder of the trusted part nobody else can rename anything, so that part stays true. Raises OSError (ELOOP)
+    where root's links form a circle.
     """
-    path, folder = way.base, os.open(way.base, os.O_PATH | os.O_CLOEXEC)
+    trusted, names, links = "/", path.split("/")[::-1], 0
+    while names:
+        name = names.pop()
+        if name == "..":  # only from a link: a configured path has none
+            trusted = os.path.dirname(trusted)
+        elif name not in ("", "."):
+            found = None if trusted == stop_at else _trusted_entry(trusted, name)
+            if found is None:
+                return SplitPath(trusted, [name, *filter(None, reversed(names))])
+            if stat.S_ISLNK(found.st_mode):
+                links += 1
+                if links > _MOST_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                names += os.readlink(os.path.join(trusted, name)).split("/")[::-1]
+                trusted = "/" if names[-1] == "" else trusted
+            else:
+                trusted = os.path.join(trusted, name)
+    return SplitPath(trusted, [])
+
+
+def find_foreign(path: SplitPath) -> ForeignFolder | None:
+    """Return the first folder on a path in which another user can replace the next one, or write at its end.
+
+    In a sticky folder of root's, such as /tmp, nobody else can replace an entry of root's. Where the path ends early,
+    as the next folder doesn't exist, the last one counts by the entry that root will make in it. Raises OSError where a
+    link is in the way.
+    """
+    place, folder = path.trusted, os.open(path.trusted, os.O_PATH | os.O_CLOEXEC)
     try:
-        for name in (*way.rest, None):
+        for name in (*path.rest, None):
             status = os.fstat(folder)
-            is_kept = name is not None and status.st_uid == 0 and status.st_mode & stat.S_ISVTX
-            if others_may_write(status) and not is_kept:
-                return Shared(path, status.st_uid, status.st_gid)
+            is_protected = name is not None and status.st_uid == 0 and status.st_mode & stat.S_ISVTX
+            if others_may_write(status) and not is_protected:
+                return ForeignFolder(place, status.st_uid, status.st_gid)
             if name is not None:
-                above, path = folder, os.path.join(path, name)
-                with naming(path):
+                above, place = folder, os.path.join(place, name)
+                with naming(place):
                     folder = open_folder(name, folder=above)
                 os.close(above)
     except FileNotFoundError:
@@ -77,39 +104,33 @@ def shared(way: Way) -> Shared | None:
     return None
 
 
-def shared_part(folder: str, names: tuple[str, ...]) -> Shared | None:
-    """Find, on the way to a folder and among what lies in it under one of these names, what others can change.
+def find_foreign_content(folder: str, prefixes: tuple[str, ...]) -> ForeignFolder | None:
+    """Return the first file or folder that others can change: on the way to a folder, or among some of its entries.
 
-    A name stands for all that begin with it, as a database's journals do, and for the folders in a folder of that name.
-    Raises OSError.
+    Those are the entries whose names begin with one of `prefixes`, as a database's journals do, and the folders and
+    links in them. Raises OSError.
     """
-    if (found := shared(follow(folder))) is not None:
+    if (found := find_foreign(split(folder))) is not None:
         return found
     with suppress(FileNotFoundError):
-        for name in sorted(os.listdir(folder)):
-            if name.startswith(names):
-                part = os.path.join(folder, name)
-                if (way := _follow_unless_circle(part)) is None:
-                    continue
-                ways = [way, *map(_follow_unless_circle, _doubtful(part))]
-                for way in filter(None, ways):
-                    if (found := shared(way)) is not None:
-                        return found
+        for path in _entries_to_check(folder, prefixes):
+            parts = _split_unless_circle(path)
+            if parts is not None and (found := find_foreign(parts)) is not None:
+                return found
     return None
 
 
-def _follow_unless_circle(path: str) -> Way | None:
-    """Follow a path; None where root's own links go round in a circle, which lead to nothing that others can change."""
-    try:
-        return follow(path)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            return None
-        raise
+def _entries_to_check(folder: str, prefixes: tuple[str, ...]) -> Iterator[str]:
+    for name in sorted(os.listdir(folder)):
+        if name.startswith(prefixes):
+            path = os.path.join(folder, name)
+            yield path
+            if _split_unless_circle(path) is not None:
+                yield from _links_and_foreign_folders(path)
 
 
-def _doubtful(path: str) -> list[str]:
-    """List what a folder of root's holds of folders that others may write, and of links, which may lead to some."""
+def _links_and_foreign_folders(path: str) -> list[str]:
+    """List what a folder of root's contains of links, which may lead anywhere, and of folders that others may write."""
     found = []
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:
         for entry in entries:
@@ -119,49 +140,34 @@ def _doubtful(path: str) -> list[str]:
     return found
 
 
-def named(uid: int) -> str:
-    """Name a user for people."""
-    import pwd
-
+def _split_unless_circle(path: str) -> SplitPath | None:
+    """Split a path; None where root's own links form a circle, which leads to nothing that others can change."""
     try:
-        return f"the user {uid} ({pwd.getpwuid(uid).pw_name})"
-    except KeyError:
-        return f"the user {uid}"
+        return split(path)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None
+        raise
 
 
-def follow(path: str, end: str | None = None) -> Way:
-    """Follow a path, and root's links in it, as far as root alone decides where it leads; at most to the folder `end`.
-
-    So far, each folder on the way is one in which nobody else can rename anything: its path stays true.
-    """
-    base, names, links = "/", path.split("/")[::-1], 0
-    while names:
-        name = names.pop()
-        if name == "..":  # only of a link: a configured path has none
-            base = os.path.dirname(base)
-        elif name not in ("", "."):
-            found = None if base == end else _root_put_there(base, name)
-            if found is None:
-                return Way(base, [name, *filter(None, reversed(names))])
-            if stat.S_ISLNK(found.st_mode):
-                links += 1
-                if links > _MOST_LINKS:
-                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-                names += os.readlink(os.path.join(base, name)).split("/")[::-1]
-                base = "/" if names[-1] == "" else base
-            else:
-                base = os.path.join(base, name)
-    return Way(base, [])
-
-
-def _root_put_there(folder: str, name: str) -> os.stat_result | None:
-    """Look at what lies in a folder; None where nothing does, or where others can replace it."""
+def _trusted_entry(folder: str, name: str) -> os.stat_result | None:
+    """Return the status of a folder's entry; None where it doesn't exist, or where others can replace it."""
     try:
         around, found = os.lstat(folder), os.lstat(os.path.join(folder, name))
     except OSError:
         return None
     if not others_may_write(around):
         return found
-    # As in /tmp, what is root's can't be renamed by others; but a link may have come there by another way.
-    is_kept = around.st_uid == 0 and around.st_mode & stat.S_ISVTX and found.st_uid == 0
-    return found if is_kept and stat.S_ISDIR(found.st_mode) else None
+    # In a sticky folder such as /tmp, others can't rename what is root's. But a link of root's may have been moved in.
+    is_protected = around.st_uid == 0 and around.st_mode & stat.S_ISVTX and found.st_uid == 0
+    return found if is_protected and stat.S_ISDIR(found.st_mode) else None
+
+
+def describe_user(uid: int) -> str:
+    """Return a user's number and name for messages."""
+    import pwd
+
+    try:
+        return f"the user {uid} ({pwd.getpwuid(uid).pw_name})"
+    except KeyError:
+        return f"the user {uid}"

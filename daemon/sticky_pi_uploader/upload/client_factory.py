@@ -11,7 +11,7 @@ from ..config import url_not_set
 from ..exceptions import ConfigError
 from ..state_dir.disk import trial
 from ..state_dir.mounts import nearest
-from ..state_dir.trusted_path import shared_part
+from ..state_dir.trusted_path import find_foreign_content
 
 if TYPE_CHECKING:
     from sticky_pi_api.client import LocalClient, RemoteClient
@@ -107,7 +107,7 @@ def _require_roots(folder: str) -> None:
     from sticky_pi_api.local.errors import blaming_the_store
 
     with blaming_the_store(folder):
-        found = shared_part(folder, _PARTS)
+        found = find_foreign_content(folder, _PARTS)
     if found is not None:
         raise StoreError(f"the store in {folder} isn't opened by root: {found}")
 

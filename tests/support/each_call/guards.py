@@ -46,7 +46,7 @@ def _put_back():
     from sticky_pi_uploader.retention import remover as removal
     from sticky_pi_uploader.state_dir import pending_removal as leaving
 
-    leaving.put_back = removal.put_back = lambda _folder, _name: None
+    leaving.restore = removal.restore = lambda _folder, _name: None
 
 
 GUARDS = {"together": _together, "recover": _recover, "ask": _ask, "missed": _missed, "put-back": _put_back}

@@ -169,7 +169,7 @@ FLUSHES = (
     ),
     Guard(
         "flush of the state folder's name",
-        "_enter",
+        "_open_or_make",
         """
         flush(above)
         return open_folder(name, folder=above)
@@ -1195,7 +1195,7 @@ REMOVING = (
     Guard(
         "name of a file that isn't the one, once that is known",
         "Removal._decide",
-        "put_back(folder, name) is False",
+        "restore(folder, name) is False",
         "False",
         ("test_a_file_that_isnt_as_it_was_recorded_stays_in_its_place_and_is_looked_at",),
         "a picture would lie hidden until the next scan",
@@ -1304,9 +1304,9 @@ REMOVING = (
     ),
     Guard(
         "no name given back while the removal is going on",
-        "Leaving.bring_back",
+        "PendingRemovals.restore",
         """
-        if path in self._in_hand:
+        if path in self._removing:
             return None
         descriptor = open_at(self._image_dir, folder)
         """,

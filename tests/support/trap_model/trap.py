@@ -15,7 +15,7 @@ from sticky_pi_uploader.retention.policy import Policy, Retention
 from sticky_pi_uploader.retention.remover import Removal
 from sticky_pi_uploader.scan_requests import ScanRequests
 from sticky_pi_uploader.service.maintenance import Upkeep
-from sticky_pi_uploader.state_dir.pending_removal import Leaving
+from sticky_pi_uploader.state_dir.pending_removal import PendingRemovals
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
 from sticky_pi_uploader.upload.uploader import Uploader
@@ -107,7 +107,7 @@ class Trap:
     def _put_together(self, thumbnails):
         images, clock, server = str(self.images), self.clock, self.server
         self.scan_requests = ScanRequests()
-        leaving = Leaving(images)
+        leaving = PendingRemovals(images)
         self.intake = Intake(
             _Scanner(images, self.counts, leaving=leaving, monotonic=clock.monotonic),
             Ingest(images, thumbnails, clock.time),

@@ -11,17 +11,17 @@ import pytest
 from flushes import flushes
 from sticky_pi_uploader.exceptions import StateError
 from sticky_pi_uploader.state_dir.folder import MARK
-from sticky_pi_uploader.state_dir.obstacles import make_way, make_way_for_lock
+from sticky_pi_uploader.state_dir.obstacles import clear_obstacle_of_lock, clear_obstacles
 
 FIRST = datetime(2020, 6, 20, 21, 33)  # noqa: DTZ001  # UTC, as in the file names
 FILES = ("lock", "outbox.db", "outbox.db-wal", "outbox.db-shm", "reserve", "reserve-inode")
 
 TAKE_OVER = """
 import os, sys
-from sticky_pi_uploader.state_dir.obstacles import make_way
+from sticky_pi_uploader.state_dir.obstacles import clear_obstacles
 os.setresuid(65534, 65534, 65534)
 print("begin", flush=True)
-make_way(sys.argv[1])
+clear_obstacles(sys.argv[1])
 """
 
 
@@ -109,7 +109,7 @@ def test_a_folder_of_thumbnails_elsewhere_is_left_as_it_is(trap, tmp_path, drain
     assert not (trap.state / "thumbnails").is_symlink()
 
 
-@pytest.mark.parametrize(("name", "look"), [("lock", make_way_for_lock), ("outbox.db", make_way)])
+@pytest.mark.parametrize(("name", "look"), [("lock", clear_obstacle_of_lock), ("outbox.db", clear_obstacles)])
 def test_one_that_cannot_be_renamed_is_named(tmp_path, monkeypatch, name, look):
     (tmp_path / name).mkdir()
     monkeypatch.setattr("time.time_ns", lambda: "y" * 300)
