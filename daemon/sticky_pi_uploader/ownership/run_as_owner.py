@@ -29,6 +29,9 @@ _USED_BY_PATH: Final = ("outbox.db", "thumbnails")
 _TO_READ: Final = ("_strptime", "encodings.ascii", "importlib.util", "sticky_pi_uploader.intake.scanner")
 """Modules that every command imports lazily"""
 
+_TO_WRITE: Final = ("sqlite_utils",)
+"""Modules that commands which write to the outbox import where its tables are made or changed"""
+
 _TO_SEND: Final = (
     *("concurrent.futures.thread", "email.utils", "encodings.idna", "inspect", "ipaddress", "json", "shutil"),
     *("tomllib", "urllib.parse"),
@@ -60,7 +63,7 @@ def work_as_owner(
         os.umask(os.umask(_NO_WRITE_FOR_OTHERS) | _NO_WRITE_FOR_OTHERS)
         return
     uid, gid = owner
-    for name in (*_TO_READ, *(_to_send() if sends else ())):
+    for name in (*_TO_READ, *(_TO_WRITE if sends or gives else ()), *(_to_send() if sends else ())):
         with suppress(ImportError):
             import_module(name)
     try:
