@@ -36,7 +36,7 @@ _TO_SEND: Final = (
     *("concurrent.futures.thread", "email.utils", "encodings.idna", "inspect", "ipaddress", "json", "shutil"),
     *("tomllib", "urllib.parse"),
     *("PIL.ImageChops", "PIL.ImageDraw", "PIL.ImageOps", "PIL.JpegImagePlugin", "piexif", "systemd.daemon"),
-    *("systemd.journal", "tenacity", "watchdog.events", "watchdog.observers.inotify"),
+    *("sqlite_utils", "systemd.journal", "tenacity", "watchdog.events", "watchdog.observers.inotify"),
 )
 """Modules that commands which read pictures or ask the destination import lazily, beside all modules of ours"""
 

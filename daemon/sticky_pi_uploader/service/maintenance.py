@@ -76,6 +76,10 @@ class Upkeep:
             self._inspect()
         return INTERVAL
 
+    def inspect_soon(self) -> None:
+        """Have the next step inspect the whole outbox."""
+        self._inspect_now = True
+
     def _carry_over(self) -> bool:
         """Record again a few pictures that only an earlier outbox knew; False where there are no more."""
         if self._earlier is None:

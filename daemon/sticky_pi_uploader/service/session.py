@@ -97,7 +97,7 @@ class Session:
         self._was_changed = False
         self._hindrance = Hindrance("service")
         self._trouble: StateError | None = None
-        self._to_send = threading.Event()
+        self._to_send, self._to_maintain = threading.Event(), threading.Event()
         self._limits = limits
         self._intake_pulse, self._uploader_pulse, self._scans = Pulse(), Pulse(), Pulse()
         self.health = Health()
@@ -251,8 +251,11 @@ class Session:
             after_trouble=self._to_send.set,
             pulse=self._uploader_pulse,
         )
-        for name, step in (("retention", self.retention.step), ("upkeep", self.upkeep.step)):
-            self.crew.start(name, step, threading.Event(), after_trouble=lambda: None, pulse=Pulse())
+        for name, step, wake in (
+            ("retention", self.retention.step, threading.Event()),
+            ("upkeep", self.upkeep.step, self._to_maintain),
+        ):
+            self.crew.start(name, step, wake, after_trouble=lambda: None, pulse=Pulse())
         self._examine(self._watcher)
 
     def start_intake(self, *, goes_on: bool = True) -> None:
@@ -333,6 +336,9 @@ class Session:
                 for path in self.outbox.catalog.files_to_recheck():
                     self.scan_requests.file(path)
                 self._was_changed = False
+                # A command wrote there, or somebody's tool did: only the second can leave impossible values.
+                self.upkeep.inspect_soon()
+                self._to_maintain.set()
                 self._to_send.set()
             if self._ends_wait:
                 self.outbox.destinations.end_wait()
