@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
 
+from ..exceptions import StateError
 from ..journal.events import Kind, about
 from ..models import Event, Picture
 from ..outbox import OutboxReader, Recovery, RetentionRecords, earlier_ones, outbox_path, remove_earlier, ruins
@@ -119,13 +120,18 @@ class Upkeep:
         return self._inspect_now or last is None or not 0 <= self._clock() - last < INSPECTED_EVERY
 
     def _inspect(self) -> None:
-        # Through a connection of its own, which holds nobody up.
-        with OutboxReader.open_beside(self._path) as reader:
-            reader.inspect()
-        self._sweep()
-        self._clear_away()
-        self._recovery.note_done(_INSPECTION)
+        # Before the inspection: a write that comes while it runs asks for another one.
         self._inspect_now = False
+        try:
+            # Through a connection of its own, which holds nobody up.
+            with OutboxReader.open_beside(self._path) as reader:
+                reader.inspect()
+            self._sweep()
+            self._clear_away()
+            self._recovery.note_done(_INSPECTION)
+        except StateError:
+            self._inspect_now = True
+            raise
 
     def _sweep(self) -> None:
         """Remove the thumbnails of pictures that nothing is known of any more."""

@@ -218,6 +218,20 @@ def test_the_whole_outbox_is_looked_at_once_a_week(house):
         upkeep.step()
 
 
+def test_it_is_looked_at_again_once_another_process_wrote_to_it_even_during_a_look(house, monkeypatch):
+    upkeep, older_than = house.upkeep(), house.thumbnails.older_than
+
+    def written_to_meanwhile(before):
+        spoil(house)
+        upkeep.inspect_soon()
+        return older_than(before)
+
+    monkeypatch.setattr(house.thumbnails, "older_than", written_to_meanwhile)
+    assert upkeep.step() == INTERVAL
+    with pytest.raises(OutboxDamagedError, match="CHECK constraint failed in pictures"):
+        upkeep.step()
+
+
 def test_it_is_looked_at_again_after_a_restart_only_when_a_week_is_over(house):
     house.finish()
     spoil(house)
