@@ -11,9 +11,11 @@ SOON = "RestartSec=1\n"
 
 STUCK = """\
 import os, sys
-from sticky_pi_uploader import config, logs, service
+from sticky_pi_uploader import config
+from sticky_pi_uploader.journal import setup
+from sticky_pi_uploader.service import service
 from sticky_pi_uploader.service.liveness import Limits
-logs.set_up()
+setup.set_up()
 load = lambda: config.load({}, os.environ)
 sys.exit(service.run(load, limits=Limits(store=4)))
 """

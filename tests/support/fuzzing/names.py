@@ -6,7 +6,7 @@ from datetime import datetime
 from sticky_pi_api.exceptions import FilenameError
 from sticky_pi_api.images.filename import format_filename, parse_filename
 from sticky_pi_uploader.cli.commands.list import list_line
-from sticky_pi_uploader.intake.directory_sync import Entries
+from sticky_pi_uploader.intake.directory_sync import DirectorySync
 from sticky_pi_uploader.intake.read_picture import Ingest
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.models import State
@@ -82,7 +82,7 @@ class Target:
         with open(self._picture, "wb") as file:
             file.write(seeds.pictures()[0])
         image_dir = os.fsdecode(self._folder)
-        self._entries = Entries(image_dir)
+        self._entries = DirectorySync(image_dir)
         self._scanner = Scanner(image_dir)
         thumbnails = ThumbnailFolder(os.fspath(folder / "thumbnails"))
         self._ingest = Ingest(image_dir, thumbnails, lambda: datetime(2026, 11, 1).timestamp())  # noqa: DTZ001
