@@ -16,9 +16,9 @@ def _together():
 
 def _recover():
     """What was being sent when a run ended stays so."""
-    from sticky_pi_uploader.outbox.recovery import Recovery
+    from sticky_pi_uploader.outbox.queue import Queue
 
-    Recovery.recover = lambda _: 0
+    Queue.recover = lambda _: 0
 
 
 def _ask():
