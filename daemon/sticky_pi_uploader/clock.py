@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 PLATFORM_START: Final = 1_572_566_400.0
 """2019-11-01, as Unix time: no picture of the platform is older, so a clock that shows less isn't set"""
@@ -33,6 +36,11 @@ def utc_text(seconds: float | None) -> str | None:
         return time.strftime(_UTC, time.gmtime(seconds))
     except (OverflowError, TypeError, ValueError, OSError):
         return None
+
+
+def datetime_text(moment: datetime) -> str:
+    """Write a naive datetime in UTC as YYYY-MM-DDTHH:MM:SSZ."""
+    return moment.strftime(_UTC)
 
 
 def unix_time(stamp: str) -> float:

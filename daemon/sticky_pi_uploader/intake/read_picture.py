@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Final, NamedTuple
 from sticky_pi_api.filesystem.durable import flush
 from sticky_pi_api.images.doubts import summary
 
-from ..clock import PLATFORM_START, is_synchronised
+from ..clock import PLATFORM_START, datetime_text, is_synchronised
 from ..models import Candidate, Fingerprint, Taken
 from ..state_dir.pending_removal import open_picture
 from ..state_dir.thumbnails import ThumbnailFolder, Thumbnails
@@ -133,7 +133,7 @@ def _key_in_name(path: str) -> tuple[str, str] | tuple[None, None]:
         device, taken_at = parse_filename(os.path.basename(path))
     except FilenameError:
         return None, None
-    return device, taken_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return device, datetime_text(taken_at)
 
 
 def _unreadable(taken: Taken, error: OSError) -> Ingested:

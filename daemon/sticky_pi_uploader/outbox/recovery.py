@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from sticky_pi_api.filesystem.safe_open import BESIDE
 
+from ..clock import datetime_text
 from ..exceptions import OutboxDamagedError, OutboxNewerError, StateError
 from ..models import Event, Picture, State
 from .codec import split_path
@@ -132,7 +133,7 @@ def _is_likely(picture: Picture) -> bool:
         device, taken_at = parse_filename(os.path.basename(picture.path))
     except FilenameError:
         return picture.state in (State.REJECTED, State.LOST)
-    return picture.datetime == taken_at.strftime("%Y-%m-%dT%H:%M:%SZ") and picture.device == device
+    return picture.datetime == datetime_text(taken_at) and picture.device == device
 
 
 def _history(reader: OutboxReader, picture: Picture) -> list[Event]:
