@@ -89,8 +89,9 @@ def test_a_code_decides(path, code, fault):
 
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY])
 def test_on_a_full_disk_an_io_error_is_missing_space(path, code, monkeypatch):
-    real = os.statvfs(path)
-    monkeypatch.setattr(safe_open, "LEAST_FREE", (real.f_bavail + 1) * real.f_frsize)
+    # More than any other test can free meanwhile.
+    disk = os.statvfs(path)
+    monkeypatch.setattr(safe_open, "LEAST_FREE", (disk.f_blocks + 1) * disk.f_frsize)
     assert classify(coded(code), path) is Fault.NO_SPACE
     # Damage stays damage, and a folder that is still to be made is on the disk of the one above.
     assert classify(coded(sqlite3.SQLITE_CORRUPT), path) is Fault.DAMAGED

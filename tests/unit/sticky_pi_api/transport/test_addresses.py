@@ -125,9 +125,12 @@ def test_the_address_that_is_slower_is_let_go(http, answering, named):
 @contextmanager
 def descriptors(more):
     """Let this process open so many descriptors more."""
-    limits, free = resource.getrlimit(resource.RLIMIT_NOFILE), os.dup(0)
-    os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free + more, limits[1]))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # The kernel gives the lowest free numbers, and there may be some between those in use.
+    free = [os.dup(0) for _ in range(more + 1)]
+    for descriptor in free:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[-1], limits[1]))
     try:
         yield
     finally:
