@@ -45,8 +45,8 @@ def read_file(path: str) -> ConfigFile:
     except RecursionError:
         raise ConfigError([f"{path}: isn't TOML: too many brackets"]) from None
     except ValueError as error:
-        raise ConfigError([f"{path}: isn't TOML: {error}"]) from error
-    return ConfigFile(path, dict(_leaves(tree)), _lines(text))
+        raise ConfigError(_syntax_problems(path, text, str(error))) from error
+    return ConfigFile(path, dict(_leaves(tree)), _first_lines(text))
 
 
 def _text(path: str) -> str:
@@ -78,17 +78,42 @@ def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
             yield f'"{name}"' if "." in name else name, value
 
 
-def _lines(text: str) -> dict[str, int]:
-    """Find the keys' lines by a simple search, as `tomllib` doesn't tell them."""
+def _syntax_problems(path: str, text: str, error: str) -> list[str]:
+    """Return the messages for a file that isn't TOML, of which `tomllib` said `error`.
+
+    The commonest mistake gets a message of its own: a section or key that is added, although it is there already.
+    """
+    first = _first_lines(text)
+    repeated = {number: name for number, name in _lines(text) if first[name] != number}
+    place = re.search(r"\(at line (\d+)", error)
+    stopped_at = int(place[1]) if place else len(text.splitlines())
+    if stopped_at not in repeated:
+        return [f"{path}: isn't TOML: {error}"]
+    return [
+        f"{path}, line {number}: {_title(name)} stands in line {first[name]} already: change it there"
+        for number, name in repeated.items()
+    ]
+
+
+def _title(name: str) -> str:
+    section, dot, key = name.rpartition(".")
+    return f"[{name}]" if name in SECTIONS else f"[{section}] {key}" if dot else name
+
+
+def _first_lines(text: str) -> dict[str, int]:
+    """Return the number of the first line in which each section and each key stands."""
+    return {name: number for number, name in reversed([*_lines(text)])}
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines with sections and keys, found by a simple search, as `tomllib` doesn't tell them."""
     section = ""
-    lines: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if header := re.fullmatch(_SECTION, line):
-            lines.setdefault(header["name"], number)
+            yield number, header["name"]
             section = header["name"] + "."
         elif key := re.match(_KEY, line):
-            lines.setdefault(section + key["name"], number)
-    return lines
+            yield number, section + key["name"]
 
 
 class Given(NamedTuple):

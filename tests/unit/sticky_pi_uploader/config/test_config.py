@@ -148,8 +148,10 @@ def test_a_file_that_may_not_be_read_is_named_with_what_to_do(written):
     ("content", "said"),
     [
         (b"image_dir = /x", "isn't TOML: Invalid value (at line 1, column 13)"),
-        (b"image_dir = '/x'\nimage_dir = '/y'", "isn't TOML: Cannot overwrite a value"),
-        (b"[api]\n[api]\n", "isn't TOML: "),
+        (b"image_dir = '/x'\nimage_dir = '/y'", ", line 2: image_dir stands in line 1 already: change it there"),
+        (b"[api]\n[api]\n", ", line 2: [api] stands in line 1 already: change it there"),
+        (b"a = {b = 1, b = 2}", "isn't TOML: "),
+        (b"a = \na = 1\n", "isn't TOML: Invalid value (at line 1, "),
         (b"a = " + b"[" * 5000, "isn't TOML: "),
         (b"scan_interval = " + b"9" * 5000, "isn't TOML: "),
         (b"\0", "isn't TOML: "),
@@ -158,12 +160,36 @@ def test_a_file_that_may_not_be_read_is_named_with_what_to_do(written):
         (b"\xff\xd8\xff\xe1", "isn't UTF-8 text"),
         (b"#" * 10_000_000, "is larger than 1 MB: is it the right file?"),
     ],
-    ids=["no quotes", "twice", "section twice", "brackets", "digits", "zero", "latin", "utf-16", "jpeg", "10 MB"],
+    ids=[
+        "no quotes",
+        "twice",
+        "section twice",
+        "twice inside",
+        "no value",
+        "brackets",
+        "digits",
+        "zero",
+        "latin",
+        "utf-16",
+        "jpeg",
+        "10 MB",
+    ],
 )
 def test_what_is_not_toml_is_one_clear_message(written, content, said):
     (problem,) = problems({}, {}, written(content))
     assert said in problem
     assert problem.startswith(written(content))
+
+
+def test_a_section_that_is_added_although_it_is_there_already_is_named_with_its_line_and_so_are_its_keys(written):
+    content = (
+        b'image_dir = "/x"\n\n[api]\nurl = ""\n[retention]\n\n[ api ] # mine\nurl = "https://host"\nparallel = 2\n'
+    )
+    path = written(content)
+    assert list(problems({}, {}, path)) == [
+        f"{path}, line 7: [api] stands in line 3 already: change it there",
+        f"{path}, line 8: [api] url stands in line 4 already: change it there",
+    ]
 
 
 def test_the_mark_that_windows_editors_leave_and_their_line_ends_do_no_harm(written):
