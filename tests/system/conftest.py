@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import old_release
 import pytest
 import sticky_pi_uploader
 from api_server import ApiServer
@@ -63,6 +64,12 @@ def packages(tmp_path_factory):
 def package(packages):
     """The Debian package of this source."""
     return _build(PROJECT, packages)
+
+
+@pytest.fixture(scope="session")
+def first_package(packages, tmp_path_factory):
+    """The Debian package of the release that the first traps had."""
+    return _build(old_release.unpack(tmp_path_factory.mktemp("first")), packages)
 
 
 @pytest.fixture(scope="session")
