@@ -5,6 +5,7 @@ python -m mutants unlink                   only the guards with "unlink" in thei
 python -m mutants --chance 200 --seed 7    200 places, chosen at random, are changed (`chance`)
 """
 
+import compileall
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
 from . import tree
 
@@ -94,7 +96,10 @@ class Copy:
     """A copy of the project, in which guards can be missing."""
 
     def __init__(self, folder):
-        """Copy what the tests need into an empty folder."""
+        """Copy what the tests need into an empty folder, and compile it: each command that a test starts loads it.
+
+        Python takes compiled code for that of a file as long as the file's bytes are the same, whatever its times are.
+        """
         self._root = Path(folder)
         ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
         for name in _COPIED:
@@ -102,6 +107,8 @@ class Copy:
                 shutil.copytree(ROOT / name, self._root / name, ignore=ignored)
             else:
                 shutil.copy(ROOT / name, self._root / name)
+        for path in (self._root / "daemon", self._root / "tests" / "support"):
+            compileall.compile_dir(path, quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
 
     def run(self, tests, *, timeout=LONGEST):
         """Run tests on the copy as it is; returns the first that failed (None: none did), and what was printed.
@@ -142,7 +149,7 @@ class Copy:
         """Run tests, and end their processes; returns the exit status (None: they hung) and what was printed."""
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=short"]
         command += [test if test.startswith("-") else f"tests/{test}" for test in tests]
-        environment = os.environ | {"PYTHONPATH": str(self._root / "daemon"), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = os.environ | {"PYTHONPATH": str(self._root / "daemon")}
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
             os.chmod(temporary, 0o755)  # some tests work as another user
             with subprocess.Popen(

@@ -10,6 +10,7 @@ import ast
 import os
 import queue
 import random
+import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -75,17 +76,26 @@ def mutations(root, count, seed):
 
 
 def own_tests(file):
-    """Return the tests of a module's own folder, as paths below `tests`.
+    """Return the test files of a module's own folder, below `tests`, those first that name the module.
 
     For a module at the top of a package, these are the test files at the top of the package's tests; for a folder
     without tests of its own, those of the folder that uses it.
     """
-    unit = ROOT / "tests" / "unit"
-    package, *folders, _ = Path(file).parts
+    package, *folders, name = Path(file).with_suffix("").parts
+    unit = ROOT / "tests" / "unit" / package
     if not folders:
-        return tuple(f"unit/{package}/{path.name}" for path in sorted((unit / package).glob("test_*.py")))
-    has_tests = any((unit / package / folders[0]).rglob("test_*.py"))
-    return (f"unit/{package}/{folders[0] if has_tests else _USED_BY[folders[0]]}",)
+        found = unit.glob("test_*.py")
+    elif not (found := [*(unit / folders[0]).rglob("test_*.py")]):
+        found = (unit / _USED_BY[folders[0]]).rglob("test_*.py")
+    module = ".".join([package, *folders, name]).removesuffix(".__init__")
+    imports = re.compile(
+        rf"(from|import) {re.escape(module)}\b|from {re.escape('.'.join([package, *folders]))} import .*\b{name}\b"
+    )
+
+    def is_far(path):
+        return not path.stem.startswith(f"test_{name}"), not imports.search(path.read_text("utf-8")), path
+
+    return tuple(str(path.relative_to(ROOT / "tests")) for path in sorted(found, key=is_far))
 
 
 def run(count, seed, folder, *, jobs=None):
