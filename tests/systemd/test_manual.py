@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ def test_the_page_has_every_key_variable_and_exit_status(page):
         assert f" {status} {meaning[0].upper()}{meaning[1:]}." in text
 
 
-def complete(installed, *words):
+def complete(installed, *words, **variables):
     script = installed / "usr/share/bash-completion/completions" / NAME
     code = f"""
         compopt() {{ :; }}  # there is no command line here whose options it could change
@@ -84,7 +85,13 @@ def complete(installed, *words):
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
     done = subprocess.run(
-        ["bash", "--norc", "-c", code], cwd=installed, capture_output=True, text=True, timeout=60, check=False
+        ["bash", "--norc", "-c", code],
+        cwd=installed,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return set(done.stdout.split())
@@ -108,6 +115,28 @@ def test_states_files_and_folders_are_completed_where_they_are_asked_for(install
     assert complete(installed, NAME, "--image-dir", "us") == {"usr"}
     assert complete(installed, NAME, "explain", "et") == {"etc"}
     assert complete(installed, NAME, "--username", "") == set()
+
+
+def test_the_names_of_commands_are_completed_behind_help(installed):
+    assert complete(installed, NAME, "help", "dr") == {"drain"}
+
+
+def test_the_names_of_pictures_are_completed_by_what_is_recorded_there(installed, tmp_path, make_trap_picture):
+    program = tmp_path / "bin" / NAME
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m sticky_pi_uploader "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    images = tmp_path / "card"
+    sent = make_trap_picture(images / "5c173ff2").name
+    (images / "holiday.jpg").write_text("no picture", encoding="utf-8")
+    path = os.pathsep.join(path for path in sys.path if path)
+    subprocess.run([program, "drain", "--image-dir", images], env={"PYTHONPATH": path}, check=False, timeout=60)
+    # Bash splits a word at its equals sign.
+    for flags in (("--image-dir", "=", images), ("--image-dir", images)):
+        assert complete(installed, program, *flags, "explain", "", PYTHONPATH=path) >= {sent, "holiday.jpg"}
+        assert complete(installed, program, "explain", *flags, sent[:3], PYTHONPATH=path) == {sent}
+        assert "holiday.jpg" in complete(installed, program, *flags, "retry", "", PYTHONPATH=path)
+        assert sent not in complete(installed, program, *flags, "retry", "", PYTHONPATH=path)
 
 
 def test_bash_accepts_the_completion(installed):

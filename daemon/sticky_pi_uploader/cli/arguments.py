@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 from importlib import import_module
 from types import ModuleType
@@ -48,10 +48,52 @@ class Command(NamedTuple):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports wrong usage in one line."""
+    """Reports wrong usage in one line, with the flag or command that was probably meant."""
+
+    typed: Collection[str] = ()
+    """the words of the whole command line"""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as the base class does, but end the process at the first argument that isn't known."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
-        self.exit(WRONG_USAGE, f"{PROGRAM}: {safe(message)}; see `{self.prog} --help`\n")
+        message = self._unknown_flag() or message
+        see = " See" if message.endswith("?") else "; see"
+        self.exit(WRONG_USAGE, f"{PROGRAM}: {safe(message)}{see} `{self.prog} --help`\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:  # noqa: SLF001 - no other name
+            raise argparse.ArgumentError(None, unknown("command", value, list(action.choices)))
+        super()._check_value(action, value)
+
+    def _unknown_flag(self) -> str | None:
+        """Return the message for the first flag that isn't one; None where all are.
+
+        Argparse itself takes the value that follows an unknown flag for the command.
+        """
+        words, flags, is_main = iter(self.typed), self._option_string_actions, self.prog == PROGRAM
+        for word in words:
+            name, equals, _ = word.partition("=")
+            if name in flags:
+                if flags[name].nargs is None and not equals:
+                    next(words, None)
+            elif word == "--" or (is_main and not word.startswith("-")):
+                break
+            elif word.startswith("--"):
+                return unknown("flag", name, [flag for flag in flags if flag.startswith("--")])
+        return None
+
+
+def unknown(kind: str, name: str, names: Sequence[str]) -> str:
+    """Return the message for a name that is none of `names`, with the one that was probably meant."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name.lower(), names, n=1)
+    return f"there is no {kind} {name!a}" + (f"; did you mean {close[0]}?" if close else "")
 
 
 class _Version(argparse.Action):
@@ -84,6 +126,7 @@ COMMANDS: Final = (
         "prepare --user sticky-pi-uploader",
     ),
     Command("demo", "makes a small trap's worth of pictures and sends them to a store", "demo"),
+    Command("help", "shows the commands, or how one of them is used", "help drain"),
 )
 """Every command, in the order of `--help`."""
 
@@ -101,6 +144,7 @@ def parser(typed: Collection[str] | None = None) -> argparse.ArgumentParser:
         formatter_class=_as_wide_as_the_terminal(argparse.RawDescriptionHelpFormatter),
         allow_abbrev=False,
     )
+    parser.typed = typed or ()
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     add_flags(parser)
     commands = parser.add_subparsers(title="commands", prog=PROGRAM, required=True, metavar="COMMAND")
@@ -113,6 +157,7 @@ def parser(typed: Collection[str] | None = None) -> argparse.ArgumentParser:
             formatter_class=_as_wide_as_the_terminal(argparse.HelpFormatter),
             allow_abbrev=False,
         )
+        sub.typed = parser.typed
         if typed is None or command.name in typed:
             command.add_arguments(sub)
             add_flags(sub)

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run_command(argv: Sequence[str] | None) -> int:
     """Parse and run; an OSError raised from here is one of the output."""
     try:
-        typed = sys.argv[1:] if argv is None else argv
+        typed = (sys.argv[1:] if argv is None else argv) or ["help"]
         arguments = parser(typed).parse_args(typed)
         status: int = arguments.run(arguments)
     except SystemExit as end:

@@ -73,11 +73,9 @@ def picture_data(picture: Picture, image_dir: str) -> dict[str, Any]:
 
 
 def _state(name: str) -> State:
-    from difflib import get_close_matches
+    from ..arguments import unknown
 
     try:
         return State(name)
     except ValueError:
-        close = get_close_matches(name.lower(), list(State), n=1, cutoff=0.4)
-        meant = f"did you mean {close[0]}?" if close else f"there are {', '.join(State)}"
-        raise ArgumentTypeError(f"there is no state {name!a}; {meant}") from None
+        raise ArgumentTypeError(unknown("state", name, list(State))) from None

@@ -104,8 +104,9 @@ def test_a_state_folder_that_cannot_be_made_ends_with_74(trap, command):
 @pytest.mark.parametrize(
     "words",
     [
-        [],
         ["sing"],
+        ["--image-dir", "/x"],
+        ["help", "sing"],
         ["list", "--stat", "lost"],
         ["list", "extra"],
         ["list", "--state", "asleep"],
@@ -124,6 +125,42 @@ def test_wrong_usage_is_one_line_and_2(words, capsys):
     assert err.startswith("sticky-pi-uploader: ")
     assert len(err.splitlines()) == 1
     assert "--help`" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["statsu"], "there is no command 'statsu'; did you mean status? See `sticky-pi-uploader --help`"),
+        (["Status"], "there is no command 'Status'; did you mean status? See `sticky-pi-uploader --help`"),
+        (["statsu", "--json"], "there is no command 'statsu'; did you mean status? See `sticky-pi-uploader --help`"),
+        (["frobnicate"], "there is no command 'frobnicate'; see `sticky-pi-uploader --help`"),
+        (["help", "drian"], "argument COMMAND: there is no command 'drian'; did you mean drain? See"),
+        (["list", "--stat", "lost"], "there is no flag '--stat'; did you mean --state? See `sticky-pi-uploader list"),
+        (["list", "--stat=lost"], "there is no flag '--stat'; did you mean --state? See `sticky-pi-uploader list"),
+        (["list", "--state", "lots"], "argument --state: there is no state 'lots'; did you mean lost? See"),
+        (["--image-dri", "/x", "status"], "there is no flag '--image-dri'; did you mean --image-dir? See"),
+        (["--image-dir", "/x", "--jsno", "status"], "there is no flag '--jsno'; see `sticky-pi-uploader --help`"),
+        (["--image-dir", "/x", "status", "--jsno"], "there is no flag '--jsno'; did you mean --json? See"),
+        (["explain", "a.jpg", "--sate-dir", "/x"], "there is no flag '--sate-dir'; did you mean --state-dir? See"),
+        (["list", "--json", "lost"], "unrecognized arguments: lost; see `sticky-pi-uploader list --help`"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_names_what_was_probably_meant(words, meant, capsys):
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err.startswith(f"sticky-pi-uploader: {meant}")
+
+
+def test_a_file_may_look_like_a_flag_behind_two_dashes(trap):
+    assert trap.run("explain", "--", "--jsno.jpg").returncode == 0
+
+
+def test_help_is_a_command_too_and_what_is_shown_without_any(capsys):
+    for words, same in (([], ["--help"]), (["help"], ["--help"]), (["help", "drain"], ["drain", "--help"])):
+        assert cli.main(same) == 0
+        expected = capsys.readouterr()
+        assert cli.main(words) == 0
+        assert capsys.readouterr() == expected
 
 
 def test_flags_count_before_and_after_a_command(trap, capsys):
