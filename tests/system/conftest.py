@@ -13,7 +13,7 @@ import pytest
 import sticky_pi_uploader
 from api_server import ApiServer
 from containers import RELEASES, Machine, Trap, Workshop, make_root_file_systems, reason_to_skip
-from containers.trap import SERVICE
+from containers.trap import ENCRYPTED, KEY, SERVICE
 
 PROJECT = Path(__file__).resolve().parents[2]
 SUPPORT = PROJECT / "tests" / "support"
@@ -28,6 +28,10 @@ NEXT_STEP = """
 MIGRATIONS = (*MIGRATIONS, ("ALTER TABLE pictures ADD COLUMN upgraded INTEGER",))
 """
 """What its outbox has, and this one hasn't yet"""
+
+
+STANDING_IN = {"sudo": 'exec "$@"', "systemd-ask-password": "printf pollen"}
+"""For commands that aren't there, or ask somebody who isn't"""
 
 
 @pytest.fixture(scope="session")
@@ -183,3 +187,13 @@ def server(trap, start_server):
     server = start_server(trap.machine)
     trap.use_server(server)
     return server
+
+
+@pytest.fixture
+def type_in(trap):
+    """Run lines of a text for people, as root."""
+    for name, script in STANDING_IN.items():
+        trap.write(f"/usr/local/sbin/{name}", f"#!/bin/sh\n{script}\n", 0o755)
+    yield lambda lines: trap.machine.run("env", "PATH=/usr/local/sbin:/usr/sbin:/usr/bin", "sh", "-euc", lines)
+    for path in (*(f"/usr/local/sbin/{name}" for name in STANDING_IN), ENCRYPTED, KEY):
+        (trap.machine.disk / path[1:]).unlink(missing_ok=True)

@@ -1,34 +1,11 @@
 """The account's password on its way from the file that README has made to the service, and to nobody else."""
 
 import re
-from pathlib import Path
 
-import pytest
-from containers.trap import CREDENTIAL, EXAMPLES, SERVICE
+from containers.trap import CREDENTIAL, ENCRYPTED, EXAMPLES, KEY, SERVICE
+from readme_blocks import of_readme
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-ENCRYPTED = CREDENTIAL.replace("credstore", "credstore.encrypted")
-KEY = "/var/lib/systemd/credential.secret"
 IN_SERVICE = f"/run/credentials/{SERVICE}/api-password"
-
-STANDING_IN = {"sudo": 'exec "$@"', "systemd-ask-password": "printf pollen"}
-"""For commands that aren't there, or ask somebody who isn't"""
-
-
-@pytest.fixture
-def type_in(trap):
-    """Run lines of a text for people, as root."""
-    for name, script in STANDING_IN.items():
-        trap.write(f"/usr/local/sbin/{name}", f"#!/bin/sh\n{script}\n", 0o755)
-    yield lambda lines: trap.machine.run("env", "PATH=/usr/local/sbin:/usr/sbin:/usr/bin", "sh", "-euc", lines)
-    for path in (*(f"/usr/local/sbin/{name}" for name in STANDING_IN), ENCRYPTED, KEY):
-        (trap.machine.disk / path[1:]).unlink(missing_ok=True)
-
-
-def of_readme(what):
-    """Return the lines of README's block of commands that has `what` in it."""
-    (block,) = (block for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL) if what in block)
-    return block
 
 
 def of_example(name):
