@@ -83,8 +83,7 @@ def _ours(images):
     from sticky_pi_uploader.intake.scanner import Scanner
     from sticky_pi_uploader.outbox import Outbox
     from sticky_pi_uploader.scan_requests import ScanRequests
-    from sticky_pi_uploader.service.liveness import Pulse
-    from sticky_pi_uploader.service.worker import Worker
+    from sticky_pi_uploader.service.workers import Heartbeat, Worker
     from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
     from sticky_pi_uploader.watch.watcher import Watcher
 
@@ -101,7 +100,7 @@ def _ours(images):
         stop=stop,
         after_trouble=stop.set,
         notice=lambda: None,
-        pulse=Pulse(),
+        heartbeat=Heartbeat(),
     )
     watcher.start()
     worker.start()

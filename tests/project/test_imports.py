@@ -78,7 +78,8 @@ NOT_FOR_NOTHING = {
     "sticky_pi_api.image_parser",
     "sticky_pi_uploader.cli.formatting",
     "sticky_pi_uploader.watch.network",
-    "sticky_pi_uploader.service.service.startup",
+    "sticky_pi_uploader.service.supervisor",
+    "sticky_pi_uploader.service.systemd",
     "sticky_pi_uploader.watch.watcher",
 }
 """What a drain with nothing to do needs none of."""

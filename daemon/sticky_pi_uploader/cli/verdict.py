@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ..models import DestinationState, State
-from ..service.summary import SAYINGS, TO_LOOK_AT
+from ..service.status_line import SAYINGS, TO_LOOK_AT
 from ..state_dir.disk import CAMERA_MINIMUM
 from .formatting import pictures, size
 

@@ -96,7 +96,7 @@ class Outbox(OutboxReader):
 def open_or_rebuild(path: str, *, longest_wait: float) -> tuple[Outbox, Aside | None]:
     """Open the outbox; a damaged or newer one is put aside for a new one.
 
-    The folder and the destination fill that again, and `Upkeep` with what only the earlier one knew. Returns the
+    The folder and the destination fill that again, and `Maintenance` with what only the earlier one knew. Returns the
     outbox, and what was put aside for it. Raises StateError where it can't be opened.
     """
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
@@ -16,9 +15,9 @@ SCANS: Final = 3
 
 
 class Limits(NamedTuple):
-    """Seconds without any progress after which a part is believed to hang.
+    """Seconds without any progress after which a part counts as hanging.
 
-    They are long: what is slow must be let finish, as it would be as slow again after a new start.
+    They are long: slow work must be let finish, as it would be as slow again after a new start.
     """
 
     intake: float = 300.0
@@ -28,56 +27,34 @@ class Limits(NamedTuple):
     server: float = 300.0
     """past a request's deadline, or without any request, for a server"""
     watch: float = 120.0
-    """in which a watch couldn't be laid"""
+    """in which no watch could be set up"""
     scan: float = 1800.0
     """without a scan's end or a new picture, or `SCANS` intervals if these are longer"""
     away: float = 60.0
     """for which folders that were there may be away, where systemd can start the service anew"""
 
 
-class Pulse:
-    """When something last got on with its work; one thread beats, any may ask."""
-
-    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Begin at rest."""
-        self._monotonic = monotonic
-        self._at: float | None = None
-
-    def beat(self) -> None:
-        """Note that it gets on."""
-        self._at = self._monotonic()
-
-    def rest(self) -> None:
-        """Note that there is nothing to get on with."""
-        self._at = None
-
-    def silence(self) -> float:
-        """Tell for how many seconds it hasn't got on; 0 at rest."""
-        at = self._at
-        return 0.0 if at is None else self._monotonic() - at
-
-
 class _Part(NamedTuple):
-    what: str
+    problem: str
     silence: Callable[[], float]
     limit: float
 
 
 class Health:
-    """Judges the parts that it is told of; what was found to hang is never believed to be well again."""
+    """Judges the parts added to it; a part that was found to hang never counts as well again."""
 
     def __init__(self) -> None:
         """Know no part yet."""
         self._parts: list[_Part] = []
         self.problem: str | None = None
-        """what hangs, once it was found"""
+        """the first part found to hang, and for how long"""
 
-    def add(self, what: str, silence: Callable[[], float], limit: float) -> None:
-        """Judge by `silence()` too, in seconds; above `limit` it is said that `what` is so for that long."""
-        self._parts.append(_Part(what, silence, limit))
+    def add(self, problem: str, silence: Callable[[], float], limit: float) -> None:
+        """Judge a part by its `silence()` in seconds: above `limit`, it has the `problem`, as "the intake hangs"."""
+        self._parts.append(_Part(problem, silence, limit))
 
     def is_well(self) -> bool:
-        """Tell whether every part gets on; the first time that one doesn't, say so."""
+        """Return whether every part gets on; log the first time that one doesn't."""
         if self.problem is None:
             self.problem = next(self._problems(), None)
             if self.problem is not None:
@@ -88,4 +65,4 @@ class Health:
     def _problems(self) -> Iterator[str]:
         for part in self._parts:
             if (silence := part.silence()) > part.limit:
-                yield f"{part.what} for {silence:.0f} s"
+                yield f"{part.problem} for {silence:.0f} s"

@@ -37,7 +37,7 @@ _INSPECTION: Final = "inspection"
 _CARRIED_OVER: Final = "carried over: "
 
 
-class Upkeep:
+class Maintenance:
     """Keeps one state folder in order; `step` does a little of it."""
 
     def __init__(

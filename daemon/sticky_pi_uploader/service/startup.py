@@ -1,4 +1,7 @@
-"""Waits for what the service can't begin without: a destination, the image folder, a state folder to write to."""
+"""What happens before work begins: wait for what is missing, lock the folders, open the outbox, resume.
+
+The service waits for its destination and its folders, and is ready after that; `drain` ends where a folder is missing.
+"""
 
 from __future__ import annotations
 
@@ -8,92 +11,127 @@ import math
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from ..config import url_not_set
-from ..exceptions import ConfigError
+from ..exceptions import NoSpaceError, StateError
 from ..journal.events import Kind, about
+from ..ownership.run_as_owner import work_as_owner
 from ..state_dir.disk import reason, trial
-from ..state_dir.mounts import image_dir_problem, nearest, state_dir_problem
+from ..state_dir.folder import mark
+from ..state_dir.mounts import image_dir_problem, nearest, prepare_state_dir, state_dir_problem
+from ..state_dir.obstacles import clear_obstacle_of_lock, clear_obstacles
+from ..state_dir.pending_removal import is_there
+from ..state_dir.reserved_space import Reserve
 from ..state_dir.trusted_path import find_foreign, split
-from ..upload.client_factory import client_opener
-from .signals import Signals
-from .systemd import ServiceManager
 
 if TYPE_CHECKING:
     from ..config import Config
+    from ..outbox import Outbox
+    from ..state_dir.lock import Locks
+    from .reload import ReloadableConfig
+    from .signals import Signals
+    from .systemd import ServiceManager
 
 log = logging.getLogger(__name__)
 
 _DISK_ERRORS: Final = (errno.EROFS, errno.EIO, errno.EUCLEAN, errno.ENXIO, errno.ENODEV, errno.ESTALE)
-"""Which errors of a trial are waited out: for space was asked before, and any other ends the start with its reason"""
+"""Errors of the trial file that are waited out: a full disk was seen before, and any other ends the start"""
 
-GLANCE: Final = 5.0
-"""Seconds between two looks for what isn't there."""
-
-
-class Readiness(NamedTuple):
-    """What is waited for, and who is told."""
-
-    load: Callable[[], Config]
-    """reads the configuration"""
-    signals: Signals
-    manager: ServiceManager
-    with_destination: bool = True
-    """whether a destination is needed, too"""
-    before_waiting: Callable[[], None] = lambda: None
-    """is called where something is missing"""
-
-    def wait(self, config: Config, *, patience: float = math.inf) -> Config | None:
-        """Wait until everything is there, `patience` seconds at most; say what is missing, once.
-
-        Returns the configuration by then, which is read again when its file changes; None where it was told to stop,
-        or the time is over.
-        """
-        told, ends_at, read = None, time.monotonic() + patience, _version(config.file)
-        while not self.signals.stop and time.monotonic() < ends_at:
-            problem = self._problem(config)
-            if problem is None:
-                return config
-            if problem != told:
-                told = problem
-                self.before_waiting()
-                log.warning("%s; waiting for it", problem, extra=about(Kind.WAITING, reason=problem))
-                self.manager.say(f"{problem}; waiting for it")
-            self.manager.reloaded()
-            self.manager.ping()
-            self.signals.wait(min(GLANCE, self.manager.next_ping))
-            before, read = read, _version(config.file)
-            if self.signals.take_reload() or read != before:
-                config = self.reload(config) or config
-        return None
-
-    def _problem(self, config: Config) -> str | None:
-        if self.with_destination and not config.api.url:
-            return url_not_set(config)
-        wrong = image_dir_problem(config.image_dir) or state_dir_problem(config.state_dir)
-        return wrong if wrong or not self.with_destination else _failed(config.state_dir)
-
-    def reload(self, config: Config) -> Config | None:
-        """Read the configuration again, and the files that it names; None where the one from before has to stay."""
-        self.manager.reloading()
-        try:
-            changed = self.load()
-            if self.with_destination:
-                client_opener(changed)
-        except ConfigError as error:
-            extra = about(Kind.RELOAD_FAILED)
-            for problem in error.problems:
-                log.error("%s", problem, extra=extra)  # noqa: TRY400 - no traceback for people
-            log.error("the configuration was not reloaded: the one from before stays in force", extra=extra)  # noqa: TRY400
-            return None
-        what = "" if changed != config else ": nothing has changed"
-        log.info("the configuration was reloaded%s", what, extra=about(Kind.RELOADED))
-        return changed
+LOOK_EVERY: Final = 5.0
+"""Seconds between two looks for what is missing."""
 
 
-def _failed(state_dir: str) -> str | None:
-    """Say why the disk of the state folder takes no file though all looks as if it did; None if it does."""
+def missing_folder(config: Config) -> str | None:
+    """Return why the image folder or the place of the state folder can't be used; None where they can."""
+    return image_dir_problem(config.image_dir) or state_dir_problem(config.state_dir)
+
+
+def missing_for_service(config: Config) -> str | None:
+    """Return what the service can't begin without, a destination or a folder that can be written; None if it can."""
+    if not config.api.url:
+        return url_not_set(config)
+    return missing_folder(config) or _unwritable(config.state_dir)
+
+
+def wait_until_present(
+    missing: Callable[[Config], str | None],
+    config: ReloadableConfig,
+    signals: Signals,
+    manager: ServiceManager,
+    *,
+    before_waiting: Callable[[], None] = lambda: None,
+    patience: float = math.inf,
+) -> bool:
+    """Wait until nothing is `missing`, `patience` seconds at most; log what is, once, and tell systemd.
+
+    Meanwhile the configuration is read again at SIGHUP, and when its file changes. `before_waiting` is called where
+    something is missing. Returns False where it was told to stop, or the time is over.
+    """
+    told, ends_at, read = None, time.monotonic() + patience, _version(config.current.file)
+    while not signals.stop and time.monotonic() < ends_at:
+        problem = missing(config.current)
+        if problem is None:
+            return True
+        if problem != told:
+            told = problem
+            before_waiting()
+            log.warning("%s; waiting for it", problem, extra=about(Kind.WAITING, reason=problem))
+            manager.say(f"{problem}; waiting for it")
+        manager.reloaded()
+        manager.ping()
+        signals.wait(min(LOOK_EVERY, manager.next_ping))
+        before, read = read, _version(config.current.file)
+        if signals.take_reload() or read != before:
+            config.reload()
+    return False
+
+
+def prepare_folders(config: Config, locks: Locks) -> None:
+    """Make the state folder and lock it and the image folder; root goes on as their owner. Raises UploaderError."""
+    removes = config.retention.keep_days is not None
+    work_as_owner(config.state_dir, config.image_dir, sends=True, removes=removes, gives=True)
+    prepare_state_dir(config.state_dir, config.image_dir)
+    # In a folder such as /tmp, somebody else may have been faster.
+    work_as_owner(config.state_dir, config.image_dir, sends=True, removes=removes)
+    reserve = Reserve(config.state_dir)
+    clear_obstacle_of_lock(config.state_dir)
+    try:
+        locks.take(config.image_dir, config.state_dir)
+    except NoSpaceError:
+        # There is no file to be locked, so nobody else's reserve is there either.
+        reserve.release_if_needed()
+        locks.take(config.image_dir, config.state_dir)
+    # From here on: without the lock, it would be another process's reserve.
+    reserve.release_if_needed()
+    if (problem := state_dir_problem(config.state_dir)) is not None:
+        raise StateError(problem)
+    clear_obstacles(config.state_dir)
+    mark(config.state_dir)
+
+
+def resume(outbox: Outbox, image_dir: str, url: str) -> None:
+    """Have pictures sent again that were being sent when the last run ended, or were sent to another destination."""
+    interrupted = outbox.queue.recover()
+    if interrupted:
+        log.info(
+            "%d pictures were being sent when the last run ended: they are asked for again",
+            interrupted,
+            extra=about(Kind.RESUMED, count=interrupted),
+        )
+    changed = outbox.destinations.change(url, partial(is_there, image_dir))
+    if changed:
+        log.info(
+            "the destination is %s now: %d pictures that are still here are due again",
+            url,
+            changed,
+            extra=about(Kind.DESTINATION_CHANGED, destination=url, count=changed),
+        )
+
+
+def _unwritable(state_dir: str) -> str | None:
+    """Return why the disk of the state folder takes no file though all looks as if it did; None if it does."""
     there = nearest(os.path.realpath(state_dir))
     try:
         if os.geteuid() == 0 and find_foreign(split(there)) is not None:

@@ -400,10 +400,10 @@ RECEIPTS = (
     ),
     Guard(
         "damage of the outbox before what keeps another worker from its work",
-        "Crew.trouble",
-        "lambda trouble: not isinstance(trouble, OutboxDamagedError)",
+        "Workers.fatal",
+        "lambda error: not isinstance(error, OutboxDamagedError)",
         "lambda _: 0",
-        ("test_damage_that_one_worker_finds_is_told_before_what_keeps_another_from_its_work",),
+        ("test_damage_that_one_worker_finds_is_told_before_what_ends_or_keeps_another_from_its_work",),
         "a damaged outbox would never be put aside",
     ),
     Guard(
@@ -1167,8 +1167,8 @@ SENDING = (
     ),
     Guard(
         "claims of an earlier process given back",
-        "Session._resume",
-        "self.outbox.queue.recover()",
+        "resume",
+        "outbox.queue.recover()",
         "0",
         ("test_what_was_being_sent_when_the_last_run_broke_off_is_asked_for_again",),
         "what was being sent at a power cut would never be sent",

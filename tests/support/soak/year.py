@@ -7,7 +7,7 @@ from padding import padded
 from sticky_pi_uploader.demo.pictures import picture_bytes
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.retention.policy import DAY, INTERVAL, Policy
-from sticky_pi_uploader.service.worker import TROUBLE_WAIT
+from sticky_pi_uploader.service.workers import TROUBLE_WAIT
 from trap_model.clock import Clock
 from trap_model.pool import DEVICES, FIRST, SMALL, file_name
 from trap_model.server import Server

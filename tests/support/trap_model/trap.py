@@ -14,7 +14,7 @@ from sticky_pi_uploader.outbox import Outbox, outbox_path, put_aside
 from sticky_pi_uploader.retention.policy import Policy, Retention
 from sticky_pi_uploader.retention.remover import Removal
 from sticky_pi_uploader.scan_requests import ScanRequests
-from sticky_pi_uploader.service.maintenance import Upkeep
+from sticky_pi_uploader.service.maintenance import Maintenance
 from sticky_pi_uploader.state_dir.pending_removal import PendingRemovals
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
@@ -154,7 +154,7 @@ class Trap:
             clock=clock.time,
             monotonic=clock.monotonic,
         )
-        self.upkeep = Upkeep(
+        self.upkeep = Maintenance(
             self.outbox.recovery,
             self.outbox.retention,
             thumbnails,

@@ -9,7 +9,7 @@ from sticky_pi_api.filesystem.safe_open import file_system_id
 from ...config import Config
 from ...exceptions import ConfigError, StateError
 from ...models import Destination, DestinationState
-from ...service.summary import SAYINGS
+from ...service.status_line import SAYINGS
 from ...state_dir.disk import database_problem
 from ...state_dir.mounts import nearest
 from ..state_reader import open_state

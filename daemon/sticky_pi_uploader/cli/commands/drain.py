@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from ...config import Config, from_arguments
 from ...journal import setup as logs
-from ...service import service
+from ...service import drain as service
 
 if TYPE_CHECKING:
-    from ...service.service import Progress
+    from ...service.drain import Progress
 
 _CLEAR_LINE: Final = "\r\x1b[K"
 

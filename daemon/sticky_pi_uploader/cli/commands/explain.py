@@ -14,7 +14,7 @@ from ...config import Config
 from ...exceptions import OutboxDamagedError
 from ...intake.stranded_files import is_left_over
 from ...models import Destination, Event, Picture, State
-from ...service.summary import SAYINGS
+from ...service.status_line import SAYINGS
 from ..find_picture import beside, find, find_in_ruins, why_unknown
 from ..formatting import add_json_flag, day_and_time, rows, to_json
 from ..state_reader import StateReader, config_as_owner, consistently, open_state

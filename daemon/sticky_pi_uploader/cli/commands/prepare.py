@@ -12,8 +12,9 @@ from collections.abc import Callable
 from ...config import Config, from_arguments
 from ...journal import setup as logs
 from ...ownership.handover import Owner, give
+from ...service.reload import ReloadableConfig
 from ...service.signals import Signals
-from ...service.startup import Readiness
+from ...service.startup import missing_folder, wait_until_present
 from ...service.systemd import ServiceManager
 from ...state_dir.mounts import prepare_state_dir
 
@@ -53,11 +54,12 @@ def prepare(load: Callable[[], Config], owner: Owner | None) -> int:
 
     Returns the exit status: 0, or 75 where a signal ended the wait. Raises UploaderError.
     """
+    manager = ServiceManager()
     with Signals() as signals:
-        readiness = Readiness(load, signals, ServiceManager(), with_destination=False)
-        config = readiness.wait(load())
-    if config is None:
-        return os.EX_TEMPFAIL
+        reloadable = ReloadableConfig(load, manager)
+        if not wait_until_present(missing_folder, reloadable, signals, manager):
+            return os.EX_TEMPFAIL
+    config = reloadable.current
     prepare_state_dir(config.state_dir, config.image_dir)
     if owner is not None:
         give(config.state_dir, config.image_dir, owner)

@@ -2,24 +2,25 @@ import logging
 
 import pytest
 from sticky_pi_uploader.models import Destination, DestinationState, State
-from sticky_pi_uploader.service.liveness import Health, Pulse
-from sticky_pi_uploader.service.summary import summary
+from sticky_pi_uploader.service.liveness import Health
+from sticky_pi_uploader.service.status_line import status_line
+from sticky_pi_uploader.service.workers import Heartbeat
 
 HERE = "https://example.org"
 
 
-def test_a_pulse_is_silent_from_its_last_beat_until_it_rests():
+def test_a_heart_is_silent_from_its_last_beat_until_it_rests():
     now = [100.0]
-    pulse = Pulse(monotonic=lambda: now[0])
-    assert pulse.silence() == 0
-    pulse.beat()
+    heartbeat = Heartbeat(monotonic=lambda: now[0])
+    assert heartbeat.silence() == 0
+    heartbeat.beat()
     now[0] += 7
-    assert pulse.silence() == 7
-    pulse.beat()
-    assert pulse.silence() == 0
+    assert heartbeat.silence() == 7
+    heartbeat.beat()
+    assert heartbeat.silence() == 0
     now[0] += 3
-    pulse.rest()
-    assert pulse.silence() == 0
+    heartbeat.rest()
+    assert heartbeat.silence() == 0
 
 
 def test_what_is_silent_up_to_its_limit_is_well():
@@ -69,9 +70,9 @@ def test_what_hangs_is_said_once_and_is_never_well_again(caplog):
     ],
 )
 def test_how_things_stand_is_one_line(counts, destination, problem, expected):
-    assert summary(dict.fromkeys(State, 0) | counts, destination, problem) == expected
+    assert status_line(dict.fromkeys(State, 0) | counts, destination, problem) == expected
 
 
 def test_every_state_of_a_destination_can_be_told():
-    told = {summary(dict.fromkeys(State, 0), Destination(HERE, state)) for state in DestinationState}
+    told = {status_line(dict.fromkeys(State, 0), Destination(HERE, state)) for state in DestinationState}
     assert len(told) == len(DestinationState)

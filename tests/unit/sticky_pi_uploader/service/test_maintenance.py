@@ -1,4 +1,4 @@
-"""Upkeep of a real state folder: what an earlier outbox knew, a look at the whole of it, and what nobody knows."""
+"""Maintenance of a real state folder: what an earlier outbox knew, a look at the whole of it, and what nobody knows."""
 
 import os
 import sqlite3
@@ -8,7 +8,7 @@ from sticky_pi_uploader.exceptions import OutboxDamagedError
 from sticky_pi_uploader.models import Fingerprint, State, Taken
 from sticky_pi_uploader.outbox import Outbox, open_or_rebuild, outbox_path
 from sticky_pi_uploader.service import maintenance as module
-from sticky_pi_uploader.service.maintenance import ASIDE_KEPT, DAY, INSPECTED_EVERY, INTERVAL, Upkeep
+from sticky_pi_uploader.service.maintenance import ASIDE_KEPT, DAY, INSPECTED_EVERY, INTERVAL, Maintenance
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder, Thumbnails
 
 NOW = 1_700_000_000.0
@@ -39,7 +39,7 @@ class House:
             self.outbox.close()
 
     def upkeep(self):
-        return Upkeep(
+        return Maintenance(
             self.outbox.recovery,
             self.outbox.retention,
             self.thumbnails,
@@ -324,7 +324,7 @@ def test_one_that_was_put_aside_stays_until_all_of_it_is_carried_over(house, mon
     put_aside(house)
     monkeypatch.setattr(module, "ASIDE_KEPT", 0)
     with monkeypatch.context() as patch:
-        patch.setattr(Upkeep, "_carry_over", lambda _: False)
+        patch.setattr(Maintenance, "_carry_over", lambda _: False)
         house.finish()
     assert house.outbox.at(gone) is None
     house.now += INSPECTED_EVERY + 1

@@ -21,7 +21,7 @@ from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader.exceptions import LockedError, OutboxDamagedError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, State
 from sticky_pi_uploader.outbox import Outbox, OutboxReader, outbox_path
-from sticky_pi_uploader.service import service
+from sticky_pi_uploader.service.drain import drain
 from sticky_pi_uploader.state_dir.folder import MARK
 from sticky_pi_uploader.state_dir.lock import Locks
 from sticky_pi_uploader.upload import cancel as breakoff
@@ -64,7 +64,7 @@ class Trap:
         return config_module.load(self.flags(**more), {}, default_file="/nonexistent")
 
     def drain(self, deadline=None, progress=None, **more):
-        return service.drain(self.config(**more), deadline=deadline, progress=progress)
+        return drain(self.config(**more), deadline=deadline, progress=progress)
 
     @property
     def outbox(self):

@@ -17,8 +17,9 @@ from sticky_pi_uploader.cli.commands.retry import retry
 from sticky_pi_uploader.exceptions import ConfigError, LockedError, OutboxDamagedError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, State
 from sticky_pi_uploader.outbox import Outbox, outbox_path
-from sticky_pi_uploader.service.session import TICK, Session, client_opener
-from sticky_pi_uploader.service.worker import TROUBLE_WAIT
+from sticky_pi_uploader.service.liveness import Limits
+from sticky_pi_uploader.service.session import Session, client_opener
+from sticky_pi_uploader.service.supervisor import TICK, ReplacedError, Supervisor
 
 PATIENCE = 15.0
 
@@ -59,6 +60,32 @@ def opened(config, *, wake=lambda: None, stopping=lambda: False):
         yield session
 
 
+def start(session):
+    """Have all parts of a session at work; return what looks after them."""
+    supervisor = Supervisor(session)
+    supervisor.start(Limits())
+    return supervisor
+
+
+@contextmanager
+def watching(session):
+    """Look after a session of which nothing but the watcher runs."""
+    supervisor = Supervisor(session)
+    supervisor._watcher.start()
+    try:
+        yield supervisor
+    finally:
+        supervisor._watcher.stop()
+
+
+def is_replaced(supervisor):
+    try:
+        supervisor.raise_fatal()
+    except ReplacedError:
+        return True
+    return False
+
+
 def uploaded(session):
     return session.outbox.counts()[State.UPLOADED]
 
@@ -78,14 +105,14 @@ def test_started_it_sends_what_is_there_and_what_comes_and_leaves_no_thread(conf
     before = set(threading.enumerate())
     make_trap_picture(images)
     with opened(config) as session:
-        session.start()
+        start(session)
         eventually(lambda: uploaded(session) == 1)
         make_trap_picture(images / "1b74105a" / "2020-07-05")
         eventually(lambda: uploaded(session) == 2)
-        assert not session.crew.has_died()
-        assert session.crew.trouble() is None
+        assert not session.workers.fatal()
+        assert session.workers.trouble() is None
     assert set(threading.enumerate()) == before
-    assert not session.crew.is_abandoned()
+    assert not session.workers.is_abandoned()
 
 
 def test_a_picture_that_is_moved_down_just_before_it_is_sent_is_found_without_a_watcher(
@@ -106,7 +133,7 @@ def test_a_picture_that_is_moved_down_just_before_it_is_sent_is_found_without_a_
 def test_the_state_and_the_store_inside_the_image_folder_are_no_pictures(config, make_trap_picture, images):
     make_trap_picture(images)
     with opened(config) as session:
-        session.start()
+        start(session)
         eventually(lambda: uploaded(session) == 1)
         session.scan_requests.everything()
         eventually(lambda: session.intake.idle and not session.scan_requests)
@@ -119,7 +146,7 @@ def test_the_state_and_the_store_inside_the_image_folder_are_no_pictures(config,
 def test_a_visible_store_inside_the_image_folder_is_ignored_too(configure, make_trap_picture, images):
     make_trap_picture(images)
     with opened(configure(api__url=(images / "store").as_uri())) as session:
-        session.start()
+        start(session)
         eventually(lambda: uploaded(session) == 1)
         session.scan_requests.everything()
         eventually(lambda: session.intake.idle and not session.scan_requests)
@@ -130,7 +157,7 @@ def test_twenty_sessions_leave_no_thread_no_descriptor_and_no_memory_behind(conf
     def run_one():
         make_trap_picture(images)
         with opened(config) as session:
-            session.start()
+            start(session)
             eventually(lambda: session.outbox.counts()[State.PENDING] == 0 and uploaded(session) == len(made))
 
     made = []
@@ -168,12 +195,12 @@ def test_what_was_being_sent_when_the_last_run_broke_off_is_asked_for_again(conf
 def test_with_another_destination_what_is_still_here_is_due_again(configure, make_trap_picture, images, tmp_path):
     kept, gone = make_trap_picture(images), make_trap_picture(images)
     with opened(configure()) as session:
-        session.start()
+        start(session)
         eventually(lambda: uploaded(session) == 2)
     gone.unlink()
     with opened(configure(api__url=(tmp_path / "other").as_uri())) as session:
         assert (session.outbox.at(kept.name).state, session.outbox.at(gone.name).state) == ("pending", "uploaded")
-        session.start()
+        start(session)
         eventually(lambda: uploaded(session) == 2)
     with LocalClient(str(tmp_path / "other")) as client:
         assert len(client.get_images([{"device": "1b74105a", "datetime": "2020-07-05_10-07-16"}])) == 1
@@ -184,10 +211,10 @@ def test_what_can_be_reached_by_two_paths_is_one_folder(configure, make_trap_pic
     link.symlink_to(images)
     make_trap_picture(images)
     with opened(configure()) as session:
-        session.start()
+        start(session)
         eventually(lambda: uploaded(session) == 1)
     with opened(configure(image_dir=link, state_dir=images / ".sticky-pi-uploader")) as session:
-        session.start()
+        start(session)
         eventually(lambda: session.intake.idle)
         assert session.outbox.counts()[State.UPLOADED] == 1
         assert session.intake.seen == 0
@@ -244,18 +271,19 @@ def test_a_store_is_made_only_where_the_folder_above_it_is(configure, tmp_path):
 
 def test_a_replaced_image_folder_or_outbox_is_noticed(config, images, tmp_path):
     with opened(config) as session:
-        assert not session.is_displaced()
+        supervisor = Supervisor(session)
+        assert not is_replaced(supervisor)
         os.rename(outbox_path(config.state_dir), tmp_path / "aside.db")
-        assert session.is_displaced()
+        assert is_replaced(supervisor)
         os.rename(tmp_path / "aside.db", outbox_path(config.state_dir))
-        assert not session.is_displaced()
+        assert not is_replaced(supervisor)
         os.rename(images, tmp_path / "old")
-        assert session.is_displaced()
+        assert is_replaced(supervisor)
         images.mkdir()
-        assert session.is_displaced()
+        assert is_replaced(supervisor)
         images.rmdir()
         os.rename(tmp_path / "old", images)
-        assert not session.is_displaced()
+        assert not is_replaced(supervisor)
 
 
 @pytest.mark.parametrize("where", ["itself", "above it", "a link behind it"])
@@ -271,13 +299,14 @@ def test_an_image_folder_whose_link_is_turned_to_another_card_is_noticed(configu
         images = tmp_path / "configured"
         images.symlink_to(link)
     with opened(configure(image_dir=images, state_dir=tmp_path / "state")) as session:
-        assert not session.is_displaced()
+        supervisor = Supervisor(session)
+        assert not is_replaced(supervisor)
         turned.symlink_to(leads_to[1])
         turned.replace(link)
-        assert session.is_displaced()
+        assert is_replaced(supervisor)
         turned.symlink_to(leads_to[0])
         turned.replace(link)
-        assert not session.is_displaced()
+        assert not is_replaced(supervisor)
 
 
 def test_a_store_whose_link_is_turned_to_another_disk_is_noticed(configure, tmp_path, make_trap_picture, images):
@@ -289,28 +318,29 @@ def test_a_store_whose_link_is_turned_to_another_disk_is_noticed(configure, tmp_
     link, turned = tmp_path / "usb", tmp_path / "turned"
     link.symlink_to(disks[0])
     with opened(configure(api__url=(link / "store").as_uri())) as session:
-        assert not session.is_displaced()
+        supervisor = Supervisor(session)
+        assert not is_replaced(supervisor)
         link.unlink()
-        assert not session.is_displaced(), "it may only be away"
+        assert not is_replaced(supervisor), "it may only be away"
         link.symlink_to(disks[0])
-        assert not session.is_displaced()
+        assert not is_replaced(supervisor)
         turned.symlink_to(disks[1])
         turned.replace(link)
-        assert session.is_displaced()
+        assert is_replaced(supervisor)
 
 
 def test_what_another_process_asks_for_wakes_the_intake_and_the_uploader(configure, make_trap_picture, images):
     config = configure(api__url=(images / "usb" / "store").as_uri())
     make_trap_picture(images)
     with opened(config) as session:
-        session.start()
+        supervisor = start(session)
         eventually(lambda: session.outbox.destination(config.api.url).state is DestinationState.UNREACHABLE)
         far = Destination(config.api.url, DestinationState.UNREACHABLE, "", time.time() + 1700, 9)
         session.outbox.destinations.update(far)
         (images / "usb").mkdir()
         with Outbox(outbox_path(config.state_dir), longest_wait=1800) as another:
             another.destinations.end_wait()
-        assert session.tick() <= TICK
+        assert supervisor.tick() <= TICK
         eventually(lambda: uploaded(session) == 1)
 
 
@@ -321,18 +351,18 @@ def test_a_retry_of_one_file_leads_to_a_look_at_that_file_and_to_no_scan(config,
     whole = bad.read_bytes()
     bad.write_bytes(whole[:-100])
     recorder = _Recorder()
-    with opened(config) as session:
+    with opened(config) as session, watching(session) as supervisor:
         session.start_intake()
         session.scan_requests.everything()
         eventually(lambda: session.outbox.counts()[State.REJECTED] == 1 and session.intake.idle)
         away = os.path.relpath(good, images)
         session.outbox.catalog.set_present(away, present=False)
-        session.tick()
+        supervisor.tick()
         for file in (good, bad):
             with recorder.recording(images):
                 retry(config.state_dir, config.image_dir, [file.name], everything=False)
                 assert len(session.outbox.catalog.files_to_recheck()) == 1
-                session.tick()
+                supervisor.tick()
                 eventually(lambda: not session.outbox.catalog.files_to_recheck() and session.intake.idle)
             assert recorder.scanned == []
             assert recorder.opened == {file.name}
@@ -363,9 +393,8 @@ class _Recorder:
 
 def test_a_tick_comes_soon_enough_for_what_people_ask(config):
     with opened(config) as session:
-        assert session.tick() == TICK < 10
-        session.start()
-        assert 0 <= session.tick() <= TICK
+        supervisor = start(session)
+        assert 0 <= supervisor.tick() <= TICK < 10
 
 
 def test_a_worker_that_died_is_noticed_and_its_end_told(config, make_trap_picture, images, caplog):
@@ -375,8 +404,8 @@ def test_a_worker_that_died_is_noticed_and_its_end_told(config, make_trap_pictur
             "CREATE TRIGGER bug BEFORE INSERT ON pictures BEGIN SELECT RAISE(ABORT, 'a bug'); END"
         )
         make_trap_picture(images)
-        session.start()
-        eventually(session.crew.has_died)
+        start(session)
+        eventually(session.workers.fatal)
         assert woken.wait(PATIENCE)
     assert "the intake died" in caplog.messages
 
@@ -385,9 +414,9 @@ def test_trouble_of_a_worker_is_to_be_had(config, make_trap_picture, images):
     with opened(config) as session:
         (images / ".sticky-pi-uploader" / "thumbnails").symlink_to("thumbnails")
         make_trap_picture(images)
-        session.start()
-        assert isinstance(eventually(session.crew.trouble), OSError)
-        assert not session.crew.has_died()
+        start(session)
+        assert isinstance(eventually(session.workers.trouble), OSError)
+        assert not session.workers.fatal()
 
 
 def test_once_it_is_to_stop_no_further_picture_is_begun(config, make_trap_picture, images):
@@ -414,7 +443,7 @@ def test_once_it_is_to_stop_no_further_picture_is_begun(config, make_trap_pictur
 def locked(session):
     """Have another process hold the outbox, as `retry` may for long, and have nobody wait for it."""
     session.outbox.database.connection.execute("PRAGMA busy_timeout = 1")
-    with closing(sqlite3.connect(outbox_path(session._config.state_dir), isolation_level=None)) as another:
+    with closing(sqlite3.connect(outbox_path(session.config.state_dir), isolation_level=None)) as another:
         another.execute("BEGIN IMMEDIATE")
         yield
 
@@ -423,24 +452,24 @@ def held(config):
     return Destination(config.api.url, DestinationState.UNREACHABLE, "", time.time() + 1700, 9)
 
 
-def set_clock(session):
-    session._clock_offset -= 1000
+def set_clock(supervisor):
+    supervisor._clock_offset -= 1000
 
 
-@pytest.mark.parametrize("asks", [set_clock, Session.end_wait])
+@pytest.mark.parametrize("asks", [set_clock, Supervisor.end_wait])
 def test_an_outbox_that_cannot_be_written_ends_no_session_and_the_wait_ends_once_it_can(config, caplog, asks):
     caplog.set_level(logging.INFO)
-    with opened(config) as session:
+    with opened(config) as session, watching(session) as supervisor:
         session.outbox.destinations.update(held(config))
         with locked(session):
-            asks(session)
+            asks(supervisor)
             for _ in range(3):
-                assert session.tick() <= TROUBLE_WAIT
-            assert "can't be used: database is locked" in session.summary()
+                assert supervisor.tick() <= TICK
+            assert "can't be used: database is locked" in supervisor.status()
         assert session.outbox.destination(config.api.url).retry_at is not None
-        assert session.tick() > 0
+        assert supervisor.tick() > 0
         assert session.outbox.destination(config.api.url).retry_at is None
-        assert "can't be used" not in session.summary()
+        assert "can't be used" not in supervisor.status()
     said = [message for message in caplog.messages if "tried again every" in message or "that is over" in message]
     assert len(said) == 2
     assert said[0].endswith("database is locked; tried again every 10 s")
@@ -468,18 +497,18 @@ def test_an_outbox_that_cannot_be_read_ends_no_session_and_what_was_asked_for_me
     config, images, answers
 ):
     (images / "5c173ff2.2020-06-20_21-33-00.jpg").write_bytes(b"no picture")
-    with opened(config) as session:
+    with opened(config) as session, watching(session) as supervisor:
         session.start_intake()
         session.scan_requests.everything()
         (picture,) = eventually(lambda: list(session.outbox.pictures()))
-        session.crew.stop()
+        session.workers.stop()
         with Outbox(outbox_path(config.state_dir), longest_wait=1800) as another:
             assert another.queue.retry(picture)
         sound = session.outbox.database.connection
         session.outbox.database.connection = FailingConnection(sound, answers=answers)
-        assert session.tick() <= TROUBLE_WAIT
+        assert supervisor.tick() <= TICK
         session.outbox.database.connection = sound
-        session.tick()
+        supervisor.tick()
         assert session.scan_requests.take().files == {picture.path}
 
 
@@ -491,7 +520,7 @@ def test_damage_that_the_main_loop_finds_has_the_outbox_put_aside(config):
     def find_it():
         with opened(config) as session:
             session.outbox.database.connection.execute("DROP TABLE destinations")
-            session.end_wait()
+            Supervisor(session).end_wait()
 
     with pytest.raises(OutboxDamagedError):
         find_it()
@@ -504,7 +533,7 @@ def test_damage_that_a_worker_finds_has_the_outbox_put_aside_whatever_else_ends_
             session.outbox.database.connection.execute("DROP TABLE folders")
             session.start_intake()
             session.scan_requests.everything()
-            eventually(session.crew.trouble)
+            eventually(session.workers.fatal)
             raise StateError("no space left")
 
     with pytest.raises(StateError, match="no space"):

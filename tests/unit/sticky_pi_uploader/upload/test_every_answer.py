@@ -25,7 +25,7 @@ from sticky_pi_uploader.demo import pictures
 from sticky_pi_uploader.intake.read_picture import Ingest
 from sticky_pi_uploader.intake.scanner import fingerprint_of
 from sticky_pi_uploader.models import Candidate, Destination, DestinationState, Fingerprint, State
-from sticky_pi_uploader.service import service
+from sticky_pi_uploader.service.drain import drain
 from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
 
 UPLOAD = "/_put_new_images"
@@ -562,7 +562,7 @@ def test_drain_says_that_something_is_left_and_sends_it_once_the_server_is_mende
     config = config_module.load({key: str(value) for key, value in flags.items()}, {}, default_file="/nonexistent")
     server.set_mode("status", status=status, paths=(UPLOAD,))
     for _ in range(3):
-        assert service.drain(config, deadline=1.0) == LEFT
+        assert drain(config, deadline=1.0) == LEFT
     server.set_mode()
-    assert service.drain(config) == os.EX_OK
+    assert drain(config) == os.EX_OK
     assert len(server.rows()) == 4

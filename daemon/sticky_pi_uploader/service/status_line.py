@@ -1,4 +1,4 @@
-"""Says in one line how things stand: what waits to be sent, and how the destination is."""
+"""The status line of the service: how many pictures wait to be sent, and how the destination is."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SAYINGS: Final = {
     DestinationState.REFUSING: "takes no pictures",
     DestinationState.UNKNOWN: "hasn't taken a picture yet",
 }
-"""What is to be said of a destination."""
+"""The words for each state of a destination, after its address."""
 
 TO_LOOK_AT: Final = (State.CONFLICT, State.REJECTED, State.LOST)
-"""What somebody should see to."""
+"""States in which a picture needs a person to look at it."""
 
 
-def summary(counts: Mapping[State, int], destination: Destination, problem: str | None = None) -> str:
-    """Tell of the pictures in each state and of the destination; of a `problem` with the service's own work first."""
+def status_line(counts: Mapping[State, int], destination: Destination, problem: str | None = None) -> str:
+    """Describe the pictures in each state and the destination, after a `problem` of the service itself."""
     waiting = counts[State.PENDING] + counts[State.UPLOADING]
     parts = [problem] if problem else []
     parts.append(f"{waiting or 'no'} picture{'' if waiting == 1 else 's'} waiting")

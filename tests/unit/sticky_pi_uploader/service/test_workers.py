@@ -4,9 +4,8 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from sticky_pi_uploader.exceptions import StateError
-from sticky_pi_uploader.service.liveness import Pulse
-from sticky_pi_uploader.service.worker import Worker
+from sticky_pi_uploader.exceptions import OutboxDamagedError, OutboxNewerError, StateError
+from sticky_pi_uploader.service.workers import Heartbeat, Worker, WorkerDiedError, Workers
 
 PATIENCE = 20.0
 
@@ -39,7 +38,7 @@ class Steps:
 
 
 @contextmanager
-def working(steps, stop=None, pulse=None):
+def working(steps, stop=None, **options):
     """Run a worker on `steps` until the end of the block; it counts what it tells others."""
     wake, stop = threading.Event(), stop or threading.Event()
     counts = {"trouble": 0, "notice": 0}
@@ -54,9 +53,9 @@ def working(steps, stop=None, pulse=None):
         stop=stop,
         after_trouble=lambda: count("trouble"),
         notice=lambda: count("notice"),
-        pulse=pulse or Pulse(),
+        **options,
     )
-    worker.wake, worker.stop, worker.counts = wake, stop, counts
+    worker.counts = counts
     worker.start()
     try:
         yield worker
@@ -81,19 +80,19 @@ def test_after_a_wait_the_next_step_comes_by_itself():
 
 
 def test_a_step_that_does_not_end_is_heard_of_and_a_wait_between_two_is_none():
-    begun, end, pulse = threading.Event(), threading.Event(), Pulse()
+    begun, end, heartbeat = threading.Event(), threading.Event(), Heartbeat()
 
     def step():
         begun.set()
         assert end.wait(PATIENCE)
 
-    with working(step, pulse=pulse):
+    with working(step, heartbeat=heartbeat):
         assert begun.wait(PATIENCE)
         deadline = time.monotonic() + PATIENCE
-        while pulse.silence() < 0.2:
+        while heartbeat.silence() < 0.2:
             assert time.monotonic() < deadline
         end.set()
-        while pulse.silence() > 0:
+        while heartbeat.silence() > 0:
             assert time.monotonic() < deadline
 
 
@@ -109,8 +108,8 @@ def test_a_clean_stop_is_an_end_that_is_told_and_nothing_is_logged(caplog):
     steps = Steps()
     with working(steps) as worker:
         assert steps.finished.wait(PATIENCE)
-        assert not worker.ended
-    assert (worker.ended, worker.trouble, worker.counts) == (True, None, {"trouble": 0, "notice": 2})
+        assert worker.is_alive()
+    assert (worker.fatal, worker.trouble, worker.counts) == (None, None, {"trouble": 0, "notice": 2})
     assert caplog.messages == []
 
 
@@ -138,7 +137,7 @@ def test_while_there_is_trouble_it_can_be_asked_for():
     steps = Steps(error)
     noticed = threading.Event()
     stop = threading.Event()
-    pulse = Pulse()
+    heartbeat = Heartbeat()
     worker = Worker(
         "uploader",
         steps,
@@ -146,22 +145,85 @@ def test_while_there_is_trouble_it_can_be_asked_for():
         stop=stop,
         after_trouble=lambda: None,
         notice=noticed.set,
-        pulse=pulse,
+        heartbeat=heartbeat,
     )
     worker.start()
     assert noticed.wait(PATIENCE)
-    assert (worker.trouble, worker.ended, pulse.silence()) == (error, False, 0)
+    assert (worker.trouble, worker.fatal, heartbeat.silence()) == (error, None, 0)
     stop.set()
     worker.join(PATIENCE)
-    assert (steps.count, worker.ended) == (1, True)
+    assert (steps.count, worker.fatal) == (1, None)
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), MemoryError(), SystemExit(3), KeyboardInterrupt()])
 def test_anything_else_is_its_death_which_is_told_with_a_traceback_and_hidden_from_nobody(caplog, error):
     with working(Steps(error)) as worker:
         worker.join(PATIENCE)
-        assert worker.ended
+        assert isinstance(worker.fatal, WorkerDiedError)
         assert worker.counts == {"trouble": 0, "notice": 1}
     (record,) = caplog.records
     assert (record.levelno, record.getMessage()) == (logging.CRITICAL, "the intake died")
     assert record.exc_info[1] is error
+
+
+@pytest.mark.parametrize("error", [StateError("no space left"), OSError(28, "no space left")])
+def test_where_trouble_is_not_to_be_waited_out_it_is_fatal_and_left_to_others_to_tell(caplog, error):
+    with working(Steps(error), retries=False) as worker:
+        worker.join(PATIENCE)
+    assert (type(worker.fatal), str(worker.fatal), worker.counts) == (
+        StateError,
+        "no space left",
+        {"trouble": 0, "notice": 1},
+    )
+    assert caplog.messages == []
+
+
+# --- several ------------------------------------------------------------------------------------------------------
+
+DAMAGED = OutboxDamagedError("the outbox is damaged")
+NEWER = OutboxNewerError("a newer release wrote it")
+DISK_ERROR = OSError(5, "Input/output error")
+
+
+@pytest.fixture
+def failing():
+    """Start workers each of whose steps fails with one of some errors; None: with none."""
+    workers = Workers(lambda: None)
+
+    def start(*errors):
+        for number, error in enumerate(errors):
+            workers.start(f"part {number}", Steps(*filter(None, [error])))
+        deadline = time.monotonic() + PATIENCE
+        fail = [worker for worker, error in zip(workers._workers, errors, strict=True) if error]
+        while not all(worker.trouble or worker.fatal for worker in fail):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return workers
+
+    yield start
+    workers.stop()
+
+
+@pytest.mark.parametrize("other", [DISK_ERROR, StateError("no space left"), ValueError("a bug")])
+@pytest.mark.parametrize("damage", [DAMAGED, NEWER])
+def test_damage_that_one_worker_finds_is_told_before_what_ends_or_keeps_another_from_its_work(failing, other, damage):
+    workers = failing(other, None, damage, other)
+    assert workers.fatal() is damage
+    with pytest.raises(OutboxDamagedError):
+        workers.raise_fatal()
+
+
+def test_trouble_of_any_worker_is_told_and_not_fatal(failing):
+    workers = failing(None, DISK_ERROR)
+    assert workers.trouble() is DISK_ERROR
+    workers.raise_fatal()
+
+
+def test_without_trouble_there_is_none_to_tell(failing):
+    workers = failing(None, None)
+    assert (workers.trouble(), workers.fatal()) == (None, None)
+
+
+def test_a_worker_that_died_is_fatal(failing):
+    with pytest.raises(WorkerDiedError, match="the part 0 died"):
+        failing(ValueError("a bug"), None).raise_fatal()

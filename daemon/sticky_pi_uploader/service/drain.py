@@ -1,0 +1,141 @@
+"""The command `drain`: take in and send what is there, and end when nothing more can happen in the time given."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ..exceptions import OutboxDamagedError, StateError
+from ..journal.events import Kind, about
+from ..models import State
+from ..state_dir.lock import Locks
+from ..state_dir.mounts import image_dir_problem
+from ..upload.cancel import GRACE
+from .session import Session
+from .signals import Signals
+from .workers import WorkerDiedError
+
+if TYPE_CHECKING:
+    from ..config import Config
+
+log = logging.getLogger(__name__)
+
+IN_HAND: Final = 0.1
+"""The share of a deadline, up to `GRACE` seconds, that is kept for the pictures being sent by then"""
+
+MAINTENANCE: Final = 15.0
+"""Seconds that must be left for a step of maintenance: a slow trap needs some for a look at the whole outbox."""
+
+GLANCE: Final = 0.5
+"""Seconds to sleep at most while the intake is at work."""
+
+
+class _Deadline(NamedTuple):
+    """When a `drain` ends, and until when it begins something; both by the monotonic clock."""
+
+    ends_at: float
+    begins_until: float
+
+
+class Progress(NamedTuple):
+    """How far a `drain` is."""
+
+    seen: int
+    """new or changed files found"""
+    recorded: int
+    """of those, taken in"""
+    sent: int
+    """pictures that the destination turned out to hold"""
+    left: int
+    """pictures still to be sent"""
+
+
+def drain(config: Config, *, deadline: float | None = None, progress: Callable[[Progress], None] | None = None) -> int:
+    """Take in all that is on the card, send what is due, and end when nothing more can happen in `deadline` seconds.
+
+    The destination is tried once whatever wait is stored. Without a deadline, it waits for what falls due later.
+    Returns the exit status: 0 when nothing is left to send, 70 if the intake died, else 75. Raises UploaderError.
+    """
+    until = _Deadline(math.inf, math.inf)
+    if deadline is not None:
+        ends_at = time.monotonic() + deadline
+        until = _Deadline(ends_at, ends_at - min(GRACE, deadline * IN_HAND))
+    problem = image_dir_problem(config.image_dir)
+    if problem is not None:
+        raise StateError(problem)
+    with Signals() as signals, Locks() as locks:
+        try:
+            try:
+                return _drain(config, signals, locks, until, progress)
+            except OutboxDamagedError:
+                # The session put it aside.
+                return _drain(config, signals, locks, until, progress)
+        except WorkerDiedError:
+            return os.EX_SOFTWARE
+
+
+def _drain(
+    config: Config, signals: Signals, locks: Locks, until: _Deadline, progress: Callable[[Progress], None] | None
+) -> int:
+    def time_left() -> float:
+        return until.ends_at - time.monotonic()
+
+    def stopping() -> bool:
+        return signals.stop or time.monotonic() >= until.begins_until
+
+    with Session(config, wake=signals.wake, stopping=stopping, time_left=time_left, locks=locks) as session:
+        session.outbox.destinations.end_wait()
+        session.scan_requests.everything()
+        session.start_intake(retries=False)
+        complete = _send_until_done(session, signals, until.begins_until, progress)
+        session.workers.raise_fatal()
+        while not session.is_stopping() and session.retention.step() == 0:
+            pass
+        while not session.is_stopping() and time_left() > MAINTENANCE and session.maintenance.step() == 0:
+            pass
+        left, unsettled = _progress(session).left, session.intake.unsettled
+        if complete and left == unsettled == 0 and not session.intake.missed:
+            return os.EX_OK
+        if left and not signals.stop and (session.uploader.is_out_of_time or stopping()):
+            _record_that_time_is_up(session)
+        what = "ended with %d pictures left to be sent, and %d files that aren't complete pictures yet"
+        log.info(what, left, unsettled, extra=about(Kind.STOPPED))
+    return os.EX_TEMPFAIL
+
+
+def _send_until_done(
+    session: Session, signals: Signals, until: float, progress: Callable[[Progress], None] | None
+) -> bool:
+    """Send beside the intake what is due by then; False where it was ended before everything on the card was seen."""
+    while not session.is_stopping():
+        # In this order: what the intake adds while the uploader looks is seen in the next round.
+        taken_in = not session.scan_requests and session.intake.idle
+        wait = session.uploader.step()
+        if progress is not None:
+            progress(_progress(session))
+        session.workers.raise_fatal()
+        if taken_in and (wait is None or time.monotonic() + wait >= until):
+            return True
+        if wait != 0:
+            longest = min(math.inf if wait is None else wait, until - time.monotonic())
+            signals.wait(longest if taken_in else min(longest, GLANCE))
+    return False
+
+
+def _progress(session: Session) -> Progress:
+    counts = session.outbox.counts()
+    left = counts[State.PENDING] + counts[State.UPLOADING]
+    return Progress(session.intake.seen, session.intake.recorded, session.uploader.sent, left)
+
+
+def _record_that_time_is_up(session: Session) -> None:
+    # They are sent all the same next time.
+    with suppress(StateError):
+        if not session.outbox.destination(session.config.api.url).failures:
+            log.info("no time was left for the others before the deadline", extra=about(Kind.STOPPED))
+            session.outbox.queue.explain_waiting("no time was left for it before the deadline of the last drain")
