@@ -62,4 +62,6 @@ def in_words(error: Exception) -> str:
     """Say what is wrong as the trap's owner should read it, without the numbers of an OSError."""
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error)
-    return error.strerror if error.filename is None else f"{printable(os.fsdecode(error.filename))}: {error.strerror}"
+    if not isinstance(error.filename, str | bytes):  # none, or the number of something open
+        return error.strerror
+    return f"{printable(os.fsdecode(error.filename))}: {error.strerror}"

@@ -80,4 +80,6 @@ def _say_os(error: OSError, local_dir: str) -> str:
     if error.errno == errno.ENOSPC and lacks_inodes(local_dir):
         return _NO_INODES
     what = _BY_ERRNO.get(error.errno or 0, error.strerror or str(error))
-    return what if error.filename is None else f"{what} ({printable(os.fsdecode(error.filename))})"
+    if not isinstance(error.filename, str | bytes):  # none, or the number of something open
+        return what
+    return f"{what} ({printable(os.fsdecode(error.filename))})"
