@@ -17,7 +17,7 @@ from typing import Final
 from ..exceptions import OutboxDamagedError, StateError
 from ..journal.events import Kind, about
 from ..outbox import outbox_path
-from ..upload.client_factory import try_store
+from ..upload.client_factory import check_store
 from ..watch.network import Network
 from ..watch.replacements import Originals
 from ..watch.watcher import Watcher
@@ -69,7 +69,7 @@ class Supervisor:
         if store is None:
             self._network = session.on_exit.enter_context(Network())
         else:
-            session.uploader.begin_with(partial(try_store, store))
+            session.uploader.check_first(partial(check_store, store))
         session.on_exit.callback(self._watcher.stop)
         self._watcher.start()
         session.start_intake()

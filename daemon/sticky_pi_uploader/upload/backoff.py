@@ -14,8 +14,8 @@ LONGEST_WAIT: Final = 1800.0
 def delay(failures: int, at_least: float | None = None) -> float:
     """Draw the seconds to wait after this many failures in a row: between 0 and min(cap, 5 · 2^(failures - 1)).
 
-    Full jitter keeps a thousand traps whose server comes back from calling at the same moment. `at_least` is the wait
-    that the server asked for, perhaps from all of them: it is added, with jitter of its own size, up to the cap.
+    When a server comes back, full jitter keeps a thousand traps from calling it at the same moment. `at_least` is the
+    wait that the server asked for, perhaps from all traps: it is added, with jitter of its own size, up to the cap.
     """
     # Imported only after a failure: most runs of `drain` never wait.
     from tenacity import RetryCallState, Retrying, wait_random, wait_random_exponential
@@ -28,5 +28,5 @@ def delay(failures: int, at_least: float | None = None) -> float:
 
 
 def is_due(at: float | None, now: float) -> bool:
-    """Tell whether a stored Unix time has come; one that no wait can have set is due: the clock was changed."""
+    """Return whether a stored Unix time has come; a time too far ahead counts as come: the clock was changed."""
     return at is None or at <= now or at > now + LONGEST_WAIT

@@ -1,4 +1,4 @@
-"""Cancel uploads that take too long once the daemon is to stop: one may go on for minutes."""
+"""Cancel uploads that take too long after the daemon was told to stop: an upload can take minutes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from sticky_pi_api.transport.deadline import starting
-
 GRACE: Final = 3.0
-"""Seconds for the pictures in hand to be finished: after a signal, and at most as many before a deadline"""
+"""Seconds in which the current pictures can be finished: after a signal, and at most as many before a deadline"""
 
-_POLL: Final = 0.25
+_POLL_INTERVAL: Final = 0.25
+"""Seconds"""
 
 
 @contextmanager
@@ -22,13 +21,14 @@ def cancel_on_stop(
 ) -> Iterator[None]:
     """Call `cancel` from another thread if the block still runs `GRACE` seconds after `stopping()` became true.
 
-    It is called sooner where only `left()` seconds are left before a deadline. Raises OSError where no thread can be
-    started.
+    It is called sooner if only `left()` seconds are left before a deadline. Raises OSError if no thread can be started.
     """
+    from sticky_pi_api.transport.deadline import starting
+
     over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(_POLL):
+        while not over.wait(_POLL_INTERVAL):
             if stopping():
                 if not over.wait(max(0.0, min(GRACE, left()))):
                     cancel()

@@ -1,4 +1,4 @@
-"""Picks the client of the configured destination: the embedded store's, or a server's."""
+"""Open the client of the configured destination: an embedded store or a server."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ if TYPE_CHECKING:
 
     from ..config import Config
 
-
-_PARTS: Final = ("database.db", "passwords.db", "raw_images")
-"""What is read and written in a store by path"""
+_STORE_CONTENT: Final = ("database.db", "passwords.db", "raw_images")
+"""The names in a store's folder that are read and written by path"""
 
 
 def client_opener(config: Config) -> Callable[[], LocalClient | RemoteClient]:
-    """Return what opens the client, which raises StickyPiError where that fails for the time being.
+    """Return a function that opens the client; it raises StickyPiError if that fails for now.
 
-    Raises ConfigError where the configuration is to blame: no destination, or a server without an account.
+    Raises ConfigError if the configuration is wrong: no destination, or a server without an account.
     """
     if not config.api.url:
         raise ConfigError([url_not_set(config)])
@@ -46,7 +45,7 @@ def client_opener(config: Config) -> Callable[[], LocalClient | RemoteClient]:
 def ask_server(config: Config) -> None:
     """Log in to the configured server and ask it for a picture that no trap took; nothing is stored on either side.
 
-    Raises StickyPiError where that fails, and ConfigError where the account isn't configured.
+    Raises StickyPiError if that fails, and ConfigError if the account isn't configured.
     """
     from sticky_pi_api.remote.api import RemoteAPI
 
@@ -72,13 +71,13 @@ def _server(config: Config) -> dict[str, Any]:
     return {"protocol": protocol, "host": host, "port": port, **given}
 
 
-def try_store(folder: str) -> None:
-    """See that a store can be opened and takes a file; nothing of it is changed. Raises StoreError."""
+def check_store(folder: str) -> None:
+    """Check that a store can be opened and a file can be written there; the store stays as it is. Raises StoreError."""
     from sticky_pi_api.local.errors import blaming_the_store
     from sticky_pi_api.local.images import look_at
 
     _require_disk(folder)
-    _require_roots(folder)
+    _require_trusted(folder)
     with blaming_the_store(folder):
         trial(nearest(folder))
         look_at(folder)
@@ -90,24 +89,24 @@ def _open_store(folder: str) -> LocalClient:
     from sticky_pi_api.local.errors import blaming_the_store
 
     _require_disk(folder)
-    _require_roots(folder)
+    _require_trusted(folder)
     if os.geteuid() == 0 and not os.path.isdir(folder):
         with blaming_the_store(folder):
             make_folders(folder)
-        # In a folder such as /tmp, somebody else may have been faster.
-        _require_roots(folder)
+        # In a folder such as /tmp, another user may have made it first.
+        _require_trusted(folder)
     return LocalClient(folder)
 
 
-def _require_roots(folder: str) -> None:
-    """See that nobody else can change a store that root is to open. Raises StoreError."""
+def _require_trusted(folder: str) -> None:
+    """Check that no other user can change a store that root opens. Raises StoreError."""
     if os.geteuid() != 0:
         return
     from sticky_pi_api.exceptions import StoreError
     from sticky_pi_api.local.errors import blaming_the_store
 
     with blaming_the_store(folder):
-        found = find_foreign_content(folder, _PARTS)
+        found = find_foreign_content(folder, _STORE_CONTENT)
     if found is not None:
         raise StoreError(f"the store in {folder} isn't opened by root: {found}")
 
@@ -115,6 +114,6 @@ def _require_roots(folder: str) -> None:
 def _require_disk(folder: str) -> None:
     from sticky_pi_api.exceptions import StoreError
 
-    # Only the folder itself is made: above an unmounted disk, a whole path would fill another one.
+    # Only the folder itself is made: while its disk isn't mounted, a whole path would fill another disk.
     if not os.path.isdir(os.path.dirname(folder)):
         raise StoreError(f"{os.path.dirname(folder)} isn't there: is the disk of the store mounted?")

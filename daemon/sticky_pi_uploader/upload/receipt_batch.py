@@ -17,11 +17,11 @@ SHORTLY: Final = 1.0
 
 
 class Receipt(NamedTuple):
-    """The destination holds a picture, byte for byte."""
+    """The proof that the destination holds a picture, byte for byte."""
 
     picture: Picture
     stored: bool
-    """whether it took the picture just now, rather than held it already"""
+    """whether the destination took the picture just now; False if it held it already"""
 
 
 class ReceiptBatch:
@@ -36,7 +36,7 @@ class ReceiptBatch:
         self._last_at = -math.inf
 
     def add(self, receipt: Receipt) -> None:
-        """Add a receipt, and record all of them unless more are to be expected. Raises StateError."""
+        """Add a receipt; record all receipts unless more are expected soon. Raises StateError."""
         now = self._monotonic()
         is_alone = now - self._last_at >= SHORTLY
         self._last_at = now
@@ -53,5 +53,5 @@ class ReceiptBatch:
             self._waiting = []
 
     def drop(self) -> None:
-        """Forget the receipts that wait: their pictures are to be asked for again."""
+        """Forget the receipts that wait: the destination is asked for their pictures again."""
         self._waiting = []

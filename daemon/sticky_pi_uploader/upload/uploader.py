@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sticky_pi_api.types import ImageOutcome, Outcome
@@ -23,15 +23,15 @@ from ..scan_requests import ScanRequests
 from ..state_dir.pending_removal import open_picture
 from ..state_dir.thumbnails import ThumbnailFolder, Thumbnails
 from .backoff import is_due
-from .cancel import cancel_on_stop
-from .outcome_recorder import OutcomeRecorder
-from .time_budget import TimeBudget
 
 if TYPE_CHECKING:
     from sticky_pi_api.image_parser import ImageParser
 
-BATCH: Final = 20
-"""Pictures handed to the client at once: enough to share the cost of a question. One during trouble"""
+    from .outcome_recorder import OutcomeRecorder
+    from .time_budget import TimeBudget
+
+BATCH_SIZE: Final = 20
+"""Pictures passed to the client at once: enough to share the cost of one query. During trouble it is one picture."""
 
 
 class Client(Protocol):
@@ -44,15 +44,15 @@ class Client(Protocol):
         """Close connections and files."""
 
     def stalled_for(self) -> float:
-        """Return for how many seconds none of its requests got on; infinite where it makes none."""
+        """Return for how many seconds no request made progress; infinite if no request is running."""
 
 
-class _Stopped(Exception):  # noqa: N818 - it is no error
+class _BatchEnded(Exception):  # noqa: N818 - it is no error
     """Ends a batch between two outcomes."""
 
 
 class Uploader:
-    """Sends pictures, batch by batch; nothing else of the daemon sends any to the destination."""
+    """Send pictures, batch by batch; no other part of the daemon sends pictures to the destination."""
 
     def __init__(
         self,
@@ -71,66 +71,87 @@ class Uploader:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Send to the destination at `url`; its client is opened by `open_client` when it is first needed.
+        """Send to the destination at `url`; `open_client` opens its client when it is first needed.
 
-        A picture refused `give_up_after` times while others are taken is rejected. Once `stopping()`, the batch in
-        hand ends with the picture being sent. `beat` is called for each picture before it is sent and after. No
-        picture is begun that, by the rate of the last ones, can't be sent in `left()` seconds.
+        A picture that was refused `give_up_after` times, while others were taken, is rejected. Once `stopping()` is
+        true, the current batch ends with the current picture. `beat` is called before and after each picture is sent.
+        A picture is only begun if it can be sent in `left()` seconds, by the rate of the last ones.
         """
         self._queue = queue
         self._destinations = destinations
         self._thumbnails = thumbnails
+        self._scan_requests = scan_requests
         self._image_dir = image_dir
         self._url = url
         self._open_client = open_client
+        self._give_up_after = give_up_after
         self._stopping = stopping
         self._left = left
         self._beat = beat
         self._clock = clock
+        self._monotonic = monotonic
         self._client: Client | None = None
-        self._trial: Callable[[], None] | None = None
+        self._first_check: Callable[[], None] | None = None
         self._in_hand: dict[str, Picture] = {}
-        self._unsettled = False
+        self._is_unrecorded = False
         self._network_is_back = False
         self.is_out_of_time = False
         """whether pictures that are due can't be sent before the deadline"""
         self._is_store = url.startswith("file:")
-        self._budget = TimeBudget(left, monotonic=monotonic)
-        self._outcomes = OutcomeRecorder(
-            queue, destinations, scan_requests, url=url, give_up_after=give_up_after, clock=clock, monotonic=monotonic
+
+    # The next two are made and imported for the first picture: most runs of `drain` have none.
+
+    @cached_property
+    def _budget(self) -> TimeBudget:
+        from .time_budget import TimeBudget
+
+        return TimeBudget(self._left, monotonic=self._monotonic)
+
+    @cached_property
+    def _outcomes(self) -> OutcomeRecorder:
+        from .outcome_recorder import OutcomeRecorder
+
+        return OutcomeRecorder(
+            self._queue,
+            self._destinations,
+            self._scan_requests,
+            url=self._url,
+            give_up_after=self._give_up_after,
+            clock=self._clock,
+            monotonic=self._monotonic,
         )
 
     @property
     def sent(self) -> int:
-        """Return how many pictures the destination turned out to hold, so far."""
-        return self._outcomes.sent
+        """Return the number of pictures that were found or stored at the destination so far."""
+        return self._outcomes.sent if "_outcomes" in vars(self) else 0
 
     def step(self) -> float | None:
-        """Send one batch; return the seconds until the next is worth it, or None where nothing waits to be sent.
+        """Send one batch; return the seconds until the next step, or None if no picture waits.
 
-        Raises StateError where the outbox can't be written; nothing is lost by that.
+        Raises StateError if the outbox can't be written; no picture is lost by that.
         """
-        if self._unsettled:
-            # An outcome couldn't be recorded, so the pictures in hand are asked for again.
+        if self._is_unrecorded:
+            # An outcome couldn't be recorded, so the destination is asked again for the pictures of that batch.
             self._outcomes.forget_batch()
             self._queue.recover()
-            self._unsettled = False
+            self._is_unrecorded = False
         if self._network_is_back:
-            # In this order: it may come back once more meanwhile.
+            # In this order: the network may come back once more in the meantime.
             self._network_is_back = False
             try:
                 self._destinations.end_wait_for_network()
             except StateError:
                 self._network_is_back = True
                 raise
-        if self._trial is not None:
-            self._try(self._trial)
-            self._trial = None
+        if self._first_check is not None:
+            self._check(self._first_check)
+            self._first_check = None
         wait = self._wait()
         if wait != 0:
             return 0.0 if self._queue.reoffer() else wait
         batch = self._claim()
-        fitting = self._budget.fitting(batch)
+        fitting = self._budget.count_fitting(batch)
         for picture in batch[fitting:]:
             self._queue.release(picture)
         self.is_out_of_time = bool(batch) and not fitting
@@ -139,22 +160,22 @@ class Uploader:
         self._send(batch[:fitting])
         return 0.0
 
-    def begin_with(self, trial: Callable[[], None]) -> None:
-        """Have the first step call `trial`, so that trouble is known before there is a picture.
+    def check_first(self, check: Callable[[], None]) -> None:
+        """Make the first step call `check`, so that trouble is reported before the first picture arrives.
 
-        `trial` raises StickyPiError where the destination can't be used.
+        `check` raises StickyPiError if the destination can't be used.
         """
-        self._trial = trial
+        self._first_check = check
 
     def network_is_back(self) -> None:
-        """Have the next step try a destination that couldn't be reached; any thread may call this.
+        """Make the next step try a destination that couldn't be reached; any thread may call this.
 
-        An attempt that is under way, and fails because it began too early, is thus followed by another.
+        If an attempt is running, and fails because it began too early, another one follows it.
         """
         self._network_is_back = True
 
     def stalled_for(self) -> float:
-        """Return for how many seconds no request to the destination got on; infinite where none is made."""
+        """Return for how many seconds no request to the destination made progress; infinite if none is running."""
         client = self._client
         return math.inf if client is None else client.stalled_for()
 
@@ -184,27 +205,29 @@ class Uploader:
     def _claim(self) -> Sequence[Picture]:
         limit = self._outcomes.limit
         if limit is not None:
-            smaller = self._queue.claim(BATCH, untried=not limit.passes_smaller, smaller_than=limit.size)
+            smaller = self._queue.claim(BATCH_SIZE, untried=not limit.passes_smaller, smaller_than=limit.size)
             if smaller:
                 return smaller
         in_trouble = self._destinations.get(self._url).failures > 0
-        return self._queue.claim_canary() if in_trouble else self._queue.claim(BATCH)
+        return self._queue.claim_canary() if in_trouble else self._queue.claim(BATCH_SIZE)
 
     def _send(self, batch: Sequence[Picture]) -> None:
         from sticky_pi_api.exceptions import StickyPiError
 
-        self._unsettled = True
-        self._in_hand = {self._full(picture): picture for picture in batch}
+        from .cancel import cancel_on_stop
+
+        self._is_unrecorded = True
+        self._in_hand = {self._full_path(picture): picture for picture in batch}
         try:
             if self._client is None:
                 self._client = self._open_client()
             items = [item for picture in batch if (item := self._item(picture)) is not None]
             self._budget.begin()
-            # A store needs but a moment for a picture; an upload to a server may have to be cancelled.
+            # A store takes a picture in a moment; an upload to a server may have to be cancelled.
             close = self._client.close
             with nullcontext() if self._is_store else cancel_on_stop(close, self._stopping, left=self._left):
                 self._client.put_images(items, on_outcome=self._record)
-        except _Stopped:
+        except _BatchEnded:
             pass
         except (StickyPiError, OSError) as error:
             self._outcomes.record_failure(error)
@@ -212,36 +235,36 @@ class Uploader:
         for picture in self._in_hand.values():
             self._queue.release(picture)
         in_trouble = self._outcomes.end_batch()
-        self._unsettled = False
+        self._is_unrecorded = False
         if in_trouble and self._is_store:
-            # Another disk may be mounted there by the time that it is tried again.
+            # Before the next attempt, another disk may be mounted there.
             self.close()
 
-    def _try(self, trial: Callable[[], None]) -> None:
+    def _check(self, check: Callable[[], None]) -> None:
         from sticky_pi_api.exceptions import StickyPiError
 
         try:
-            trial()
+            check()
         except StickyPiError as error:
             self._outcomes.record_failure(error)
             self._outcomes.end_batch()
         else:
             self._outcomes.record_success()
 
-    def _full(self, picture: Picture) -> str:
+    def _full_path(self, picture: Picture) -> str:
         return os.path.join(self._image_dir, picture.path)
 
     def _item(self, picture: Picture) -> ImageParser | None:
-        """Return the picture as it was parsed, with its thumbnails; None where the intake has to read it again."""
+        """Return the picture as it was parsed, with its thumbnails; None if the intake has to read it again."""
         from sticky_pi_api.exceptions import ImageError
         from sticky_pi_api.image_parser import ImageParser
         from sticky_pi_api.local.images import is_storable
 
         self._beat()
-        path = self._full(picture)
+        path = self._full_path(picture)
         opener = partial(open_picture, self._image_dir, picture.path)
         thumbnails, fields = self._thumbnails.find(str(picture.md5)), picture.metadata
-        # Whichever of these is missing or damaged can be made from the file.
+        # If thumbnails or fields are missing or damaged, they are made from the file again.
         if thumbnails is None or fields is None or not is_storable(fields):
             try:
                 with opener() as file:
@@ -263,4 +286,4 @@ class Uploader:
         self._outcomes.record(self._in_hand[result.file], result)
         del self._in_hand[result.file]
         if self._stopping() or self._outcomes.refuses_all:
-            raise _Stopped
+            raise _BatchEnded

@@ -104,14 +104,14 @@ def _server(config: Config) -> Iterator[Finding]:
 def _store(config: Config, store: str) -> Iterator[Finding]:
     from sticky_pi_api.exceptions import StoreError
 
-    from ...upload.client_factory import try_store
+    from ...upload.client_factory import check_store
 
     about, there = "destination", nearest(store)
     if (wrong := not_writable(about, there)) is not None:
         yield wrong
         return
     try:
-        try_store(store)
+        check_store(store)
     except StoreError as error:
         yield problem(about, str(error), "see to what it says; pictures are kept, and sent once it works")
         return

@@ -24,7 +24,7 @@ class Link:
         self.budget.end()
 
     def fitting(self, *sizes):
-        return self.budget.fitting(pictures(*sizes))
+        return self.budget.count_fitting(pictures(*sizes))
 
 
 def test_without_a_deadline_everything_fits():

@@ -20,7 +20,7 @@ from sticky_pi_uploader.scan_requests import ScanRequest
 from sticky_pi_uploader.state_dir.thumbnails import Thumbnails
 from sticky_pi_uploader.upload import cancel as breakoff
 from sticky_pi_uploader.upload.time_budget import MARGIN
-from sticky_pi_uploader.upload.uploader import BATCH
+from sticky_pi_uploader.upload.uploader import BATCH_SIZE
 
 _IN_OPEN = 0x20
 
@@ -52,13 +52,13 @@ def test_nothing_to_send_opens_no_client_and_waits_for_something_new(rig):
 
 
 def test_a_batch_is_sent_at_once_newest_and_oldest_in_turn_and_then_the_next(rig):
-    rig.add(*range(BATCH + 2))
+    rig.add(*range(BATCH_SIZE + 2))
     assert [rig.uploader.step(), rig.uploader.step(), rig.uploader.step()] == [0, 0, None]
     first, second = rig.client.calls
-    assert first[:4] == [name(BATCH + 1), name(0), name(BATCH), name(1)]
-    assert (len(first), len(second)) == (BATCH, 2)
-    assert (rig.client.opened, rig.uploader.sent) == (1, BATCH + 2)
-    assert rig.outbox.counts()[State.UPLOADED] == BATCH + 2
+    assert first[:4] == [name(BATCH_SIZE + 1), name(0), name(BATCH_SIZE), name(1)]
+    assert (len(first), len(second)) == (BATCH_SIZE, 2)
+    assert (rig.client.opened, rig.uploader.sent) == (1, BATCH_SIZE + 2)
+    assert rig.outbox.counts()[State.UPLOADED] == BATCH_SIZE + 2
 
 
 def test_the_client_gets_each_picture_as_it_was_parsed(rig):
@@ -92,13 +92,13 @@ def test_the_client_is_closed_once(rig):
 
 
 def test_while_there_is_trouble_one_picture_at_a_time_is_tried_and_then_whole_batches_again(rig):
-    rig.add(*range(2 * BATCH))
-    rig.step(*[DOWN] * BATCH)
+    rig.add(*range(2 * BATCH_SIZE))
+    rig.step(*[DOWN] * BATCH_SIZE)
     for _ in range(3):
         rig.try_again(DOWN)
     assert rig.try_again() == 0
     rig.step()
-    assert [len(call) for call in rig.client.calls] == [BATCH, 1, 1, 1, 1, BATCH]
+    assert [len(call) for call in rig.client.calls] == [BATCH_SIZE, 1, 1, 1, 1, BATCH_SIZE]
 
 
 def test_the_destinations_wait_is_kept(rig):
