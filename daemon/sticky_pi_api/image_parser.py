@@ -1,12 +1,11 @@
-"""One picture of a trap: its metadata, checksum and thumbnails, from one read of its bytes and one decode."""
+"""Read a trap's picture once and decode it once, for its metadata, checksum and thumbnails."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 from sticky_pi_api.exceptions import DamagedImageError, FilenameError, ImageChangedError, ImageError, MetadataError
@@ -24,22 +23,22 @@ MAX_SIZE = 100_000_000
 
 
 class ImageParser(dict[str, Any]):
-    """What there is to know of one picture: a dict of its metadata, with its bytes and thumbnails as properties.
+    """One picture: a dict of its metadata, with its bytes and thumbnails as properties.
 
-    Keys: `device`, `datetime` (naive, UTC), `md5`, `width`, `height` (pixels), and those that the trap's generation
-    has of `lng`, `lat` (degrees), `alt` (m), `temp` (°C), `hum` (%), `device_version`, `bat` (%), `lum`, `but`,
-    `no_flash_exposure_time` (s), `no_flash_iso`, `no_flash_bv`, `no_flash_shutter_speed`. `filename` is a key, too.
+    Keys: `device`, `datetime` (naive, UTC), `filename`, `md5`, `width`, `height` (pixels), and by the trap's generation
+    some of `lng`, `lat` (degrees), `alt` (m), `temp` (°C), `hum` (%), `device_version`, `bat` (%), `lum`, `but`,
+    `no_flash_exposure_time` (s), `no_flash_iso`, `no_flash_bv`, `no_flash_shutter_speed`.
     """
 
     suspect: str | None
-    """why the picture, though it decodes, deserves a look: a hole in its data, a value that is none; or, where the text
-    begins with `note: `, what is harmless: bytes behind its end, a damaged part of its EXIF that nobody needs"""
+    """doubts about a picture that decodes, such as a hole in its data or a value that can't be used; where the text
+    begins with `note: `, only harmless ones: bytes behind its end, or a damaged part of its EXIF that nobody needs"""
 
     surplus: int
-    """how many bytes the file has behind the picture's end; 0 for one that was restored"""
+    """how many bytes the file has behind the picture's end; 0 for a restored picture"""
 
     path: str | None
-    """where its bytes can be read again; None for a file-like object that isn't a file on disk"""
+    """the path from which its bytes can be read again; None for a file-like object that isn't a file on disk"""
 
     thumbnail_jpeg: bytes
     """the picture at a size that fits in 512x384 pixels, as JPEG"""
@@ -50,7 +49,7 @@ class ImageParser(dict[str, Any]):
     def __init__(self, file: FileOrPath) -> None:
         """Read and parse `file`: a path, or a file-like object with a `name` (or `filename`), left at position 0.
 
-        Raises ImageError (its subclasses say what is wrong with the picture) and OSError.
+        Raises the subclass of ImageError for the fault of the picture, and OSError.
         """
         super().__init__()
         if isinstance(file, str | os.PathLike):
@@ -60,10 +59,8 @@ class ImageParser(dict[str, Any]):
         device, when = parse_filename(name)
         self._blob: bytes | None = _read_all(file, name)
         self._opener: Callable[[], IO[bytes]] | None = None
-        md5 = hashlib.md5(self._blob, usedforsecurity=False).hexdigest()
-        self.update(device=device, datetime=when, filename=format_filename(device, when), md5=md5)
-        with _blaming(name, md5):
-            self._parse(self._blob)
+        self.update(device=device, datetime=when, filename=format_filename(device, when), md5=_md5(self._blob))
+        self._parse(self._blob, name)
 
     @classmethod
     def restore(
@@ -76,10 +73,10 @@ class ImageParser(dict[str, Any]):
         suspect: str | None = None,
         opener: Callable[[], IO[bytes]] | None = None,
     ) -> ImageParser:
-        """Return the parser of a picture that was parsed earlier, perhaps by another process: nothing is read.
+        """Return the parser of a picture that was parsed earlier, perhaps by another process; no file is read.
 
-        `fields` are the items that it had then (`datetime` may be text). `opener` opens its file, where `path` isn't
-        simply to be opened, links and all; it may raise OSError.
+        `fields` are its items of that time (`datetime` may be text). `opener` opens its file where `path` must not be
+        opened through links; it may raise OSError.
         """
         parser = cls.__new__(cls)
         dict.__init__(parser, fields)
@@ -97,34 +94,29 @@ class ImageParser(dict[str, Any]):
 
     @property
     def file_blob(self) -> bytes:
-        """The picture's bytes: those that were parsed, or else read again and checked against the md5.
-
-        Raises ImageChangedError where they are others now, and OSError.
-        """
+        """The bytes that were parsed, kept or read again. Raises ImageChangedError where these changed, and OSError."""
         if self._blob is not None:
             return self._blob
         if self.path is None:
-            raise FileNotFoundError(f"{self.filename}: its bytes were not kept, and it has no path to read them from")
+            raise FileNotFoundError(f"{self.filename}: its bytes were dropped, and it has no path to read them from")
         try:
             with self.open() as stream:
                 blob = _read_all(stream, self.path)
         except ImageError as error:
             raise ImageChangedError(self.path, f"it is no longer the file that was parsed: {error.reason}") from error
-        md5 = hashlib.md5(blob, usedforsecurity=False).hexdigest()
-        if md5 != self["md5"]:
-            raise ImageChangedError(
-                self.path, f"its bytes are no longer those that were parsed (md5 {self['md5']})", md5
-            )
+        if (md5 := _md5(blob)) != self["md5"]:
+            text = f"its bytes are no longer those that were parsed (md5 {self['md5']})"
+            raise ImageChangedError(self.path, text, md5)
         return blob
 
     def open(self) -> IO[bytes]:
-        """Open the picture's file, or the bytes of one that has none. Raises ImageError and OSError."""
+        """Open the picture's file, or its bytes where it has none. Raises ImageError and OSError."""
         if self._opener is not None:
             return self._opener()
         return io.BytesIO(self.file_blob) if self.path is None else open_regular(self.path)
 
     def forget_blob(self) -> None:
-        """Drop the bytes, where they can be read again: from here on `file_blob` reads them each time."""
+        """Drop the bytes where they can be read again: from now on `file_blob` reads them each time."""
         if self.path is not None:
             self._blob = None
 
@@ -142,43 +134,40 @@ class ImageParser(dict[str, Any]):
 
         return open_thumbnail(self.thumbnail_mini_jpeg)
 
-    def _parse(self, blob: bytes) -> None:
-        # A restored picture needs none of these, and Pillow costs more than all the rest of a start.
-        from sticky_pi_api.images.jpeg import read_jpeg
+    def _parse(self, blob: bytes, name: str) -> None:
+        # A restored picture needs none of these, and Pillow costs more than all other imports of a start.
+        from sticky_pi_api.images.exif import ExifError
+        from sticky_pi_api.images.jpeg import JpegError, read_jpeg
         from sticky_pi_api.images.metadata import read_metadata
         from sticky_pi_api.images.thumbnails import decode, most_pixels
 
-        jpeg = read_jpeg(blob, most_pixels())
-        fields, doubts = read_metadata(jpeg.exif)
-        self.thumbnail_jpeg, self.thumbnail_mini_jpeg, of_data = decode(jpeg)
+        try:
+            jpeg = read_jpeg(blob, most_pixels())
+            fields, doubts = read_metadata(jpeg.exif)
+            self.thumbnail_jpeg, self.thumbnail_mini_jpeg, of_data = decode(jpeg)
+        except JpegError as error:
+            raise DamagedImageError(name, str(error), self["md5"]) from error
+        except ExifError as error:
+            raise MetadataError(name, str(error), self["md5"]) from error
         self.update(width=jpeg.width, height=jpeg.height, **fields)
         hole = "a part of its data was never written: there are zero bytes in its place" if jpeg.has_hole else None
         self.suspect = summary([*filter(None, (hole, of_data)), *doubts, *jpeg.doubts])
         self.surplus = jpeg.surplus
 
 
-@contextmanager
-def _blaming(name: str, md5: str) -> Iterator[None]:
-    from sticky_pi_api.images.exif import ExifError
-    from sticky_pi_api.images.jpeg import JpegError
-
-    try:
-        yield
-    except JpegError as error:
-        raise DamagedImageError(name, str(error), md5) from error
-    except ExifError as error:
-        raise MetadataError(name, str(error), md5) from error
+def _md5(blob: bytes) -> str:
+    return hashlib.md5(blob, usedforsecurity=False).hexdigest()
 
 
 def _name_of(file: IO[bytes]) -> str:
     for attribute in ("name", "filename"):
         if isinstance(name := getattr(file, attribute, None), str):
             return name
-    raise FilenameError(type(file).__name__, "the file-like object has no name, which says what a picture is of")
+    raise FilenameError(type(file).__name__, "the file-like object has no name: it needs a picture's file name")
 
 
 def _path_of(file: IO[bytes]) -> str | None:
-    """Return where a file-like object's bytes are on disk, if they are."""
+    """Return the path of a file-like object that is a file on disk, else None."""
     name = getattr(file, "name", None)
     try:
         return name if isinstance(name, str) and file.fileno() >= 0 else None

@@ -1,4 +1,4 @@
-"""Tell apart the remarks on a picture that is sent all the same: doubts about its contents, and harmless notes."""
+"""Tell doubts about a picture's contents from harmless notes; a picture with either is sent."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from typing import Final
 
 NOTE: Final = "note: "
-"""Begins each note, and so a summary in which there is no doubt"""
+"""The beginning of each note, and so of a summary without any doubt"""
 
 
 def is_note(doubt: str) -> bool:
-    """Return whether nothing is wrong with the contents of a picture of which this is said."""
+    """Return whether a doubt, or a summary of doubts, is only a note: the picture's contents are not in doubt."""
     return doubt.startswith(NOTE)
 
 
 def summary(doubts: Iterable[str]) -> str | None:
-    """Put doubts and notes into one text, the doubts first; None where there are none."""
+    """Return doubts and notes as one text, the doubts first; None where there are none."""
     return "; ".join(sorted(doubts, key=is_note)) or None

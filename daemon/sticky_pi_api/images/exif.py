@@ -1,7 +1,7 @@
 """Read the two EXIF entries into which a Sticky Pi's camera program writes its metadata, as the servers read them.
 
-The servers read them by Pillow, which skips damaged parts. piexif reads all of an Exif segment or none of it,
-but it is loaded in a fraction of the time: it reads what is sound, and Pillow the rest.
+The servers use Pillow, which skips damaged parts. piexif reads all of an Exif segment or nothing, but is imported in a
+fraction of the time. So piexif reads sound segments, and Pillow reads damaged ones.
 """
 
 from __future__ import annotations
@@ -21,36 +21,37 @@ _HEADERS = (b"II*\0", b"MM\0*")
 _ENTRY_SIZE = 12
 _INLINE_SIZE = 4
 
-# Far beyond any camera's; the readers' own work and memory follow from them.
+# No camera writes nearly as much. The limits bound the work and memory of both libraries.
 _MOST_ENTRIES = 1000
 _MOST_BYTES = 0x10000
 
-# Which warnings are shown is one setting for all threads, and Python 3.11's parser counts its depth once for all: it
-# raises SystemError when they get in each other's way.
+# All threads share the filters of warnings, and Python 3.11's parser counts the depth of nesting for all threads
+# together: it raises SystemError where two threads parse at the same time.
 _ONE_AT_A_TIME = threading.Lock()
 
 
 class ExifError(ValueError):
-    """The EXIF isn't what a Sticky Pi writes; the message says why."""
+    """The EXIF isn't a Sticky Pi's; the message says why."""
 
 
 class Exif(NamedTuple):
     """The two entries."""
 
     make: str | None
-    """'' where there is none, None where it isn't text"""
+    """'' where the entry is missing, None where it isn't text"""
     user_comment: bytes | None
-    """None where there is none, or it isn't bytes"""
+    """None where the entry is missing, or isn't bytes"""
     is_sound: bool
-    """whether everything else is as it should be"""
+    """whether all other entries and directories are undamaged"""
 
 
 class _Entry(NamedTuple):
+    """One entry of a directory; `kind` is the TIFF type of its `number` values, and `offset` where they are."""
+
     tag: int
     kind: int
     number: int
-    place: int
-    """where its value is"""
+    offset: int
 
     @property
     def size(self) -> int:
@@ -60,21 +61,21 @@ class _Entry(NamedTuple):
 def read_exif(tiff: bytes) -> Exif:
     """Read `Make` and `UserComment` from the TIFF structure of an Exif segment.
 
-    Raises ExifError where the servers can't read it either, or where that would take too much memory.
+    Raises ExifError where the servers can't read it either, or where Pillow would take too much memory for it.
     """
     if tiff.startswith(b"Exif\0\0"):
-        raise ExifError("its EXIF is damaged: it begins twice")  # new Pillows skip that, and the servers' refuse it
+        raise ExifError("its EXIF is damaged: it begins twice")  # only newer Pillows than the servers' skip it
     order = "<" if tiff.startswith(b"II") else ">"
     try:
         _check_all(tiff, order)
-        return _with_piexif(tiff)
-    except Exception:  # noqa: BLE001 - piexif raises whatever the damage leads to: struct.error, ValueError, TypeError, …
-        return _with_pillow(tiff, order)
+        return _read_with_piexif(tiff)
+    except Exception:  # noqa: BLE001 - piexif raises struct.error, ValueError, TypeError, … by the damage
+        return _read_with_pillow(tiff, order)
 
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Silence the warnings of parsers within the block, which one thread at a time enters."""
+    """Ignore the warnings of parsers within the block, which only one thread enters at a time."""
     import warnings
 
     with _ONE_AT_A_TIME, warnings.catch_warnings():
@@ -82,7 +83,7 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
-def _with_piexif(tiff: bytes) -> Exif:
+def _read_with_piexif(tiff: bytes) -> Exif:
     import piexif
 
     found = piexif.load(b"Exif\0\0" + tiff)
@@ -90,7 +91,7 @@ def _with_piexif(tiff: bytes) -> Exif:
     return Exif(make, found["Exif"].get(_COMMENT), is_sound=True)
 
 
-def _with_pillow(tiff: bytes, order: str) -> Exif:
+def _read_with_pillow(tiff: bytes, order: str) -> Exif:
     has_exif_ifd, has_small_gps_ifd = _check_needed(tiff, order)
     from PIL import Image
 
@@ -100,7 +101,7 @@ def _with_pillow(tiff: bytes, order: str) -> Exif:
             exif.load(tiff)
             found: dict[int, Any] = {**exif, **((has_exif_ifd and exif.get_ifd(_EXIF_IFD)) or {})}
             if has_small_gps_ifd:
-                exif.get_ifd(_GPS_IFD)  # as the servers do: where that raises, they refuse the picture
+                exif.get_ifd(_GPS_IFD)  # the servers do so, and refuse the picture where this raises
         except Exception as error:  # struct.error, SyntaxError, ValueError, …
             raise ExifError("its EXIF is damaged") from error
     make, comment = found.get(_MAKE, ""), found.get(_COMMENT)
@@ -112,22 +113,23 @@ def _with_pillow(tiff: bytes, order: str) -> Exif:
 
 
 def _check_all(tiff: bytes, order: str) -> None:
-    """Raise ValueError or struct.error unless all of it is sound: then piexif reads it, and finds what Pillow would."""
-    first = _first(tiff, order)
+    """Raise ValueError or struct.error unless all of it is sound: piexif and Pillow then read the same entries."""
+    first = _first_offset(tiff, order)
     zeroth = list(_entries(tiff, order, first))
-    exif = _below(tiff, order, zeroth, _EXIF_IFD)
+    exif = _subdirectory(tiff, order, zeroth, _EXIF_IFD)
     (following,) = struct.unpack_from(order + "L", tiff, first + 2 + len(zeroth) * _ENTRY_SIZE)
     entries = [
-        *(*zeroth, *exif, *_below(tiff, order, zeroth, _GPS_IFD), *_below(tiff, order, exif, _INTEROPERABILITY_IFD)),
+        *(*zeroth, *exif, *_subdirectory(tiff, order, zeroth, _GPS_IFD)),
+        *_subdirectory(tiff, order, exif, _INTEROPERABILITY_IFD),
         *(_entries(tiff, order, following) if following else ()),
     ]
     is_sound = (
         tiff[:4] in _HEADERS
         and len(entries) <= _MOST_ENTRIES
-        and _claimed(entries) <= _MOST_BYTES
-        and all(entry.place + entry.size <= len(tiff) for entry in entries)
+        and _value_bytes(entries) <= _MOST_BYTES
+        and all(entry.offset + entry.size <= len(tiff) for entry in entries)
         and all(
-            entry in zeroth and entry.kind == _ASCII and tiff[entry.place : entry.place + entry.size].endswith(b"\0")
+            entry in zeroth and entry.kind == _ASCII and tiff[entry.offset : entry.offset + entry.size].endswith(b"\0")
             for entry in entries
             if entry.tag == _MAKE
         )
@@ -138,11 +140,11 @@ def _check_all(tiff: bytes, order: str) -> None:
 
 
 def _check_needed(tiff: bytes, order: str) -> tuple[bool, bool]:
-    """Check that Pillow won't make hundreds of megabytes of a few bytes that many entries share.
+    """Return whether there is an Exif directory, and whether there is a GPS directory of a size that can be read.
 
-    Tells whether there is an Exif directory, and whether there is one of GPS that can be read. Raises ExifError.
+    Raises ExifError where Pillow would make hundreds of megabytes of a few bytes that many entries share.
     """
-    zeroth = _readable(tiff, order, None)
+    zeroth = _readable_entries(tiff, order, None)
     exif, gps = _directories(tiff, order, zeroth, _EXIF_IFD), _directories(tiff, order, zeroth, _GPS_IFD)
     if any(_claims_too_much(tiff, directory) for directory in (zeroth, *exif)):
         raise ExifError("its EXIF is damaged: it claims to hold more than there is")
@@ -150,52 +152,52 @@ def _check_needed(tiff: bytes, order: str) -> tuple[bool, bool]:
 
 
 def _directories(tiff: bytes, order: str, zeroth: Iterable[_Entry], tag: int) -> list[list[_Entry]]:
-    """Return the directories that may be those which Pillow finds by a tag: the first or the last, by its version."""
+    """Return the directories that Pillow may read for a tag that occurs twice: the first or last, by its version."""
     pointers = [entry for entry in zeroth if entry.tag == tag and entry.kind in _POINTERS and entry.number == 1]
-    return [_readable(tiff, order, _pointed(tiff, order, entry)) for entry in (*pointers[:1], *pointers[-1:])]
+    return [_readable_entries(tiff, order, _target(tiff, order, entry)) for entry in (*pointers[:1], *pointers[-1:])]
 
 
 def _claims_too_much(tiff: bytes, directory: Iterable[_Entry]) -> bool:
-    return _claimed(entry for entry in directory if entry.size <= len(tiff)) > _MOST_BYTES
+    return _value_bytes(entry for entry in directory if entry.size <= len(tiff)) > _MOST_BYTES
 
 
-def _claimed(entries: Iterable[_Entry]) -> int:
+def _value_bytes(entries: Iterable[_Entry]) -> int:
     return sum(entry.size for entry in entries if entry.size > _INLINE_SIZE)
 
 
-def _first(tiff: bytes, order: str) -> int:
+def _first_offset(tiff: bytes, order: str) -> int:
     (first,) = struct.unpack_from(order + "L", tiff, 4)
     return int(first)
 
 
-def _readable(tiff: bytes, order: str, at: int | None) -> list[_Entry]:
-    """Return the entries of a directory, the first one if `at` is None, up to the first of which a part is missing."""
+def _readable_entries(tiff: bytes, order: str, at: int | None) -> list[_Entry]:
+    """Return the whole entries before the first incomplete one of a directory; it is the first one if `at` is None."""
     entries: list[_Entry] = []
     with suppress(struct.error):
-        for entry in _entries(tiff, order, _first(tiff, order) if at is None else at):
-            entries.append(entry)  # noqa: PERF402 - those before the error count
+        for entry in _entries(tiff, order, _first_offset(tiff, order) if at is None else at):
+            entries.append(entry)  # noqa: PERF402 - the entries before the error count
     return entries
 
 
-def _below(tiff: bytes, order: str, entries: Iterable[_Entry], tag: int) -> list[_Entry]:
+def _subdirectory(tiff: bytes, order: str, entries: Iterable[_Entry], tag: int) -> list[_Entry]:
     """Return the entries of the directory that the last entry with this tag points to, if there is one."""
     pointers = [entry for entry in entries if entry.tag == tag][-1:]
-    return [entry for pointer in pointers for entry in _entries(tiff, order, _pointed(tiff, order, pointer))]
+    return [entry for pointer in pointers for entry in _entries(tiff, order, _target(tiff, order, pointer))]
 
 
-def _pointed(tiff: bytes, order: str, entry: _Entry) -> int:
+def _target(tiff: bytes, order: str, entry: _Entry) -> int:
     if entry.kind not in _POINTERS or entry.number != 1:
         raise ValueError(entry)
-    (place,) = struct.unpack_from(order + _POINTERS[entry.kind], tiff, entry.place)
-    return int(place)
+    (offset,) = struct.unpack_from(order + _POINTERS[entry.kind], tiff, entry.offset)
+    return int(offset)
 
 
 def _entries(tiff: bytes, order: str, at: int) -> Iterator[_Entry]:
     """Yield the entries of the directory at an offset. Raises struct.error where a part of it is missing."""
     if at < 0:
-        raise struct.error(at)  # else it would count from the end
-    (count,) = struct.unpack_from(order + "H", tiff, at)
-    for entry in range(at + 2, at + 2 + count * _ENTRY_SIZE, _ENTRY_SIZE):
-        tag, kind, number, place = struct.unpack_from(order + "HHLL", tiff, entry)
-        is_inline = number * _SIZES.get(kind, 1) <= _INLINE_SIZE
-        yield _Entry(tag, kind, number, entry + _ENTRY_SIZE - _INLINE_SIZE if is_inline else place)
+        raise struct.error(at)  # `unpack_from` would count from the end
+    (entries,) = struct.unpack_from(order + "H", tiff, at)
+    for place in range(at + 2, at + 2 + entries * _ENTRY_SIZE, _ENTRY_SIZE):
+        entry = _Entry(*struct.unpack_from(order + "HHLL", tiff, place))
+        is_inline = entry.size <= _INLINE_SIZE
+        yield entry._replace(offset=place + _ENTRY_SIZE - _INLINE_SIZE) if is_inline else entry

@@ -1,4 +1,4 @@
-"""A picture's file name, `<device>.<YYYY-MM-DD_HH-MM-SS>.jpg`: the truth about which picture it is."""
+"""Parse and format a picture's file name, `<device>.<YYYY-MM-DD_HH-MM-SS>.jpg`, which decides which picture it is."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _FIELDS = 3
 
 
 def parse_filename(name: str) -> tuple[str, datetime]:
-    """Return the device, as it is written, and the datetime (naive, UTC) of a picture's name or path.
+    """Return the device, in the case of the name, and the datetime (naive, UTC) of a picture's name or path.
 
-    Raises FilenameError, whose reason says of each wrong field what is wrong with it.
+    Raises FilenameError, whose reason explains each wrong field.
     """
     fields = os.path.basename(name).split(".")
     if len(fields) != _FIELDS:
@@ -34,7 +34,7 @@ def parse_filename(name: str) -> tuple[str, datetime]:
 
 
 def format_filename(device: str, when: datetime) -> str:
-    """Return the one way to write the name of a device's picture."""
+    """Return the name of a device's picture."""
     return f"{device}.{when:%Y-%m-%d_%H-%M-%S}.jpg"
 
 

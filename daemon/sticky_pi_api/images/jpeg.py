@@ -10,30 +10,34 @@ from sticky_pi_api.images.doubts import NOTE
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 HOLE = bytes(64)
-"""A run of zero bytes that no camera writes after the start of scan: a hole left by a power cut."""
+"""A run of zero bytes that no camera writes after the start of scan: a hole left by a power cut"""
 
-_SCAN, _END, _EXIF = 0xDA, 0xD9, 0xE1
-# Any number of 0xFF may stand before a marker; 0xFF00 and restarts are parts of coded data.
+_SCAN, _END, _EXIF, _RESTART_INTERVAL = 0xDA, 0xD9, 0xE1, 0xDD
+# Any number of 0xFF may precede a marker; 0xFF00 and restart markers are parts of coded data.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
+_RESTARTS = bytes(range(0xD0, 0xD8))
 _STANDALONE = frozenset({0x01, 0xD8, _END})
 # SOF0 to SOF15 without DHT, JPG and DAC, which lie between them.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = frozenset({0xC0, 0xC1})
-# Metadata that a decoder needs not: all but JFIF (APP0) and Adobe (APP14), which tell the colour space.
-_METADATA = frozenset({*range(0xE1, 0xEE), 0xEF, 0xFE})
+# Segments that decoding doesn't need. JFIF (APP0) and Adobe (APP14) give the colour space. Colour profiles (APP2) and
+# Photoshop's resources (APP13) are kept because the servers' Pillow refuses a picture in which they are damaged.
+_METADATA = frozenset({0xE1, *range(0xE3, 0xED), 0xEF, 0xFE})
 _EXIF_HEADER = b"Exif\0\0"
 _MOST_SEGMENTS = 1000
 _COEFFICIENT_BYTES = 2
-_Part = tuple[int, slice]
+_Segment = tuple[int, slice]
+"""A marker, and the place of its segment in the file"""
 
-# Several scans, a progressive picture, and a first scan of some components only make the decoder keep every
-# coefficient, and go over all of them for each scan. Cameras write one scan, row by row; without these limits a small
-# file could take a trap's memory and hours of its time.
+# For a progressive picture, several scans, or a first scan of only some components, the decoder keeps all coefficients,
+# and reads all of them again for each scan. Cameras write one scan, row by row. Without these limits a small file could
+# take a trap's memory and hours of its time.
 _MOST_SCANS = 32
 _MOST_COEFFICIENT_BYTES = 128 * 1024 * 1024
 
-# How the files begin that people take for JPEG pictures: offset, bytes, what to call it.
-_OTHERS = (
+# Other formats that people take for JPEG pictures: offset, bytes there, name.
+_OTHER_FORMATS = (
     (0, b"\x89PNG\r\n\x1a\n", "a PNG picture"),
     (0, b"GIF8", "a GIF picture"),
     (0, b"BM", "a BMP picture"),
@@ -60,7 +64,7 @@ class JpegError(ValueError):
 
 
 class Jpeg(NamedTuple):
-    """A JPEG picture's bytes and the contents of its header."""
+    """The bytes of a JPEG picture, and what its header says."""
 
     blob: bytes
     width: int
@@ -68,22 +72,21 @@ class Jpeg(NamedTuple):
     height: int
     """pixels"""
     exif: bytes | None
-    """the TIFF structure in its Exif segments, which the servers put together"""
+    """the TIFF structure in its Exif segments, joined as the servers join them"""
     scan: int
     """the offset of the first start of scan"""
     data: slice
-    """the coded data between it and the next marker, which is the end mark in a camera's picture"""
+    """the coded data between the start of scan and the next marker, which is the end mark in a camera's picture"""
     end: int
     """the offset behind the end mark"""
     needed: tuple[slice, ...]
-    """the segments that a decoder can't do without"""
+    """the header's segments, without metadata that decoders would parse, and warn about"""
     is_sequential: bool
-    """whether its one scan holds it row by row, as cameras write it"""
+    """whether it has one scan, row by row, as cameras write it"""
     doubts: tuple[str, ...]
-    """doubts about its parts, and harmless notes"""
+    """doubts about its segments and data, and harmless notes"""
 
     def __repr__(self) -> str:
-        """Show its size, but not its bytes."""
         return f"{type(self).__name__}({self.width}x{self.height})"
 
     @property
@@ -96,30 +99,29 @@ class Jpeg(NamedTuple):
         """How many bytes the file has behind the picture's end."""
         return len(self.blob) - self.end
 
-    def without_metadata(self) -> tuple[bytes, slice]:
-        """Return the picture for a decoder, and where its coded data are.
+    def bare_header(self) -> bytes:
+        """Return everything up to the coded data, without metadata."""
+        segments = (*self.needed, slice(self.scan, self.data.start))
+        return b"".join([START, *(self.blob[segment] for segment in segments)])
 
-        That is without EXIF and its like, which decoders parse, and warn about.
-        """
-        whole = memoryview(self.blob)
-        bare = b"".join([START, *(whole[segment] for segment in self.needed), whole[self.scan : self.end]])
-        removed = self.end - len(bare)
-        return bare, slice(self.data.start - removed, self.data.stop - removed)
+    def coded(self) -> bytes:
+        """Return everything from the start of the coded data to the end mark."""
+        return self.blob[self.data.start : self.end]
 
 
 def read_jpeg(blob: bytes, most_pixels: int | None) -> Jpeg:
-    """Find a picture's parts, and make sure that decoding it takes no more memory and time than it should.
+    """Find a picture's segments, and check that decoding it takes no more memory and time than a camera's picture.
 
-    Raises JpegError when it is no JPEG, is cut short, or claims more than `most_pixels`.
+    Raises JpegError where it isn't a JPEG picture, is cut short, or claims more than `most_pixels`.
     """
     _check_start(blob)
-    parts = list(_parts(blob))
-    at = next((number for number, (marker, _) in enumerate(parts) if marker == _SCAN), None)
-    header, behind = parts[:at], [] if at is None else parts[at + 1 :]
-    _check_end(blob, len(blob) if at is None else parts[at][1].stop, behind)
+    segments = list(_segments(blob))
+    at = next((number for number, (marker, _) in enumerate(segments) if marker == _SCAN), None)
+    header, behind = segments[:at], [] if at is None else segments[at + 1 :]
+    _check_end(blob, len(blob) if at is None else segments[at][1].stop, behind)
     if at is None:
         raise JpegError("its header is damaged: no picture data follow it")
-    scan, end = parts[at][1], behind[-1][1].stop
+    scan, end = segments[at][1], behind[-1][1].stop
     frames = [(marker, where) for marker, where in header if marker in _FRAMES]
     if len(frames) != 1:
         raise JpegError(f"its header is damaged: it describes {len(frames)} pictures, not one")
@@ -129,19 +131,21 @@ def read_jpeg(blob: bytes, most_pixels: int | None) -> Jpeg:
     scans = 1 + sum(marker == _SCAN for marker, _ in behind)
     _check_scans(scans, width * height * components, is_row_by_row=is_sequential and scans == 1)
     exifs = list(_exifs(blob, header))
+    data = slice(scan.stop, _without_fill(blob, scan.stop, behind[0][1].start))
     return Jpeg(
         blob=blob,
         width=width,
         height=height,
         exif=b"".join(exifs) or None,
         scan=scan.start,
-        data=slice(scan.stop, _without_fill(blob, scan.stop, behind[0][1].start)),
+        data=data,
         end=end,
         needed=tuple(where for marker, where in header if marker not in _METADATA),
         is_sequential=is_sequential,
         doubts=(
-            *_strays(blob, [where for _, where in [*header, parts[at]]]),
-            *(_intruder(behind[0][0]) if is_sequential else ()),
+            *_stray_bytes(blob, [where for _, where in segments[: at + 1]]),
+            *(_unexpected_marker(behind[0][0]) if is_sequential else ()),
+            *(_misplaced_restart(blob, data) if any(marker == _RESTART_INTERVAL for marker, _ in header) else ()),
             *([f"{NOTE}an empty Exif segment before the one with metadata"] if any(exifs) and not exifs[0] else []),
             *([f"{NOTE}{len(blob) - end} bytes behind the end"] if end < len(blob) else []),
         ),
@@ -152,13 +156,13 @@ def _check_start(blob: bytes) -> None:
     if not blob:
         raise JpegError("it is empty: nothing of it was written")
     if not blob.startswith(START):
-        raise JpegError(f"it isn't a JPEG picture: {_what_it_is(blob)}")
+        raise JpegError(f"it isn't a JPEG picture: {_describe(blob)}")
 
 
-def _check_end(blob: bytes, data: int, behind: list[_Part]) -> None:
-    """Check that there is an end mark behind the start of the coded data, and that decoders find it.
+def _check_end(blob: bytes, data: int, behind: list[_Segment]) -> None:
+    """Check that an end mark follows the start of the coded data, and that every decoder finds it.
 
-    A picture that leads some past its end is as bad for a server as one that is cut short.
+    Some decoders read past the end of a picture whose end mark is hidden: a server may hang as with one cut short.
     """
     if behind and behind[-1][0] == _END:
         return
@@ -168,17 +172,17 @@ def _check_end(blob: bytes, data: int, behind: list[_Part]) -> None:
         raise JpegError("its data are damaged: a marker amid them hides the end of the picture")
 
 
-def _what_it_is(blob: bytes) -> str:
+def _describe(blob: bytes) -> str:
     if not any(blob):
         return "it holds nothing but zero bytes, so it was never written"
-    for offset, magic, name in _OTHERS:
+    for offset, magic, name in _OTHER_FORMATS:
         if blob.startswith(magic, offset):
             return f"it is {name}"
     return "it begins as no picture does"
 
 
-def _parts(blob: bytes) -> Iterator[_Part]:
-    """Yield each segment's marker and place, and at last the end mark's, as decoders find them."""
+def _segments(blob: bytes) -> Iterator[_Segment]:
+    """Yield the segments as decoders find them, up to the end mark."""
     at = len(START)
     for _ in range(_MOST_SEGMENTS):
         if (found := _MARKER.search(blob, at)) is None:
@@ -195,24 +199,31 @@ def _parts(blob: bytes) -> Iterator[_Part]:
 
 
 def _without_fill(blob: bytes, start: int, marker: int) -> int:
-    """Return where the data before a marker end: any number of 0xFF may stand between."""
+    """Return the end of the data before a marker: any number of 0xFF may stand between."""
     return start + len(blob[start:marker].rstrip(b"\xff")) if blob[marker - 1] == 0xFF else marker  # noqa: PLR2004
 
 
-def _strays(blob: bytes, segments: list[slice]) -> Iterator[str]:
+def _stray_bytes(blob: bytes, segments: list[slice]) -> Iterator[str]:
     ends = [len(START), *(segment.stop for segment in segments)]
     strays = sum(len(blob[end : segment.start].rstrip(b"\xff")) for end, segment in zip(ends, segments, strict=False))
     if strays:
         yield f"its header is damaged: {strays} bytes in it belong to none of its parts"
 
 
-def _intruder(marker: int) -> Iterator[str]:
+def _unexpected_marker(marker: int) -> Iterator[str]:
     if marker != _END:
         yield f"its data are damaged: they end at a marker that doesn't belong there (FF {marker:02X})"
 
 
+def _misplaced_restart(blob: bytes, data: slice) -> Iterator[str]:
+    """Yield a doubt unless the restart markers count from D0 to D7 again and again, as every encoder writes them."""
+    found = b"".join(_RESTART.findall(blob, data.start, data.stop))
+    if found != (_RESTARTS * (len(found) // len(_RESTARTS) + 1))[: len(found)]:
+        yield "its data are damaged: their restart markers are out of order"
+
+
 def _payload(blob: bytes, segment: slice) -> bytes:
-    """Return the content of a segment, without its marker and length."""
+    """Return the contents of a segment, without its marker and length."""
     return blob[segment][4:]
 
 
@@ -236,7 +247,7 @@ def _check_scans(scans: int, coefficients: int, *, is_row_by_row: bool) -> None:
         raise JpegError("it is large, and not kept row by row: decoding it would take too much memory")
 
 
-def _exifs(blob: bytes, header: list[_Part]) -> Iterator[bytes]:
+def _exifs(blob: bytes, header: list[_Segment]) -> Iterator[bytes]:
     """Yield the part of the TIFF structure in each Exif segment."""
     for marker, where in header:
         if marker == _EXIF and (payload := _payload(blob, where)).startswith(_EXIF_HEADER):

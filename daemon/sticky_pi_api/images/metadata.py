@@ -21,18 +21,19 @@ Fields = dict[str, Any]
 
 _LONGEST_LITERAL = 0x10000
 _MOST_BRACKETS = 32
-# Texts, in which brackets open nothing, and remarks, in which quotation marks don't.
+# Strings and comments of a literal: brackets in either don't nest.
 _TEXT = re.compile(r"""('''|\"\"\"|'|")(?:\\.|(?!\1)[^\\])*(?:\1|\\?\Z)|#[^\n]*""", re.DOTALL)
 _LONGEST_VERSION = 32
 _COMMENT_LINES = 2
 _MAKE_2022 = "StickyPi"
 _FRACTIONS = ("no_flash_shutter_speed", "no_flash_exposure_time", "no_flash_bv")
 _POSITION = ("lat", "lng", "alt")
-# What the servers look up in a 2020 picture's along with no_flash_bv. They take datetime out then.
+# The servers look these keys up in a 2020 picture's dict that has no_flash_bv, and remove datetime from it then.
 _NEEDED_2020 = (*_FRACTIONS, "no_flash_iso", "datetime")
-# What they know of a picture from its name and bytes: under another device and time it could replace another picture.
-_THEIR_OWN = ("device", "datetime", "filename", "md5")
-# How they read a 2022 picture's numbers, with a ValueError for what is none.
+# The servers know these fields from a picture's name and bytes; other values in the dict would replace them, and so the
+# picture could be stored as another one.
+_RESERVED = ("device", "datetime", "filename", "md5")
+# The servers convert the numbers of a 2022 picture by these, and refuse it at a ValueError.
 _SERVERS_CONVERT: Mapping[str, Callable[[str], object]] = {
     **dict.fromkeys(("T", "H", "B", "L", "lat", "lng", "a"), float),
     "b": int,
@@ -41,7 +42,7 @@ _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 
 def read_metadata(tiff: bytes | None) -> tuple[Fields, list[str]]:
-    """Return the metadata in an Exif segment, and the doubts about it: unreadable values are left out, and named.
+    """Return the metadata in an Exif segment, and doubts about it; a doubt names each value that can't be used.
 
     Raises ExifError where the servers refuse the picture.
     """
@@ -70,7 +71,7 @@ def read_metadata(tiff: bytes | None) -> tuple[Fields, list[str]]:
 
 def _read_into(fields: Fields, values: Mapping[str, Any], readers: Mapping[str, _Reader]) -> Iterator[str]:
     for key, (name, read) in readers.items():
-        # The 2022 firmware cuts its comment: what it had no room for is simply not there.
+        # The 2022 firmware cuts its comment at 127 characters: values may be missing at its end.
         if key not in values:
             continue
         try:
@@ -80,9 +81,9 @@ def _read_into(fields: Fields, values: Mapping[str, Any], readers: Mapping[str, 
 
 
 def _literal_values(make: str | None) -> Mapping[str, Any] | None:
-    """Return the dict that a 2020 picture's `Make` is the text of; nothing in it is evaluated.
+    """Return the dict that a 2020 picture's `Make` is the text of; no code in it is evaluated.
 
-    None where it is no literal, as the name in a 2022 picture's.
+    Returns None where `Make` is no literal, such as the name in a 2022 picture. Raises ExifError where it is damaged.
     """
     if make is None or "\0" in make:
         return None
@@ -103,12 +104,12 @@ def _literal_values(make: str | None) -> Mapping[str, Any] | None:
 
 
 def _check_literal(values: Mapping[str, Any]) -> None:
-    """Raise ExifError where the servers miss something, divide by nothing, or take the picture for another one."""
+    """Raise ExifError where the servers miss a key, divide by zero, or would store the picture as another one."""
     is_whole = "no_flash_bv" in values
     needed = (*_position_needed(values), *(_NEEDED_2020 if is_whole else ()))
     if missing := [name for name in needed if name not in values]:
         raise ExifError(f"its EXIF is damaged: there is no {', '.join(missing)} in Make")
-    if wrong := [name for name in _THEIR_OWN if name in values and not (is_whole and name == "datetime")]:
+    if wrong := [name for name in _RESERVED if name in values and not (is_whole and name == "datetime")]:
         raise ExifError(f"its EXIF is damaged: {', '.join(wrong)} in Make would take the place of what servers store")
     for name in _FRACTIONS if is_whole else ():
         try:
@@ -118,7 +119,7 @@ def _check_literal(values: Mapping[str, Any]) -> None:
 
 
 def _position_needed(values: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what the servers look up of the position: one after the other, as long as they find zeros."""
+    """Yield the keys of the position that the servers look up: each next one only after a zero."""
     for name in _POSITION:
         yield name
         if values.get(name) != 0:
@@ -126,7 +127,7 @@ def _position_needed(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _comment_values(exif: Exif) -> Mapping[str, Any]:
-    """Return a 2022 picture's values by their column names, and see that the servers can make numbers of them."""
+    """Return a 2022 picture's values by column name. Raises ExifError where the servers can't convert its numbers."""
     if exif.make != _MAKE_2022 and not exif.user_comment:
         raise ExifError(_no_metadata(exif.make))
     try:
@@ -160,7 +161,7 @@ def _another_cameras(make: str | None) -> str:
 def _number(value: object) -> float:
     if type(value) not in (int, float) and not (isinstance(value, str) and _NUMBER.fullmatch(value)):
         raise ValueError(value)
-    number = float(value)  # type: ignore[arg-type] # one of the three
+    number = float(value)  # type: ignore[arg-type] # int, float or str
     if not math.isfinite(number):
         raise ValueError(value)
     return number
@@ -180,7 +181,7 @@ def _integer_or_number(value: object) -> float:
 
 
 def _fraction(value: object) -> float:
-    """Return the quotient of a (numerator, denominator)."""
+    """Return the quotient of a pair (numerator, denominator), or a plain number."""
     if not isinstance(value, tuple | list):
         return _number(value)
     numerator, denominator = map(_integer, value)
@@ -200,17 +201,12 @@ def _version(value: object) -> str:
 
 
 _Reader = tuple[str, Callable[[object], Any]]
+"""A column's name in the images table, and the function that reads its value, which raises ValueError"""
 
 _READERS_2020: Mapping[str, _Reader] = {
-    "lng": ("lng", _number),
-    "lat": ("lat", _number),
-    "alt": ("alt", _number),
-    "no_flash_exposure_time": ("no_flash_exposure_time", _fraction),
+    **{name: (name, _number) for name in (*_POSITION, "temp", "hum")},
+    **{name: (name, _fraction) for name in _FRACTIONS},
     "no_flash_iso": ("no_flash_iso", _integer),
-    "no_flash_bv": ("no_flash_bv", _fraction),
-    "no_flash_shutter_speed": ("no_flash_shutter_speed", _fraction),
-    "temp": ("temp", _number),
-    "hum": ("hum", _number),
 }
 
 _READERS_2022: Mapping[str, _Reader] = {

@@ -1,8 +1,8 @@
-"""Decoding and thumbnails, with Pillow: each picture once, at a reduced scale.
+"""Decode pictures with Pillow, each once and at a reduced scale, and make their thumbnails.
 
-A decoder says nothing of data that end before the last row, or go on behind it. Both come of foreign bytes amid the
-data: these hardly ever decode to as many rows as the bytes whose place they took. So it is watched which bytes the
-decoder asks for until it has the last row.
+A decoder reports no error where the coded data end before the last row of pixels, or continue behind it. Both happen
+when foreign bytes replace a part of the data: these hardly ever decode to as many rows. So this module records which
+bytes the decoder has read when it has the last row.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ THUMBNAIL = (512, 384)
 THUMBNAIL_MINI = (128, 96)
 """The largest width and height of each thumbnail, in pixels"""
 
-_HELD_BACK: Final = 8
-"""How many bytes at the end of its data a decoder gets by themselves: without them it can't have the last row."""
+_LAST_BYTES: Final = 8
+"""How many bytes at the end of the coded data a decoder gets separately: it needs them for the last row"""
 _FILLER: Final = b"\x55" * 16
-"""What it gets along with them, as it looks ahead; if data are missing, it can make no more than a few blocks of it."""
-_ODD: Final = "its data are damaged: they end before the last row, or go on behind it"
+"""Bytes that follow them, as a decoder reads ahead; it can decode no more than a few blocks from these"""
+_WRONG_ROWS: Final = "its data are damaged: they end before the last row, or go on behind it"
 
 
 class Decoded(NamedTuple):
@@ -36,49 +36,50 @@ class Decoded(NamedTuple):
     thumbnail_mini: bytes
     """JPEG; fits in THUMBNAIL_MINI"""
     doubt: str | None
-    """doubts about its data"""
+    """a doubt about the coded data"""
 
 
 def most_pixels() -> int | None:
-    """Return how many pixels Pillow takes for a picture rather than for an attack."""
+    """Return how many pixels a picture may have, by Pillow's limit against decompression bombs."""
     from PIL import Image
 
     return Image.MAX_IMAGE_PIXELS
 
 
-class _Watched(BytesIO):
-    """The bytes of a picture of one scan, with a record of the ones that a decoder read."""
+class _RecordedFile(BytesIO):
+    """A picture of one scan as a file for a decoder: the header without metadata, then the coded data, uncopied."""
 
-    def __init__(self, blob: bytes, data: slice) -> None:
-        """Take a whole picture, and where its coded data are."""
-        super().__init__(blob)
-        self._last = max(data.start, data.stop - _HELD_BACK)
-        self._data_end = data.stop
-        self._helpings = 0
+    def __init__(self, jpeg: Jpeg) -> None:
+        super().__init__(jpeg.bare_header())
+        self._jpeg = jpeg
+        self._at = jpeg.data.start
+        self._reads_at_end = 0
 
     @property
     def ends_with_last_row(self) -> bool:
         """Whether the decoder, which has the last row now, needed the last of the data for it, and nothing else."""
-        return self._helpings == 1
+        return self._reads_at_end == 1
 
     def read(self, size: int | None = -1) -> bytes:
-        """Return the next bytes: at most `size`, then the last of the data, and then all the rest."""
-        at = self.tell()
-        if at < self._last:
-            return super().read(self._last - at if size is None or size < 0 else min(size, self._last - at))
-        self._helpings += 1
-        return super().read(self._data_end - at) + _FILLER if self._helpings == 1 else super().read()
+        """Return the next bytes: of the header, of the data, the last bytes of the data, and then all the rest."""
+        if header := super().read(size):
+            return header
+        jpeg, at = self._jpeg, self._at
+        last = max(jpeg.data.start, jpeg.data.stop - _LAST_BYTES)
+        if at < last:
+            self._at = last if size is None or size < 0 else min(last, at + size)
+            return jpeg.blob[at : self._at]
+        self._reads_at_end += 1
+        is_first = self._reads_at_end == 1
+        self._at = jpeg.data.stop if is_first else jpeg.end
+        return jpeg.blob[at : self._at] + (_FILLER if is_first else b"")
 
 
 def decode(jpeg: Jpeg) -> Decoded:
-    """Decode a picture to its end, and make its two thumbnails.
-
-    Raises JpegError when it doesn't decode.
-    """
+    """Decode a picture to its end, and make its two thumbnails. Raises JpegError where it doesn't decode."""
     from PIL import Image, JpegImagePlugin
 
-    blob, data = jpeg.without_metadata()
-    file = _Watched(blob, data) if jpeg.is_sequential else BytesIO(blob)
+    file = _RecordedFile(jpeg) if jpeg.is_sequential else BytesIO(jpeg.bare_header() + jpeg.coded())
     try:
         # Not Image.open: it would load and try every format there is.
         with JpegImagePlugin.JpegImageFile(file) as picture:
@@ -86,17 +87,18 @@ def decode(jpeg: Jpeg) -> Decoded:
             picture.load()
             reduced = picture if picture.mode in ("RGB", "L") else picture.convert("RGB")
             encoded = []
-            for size in (THUMBNAIL, THUMBNAIL_MINI):
-                reduced.thumbnail(size, Image.Resampling.LANCZOS, reducing_gap=None)
+            # The second is made of the first, which `reducing_gap` halves before it is resampled.
+            for size, gap in ((THUMBNAIL, None), (THUMBNAIL_MINI, 2.0)):
+                reduced.thumbnail(size, Image.Resampling.LANCZOS, reducing_gap=gap)
                 encoded.append(_encode(reduced))
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, … by the damage
         raise JpegError(f"it doesn't decode: {error}") from error
-    is_odd = isinstance(file, _Watched) and not file.ends_with_last_row
-    return Decoded(encoded[0], encoded[1], _ODD if is_odd else None)
+    is_wrong = isinstance(file, _RecordedFile) and not file.ends_with_last_row
+    return Decoded(encoded[0], encoded[1], _WRONG_ROWS if is_wrong else None)
 
 
 def open_thumbnail(encoded: bytes) -> Image:
-    """Return a thumbnail that `thumbnails` made, decoded."""
+    """Return one of the thumbnails that `decode` encoded, decoded."""
     from PIL import JpegImagePlugin
 
     picture = JpegImagePlugin.JpegImageFile(BytesIO(encoded))
@@ -105,6 +107,10 @@ def open_thumbnail(encoded: bytes) -> Image:
 
 
 def _encode(picture: Image) -> bytes:
+    """Return a picture as JPEG, by the handler that `Image.save` calls after it has imported four other formats."""
+    from PIL import Image
+
     encoded = BytesIO()
-    picture.save(encoded, "JPEG")
+    picture.encoderinfo, picture.encoderconfig = {}, ()
+    Image.SAVE["JPEG"](picture, encoded, "")
     return encoded.getvalue()

@@ -268,6 +268,8 @@ def test_restarts_of_a_picture_that_has_some_are_nothing_odd(tiff_of, write):
     if b"\xff\xd3" not in blob.getvalue():
         pytest.skip("Pillow before 10.2 writes no restarts")
     assert ImageParser(write(blob.getvalue())).suspect is None
+    suspect = ImageParser(write(blob.getvalue().replace(b"\xff\xd3", b"\xff\xd5", 1))).suspect
+    assert suspect == "its data are damaged: their restart markers are out of order"
 
 
 BLOCK = 4096

@@ -11,7 +11,7 @@ import warnings
 import PIL
 import pytest
 from PIL import Image
-from sticky_pi_api.exceptions import MetadataError
+from sticky_pi_api.exceptions import DamagedImageError, MetadataError
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_uploader.demo.pictures import FIELDS_2020
 
@@ -80,8 +80,8 @@ def make_in_another_type(kind, size=1):
     return tiff([(MAKE, kind, len(text) // size, text)])
 
 
-def segment(payload):
-    return b"\xff\xe1" + struct.pack(">H", len(payload) + 2) + payload
+def segment(payload, marker=0xE1):
+    return bytes([0xFF, marker]) + struct.pack(">H", len(payload) + 2) + payload
 
 
 def exif_segment(structure):
@@ -258,6 +258,27 @@ SEGMENTS = {
     "XMP before": (segment(b"http://ns.adobe.com/xap/1.0/\0<x/>") + exif_segment(of_2022()), PLAIN),
     "fill bytes before": (b"\xff" * 5 + exif_segment(of_2022()), PLAIN),
     "a segment of another kind before": (b"\xff\xe2\0\x08MPFx\0\0" + exif_segment(of_2020()), PLAIN),
+    "several pictures without a directory": (segment(b"MPF\0II*\0", 0xE2) + exif_segment(of_2020()), PLAIN),
+    "a colour profile": (segment(b"ICC_PROFILE\0\1\1profile", 0xE2) + exif_segment(of_2020()), PLAIN),
+    "a colour profile of which a part is missing": (
+        segment(b"ICC_PROFILE\0\1\2profile", 0xE2) + exif_segment(of_2020()),
+        PLAIN,
+    ),
+    "a resource of Photoshop's": (
+        segment(b"Photoshop 3.0\08BIM\4\4\0\0\0\0\0\2xy", 0xED) + exif_segment(of_2020()),
+        PLAIN,
+    ),
+    "a resource of Photoshop's that is cut short": (
+        segment(b"Photoshop 3.0\08BIM\3\xed\0\0\0\0\0\2x", 0xED) + exif_segment(of_2020()),
+        PLAIN,
+    ),
+}
+
+# The servers refuse these before they have decoded anything.
+REFUSED_SEGMENTS = {
+    "a colour profile without a number": b"ICC_PROFILE\0",
+    "a colour profile without its count": b"ICC_PROFILE\0\1",
+    "a resource of Photoshop's without a name": b"Photoshop 3.0\08BIM\4\4",
 }
 
 ALL = {name: (exif_segment(structure), expected) for name, (structure, expected) in VARIANTS.items()} | SEGMENTS
@@ -321,6 +342,16 @@ def test_what_is_expected_is_what_the_servers_do(name, bare):
         pytest.skip("Pillow 9 reads the first Exif segment only; the servers have a newer one")
     segments, expected = ALL[name]
     assert servers_take(bare[:2] + segments + bare[2:]) is (expected in (PLAIN, NOTED, TAKEN, SUSPECT))
+
+
+@pytest.mark.parametrize("name", REFUSED_SEGMENTS)
+def test_other_damaged_segments_that_the_servers_refuse_are_refused(name, bare, write):
+    payload = REFUSED_SEGMENTS[name]
+    more = segment(payload, 0xED if payload.startswith(b"Photoshop") else 0xE2)
+    blob = bare[:2] + exif_segment(of_2020()) + more + bare[2:]
+    assert not servers_take(blob)
+    with pytest.raises(DamagedImageError, match="doesn't decode"):
+        ImageParser(write(blob))
 
 
 @pytest.mark.parametrize("name", ALL)

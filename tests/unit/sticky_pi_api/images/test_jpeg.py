@@ -59,7 +59,8 @@ def test_bytes_behind_the_end_are_noted_and_nothing_else(picture, more):
     assert (jpeg.end, jpeg.surplus) == (len(picture), len(more))
     assert jpeg.doubts == (f"note: {len(more)} bytes behind the end",)
     assert not jpeg.has_hole
-    assert jpeg.without_metadata() == read_jpeg(picture, MOST).without_metadata()
+    assert (jpeg.bare_header(), jpeg.coded()) == (read_jpeg(picture, MOST).bare_header(), jpeg.coded())
+    assert jpeg.coded() == read_jpeg(picture, MOST).coded()
 
 
 def test_a_second_picture_behind_the_end_is_no_part_of_the_first(picture, with_exif):
@@ -98,7 +99,7 @@ def test_bytes_that_belong_to_no_part_of_the_header_are_doubted(picture):
     at = read_jpeg(picture, MOST).scan
     jpeg = read_jpeg(picture[:at] + b"stray\xff\0" + picture[at:], MOST)
     assert "7 bytes in it belong to none of its parts" in jpeg.doubts[0]
-    assert jpeg.without_metadata() == read_jpeg(picture, MOST).without_metadata()
+    assert jpeg.bare_header() + jpeg.coded() == read_jpeg(picture, MOST).bare_header() + jpeg.coded()
 
 
 def test_exif_segments_are_one_structure_whatever_stands_between(picture):
@@ -120,6 +121,17 @@ def test_a_marker_that_has_no_place_in_the_data_is_doubted_or_hides_the_end(pict
     assert f"(FF {marker:02X})" in jpeg.doubts[0]
     with pytest.raises(JpegError, match="a marker amid them hides the end"):
         read_jpeg(picture[:at] + bytes([0xFF, marker, 0xFF, 0xFE]) + picture[at + 4 :], MOST)
+
+
+@pytest.mark.parametrize(
+    ("order", "is_doubted"), [(b"01234567012", False), (b"0124", True), (b"1", True), (b"00", True)]
+)
+def test_restart_markers_out_of_order_are_doubted(picture, order, is_doubted):
+    jpeg = read_jpeg(picture, MOST)
+    restarts = b"".join(bytes([1, 0xFF, 0xD0 + digit - 0x30]) for digit in order)
+    with_interval = picture[: jpeg.scan] + b"\xff\xdd\0\4\0\1" + picture[jpeg.scan : jpeg.data.start]
+    doubts = read_jpeg(with_interval + restarts + b"\xff\xd9", MOST).doubts
+    assert doubts == (("its data are damaged: their restart markers are out of order",) if is_doubted else ())
 
 
 def test_absurd_dimensions_are_named_before_anything_is_decoded(picture):
@@ -180,9 +192,10 @@ def test_what_a_decoder_keeps_whole_is_bounded_however_few_its_scans_are(picture
 
 
 def test_a_decoder_gets_all_but_the_metadata(picture):
-    bare, data = read_jpeg(picture, MOST).without_metadata()
+    jpeg = read_jpeg(picture, MOST)
+    bare = jpeg.bare_header() + jpeg.coded()
     assert b"Exif" not in bare
     again = read_jpeg(bare, MOST)
     assert (again.width, again.height, again.exif) == (160, 120, None)
-    assert bare[again.scan :] == picture[read_jpeg(picture, MOST).scan :]
-    assert bare[data] == picture[read_jpeg(picture, MOST).data] == picture[again.data.start - len(bare) : -2]
+    assert bare[again.scan :] == picture[jpeg.scan :]
+    assert bare[again.data] == picture[jpeg.data] == jpeg.coded()[:-2]
