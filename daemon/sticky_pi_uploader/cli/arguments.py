@@ -89,11 +89,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def unknown(kind: str, name: str, names: Sequence[str]) -> str:
-    """Return the message for a name that is none of `names`, with the one that was probably meant."""
+    """Return the message for a name that is none of `names`, with the one that was probably meant, or with all."""
     from difflib import get_close_matches
 
     close = get_close_matches(name.lower(), names, n=1)
-    return f"there is no {kind} {name!a}" + (f"; did you mean {close[0]}?" if close else "")
+    return f"there is no {kind} {name!a}; " + (
+        f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+    )
 
 
 class _Version(argparse.Action):

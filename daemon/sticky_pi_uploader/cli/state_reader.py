@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from ..config import Config, from_arguments
 from ..exceptions import NoSpaceError, OutboxDamagedError, StateError
@@ -19,6 +19,8 @@ Warn = Callable[[str], None]
 """Takes one line for people: what is wrong with the state."""
 
 T = TypeVar("T")
+
+_NOT_YET: Final = "no picture has been taken in yet, or else name the place with --config, --image-dir or --state-dir"
 
 
 class StateReader:
@@ -94,12 +96,12 @@ def config_as_owner(arguments: argparse.Namespace, *, gives: bool = False) -> Co
 
 
 @contextmanager
-def open_state(state_dir: str, warn: Warn) -> Iterator[StateReader]:
-    """Open the outbox in `state_dir` for reading, and warn if it is damaged.
+def open_state(state_dir: str, warn: Warn, *, silent_if_missing: bool = False) -> Iterator[StateReader]:
+    """Open the outbox in `state_dir` for reading; warn if it is damaged, or if there is none.
 
     Raises StateError where it can't be read for another reason.
     """
-    outbox = _open(outbox_path(state_dir), warn)
+    outbox = _open(outbox_path(state_dir), warn, silent_if_missing=silent_if_missing)
     if outbox is None:
         yield StateReader(None, warn)
         return
@@ -120,7 +122,7 @@ def sudo_advised() -> Iterator[None]:
         raise StateError(f"{error}; try again with sudo") from error
 
 
-def _open(path: str, warn: Warn) -> OutboxReader | None:
+def _open(path: str, warn: Warn, *, silent_if_missing: bool) -> OutboxReader | None:
     with sudo_advised():
         try:
             try:
@@ -129,6 +131,9 @@ def _open(path: str, warn: Warn) -> OutboxReader | None:
                 warn(f"{error}; what is shown may not be the latest")
                 return OutboxReader.open_as_it_lies(path)
         except (FileNotFoundError, NotADirectoryError):
+            if not silent_if_missing:
+                folder = os.path.dirname(path)
+                warn(f"no state in {folder}: {_NOT_YET}")
             return None
         except OSError as error:
             raise StateError(f"the outbox {path} can't be read: {error.strerror}") from error

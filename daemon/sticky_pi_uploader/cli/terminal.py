@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ..config import Config
 
 PROGRAM: Final = "sticky-pi-uploader"
 
@@ -46,6 +49,30 @@ class Complaints:
         if line not in self.said:
             self.said.add(line)
             complain(line)
+
+
+def suggest(config: Config, command: str) -> str:
+    """Return a command line for people to type: this program's name, the flags of this command line, and a command."""
+    import shlex
+
+    return f"{_own_name()} {shlex.join(config.flags)}{' ' if config.flags else ''}{command}"
+
+
+def _own_name() -> str:
+    """Return the words with which this program was started, to be typed again."""
+    import shlex
+
+    if os.path.basename(sys.argv[0]) == "__main__.py":
+        python = os.path.basename(sys.executable)
+        python = python if _find_program(python) == sys.executable else shlex.quote(sys.executable)
+        return f"{python} -m {__name__.partition('.')[0]}"
+    return PROGRAM if _find_program(PROGRAM) or not os.path.isabs(sys.argv[0]) else shlex.quote(sys.argv[0])
+
+
+def _find_program(name: str) -> str | None:
+    """Return the program that a shell would find, as `shutil.which` does; that module takes long to load."""
+    places = (os.path.join(folder, name) for folder in os.get_exec_path())
+    return next((place for place in places if os.access(place, os.X_OK)), None)
 
 
 def columns() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from ..models import DestinationState, State
@@ -16,16 +16,19 @@ _NAMED: Final = 5
 _TROUBLE: Final = (DestinationState.UNAUTHORIZED, DestinationState.NOT_AN_API, DestinationState.REFUSING)
 
 
-def verdict(status: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the first line, and below it the pictures that need attention."""
+def verdict(status: Mapping[str, Any], suggest: Callable[[str], str]) -> Iterator[str]:
+    """Yield the first line, and below it the pictures that need attention.
+
+    `suggest` returns the command line for another command.
+    """
     yield _trouble(status) or _progress(status)
     if wrong := [*status["wrong_copies"], *status["left_over"]]:
         yield from (f"  {each['path']}: {each['what']}" for each in wrong[:_NAMED])
         if (more := len(wrong) - _NAMED) > 0:
-            yield f"  and {pictures(more)} more: `status --json` names all"
+            yield f"  and {pictures(more)} more: `{suggest('status --json')}` names all"
     if look := [state for state in TO_LOOK_AT if status["counts"][state]]:
         flags = " ".join(f"--state {state}" for state in look)
-        yield f"`sticky-pi-uploader list {flags}` says which and why."
+        yield f"`{suggest(f'list {flags}')}` says which and why."
 
 
 def waiting(counts: Mapping[str, int]) -> int:

@@ -77,7 +77,12 @@ def understand(
             config = config._replace(api=config.api.with_password())
         except ConfigError as error:
             problems += error.problems
-    return config, problems
+    return config._replace(flags=_typed(flags, config_file)), problems
+
+
+def _typed(flags: Mapping[str, str | None], config_file: str | None) -> tuple[str, ...]:
+    given = [("--config", config_file), *((key.flag, flags.get(key.name)) for key in SCHEMA)]
+    return tuple(word for flag, value in given if flag and value is not None for word in (flag, value))
 
 
 def url_not_set(config: Config) -> str:

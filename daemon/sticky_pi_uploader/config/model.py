@@ -108,6 +108,8 @@ class Config(NamedTuple):
     retention: RetentionConfig
     file: str | None
     """the configuration file that was read, if any"""
+    flags: tuple[str, ...] = ()
+    """the configuration flags of the command line, as they were typed"""
 
     @property
     def own_folders(self) -> list[str]:

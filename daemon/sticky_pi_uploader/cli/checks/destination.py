@@ -13,6 +13,7 @@ from ...service.status_line import SAYINGS
 from ...state_dir.disk import database_problem
 from ...state_dir.mounts import nearest
 from ..state_reader import open_state
+from ..terminal import suggest
 from .finding import Finding, ok, problem, warning
 from .folders import not_writable, with_file_system
 
@@ -81,7 +82,8 @@ def last_sending(config: Config) -> Iterator[Finding]:
     if last.state in (DestinationState.OK, DestinationState.UNKNOWN):
         return
     find = warning if last.state is DestinationState.UNREACHABLE else problem
-    advice = "see to what it says: pictures are kept, and sent once it takes them; `retry --all` has it tried at once"
+    at_once = f"`{suggest(config, 'retry --all')}` has it tried at once"
+    advice = f"see to what it says: pictures are kept, and sent once it takes them; {at_once}"
     yield find("sending", f"when pictures were last sent, the destination {SAYINGS[last.state]}: {last.reason}", advice)
 
 

@@ -80,7 +80,7 @@ def outbox(config: Config) -> Iterator[Finding]:
     """Check that the outbox can be read."""
     about, damage = "outbox", list[str]()
     try:
-        with open_state(config.state_dir, damage.append) as state:
+        with open_state(config.state_dir, damage.append, silent_if_missing=True) as state:
             if damage:
                 yield warning(about, damage[0], _REBUILT)
             elif state.outbox is None:

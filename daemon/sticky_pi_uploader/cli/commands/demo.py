@@ -22,7 +22,7 @@ from ...exceptions import StateError
 from ...ownership.run_as_owner import work_as_owner
 from ...state_dir import folder as state_dirs
 from ..state_reader import open_state
-from ..terminal import PROGRAM, complain, print_lines
+from ..terminal import complain, print_lines, suggest
 from .drain import drain
 from .list import list_line
 
@@ -103,22 +103,12 @@ def _next_steps(config: Config) -> Iterator[str]:
     yield f"  {folder}/store/database.db  what the store knows of them"
     yield ""
     yield "What to try next:"
-    with_config = f"{_own_command()} --config {shlex.quote(os.path.join(folder, _CONFIG))}"
-    yield f"  {with_config} status"
-    yield f"  {with_config} explain {_NEW}.{_NEW_DAY:%Y-%m-%d_%H-%M-%S}.jpg"
-    yield f"  {with_config} list --state rejected"
+    config = config._replace(flags=("--config", os.path.join(folder, _CONFIG)))
+    yield f"  {suggest(config, 'status')}"
+    yield f"  {suggest(config, f'explain {_NEW}.{_NEW_DAY:%Y-%m-%d_%H-%M-%S}.jpg')}"
+    yield f"  {suggest(config, 'list --state rejected')}"
     yield f"  {_sqlite_utils()} rows {shlex.quote(database)} images -c device -c datetime -c temp -t"
-    yield f"  {with_config} run    (copy more pictures in while it runs; Ctrl-C ends it)"
-
-
-def _own_command() -> str:
-    """Return the words with which this program was started, to be typed again."""
-    from shutil import which
-
-    if os.path.basename(sys.argv[0]) == "__main__.py":
-        python = os.path.basename(sys.executable)
-        return f"{python if which(python) == sys.executable else sys.executable} -m {__name__.partition('.')[0]}"
-    return PROGRAM if which(PROGRAM) else sys.argv[0]
+    yield f"  {suggest(config, 'run')}    (copy more pictures in while it runs; Ctrl-C ends it)"
 
 
 def _sqlite_utils() -> str:

@@ -6,7 +6,8 @@ import os
 import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from ...clock import unix_time, utc_text
@@ -21,7 +22,7 @@ from ...state_dir.mounts import image_dir_problem, nearest
 from ...state_dir.pending_removal import hidden
 from ..formatting import add_json_flag, day_and_time, inodes, relative, rows, size, to_json
 from ..state_reader import StateReader, config_as_owner, open_state
-from ..terminal import Complaints, print_lines, safe
+from ..terminal import Complaints, print_lines, safe, suggest
 from ..verdict import verdict
 
 
@@ -35,7 +36,7 @@ def run(arguments: Namespace) -> int:
     config = config_as_owner(arguments)
     with open_state(config.state_dir, Complaints()) as state:
         status = status_data(state, config)
-    print_lines([to_json(status)] if arguments.json else status_screen(status, time.time()))
+    print_lines([to_json(status)] if arguments.json else status_screen(status, time.time(), partial(suggest, config)))
     return 0
 
 
@@ -60,9 +61,12 @@ def status_data(state: StateReader, config: Config) -> dict[str, Any]:
     }
 
 
-def status_screen(status: Mapping[str, Any], now: float) -> Iterator[str]:
-    """Yield the lines for people: the verdict, then the details. `now` is a Unix time."""
-    yield from map(safe, verdict(status))
+def status_screen(status: Mapping[str, Any], now: float, suggest: Callable[[str], str]) -> Iterator[str]:
+    """Yield the lines for people: the verdict, then the details.
+
+    `now` is a Unix time; `suggest` returns the command line for another command.
+    """
+    yield from map(safe, verdict(status, suggest))
     yield ""
     yield from rows(
         [

@@ -22,19 +22,23 @@ def damage(outbox, start, length, content=None):
 
 
 def test_with_no_state_yet_nothing_is_shown(trap):
-    assert trap.json("list") == []
-    assert trap.json("explain", "a.jpg") is None
-    assert set(trap.json("status")["counts"].values()) == {0}
-    for command in (["list"], ["explain", "a.jpg"]):
+    assert trap.run("list", "--json").stdout == b"[\n]\n"
+    assert trap.run("explain", "a.jpg", "--json").stdout == b"null\n"
+    assert set(json.loads(trap.run("status", "--json").stdout)["counts"].values()) == {0}
+    for command in (["list"], ["explain", "a.jpg"], ["audit"], ["status"]):
         done = trap.run(*command)
-        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        assert (done.returncode, done.stdout if command != ["status"] else b"") == (0, b"")
+        (line,) = done.stderr.decode().splitlines()
+        assert line.startswith(f"sticky-pi-uploader: no state in {trap.state}: ")
     assert not trap.state.exists()
 
 
 def test_an_outbox_whose_tables_are_still_to_be_made_is_no_state_yet(trap):
     trap.state.mkdir()
     trap.outbox.touch()
-    assert trap.json("list") == []
+    done = trap.run("list", "--json")
+    assert json.loads(done.stdout) == []
+    assert b"no state in" in done.stderr
 
 
 def test_an_outbox_cut_short_is_said_and_what_is_left_of_it_shown(trap, taken):

@@ -1,4 +1,7 @@
+import os
 import re
+import subprocess
+import sys
 import time
 
 from sticky_pi_uploader.cli.commands.status import status_screen
@@ -71,7 +74,7 @@ def test_a_free_space_under_50_mb_is_said_first():
         "running": None,
         **dict.fromkeys(("image_dir", "state_dir", "config_file"), "/x"),
     }
-    first = next(status_screen(status, 0.0))
+    first = next(status_screen(status, 0.0, "sticky-pi-uploader {}".format))
     assert first == "Attention: only 49 MB are free. Below 50 MB the camera keeps no pictures."
 
 
@@ -83,3 +86,13 @@ def test_a_disk_that_fills_is_an_alarm_where_room_is_to_be_made(trap, taken):
     assert re.fullmatch(r"Attention: only .* are free, less than min_free; 1 picture to be sent\.", line)
     config.write_text('[retention]\nmin_free = "99.9 %"\n', encoding="ascii")
     assert trap.run("status", "--config", str(config)).stdout.startswith(b"Waiting: ")
+
+
+def test_the_commands_that_it_suggests_keep_the_flags_that_were_given(busy):
+    flags = ["--image-dir", "pictures", "--state-dir", busy.state]
+    (line,) = (line for line in busy.run("status", flags=flags).stdout.decode().splitlines() if " list --state" in line)
+    suggested = line.partition("`")[2].partition("`")[0]
+    assert f" --image-dir pictures --state-dir {busy.state} list " in suggested
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    typed = subprocess.run(suggested, shell=True, cwd=busy.folder, env=environment, capture_output=True, check=True)
+    assert b"notes.jpg" in typed.stdout
