@@ -15,7 +15,7 @@ from sticky_pi_uploader.intake.read_picture import Ingest
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.outbox import Outbox, outbox_path
 from sticky_pi_uploader.retention.policy import Policy, Retention
-from sticky_pi_uploader.retention.remover import Removal
+from sticky_pi_uploader.retention.remover import Remover
 from sticky_pi_uploader.scan_requests import ScanRequests
 from sticky_pi_uploader.state_dir.pending_removal import PendingRemovals
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
@@ -30,10 +30,10 @@ import sys
 from sticky_pi_api.client import LocalClient
 from sticky_pi_uploader.scan_requests import ScanRequests
 from sticky_pi_uploader.outbox import Outbox
-from sticky_pi_uploader.retention.remover import Removal
+from sticky_pi_uploader.retention.remover import Remover
 path, images, store = sys.argv[1:]
 with Outbox(path, longest_wait=1800) as outbox:
-    removal = Removal(
+    removal = Remover(
         outbox.retention,
         ScanRequests(),
         image_dir=images,
@@ -42,7 +42,7 @@ with Outbox(path, longest_wait=1800) as outbox:
         stopping=lambda: False,
     )
 """
-"""A script's beginning: it has a card's `outbox` open, and goes on, indented, with a `removal`"""
+"""A script's beginning: it has a card's `outbox` open, and goes on, indented, with a `removal`: a `Remover`"""
 
 
 @contextmanager
@@ -68,8 +68,8 @@ class Card:
         self.images.mkdir()
         self.store = str(store)
         self.scan_requests, self.thumbnails = ScanRequests(), ThumbnailFolder(str(folder / "thumbnails"))
-        self.leaving = PendingRemovals(str(self.images))
-        self.scanner = Scanner(str(self.images), leaving=self.leaving)
+        self.removals = PendingRemovals(str(self.images))
+        self.scanner = Scanner(str(self.images), removals=self.removals)
         self.outbox = Outbox(outbox_path(str(folder)), longest_wait=1800, clock=lambda: self.now)
         self.outbox.destinations.change(self.url, lambda _: True)
         self.open_client = lambda: LocalClient(self.store)
@@ -134,14 +134,14 @@ class Card:
         return self
 
     def removal(self):
-        return Removal(
+        return Remover(
             self.outbox.retention,
             self.scan_requests,
             image_dir=str(self.images),
             open_client=self.open_client,
             is_store=True,
             stopping=lambda: self.stop,
-            leaving=self.leaving,
+            removals=self.removals,
         )
 
     def retention(self, keep_days=30, min_free=NOTHING, also_remove=(), store=None):

@@ -31,7 +31,7 @@ class Scanner:
         image_dir: str,
         ignored: Collection[str] = (),
         *,
-        leaving: PendingRemovals | None = None,
+        removals: PendingRemovals | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Walk `image_dir`; `ignored` are absolute folders: the daemon's state, and the embedded store.
@@ -42,7 +42,7 @@ class Scanner:
         self.image_dir = image_dir
         self._ignored = {os.path.relpath(folder, image_dir) for folder in ignored}
         self._ignored_starts = tuple(f"{folder}{os.sep}" for folder in self._ignored)
-        self._leaving = leaving
+        self._removals = removals
         self._unreadable = Repeats(monotonic)
         self._left_over = Repeats(monotonic)
         self.missed: set[str] = set()
@@ -82,8 +82,8 @@ class Scanner:
 
     def is_leaving(self, path: str) -> bool:
         """Tell whether a file isn't in its place as it is on its way out: no loss, and to be decided by others."""
-        if self._leaving is not None:
-            return self._leaving.is_pending(path)
+        if self._removals is not None:
+            return self._removals.is_pending(path)
         return os.path.lexists(os.path.join(self.image_dir, hidden(path)))
 
     def missed_some_of(self, folder: str) -> bool:
@@ -141,14 +141,14 @@ class Scanner:
 
     def _bring_back(self, path: str) -> Iterator[Candidate]:
         """Yield what a removal that was broken off left, once it has its name back."""
-        if self._leaving is None:
+        if self._removals is None:
             if not os.path.lexists(os.path.join(self.image_dir, path)):
                 with suppress(OSError):
                     candidate = _candidate(path, os.lstat(os.path.join(self.image_dir, hidden(path))))
                     yield from filter(None, [candidate])
             return
         try:
-            back = self._leaving.restore(path)
+            back = self._removals.restore(path)
         except OSError as error:
             self.missed.add(path)
             self._say_left_over(path, str(error.strerror))

@@ -1,8 +1,8 @@
-"""Makes room on the card: which pictures may go, and when. How one goes is for `removal`.
+"""Make room on the card: decide which pictures are removed, and when; `remover` removes them.
 
-Pictures that the destination has go `keep_days` after their upload, or as soon as less than `min_free` of the disk is
-free, the oldest first; never one without a receipt, in conflict, rejected or suspect, unless the owner names those.
-What was removed is remembered for `keep_record_days`, thumbnails included.
+Pictures that the destination has are removed `keep_days` after their upload, or as soon as less than `min_free` of the
+disk is free, the oldest first. A picture without a receipt, in conflict, rejected or suspect stays, unless the
+configuration allows its removal. The records and thumbnails of removed pictures are kept for `keep_record_days`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sticky_pi_api.filesystem.safe_open import file_system_id
-from sticky_pi_api.filesystem.store_folder import file_systems
 
 from ..journal.events import Kind, about
 from ..journal.throttle import Repeats
@@ -21,18 +20,20 @@ from ..models import Picture, State
 from ..outbox import RetentionRecords
 from ..state_dir.disk import disk_space
 from ..state_dir.thumbnails import ThumbnailFolder
-from .remover import Removal
+
+if TYPE_CHECKING:
+    from .remover import Remover
 
 log = logging.getLogger(__name__)
 
-BATCH: Final = 100
+BATCH_SIZE: Final = 100
 """Pictures that the destination is asked for at once"""
 
 INTERVAL: Final = 3600.0
-"""Seconds between two passes through all that may go"""
+"""Seconds between two passes through all pictures that may be removed"""
 
-PRESSED_INTERVAL: Final = 300.0
-"""Seconds between two looks while there is too little space and nothing more may go"""
+LOW_SPACE_INTERVAL: Final = 300.0
+"""Seconds between two checks while there is too little space and no further picture may be removed"""
 
 DAY: Final = 86400.0
 
@@ -41,31 +42,31 @@ _NOT_REMOVED: Final = "removal"
 
 
 class Policy(NamedTuple):
-    """What may go, and when."""
+    """The pictures that may be removed, and when."""
 
     keep_days: int | None
-    """days after its upload for which a picture stays; None: nothing is ever removed"""
+    """days after its upload for which a picture stays; None: no picture is ever removed"""
     min_free: Callable[[int], int]
-    """says how many bytes are to be free on a disk of so many"""
+    """returns the bytes to keep free on a disk of a size in bytes"""
     keep_record_days: int
-    """days for which a removed picture is remembered"""
+    """days for which the record of a removed picture is kept"""
     also_remove: Collection[str] = ()
-    """of `suspect`, `conflict` and `rejected`, those that may go as well"""
+    """further pictures that may be removed: some of `suspect`, `conflict` and `rejected`"""
 
     @property
     def states(self) -> list[State]:
-        """The states in which a picture may go."""
+        """The states in which a picture may be removed."""
         return [State.UPLOADED, *(state for state in (State.CONFLICT, State.REJECTED) if state in self.also_remove)]
 
 
 class Retention:
-    """Keeps one image dir's disk from filling; `step` does a little of it."""
+    """Keep the disk of one image dir from filling, one batch of pictures per `step`."""
 
     def __init__(
         self,
         records: RetentionRecords,
         thumbnails: ThumbnailFolder,
-        removal: Removal,
+        remover: Remover | None,
         policy: Policy,
         *,
         image_dir: str,
@@ -73,10 +74,13 @@ class Retention:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Look after the disk of `image_dir`; `store` is the destination's folder, where that is an embedded store."""
+        """Make room on the disk of `image_dir`; `store` is the destination's folder if that is an embedded store.
+
+        `remover` may be None if the policy removes nothing.
+        """
         self._records = records
         self._thumbnails = thumbnails
-        self._removal = removal
+        self._remover = remover
         self._policy = policy
         self._image_dir = image_dir
         self._store = store
@@ -85,29 +89,31 @@ class Retention:
         self._repeats = Repeats(monotonic)
 
     def step(self) -> float:
-        """Remove what may go of the next few pictures; returns the seconds until the next step is worth it."""
+        """Remove some of the next pictures if they may be removed; return the seconds until the next step."""
         self._records.date_anew()
         self._forget()
-        obstacle = self._why_not()
+        obstacle = self._obstacle()
         if obstacle is None and (batch := self._next()):
             obstacle = self._remove(batch)
             if obstacle is None:
                 return 0.0
         self._after = None
-        pressed = self.is_pressed()
-        self._tell(obstacle, pressed=pressed)
-        return PRESSED_INTERVAL if pressed else INTERVAL
+        is_low = self.is_space_low()
+        self._log_obstacle(obstacle, is_low=is_low)
+        return LOW_SPACE_INTERVAL if is_low else INTERVAL
 
-    def is_pressed(self) -> bool:
-        """Tell whether less is free than should be; False where the disk can't be asked."""
+    def is_space_low(self) -> bool:
+        """Return whether less space is free than the policy wants; False if the disk can't be asked."""
         found = disk_space(self._image_dir)
         return found is not None and found.is_under(self._policy.min_free)
 
-    def _why_not(self) -> str | None:
-        """Say why nothing may be removed at all."""
+    def _obstacle(self) -> str | None:
+        """Return the reason why no picture at all may be removed; None if there is no obstacle."""
         if self._policy.keep_days is None:
             return "[retention] keep_days isn't set, so nothing is removed"
         if self._store is not None:
+            from sticky_pi_api.filesystem.store_folder import file_systems
+
             try:
                 same = file_system_id(self._image_dir) in file_systems(self._store)
             except OSError as error:
@@ -117,26 +123,27 @@ class Retention:
         return None
 
     def _next(self) -> list[Picture]:
-        """Return the next few pictures that may go, unless the destination or the file says otherwise."""
+        """Return the next pictures that may be removed, as far as the outbox knows."""
         batch = self._records.removable(
             states=self._policy.states,
             suspect="suspect" in self._policy.also_remove,
-            before=None if self.is_pressed() else self._clock() - float(self._policy.keep_days or 0) * DAY,
+            before=None if self.is_space_low() else self._clock() - float(self._policy.keep_days or 0) * DAY,
             after=self._after,
-            most=BATCH,
+            most=BATCH_SIZE,
         )
         if batch:
             self._after = (batch[-1].datetime or "", batch[-1].id)
         return batch
 
     def _remove(self, batch: list[Picture]) -> str | None:
-        """Remove pictures; says what keeps it from that."""
+        """Remove pictures; return the reason if that isn't possible."""
         from sticky_pi_api.exceptions import StickyPiError
 
-        pressed = self.is_pressed()
+        assert self._remover is not None  # noqa: S101 - as the policy removes pictures
+        was_low = self.is_space_low()
         try:
-            # Pressed, only as many as it takes: the others may stay for their time.
-            self._removal.remove(batch, enough=lambda: pressed and not self.is_pressed())
+            # For lack of space, only as many as necessary are removed: the others stay for their days.
+            self._remover.remove(batch, enough=lambda: was_low and not self.is_space_low())
         except PermissionError as error:
             return f"{error.filename} can't be removed: permission denied; see the README on retention"
         except OSError as error:
@@ -145,14 +152,14 @@ class Retention:
             return f"the destination can't be asked whether it has them: {error}"
         return None
 
-    def _tell(self, obstacle: str | None, *, pressed: bool) -> None:
-        """Say what keeps pictures from being removed, and whether that fills the disk; now and then while it does."""
-        if pressed:
+    def _log_obstacle(self, obstacle: str | None, *, is_low: bool) -> None:
+        """Log why pictures aren't removed, and whether the disk fills; repeat it now and then while that lasts."""
+        if is_low:
             why = obstacle or "no picture on it may be removed"
             if (spell := self._repeats.again(_FILLING, why)) is not None:
                 extra = about(Kind.FILLING, folder=self._image_dir, reason=why)
                 what = "the disk of %s fills: less than %s are free, and %s%s"
-                log.error(what, self._image_dir, self._least(), why, spell, extra=extra)
+                log.error(what, self._image_dir, self._wanted(), why, spell, extra=extra)
             return
         self._repeats.over(_FILLING)
         if obstacle is None or self._policy.keep_days is None:
@@ -161,8 +168,8 @@ class Retention:
             extra = about(Kind.NOT_REMOVED, folder=self._image_dir, reason=obstacle)
             log.warning("no picture is removed: %s%s", obstacle, spell, extra=extra)
 
-    def _least(self) -> str:
-        """Say how much is to be free, of what there is too little of."""
+    def _wanted(self) -> str:
+        """Return how many bytes or inodes should be free, whichever are too few."""
         found = disk_space(self._image_dir)
         least = self._policy.min_free(found.total) if found is not None else 0
         if found is None or found.free < least:
@@ -170,5 +177,5 @@ class Retention:
         return f"{found.least_inodes(least)} inodes"
 
     def _forget(self) -> None:
-        for md5 in self._records.forget(self._clock() - self._policy.keep_record_days * DAY, BATCH):
+        for md5 in self._records.forget(self._clock() - self._policy.keep_record_days * DAY, BATCH_SIZE):
             self._thumbnails.remove(md5)

@@ -1,17 +1,17 @@
-"""Removes pictures from the card, each only once the destination was asked for it again and the file is the one sent.
+"""Remove pictures from the card, each after a new query to the destination and a check of the file's bytes.
 
     the destination has                                    the picture
     the row, and the stored object is the picture          is removed
-    the row; the object can't be looked at from here       is removed
+    the row; the object can't be read from here            is removed
     the picture, but on the card's own file system         stays: it is no second copy
-    the row, but the stored object is another or missing   stays, and its owner is told
-    another picture under the key                          conflict
-    nothing under the key                                  is to be sent again
+    the row, but the stored object is another or missing   stays, with a warning
+    another picture under the key                          gets into conflict
+    nothing under the key                                  is sent again
 
-Of a removal, any prefix that a power loss leaves is a state that the next start understands: the receipt is committed;
-the file is renamed, in its folder, to a name that nobody else uses; it is the one that was sent, whatever was done to
-the folder meanwhile; it is unlinked; the folder is flushed, the row is marked. What was renamed and not unlinked is
-given its name back, here or by whoever finds it (see `leaving`). No folder on the way may be a link.
+A removal has these steps: the receipt is in the outbox; the file is renamed, in its folder, to a hidden name; its bytes
+are compared with the picture that was sent; it is unlinked; the folder is flushed, and the row is marked. A power cut
+may end it after any step. If the file was renamed but not unlinked, it gets its name back, here or from the next scan
+(see `pending_removal`). No folder on the path may be a link.
 """
 
 from __future__ import annotations
@@ -36,29 +36,28 @@ from ..models import Picture, State
 from ..outbox import RetentionRecords
 from ..scan_requests import ScanRequests
 from ..state_dir.pending_removal import PendingRemovals, hidden, hide, open_at, restore
-from ..upload.cancel import cancel_on_stop
 
 if TYPE_CHECKING:
     from sticky_pi_api.put_images.verification import Claim, Holding
 
 log = logging.getLogger(__name__)
 
-TOGETHER: Final = 20
+PICTURES_PER_FLUSH: Final = 20
 """Pictures whose removal is flushed and recorded at once"""
 
 
 class Client(Protocol):
-    """What removal needs of a client."""
+    """The part of `LocalClient` and `RemoteClient` that the remover uses."""
 
     def holdings(self, claims: Sequence[Claim]) -> list[Holding]:
-        """Tell what the destination has of each claimed picture."""
+        """Return what the destination has of each picture."""
 
     def close(self) -> None:
-        """Give up what it holds open."""
+        """Close connections and files."""
 
 
-class Removal:
-    """Removes the pictures of one image dir."""
+class Remover:
+    """Remove pictures of one image dir."""
 
     def __init__(
         self,
@@ -69,11 +68,11 @@ class Removal:
         open_client: Callable[[], Client],
         is_store: bool,
         stopping: Callable[[], bool],
-        leaving: PendingRemovals | None = None,
+        removals: PendingRemovals | None = None,
     ) -> None:
-        """Ask the destination, a store or a server, through what `open_client` opens.
+        """Ask the destination, a store or a server, through the client that `open_client` opens.
 
-        Once `stopping()`, no further picture is removed. Who scans the image dir meanwhile has to know of `leaving`.
+        Once `stopping()` is true, no further picture is removed. A scanner of the same folder has to share `removals`.
         """
         self._records = records
         self._scan_requests = scan_requests
@@ -81,37 +80,41 @@ class Removal:
         self._open_client = open_client
         self._is_store = is_store
         self._stopping = stopping
-        self._leaving = PendingRemovals(image_dir) if leaving is None else leaving
+        self._removals = PendingRemovals(image_dir) if removals is None else removals
         self._repeats = Repeats(time.monotonic)
 
     def remove(self, pictures: Sequence[Picture], *, enough: Callable[[], bool]) -> None:
-        """Remove those of some pictures that may go, until it is `enough`.
+        """Remove some of the pictures, if they may be removed, until `enough()` is true.
 
-        Raises StickyPiError where the destination can't be asked, and OSError where files can't be removed.
+        Raises StickyPiError if the destination can't be asked, and OSError if files can't be removed.
         """
         allowed = [picture for picture in pictures if picture.state is not State.UPLOADED]
         confirmed = self._confirm([picture for picture in pictures if picture.state is State.UPLOADED])
-        may_go = {picture.id for picture in (*allowed, *confirmed)}
-        waiting = [picture for picture in pictures if picture.id in may_go]
+        removable = {picture.id for picture in (*allowed, *confirmed)}
+        waiting = [picture for picture in pictures if picture.id in removable]
         while waiting and not (enough() or self._stopping()):
-            self._remove_together(waiting[:TOGETHER])
-            del waiting[:TOGETHER]
+            self._remove_batch(waiting[:PICTURES_PER_FLUSH])
+            del waiting[:PICTURES_PER_FLUSH]
 
     def _confirm(self, pictures: Sequence[Picture]) -> list[Picture]:
-        """Return those that the destination has; what follows of the others is recorded."""
+        """Return the pictures that the destination has; record the consequences for the others."""
+        from ..upload.cancel import cancel_on_stop
+
         if not pictures:
             return []
         claims = [claim_of(picture)._replace(file_system=picture.file_system) for picture in pictures]
         client = self._open_client()
         try:
-            # A server is given up when it would hold up the end; a store needs but a moment.
+            # A request to a server is cancelled if it would delay the stop; a store answers in a moment.
             with nullcontext() if self._is_store else cancel_on_stop(client.close, self._stopping):
                 found = client.holdings(claims)
         finally:
             client.close()
-        return [picture for picture, holding in zip(pictures, found, strict=True) if self._stands(picture, holding)]
+        return [
+            picture for picture, holding in zip(pictures, found, strict=True) if self._is_confirmed(picture, holding)
+        ]
 
-    def _stands(self, picture: Picture, holding: Holding) -> bool:
+    def _is_confirmed(self, picture: Picture, holding: Holding) -> bool:
         from sticky_pi_api.put_images.verification import Holding
 
         kind, state = Kind.OVERWRITTEN, picture.state
@@ -142,13 +145,13 @@ class Removal:
         log.warning("%s: %s", printable(picture.path), why, extra=about(kind, picture, state=state, reason=why))
         return False
 
-    def _remove_together(self, pictures: Sequence[Picture]) -> None:
+    def _remove_batch(self, pictures: Sequence[Picture]) -> None:
         gone: list[tuple[Picture, str]] = []
-        # Until the rows are marked: a scan would take what is gone for a loss.
-        with self._leaving.removing([picture.path for picture in pictures]), ExitStack() as stack:
+        # Until the rows are marked: a scan would record the missing files as lost.
+        with self._removals.removing([picture.path for picture in pictures]), ExitStack() as stack:
             folders = _Folders(self._image_dir, stack)
             try:
-                gone.extend((each, why) for each in pictures if (why := self._take_out(folders, each)) is not None)
+                gone.extend((each, why) for each in pictures if (why := self._remove_file(folders, each)) is not None)
             finally:
                 self._record(gone, folders)
 
@@ -161,8 +164,8 @@ class Removal:
         for picture, why in gone:
             log.info("%s: %s", printable(picture.path), why, extra=about(Kind.REMOVED, picture))
 
-    def _take_out(self, folders: _Folders, picture: Picture) -> str | None:
-        """Remove a picture's file; says what became of it, or None where it stays."""
+    def _remove_file(self, folders: _Folders, picture: Picture) -> str | None:
+        """Remove a picture's file; return the text for its history, or None if the file stays."""
         path, name = os.path.split(picture.path)
         folder = folders.open(path)
         if folder is None and folders.is_gone(path, picture.file_system):
@@ -173,18 +176,18 @@ class Removal:
             try:
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             except FileNotFoundError:
-                # Removed by somebody, or by us before a power cut; unless that broke off before it was decided.
+                # Removed by a user, or by us before a power cut, unless that removal was interrupted too early.
                 if restore(folder, name) is None:
                     return "gone from the card"
             else:
-                may_go = _looks_the_same(status, picture) and self._hide(folder, name, picture)
-                if may_go and self._decide(folder, name, picture):
+                is_hidden = _looks_the_same(status, picture) and self._hide(folder, name, picture)
+                if is_hidden and self._remove_hidden(folder, name, picture):
                     return "removed from the card"
         self._scan_requests.file(picture.path)
         return None
 
     def _hide(self, folder: int, name: str, picture: Picture) -> bool:
-        """Give a file its name on the way out; False where it can't have it, and so has to stay."""
+        """Rename a file to its hidden name; return False if that isn't possible, so that the file has to stay."""
         try:
             hide(folder, name)
         except OSError as error:
@@ -197,14 +200,14 @@ class Removal:
             return False
         return True
 
-    def _decide(self, folder: int, name: str, picture: Picture) -> bool:
-        """Remove a file on its way out if it is the one, else give it its name back; tells whether it is removed."""
+    def _remove_hidden(self, folder: int, name: str, picture: Picture) -> bool:
+        """Remove a hidden file if it is the recorded one, else give it its name back; return whether it is removed."""
         try:
-            if _is_the_one(folder, hidden(name), picture):
+            if _is_recorded_file(folder, hidden(name), picture):
                 os.unlink(hidden(name), dir_fd=folder)
                 return True
         finally:
-            # It is there no more if it was removed.
+            # If the file was removed, this does nothing.
             if restore(folder, name) is False:
                 why = f"another file was put in its place meanwhile: both are kept, this one as {hidden(name)}"
                 extra = about(Kind.LEFT_OVER, picture, reason=why)
@@ -213,16 +216,15 @@ class Removal:
 
 
 class _Folders:
-    """Open folders of the image dir, each opened once, and none through a link."""
+    """The open folders of one image dir: each is opened once, without following links, and closed with the stack."""
 
     def __init__(self, image_dir: str, stack: ExitStack) -> None:
-        """Open none yet; they are closed with the `stack`."""
         self._image_dir = image_dir
         self._stack = stack
         self._open: dict[str, int | None] = {}
 
     def open(self, path: str) -> int | None:
-        """Open one; None where it isn't there, or isn't a folder but a link, say."""
+        """Open a folder; None if it doesn't exist, or if a link or a file is in its place."""
         if path not in self._open:
             self._open[path] = descriptor = self._try(path)
             if descriptor is not None:
@@ -230,7 +232,7 @@ class _Folders:
         return self._open[path]
 
     def is_gone(self, path: str, file_system: str) -> bool:
-        """Tell whether one that isn't there was on the file system of the folder above it, which can be read."""
+        """Return whether a missing folder was on the file system of the folder above it, which can be read."""
         path, name = os.path.split(path)
         above = self.open(path)
         if above is None:
@@ -238,7 +240,7 @@ class _Folders:
         return file_system_id(above) == file_system and not _is_there(above, name)
 
     def sync(self, path: str) -> None:
-        """Make the names in one that is open durable, or that one with it is gone."""
+        """Make the names in an open folder durable; if the folder is gone, the names in the one above it."""
         while (descriptor := self._open[path]) is None:
             path = os.path.dirname(path)
         with naming(os.path.join(self._image_dir, path)):
@@ -260,18 +262,19 @@ def _is_there(folder: int, name: str) -> bool:
 
 
 def _looks_the_same(status: os.stat_result, picture: Picture) -> bool:
-    """Tell whether a file may still be the one that is recorded: then it is worth renaming it to make sure."""
+    """Return whether a file may still be the recorded one, by its status: then it is renamed and its bytes are read."""
     now, recorded = fingerprint_of(status), picture.fingerprint
     if recorded is None or not stat.S_ISREG(status.st_mode):
         return False
-    # What was never read whole has nothing else to be known by.
+    # A file that was never read as a whole has no md5 to compare later.
     return recorded.is_same(now) if picture.md5 is None else recorded.is_like(now)
 
 
-def _is_the_one(folder: int, name: str, picture: Picture) -> bool:
-    """Tell whether a file, which nobody else knows by this name, is the one that is recorded, and has its bytes.
+def _is_recorded_file(folder: int, name: str, picture: Picture) -> bool:
+    """Return whether a hidden file is the recorded one, by its status and its bytes.
 
-    A file that is no picture, and took the place of one that was sent, is recorded by its status too: its bytes tell.
+    If a file that is no picture took the place of a picture that was sent, its status is recorded too. So the md5
+    decides.
     """
     from sticky_pi_api.utils import md5
 
@@ -283,12 +286,12 @@ def _is_the_one(folder: int, name: str, picture: Picture) -> bool:
             same = picture.state is not State.UPLOADED if picture.md5 is None else md5(file) == picture.md5
             return same and fingerprint_of(os.fstat(file.fileno())) == fingerprint_of(before)
     except OSError:
-        # What can't be read whole may be anything.
+        # A file that can't be read as a whole may be any file.
         return False
 
 
 def claim_of(picture: Picture) -> Claim:
-    """Make of an uploaded picture what a client's `holdings` takes."""
+    """Return an uploaded picture in the form that a client's `holdings` takes."""
     from sticky_pi_api.put_images.verification import Claim
     from sticky_pi_api.utils import string_to_datetime
 

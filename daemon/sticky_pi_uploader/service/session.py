@@ -33,7 +33,6 @@ from ..intake.scanner import Scanner
 from ..journal.events import Kind, about
 from ..outbox import Aside, open_or_rebuild, outbox_path, put_aside
 from ..retention.policy import Policy, Retention
-from ..retention.remover import Removal
 from ..scan_requests import ScanRequests
 from ..state_dir.lock import Locks
 from ..state_dir.pending_removal import PendingRemovals
@@ -114,8 +113,8 @@ class Session:
         keep, store = config.retention, config.api.store
         thumbnails = ThumbnailFolder(os.path.join(config.state_dir, "thumbnails"))
         ignored = [os.path.realpath(folder) for folder in (config.state_dir, store) if folder]
-        leaving = PendingRemovals(image_dir)
-        self.scanner = Scanner(image_dir, ignored, leaving=leaving)
+        removals = PendingRemovals(image_dir)
+        self.scanner = Scanner(image_dir, ignored, removals=removals)
         self.intake = Intake(
             self.scanner,
             Ingest(image_dir, thumbnails, time.time),
@@ -141,17 +140,21 @@ class Session:
             left=self._time_left,
         )
         stack.callback(self._close_unless_abandoned, self.uploader.close)
-        removal = Removal(
-            outbox.retention,
-            self.scan_requests,
-            image_dir=image_dir,
-            open_client=self._open_client,
-            is_store=store is not None,
-            stopping=self.is_stopping,
-            leaving=leaving,
-        )
+        remover = None
+        if keep.keep_days is not None:
+            from ..retention.remover import Remover
+
+            remover = Remover(
+                outbox.retention,
+                self.scan_requests,
+                image_dir=image_dir,
+                open_client=self._open_client,
+                is_store=store is not None,
+                stopping=self.is_stopping,
+                removals=removals,
+            )
         policy = Policy(keep.keep_days, keep.min_free.of, keep.keep_record_days, keep.also_remove)
-        self.retention = Retention(outbox.retention, thumbnails, removal, policy, image_dir=image_dir, store=store)
+        self.retention = Retention(outbox.retention, thumbnails, remover, policy, image_dir=image_dir, store=store)
         self.maintenance = Maintenance(
             outbox.recovery,
             outbox.retention,

@@ -498,7 +498,7 @@ RECEIPTS = (
     ),
     Guard(
         "no removal of what the destination lost",
-        "Removal._stands",
+        "Remover._is_confirmed",
         """
         case Holding.CONFIRMED | Holding.ROW_ONLY:
             ...
@@ -512,7 +512,7 @@ RECEIPTS = (
     ),
     Guard(
         "no removal of what is another picture there",
-        "Removal._stands",
+        "Remover._is_confirmed",
         """
         case Holding.CONFIRMED | Holding.ROW_ONLY:
             ...
@@ -526,7 +526,7 @@ RECEIPTS = (
     ),
     Guard(
         "no removal of what was overwritten there",
-        "Removal._stands",
+        "Remover._is_confirmed",
         """
         case Holding.CONFIRMED | Holding.ROW_ONLY:
             ...
@@ -540,7 +540,7 @@ RECEIPTS = (
     ),
     Guard(
         "no removal for a copy on the picture's own file system",
-        "Removal._stands",
+        "Remover._is_confirmed",
         """
         case Holding.CONFIRMED | Holding.ROW_ONLY:
             ...
@@ -593,7 +593,7 @@ RECEIPTS = (
     ),
     Guard(
         "question before a removal",
-        "Removal.remove",
+        "Remover.remove",
         "self._confirm([picture for picture in pictures if picture.state is State.UPLOADED])",
         "[picture for picture in pictures if picture.state is State.UPLOADED]",
         ("test_a_picture_that_the_destination_lost_is_sent_again_and_stays",),
@@ -1186,7 +1186,7 @@ SENDING = (
 REMOVING = (
     Guard(
         "bytes of a file, before it is removed",
-        "_is_the_one",
+        "_is_recorded_file",
         "md5(file) == picture.md5",
         "True",
         ("test_a_file_that_isnt_as_it_was_recorded_stays_in_its_place_and_is_looked_at",),
@@ -1194,7 +1194,7 @@ REMOVING = (
     ),
     Guard(
         "name of a file that isn't the one, once that is known",
-        "Removal._decide",
+        "Remover._remove_hidden",
         "restore(folder, name) is False",
         "False",
         ("test_a_file_that_isnt_as_it_was_recorded_stays_in_its_place_and_is_looked_at",),
@@ -1202,7 +1202,7 @@ REMOVING = (
     ),
     Guard(
         "the card that it was on, before it is removed",
-        "Removal._take_out",
+        "Remover._remove_file",
         "folder is None or file_system_id(folder) != picture.file_system",
         "folder is None",
         ("test_a_picture_of_another_card_stays",),
@@ -1316,7 +1316,7 @@ REMOVING = (
     ),
     Guard(
         "no removal for a store on the same disk",
-        "Retention._why_not",
+        "Retention._obstacle",
         """
         if same:
             ...
@@ -1330,7 +1330,7 @@ REMOVING = (
     ),
     Guard(
         "no removal unless days are set",
-        "Retention._why_not",
+        "Retention._obstacle",
         "self._policy.keep_days is None",
         "False",
         ("test_nothing_goes_unless_days_are_set_however_full_the_disk_is",),

@@ -12,7 +12,7 @@ from sticky_pi_uploader.intake.read_picture import Ingest
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.outbox import Outbox, outbox_path, put_aside
 from sticky_pi_uploader.retention.policy import Policy, Retention
-from sticky_pi_uploader.retention.remover import Removal
+from sticky_pi_uploader.retention.remover import Remover
 from sticky_pi_uploader.scan_requests import ScanRequests
 from sticky_pi_uploader.service.maintenance import Maintenance
 from sticky_pi_uploader.state_dir.pending_removal import PendingRemovals
@@ -107,9 +107,9 @@ class Trap:
     def _put_together(self, thumbnails):
         images, clock, server = str(self.images), self.clock, self.server
         self.scan_requests = ScanRequests()
-        leaving = PendingRemovals(images)
+        removals = PendingRemovals(images)
         self.intake = Intake(
-            _Scanner(images, self.counts, leaving=leaving, monotonic=clock.monotonic),
+            _Scanner(images, self.counts, removals=removals, monotonic=clock.monotonic),
             Ingest(images, thumbnails, clock.time),
             self.outbox.catalog,
             self.outbox.folders,
@@ -134,7 +134,7 @@ class Trap:
             clock=clock.time,
             monotonic=clock.monotonic,
         )
-        removal = Removal(
+        removal = Remover(
             self.outbox.retention,
             self.scan_requests,
             image_dir=images,
@@ -142,7 +142,7 @@ class Trap:
             is_store=True,  # so that no thread watches over it: the order of readings must be the same each time
             # It is asked before each few pictures: a moment at which the power may be cut.
             stopping=lambda: clock.monotonic() < 0,
-            leaving=leaving,
+            removals=removals,
         )
         self.retention = Retention(
             self.outbox.retention,

@@ -14,7 +14,7 @@ from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import UnreachableError
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.outbox import outbox_path
-from sticky_pi_uploader.retention.policy import DAY, INTERVAL, PRESSED_INTERVAL, Policy
+from sticky_pi_uploader.retention.policy import DAY, INTERVAL, LOW_SPACE_INTERVAL, Policy
 
 NEW_YEAR_2000 = 946_684_800.0
 EVERYTHING = lambda size: size  # noqa: E731
@@ -51,7 +51,7 @@ def test_a_picture_goes_when_it_was_kept_for_its_days_after_the_upload_and_no_so
 def test_nothing_goes_unless_days_are_set_however_full_the_disk_is(card):
     card.add(0).send()
     card.now += 1000 * DAY
-    assert run(card.retention(keep_days=None, min_free=EVERYTHING)) == PRESSED_INTERVAL
+    assert run(card.retention(keep_days=None, min_free=EVERYTHING)) == LOW_SPACE_INTERVAL
     assert card.left() == [0]
 
 
@@ -251,7 +251,7 @@ def test_a_file_that_was_only_touched_goes_once_it_was_looked_at(card):
 def test_a_store_on_the_same_disk_lets_nothing_go(card):
     card.add(0).send()
     card.now += 1000 * DAY
-    assert run(card.retention(store=str(card.images.parent), min_free=EVERYTHING)) == PRESSED_INTERVAL
+    assert run(card.retention(store=str(card.images.parent), min_free=EVERYTHING)) == LOW_SPACE_INTERVAL
     assert card.left() == [0]
 
 

@@ -340,7 +340,7 @@ def test_what_is_being_removed_just_now_is_left_to_who_does_it_and_is_no_loss(ca
     card.add(0)
     card.path(0).write_bytes(bytes(9))
     card.take_in()
-    with card.leaving.removing([relative(card)]):
+    with card.removals.removing([relative(card)]):
         os.rename(card.path(0), hidden(card.path(0)))
         card.scan()
         assert hidden(card.path(0)).exists()
