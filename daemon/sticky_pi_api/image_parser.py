@@ -104,7 +104,8 @@ class ImageParser(dict[str, Any]):
                 blob = _read_all(stream, self.path)
         except ImageError as error:
             raise ImageChangedError(self.path, f"it is no longer the file that was parsed: {error.reason}") from error
-        if (md5 := _md5(blob)) != self["md5"]:
+        md5 = _md5(blob)
+        if md5 != self["md5"]:
             text = f"its bytes are no longer those that were parsed (md5 {self['md5']})"
             raise ImageChangedError(self.path, text, md5)
         return blob

@@ -1115,8 +1115,8 @@ SENDING = (
     ),
     Guard(
         "data that end with the last row",
-        "_Watched.ends_with_last_row",
-        "self._helpings == 1",
+        "_RecordedFile.ends_with_last_row",
+        "self._reads_at_end == 1",
         "True",
         (
             "test_an_end_mark_amid_the_data_is_suspect",
