@@ -119,7 +119,7 @@ class _Reader:
     def __init__(self):
         self.seen = set()
 
-    def take_in(self, candidate, _file_system):
+    def read(self, candidate, _file_system):
         self.seen.add(candidate.path)
         raise FileNotFoundError(candidate.path)
 

@@ -18,7 +18,7 @@ from benchmark import Row, in_turns, main, ratio
 from pictures import DEVICE, full_size
 from PIL import Image
 from sticky_pi_api.filesystem.safe_open import file_system_id
-from sticky_pi_uploader.intake.read_picture import Ingest
+from sticky_pi_uploader.intake.read_picture import PictureReader
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.outbox import Outbox
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
@@ -63,10 +63,10 @@ def _plain(path):
 
 def _taker(path, outbox):
     scanner = Scanner(os.path.dirname(path))
-    ingest = Ingest(scanner.image_dir, ThumbnailFolder(os.path.join(scanner.image_dir, "thumbnails")), time.time)
+    reader = PictureReader(scanner.image_dir, ThumbnailFolder(os.path.join(scanner.image_dir, "thumbnails")), time.time)
     identity = file_system_id(scanner.image_dir)
     candidate = scanner.look(os.path.basename(path))
-    return lambda: outbox.catalog.record([ingest.take_in(candidate, identity).taken])
+    return lambda: outbox.catalog.record([reader.read(candidate, identity).taken])
 
 
 def _seconds(work, path):

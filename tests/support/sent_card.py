@@ -11,7 +11,7 @@ import pytest
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_uploader.intake.intake import Intake
-from sticky_pi_uploader.intake.read_picture import Ingest
+from sticky_pi_uploader.intake.read_picture import PictureReader
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.outbox import Outbox, outbox_path
 from sticky_pi_uploader.retention.policy import Policy, Retention
@@ -89,19 +89,19 @@ class Card:
         return self
 
     def take_in(self):
-        ingest = Ingest(str(self.images), self.thumbnails, lambda: self.now)
+        reader = PictureReader(str(self.images), self.thumbnails, lambda: self.now)
         for folder in self.scanner.folders():
             for candidate in self.scanner.candidates(folder):
-                self.outbox.catalog.record([ingest.take_in(candidate, file_system_id(str(self.images / folder))).taken])
+                self.outbox.catalog.record([reader.read(candidate, file_system_id(str(self.images / folder))).taken])
         return self
 
     def scan(self):
         """Look through the whole card, as the daemon does it, until nothing is left to look at."""
-        ingest, recorded = Ingest(str(self.images), self.thumbnails, lambda: self.now), lambda: None
+        reader, recorded = PictureReader(str(self.images), self.thumbnails, lambda: self.now), lambda: None
         now = [1000.0]
         intake = Intake(
             self.scanner,
-            ingest,
+            reader,
             self.outbox.catalog,
             self.outbox.folders,
             self.scan_requests,

@@ -14,11 +14,10 @@ from sticky_pi_api.exceptions import ImageError, StickyPiError
 
 from ..clock import unix_time, utc_text
 from ..intake.scanner import Scanner
-from ..intake.stranded_files import WHY, left_over
 from ..models import Candidate, Picture, State
 from ..retention.remover import claim_of
 from ..state_dir.mounts import image_dir_problem
-from ..state_dir.pending_removal import hidden, is_there, open_picture, place_of
+from ..state_dir.pending_removal import STUCK, hidden, is_there, open_picture, place_of
 from .sequence import gaps, learn_interval
 from .state_reader import StateReader, Warn
 
@@ -114,8 +113,8 @@ class _Audit:
             if candidates is None:
                 self._problem(folder, "the folder can't be read, so nothing is known of what is in it")
             found.update({candidate.path: candidate for candidate in candidates or ()})
-        for path in left_over(self._questions.scanner):
-            self._problem(hidden(path), WHY)
+        for path in self._questions.scanner.interrupted_removals():
+            self._problem(hidden(path), STUCK)
         return found
 
     def _account(self, recorded: Iterator[Picture], files: dict[str, Candidate]) -> Iterator[Picture]:

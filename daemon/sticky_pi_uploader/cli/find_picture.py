@@ -7,10 +7,9 @@ import stat
 from collections.abc import Sequence
 
 from ..config import Config
-from ..intake.stranded_files import WHY, is_left_over
 from ..models import Picture
 from ..outbox import OutboxReader
-from ..state_dir.pending_removal import hidden, original
+from ..state_dir.pending_removal import STUCK, hidden, is_stuck, original
 
 
 def find(outbox: OutboxReader, image_dir: str, file: str) -> list[Picture]:
@@ -50,14 +49,14 @@ def why_unknown(config: Config, file: str) -> str:
     if inside is None:
         return f"it isn't in the image folder {image_dir}, and only pictures in there are sent"
     before = name_before_removal(inside)
-    if is_left_over(image_dir, before):
-        return WHY if before != inside else f"it hasn't been seen yet; {beside(inside)}"
+    if is_stuck(image_dir, before):
+        return STUCK if before != inside else f"it hasn't been seen yet; {beside(inside)}"
     return _why_ignored(image_dir, inside) or "it hasn't been seen yet: the next scan takes it in"
 
 
 def beside(path: str) -> str:
     """Name the hidden file that lies beside `path`, and say why it is there."""
-    return f"{hidden(os.path.basename(path))}: {WHY}"
+    return f"{hidden(os.path.basename(path))}: {STUCK}"
 
 
 def name_before_removal(file: str) -> str:

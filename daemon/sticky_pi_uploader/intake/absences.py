@@ -1,30 +1,30 @@
-"""Recorded files that aren't in their place any more: each is lost, or away with its disk or folder."""
+"""Record which files of recorded pictures are missing from the image folder, and which are back."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Final
 
 from sticky_pi_api.exceptions import printable
 
 from ..journal.events import Kind, about
-from ..models import State
+from ..models import Fingerprint, State
 from ..outbox import Catalog, Known
 from .scanner import Scanner
 
 log = logging.getLogger(__name__)
 
-ABSENCES: Final = 64
-"""Files that aren't there any more, dealt with in one step."""
+ABSENCES_PER_STEP: Final = 64
+"""Missing files that are recorded in one transaction"""
 
 
 class Absences:
-    """The recorded files that weren't found in their place; for one thread."""
+    """Recorded files that weren't found: each is lost, or away with its disk or folder. For one thread."""
 
     def __init__(self, scanner: Scanner, catalog: Catalog) -> None:
-        """Start with none."""
         self._scanner = scanner
         self._catalog = catalog
         self._absent: set[str] = set()
@@ -32,19 +32,21 @@ class Absences:
         """files that are away, until that is logged"""
 
     def __bool__(self) -> bool:
-        """Tell whether some are still to be recorded."""
+        """Return whether some absences are still to be recorded."""
         return bool(self._absent)
 
     def add(self, paths: Iterable[str]) -> None:
-        """Note the paths of files that weren't found, recorded or not."""
+        """Add the paths of files that weren't found, recorded or not."""
         self._absent.update(paths)
 
     def record(self) -> None:
         """Record some of the files as lost or away, in one transaction. Raises StateError."""
         if not self._absent:
             return
+        some = list(islice(self._absent, ABSENCES_PER_STEP))
         with self._catalog.together():
-            self._away += [path for path in _pop_some(self._absent, ABSENCES) if self._is_away(path)]
+            self._away += [path for path in some if self._is_away(path)]
+        self._absent.difference_update(some)
         if self._away and not self._absent:
             count, one = len(self._away), self._away[0]
             self._away.clear()
@@ -56,10 +58,13 @@ class Absences:
             )
 
     def _is_away(self, path: str) -> bool:
-        """Call a picture lost where its folder can be read on the file system it was on; else it is just away."""
-        if self._scanner.look(path) is not None or self._scanner.is_leaving(path):
+        """Record the absence of a file, and return whether it is newly away.
+
+        A picture is lost if its folder can be read on the file system where it was; otherwise it is only away.
+        """
+        if self._scanner.look(path) is not None or self._scanner.is_being_removed(path):
             return False
-        # In this order: what was removed meanwhile is recorded as such by now.
+        # In this order: a file that was removed in the meantime is recorded as removed by now.
         gone = self._scanner.is_gone(path)
         known, picture = self._catalog.known_at(path), self._catalog.at(path)
         if known is None or picture is None or not known.missed:
@@ -74,7 +79,7 @@ class Absences:
         return known.present
 
     def _is_readable(self, folder: str, file_system: str) -> bool:
-        """Tell whether a folder, or where it is gone the one above it, can be read on the file system it was on."""
+        """Return whether a folder, or the nearest existing one above it, can be read on this file system."""
         while folder and not os.path.isdir(os.path.join(self._scanner.image_dir, folder)):
             folder = os.path.dirname(folder)
         try:
@@ -89,7 +94,47 @@ def missed(known: Mapping[str, Known]) -> set[str]:
     return {path for path, record in known.items() if record.missed}
 
 
-def _pop_some(paths: set[str], most: int) -> Iterator[str]:
-    while paths and most > 0:
-        most -= 1
-        yield paths.pop()
+class UnchangedFiles:
+    """Recorded files that were found with their bytes, but with another ctime, or after an absence. For one thread."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._ctimes: dict[str, Fingerprint] = {}
+        self._back: list[str] = []
+        self._unlogged: list[str] = []
+        """files that are back, until that is logged"""
+
+    def add(self, path: str, fingerprint: Fingerprint, known: Known | None) -> None:
+        """Add a file that has the recorded bytes, with its present fingerprint; `known` is its record."""
+        before = None if known is None else known.fingerprint
+        if before is None or before.ctime_ns != fingerprint.ctime_ns:
+            self._ctimes[path] = fingerprint
+        if known is not None and not known.present:
+            self._back.append(path)
+
+    def record_ctimes(self) -> list[str]:
+        """Record the ctimes that changed; return the paths of their files. Raises StateError."""
+        if self._ctimes:
+            self._catalog.note_ctimes(self._ctimes)
+        paths = list(self._ctimes)
+        self._ctimes.clear()
+        return paths
+
+    def record_presence(self) -> bool:
+        """Record the files that are back, so that they are sent; return whether there are any. Raises StateError."""
+        if not self._back:
+            return False
+        with self._catalog.together():
+            for path in self._back:
+                self._catalog.set_present(path, present=True)
+        self._unlogged += self._back
+        self._back.clear()
+        return True
+
+    def log_presence(self) -> None:
+        """Log how many files came back since the last call."""
+        if self._unlogged:
+            count, one = len(self._unlogged), self._unlogged[0]
+            self._unlogged.clear()
+            extra = about(Kind.BACK, count=count, path=one, image=os.path.basename(one))
+            log.info("%d pictures can be seen again; %s is one", count, printable(one), extra=extra)

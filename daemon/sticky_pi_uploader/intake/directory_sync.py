@@ -1,4 +1,4 @@
-"""Flush the entries of folders to the disk: the camera doesn't, and a picture without its name is lost."""
+"""Flush the entries of folders to the disk: the camera doesn't do that, and a picture without its name is lost."""
 
 from __future__ import annotations
 
@@ -9,52 +9,52 @@ from typing import Final
 
 from sticky_pi_api.filesystem.durable import sync_folder
 
-SETTLED: Final = 2.0
-"""Seconds after which any change of a folder shows in its times"""
+TIMESTAMP_RESOLUTION: Final = 2.0
+"""Seconds after which every change of a folder shows in its times, on any file system"""
 
-_Look = tuple[int, int, int, int]
+_Status = tuple[int, int, int, int]
 
 
 class DirectorySync:
-    """The folders of one image dir, as far as a power cut would leave them; for one thread."""
+    """Flush folders of one image dir, and remember which ones haven't changed since. For one thread."""
 
     def __init__(self, image_dir: str, *, clock: Callable[[], float] = time.time) -> None:
-        """Know of none yet."""
         self._image_dir = image_dir
         self._clock = clock
-        self._flushed: dict[str, _Look] = {}
-        """how folders looked when their entries were flushed"""
+        self._flushed: dict[str, _Status] = {}
+        """the status of folders when their entries were flushed"""
 
     def flush(self, folders: Collection[str]) -> set[str]:
-        """Flush the entries of folders, and of those above them in which something changed since that was last done.
+        """Flush the entries of folders, and of the folders above them that changed since their last flush.
 
-        Returns those of `folders` (relative to the image dir) that are still there. Raises OSError.
+        Returns the existing ones of `folders` (relative to the image dir). Raises OSError.
         """
-        lines = {folder: set(_up_from(folder)) for folder in folders}
-        there = {each for each in set().union(*lines.values()) if self._is_safe(each, anew=each in lines)}
-        return {folder for folder, line in lines.items() if line <= there}
+        paths = {folder: set(_with_parents(folder)) for folder in folders}
+        existing = {each for each in set().union(*paths.values()) if self._flush(each, always=each in paths)}
+        return {folder for folder, parents in paths.items() if parents <= existing}
 
-    def _is_safe(self, folder: str, *, anew: bool) -> bool:
+    def _flush(self, folder: str, *, always: bool) -> bool:
+        """Flush a folder, unless it hasn't changed since its last flush; return whether it exists."""
         path = os.path.join(self._image_dir, folder)
         try:
-            look = _look(path)
-            if not anew and self._flushed.get(folder) == look:
+            status = _status(path)
+            if not always and self._flushed.get(folder) == status:
                 return True
             sync_folder(path)
         except (FileNotFoundError, NotADirectoryError):
             return False
-        if max(look[2:]) / 1e9 <= self._clock() - SETTLED:
-            self._flushed[folder] = look
+        if max(status[2:]) / 1e9 <= self._clock() - TIMESTAMP_RESOLUTION:
+            self._flushed[folder] = status
         return True
 
 
-def _up_from(folder: str) -> Iterator[str]:
+def _with_parents(folder: str) -> Iterator[str]:
     yield folder
     while folder:
         folder = os.path.dirname(folder)
         yield folder
 
 
-def _look(path: str) -> _Look:
+def _status(path: str) -> _Status:
     status = os.stat(path)
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns

@@ -1,6 +1,6 @@
-"""Take in the files that scans and scan requests find: from a file on the card to a durable row.
+"""Take in the files that scans and scan requests find: read each one and record it in the outbox.
 
-One step is a handful of files, so that a picture that arrives just now never waits for the end of a long scan.
+One step takes a few files, so that a picture that has just arrived never waits for the end of a long scan.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ from ..journal.events import Kind, about
 from ..models import Candidate, Picture, State, Taken
 from ..outbox import Catalog, Folders, Known
 from ..scan_requests import ScanRequest, ScanRequests
-from .absences import Absences, missed
+from .absences import Absences, UnchangedFiles, missed
 from .directory_sync import DirectorySync
 from .folder_cache import FolderCache
 from .pending_files import PendingFiles
-from .read_picture import Ingest
-from .returned_files import ReturnedFiles
+from .read_picture import PictureReader
 from .scanner import Scanner
 
 log = logging.getLogger(__name__)
 
-BATCH: Final = 8
-"""Files taken in with one transaction."""
+BATCH_SIZE: Final = 8
+"""Files that are recorded in one transaction"""
 
 
 class Intake:
@@ -40,7 +39,7 @@ class Intake:
     def __init__(
         self,
         scanner: Scanner,
-        ingest: Ingest,
+        reader: PictureReader,
         catalog: Catalog,
         folders: Folders,
         scan_requests: ScanRequests,
@@ -52,30 +51,29 @@ class Intake:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take in the files that `scan_requests` and scans name; call `recorded` when there is something new to send.
+        """Take in the files that scans and `scan_requests` find; call `recorded` when a new picture can be sent.
 
-        `beat` is called with each file and each folder that is dealt with, `scanned` when all was looked through.
-        Once `stopping()` no further file is read; what is left over is found by the next scan.
+        `beat` is called for each file and each folder, `scanned` at the end of each scan of everything. Once
+        `stopping()` is true, no further file is read; the next scan finds the remaining ones.
         """
         self._scanner = scanner
-        self._ingest = ingest
+        self._reader = reader
         self._catalog = catalog
         self._scan_requests = scan_requests
         self._recorded = recorded
         self._stopping = stopping
         self._beat = beat
         self._scanned = scanned
-        self._monotonic = monotonic
         self._directory_sync = DirectorySync(scanner.image_dir, clock=clock)
         self._folder_cache = FolderCache(scanner, folders, clock=clock, monotonic=monotonic)
         self._sources: deque[Iterator[Candidate]] = deque()
         self._pending = PendingFiles(monotonic)
         self._absences = Absences(scanner, catalog)
-        self._returned = ReturnedFiles(catalog)
+        self._unchanged = UnchangedFiles(catalog)
         self.idle = False
-        """whether nothing is left to look at; files that go on changing don't count, and requests to come neither"""
+        """whether no file is left to read, apart from files that keep changing"""
         self.unsettled = 0
-        """files that are no pictures as they stand, and may be still being written"""
+        """files that aren't complete pictures, and may still be being written"""
         self.seen = 0
         """new or changed files found so far"""
         self.recorded = 0
@@ -83,32 +81,32 @@ class Intake:
 
     @property
     def missed(self) -> bool:
-        """Tell whether something couldn't be looked at: a picture may lie there that nobody has seen yet."""
+        """Return whether a folder or file couldn't be read: it may hold a picture that isn't recorded yet."""
         return bool(self._scanner.missed)
 
     def step(self) -> float | None:
-        """Take in a few files, second looks and hinted ones before those that a scan finds.
+        """Take in a few files: pending and requested files before the files that a scan finds.
 
-        Returns the seconds until the next step is worth it (0: at once), or None: not before the next request.
-        Raises OSError and StateError where the state folder can't be written; then everything is to be looked at anew.
+        Returns the seconds until the next step (0: at once), or None to wait for the next request. Raises OSError and
+        StateError if the state folder can't be written; then request a scan of everything.
         """
         self.idle = False
-        self._follow(self._scan_requests.take())
+        self._add_sources(self._scan_requests.take())
         batch = list(self._next_batch())
         if not self.recorded and len(batch) > 1:
-            # The very first one alone: there is soon something to be sent, should the power not last.
+            # The very first file alone: so a first picture can be sent soon, in case the power fails.
             self._take_in(batch[:1])
             del batch[:1]
         self._take_in(batch)
-        self._note_returns()
+        self._record_unchanged()
         if not self._sources:
-            # Not sooner: until everything is looked at, what isn't here any more may turn up elsewhere.
+            # Not earlier: until the scan ends, a missing file may be found elsewhere.
             self._absences.record()
-            self._returned.tell()
+            self._unchanged.log_presence()
             self._folder_cache.save()
         return self._pause()
 
-    def _follow(self, request: ScanRequest) -> None:
+    def _add_sources(self, request: ScanRequest) -> None:
         if request.everything:
             self._sources.clear()
             self._sources.append(self._scan_everything())
@@ -123,10 +121,10 @@ class Intake:
         return picture is not None and picture.state is State.REJECTED and path not in self._pending
 
     def _look(self, path: str) -> Iterator[Candidate]:
-        """Yield the candidate at a path, unless it is known as it is; note its absence where it was known."""
+        """Yield the candidate at a path unless it is recorded already; note its absence if there is none."""
         candidate = self._scanner.look(path)
         if candidate is not None:
-            yield from self._unknown([candidate], {}, self._catalog.known_at)
+            yield from self._new_or_changed([candidate], {})
         else:
             self._absences.add([path])
 
@@ -137,25 +135,25 @@ class Intake:
             if not self._folder_cache.is_unchanged(folder):
                 yield from self._read(folder)
         yield from self._rewritten()
-        # What is recorded in folders that aren't there any more.
+        # Recorded files in folders that don't exist any more.
         for folder in sorted(self._catalog.folders_to_check().difference(folders)):
-            if not os.path.isdir(self._full(folder)):
+            if not os.path.isdir(os.path.join(self._scanner.image_dir, folder)):
                 self._absences.add(missed(self._catalog.known_in(folder)))
         self._folder_cache.end(folders)
         self._scanned()
 
     def _rewritten(self) -> Iterator[Candidate]:
-        """Yield rejected files that were filled or completed in place since, in folders that needn't be read."""
+        """Yield rejected files that were written since, in folders that needn't be read."""
         for path in self._catalog.rejected_pictures():
             if self._folder_cache.is_unchanged(os.path.dirname(path)) and (candidate := self._scanner.look(path)):
-                yield from self._unknown([candidate], {}, self._catalog.known_at)
+                yield from self._new_or_changed([candidate], {})
 
     def _scan_below(self, folder: str) -> Iterator[Candidate]:
         for each in self._scanner.folders(folder):
             yield from self._read(each)
 
     def _read(self, folder: str) -> Iterator[Candidate]:
-        """Yield what isn't known in a folder, and note what isn't there any more."""
+        """Yield the new and changed files of a folder, and note the missing ones."""
         self._beat()
         known = self._catalog.known_in(folder)
         candidates = self._scanner.candidates(folder)
@@ -163,36 +161,34 @@ class Intake:
             return
         missing = missed(known) - {candidate.path for candidate in candidates}
         self._absences.add(missing)
-        for candidate in self._unknown(candidates, known, self._catalog.known_at):
-            self._folder_cache.expect(candidate.path)
+        for candidate in self._new_or_changed(candidates, known):
+            self._folder_cache.add_unrecorded(candidate.path)
             yield candidate
         if not missing and not any(candidate.path in self._pending for candidate in candidates):
-            self._folder_cache.note(folder)
+            self._folder_cache.mark_read(folder)
 
-    def _unknown(
-        self, candidates: Iterable[Candidate], known: Mapping[str, Known], known_at: Callable[[str], Known | None]
-    ) -> Iterator[Candidate]:
-        """Yield those that aren't known as they are, neither by what was `known` nor by what `known_at` tells now."""
+    def _new_or_changed(self, candidates: Iterable[Candidate], known: Mapping[str, Known]) -> Iterator[Candidate]:
+        """Yield the candidates that don't match their record, neither in `known` nor in the outbox."""
         for candidate in candidates:
             path = candidate.path
             if self._pending.is_unchanged(path, candidate.fingerprint):
                 continue  # it is read again soon
             record = known.get(path)
             if record is None or not record.is_of(candidate.fingerprint):
-                # A request may have led to it since its folder was listed.
-                record = known_at(path)
+                # Since its folder was listed, it may have been recorded after a request.
+                record = self._catalog.known_at(path)
             if record is None or record.fingerprint is None:
                 yield candidate
             elif not record.is_of(candidate.fingerprint):
                 yield candidate._replace(md5=record.md5_if_like(candidate.fingerprint))
             else:
-                self._returned.note(path, candidate.fingerprint, record)
+                self._unchanged.add(path, candidate.fingerprint, record)
 
     def _next_batch(self) -> Iterable[Candidate]:
-        # Pending files get no more than half of it as long as there is something else.
-        due = islice(self._due(), BATCH // 2 if self._sources else BATCH)
+        # As long as there are other files, at most half of the batch are pending files.
+        due = islice(self._due(), BATCH_SIZE // 2 if self._sources else BATCH_SIZE)
         batch = {candidate.path: candidate for candidate in due}
-        while self._sources and len(batch) < BATCH:
+        while self._sources and len(batch) < BATCH_SIZE:
             candidate = next(self._sources[0], None)
             if candidate is None:
                 self._sources.popleft()
@@ -211,49 +207,49 @@ class Intake:
                 yield candidate
 
     def _take_in(self, candidates: Iterable[Candidate]) -> None:
-        settled = [taken for candidate in candidates if not self._stopping() for taken in self._settle(candidate)]
-        # What is gone with its folder is left out.
-        flushed = self._directory_sync.flush({os.path.dirname(taken.path) for taken in settled})
-        settled = [taken for taken in settled if os.path.dirname(taken.path) in flushed]
-        if not settled:
+        final = [taken for candidate in candidates if not self._stopping() for taken in self._read_file(candidate)]
+        # Files that are gone with their folder are left out.
+        flushed = self._directory_sync.flush({os.path.dirname(taken.path) for taken in final})
+        final = [taken for taken in final if os.path.dirname(taken.path) in flushed]
+        if not final:
             return
-        for taken in settled:
-            self._follow_rename(taken)
-        paths = [taken.path for taken in settled]
+        for taken in final:
+            self._record_rename(taken)
+        paths = [taken.path for taken in final]
         before = self._catalog.pictures(paths)
-        waiting = self._catalog.record(settled)
+        waiting = self._catalog.record(final)
         after = self._catalog.pictures(paths)
-        for taken in settled:
+        for taken in final:
             if taken in waiting:
                 self._pending.postpone(taken.path, taken.fingerprint)
             else:
                 self._pending.discard(taken.path)
-                self._folder_cache.know(taken.path)
+                self._folder_cache.mark_recorded(taken.path)
                 self.recorded += 1
-                _tell(before.get(taken.path), after.get(taken.path))
+                _log_record(before.get(taken.path), after.get(taken.path))
         self._recorded()
 
-    def _settle(self, candidate: Candidate) -> Iterator[Taken]:
-        """Yield what a file is, once that can be believed."""
+    def _read_file(self, candidate: Candidate) -> Iterator[Taken]:
+        """Read a file; yield its record if that is final, else plan to read it again."""
         self._beat()
         path, file_system = candidate.path, self._scanner.file_system(os.path.dirname(candidate.path))
-        if candidate.md5 is not None and (fingerprint := self._ingest.still_is(candidate)) is not None:
-            self._returned.note(path, fingerprint, self._catalog.known_at(path))
+        if candidate.md5 is not None and (fingerprint := self._reader.fingerprint_if_unchanged(candidate)):
+            self._unchanged.add(path, fingerprint, self._catalog.known_at(path))
             return
         try:
-            ingested = None if file_system is None else self._ingest.take_in(candidate, file_system)
+            result = None if file_system is None else self._reader.read(candidate, file_system)
         except FileNotFoundError:
-            ingested = None
-        if ingested is None:
+            result = None
+        if result is None:
             self._pending.discard(path)
             return
-        fingerprint = ingested.taken.fingerprint or candidate.fingerprint
-        if ingested.settled or self._pending.has_settled(path, fingerprint):
-            yield ingested.taken
+        fingerprint = result.taken.fingerprint or candidate.fingerprint
+        if result.final or self._pending.has_settled(path, fingerprint):
+            yield result.taken
         else:
             self._pending.postpone(path, fingerprint)
 
-    def _follow_rename(self, taken: Taken) -> None:
+    def _record_rename(self, taken: Taken) -> None:
         if taken.rejected is not None:
             return
         for twin in self._catalog.twins(taken):
@@ -264,15 +260,12 @@ class Intake:
                     log.info("%s: renamed from %s", printable(taken.path), printable(twin.path), extra=extra)
                 return
 
-    def _note_returns(self) -> None:
-        for path in self._returned.record_ctimes():
+    def _record_unchanged(self) -> None:
+        for path in self._unchanged.record_ctimes():
             self._pending.discard(path)
-            self._folder_cache.know(path)
-        if self._returned.record_presence():
+            self._folder_cache.mark_recorded(path)
+        if self._unchanged.record_presence():
             self._recorded()
-
-    def _full(self, path: str) -> str:
-        return os.path.join(self._scanner.image_dir, path)
 
     def _pause(self) -> float | None:
         self.unsettled = len(self._pending)
@@ -282,8 +275,8 @@ class Intake:
         return self._pending.wait()
 
 
-def _tell(was: Picture | None, picture: Picture | None) -> None:
-    """Log what became of a file, unless that is no news."""
+def _log_record(was: Picture | None, picture: Picture | None) -> None:
+    """Log the new record of a file, unless it is the same as before."""
     if picture is None or (was and (was.state, was.md5, was.reason) == (picture.state, picture.md5, picture.reason)):
         return
     path = printable(picture.path)

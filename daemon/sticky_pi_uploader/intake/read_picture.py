@@ -1,7 +1,7 @@
-"""Makes of one file what the outbox records: one read of its bytes, name, end, EXIF, md5, one reduced decode.
+"""Read one file for its record in the outbox: its bytes once, name, end, EXIF, md5, and one reduced decode.
 
-A file that is whole is settled at once. One that isn't may still be being written: the intake decides when to believe
-it. The bytes of a picture are flushed before it counts as taken in: the camera doesn't do that.
+A complete picture is final at once. An incomplete file may still be being written, so the intake reads it again. The
+bytes of a picture are flushed before it is recorded: the camera doesn't do that.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from .scanner import fingerprint_of
 if TYPE_CHECKING:
     from sticky_pi_api.image_parser import ImageParser
 
-FAR_FUTURE: Final = 86400.0
-"""Seconds ahead of the trap's clock from which a picture's time is doubted."""
+FUTURE_LIMIT: Final = 86400.0
+"""Seconds ahead of the trap's clock from which a picture's time is suspect"""
 
-STILL_YOUNG: Final = 2.0
-"""Seconds since its last change for which a file with bytes behind the picture's end may still grow."""
+MAY_GROW_FOR: Final = 2.0
+"""Seconds since its last change in which a file with bytes after the picture's end may still grow"""
 
-_NOT_THE_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""Errors of this process or the system, which say nothing of the file that was to be opened or read"""
+_LACK_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Errors of this process or the system, which aren't caused by the file"""
 
 _COLUMNS = frozenset({"device", "datetime", "filename", "md5"})
 
 
-class Ingested(NamedTuple):
-    """What became of one file."""
+class ReadResult(NamedTuple):
+    """The record of one file, and whether it is final."""
 
     taken: Taken
-    settled: bool
-    """False where it is no whole picture as it stands, or has more behind it, and may still be being written"""
+    final: bool
+    """False if the file isn't a complete picture, or has bytes after its end, and may still be being written"""
 
 
-class Ingest:
-    """Takes in the files of one image dir."""
+class PictureReader:
+    """Read the files of one image dir."""
 
     def __init__(
         self,
@@ -54,20 +54,20 @@ class Ingest:
         clock: Callable[[], float],
         is_synchronised: Callable[[], bool | None] = is_synchronised,
     ) -> None:
-        """Keep the thumbnails of what is taken in; `clock` gives the Unix time, to doubt pictures from the future.
+        """Store the pictures' thumbnails; `clock` gives the Unix time, to recognise pictures from the future.
 
-        Whether that `is_synchronised` with a time server's is noted of each.
+        The record of each picture says whether the clock `is_synchronised` with a time server's.
         """
         self._image_dir = image_dir
         self._thumbnails = thumbnails
         self._clock = clock
         self._is_synchronised = is_synchronised
 
-    def take_in(self, candidate: Candidate, file_system: str) -> Ingested:
-        """Read a candidate's file and say what it is.
+    def read(self, candidate: Candidate, file_system: str) -> ReadResult:
+        """Read a candidate's file and return its record.
 
-        Raises FileNotFoundError where it is gone, and OSError where its thumbnails can't be written or the system has
-        no descriptor or memory to read it with.
+        Raises FileNotFoundError if the file is gone, and OSError if its thumbnails can't be written or the system lacks
+        descriptors or memory.
         """
         device, taken_at = _key_in_name(candidate.path)
         taken = Taken(candidate.path, None, file_system, device, taken_at, clock_synchronised=self._is_synchronised())
@@ -80,8 +80,8 @@ class Ingest:
         with file:
             return self._read(file, taken)
 
-    def still_is(self, candidate: Candidate) -> Fingerprint | None:
-        """Hash a file that looks as it did, but for its ctime: how it looks now, where it has the bytes that it had."""
+    def fingerprint_if_unchanged(self, candidate: Candidate) -> Fingerprint | None:
+        """Hash a file of which only the ctime changed; return its fingerprint, or None if its md5 changed, too."""
         from sticky_pi_api.utils import md5
 
         try:
@@ -92,7 +92,7 @@ class Ingest:
         except OSError:
             return None
 
-    def _read(self, file: IO[bytes], taken: Taken) -> Ingested:
+    def _read(self, file: IO[bytes], taken: Taken) -> ReadResult:
         from sticky_pi_api.exceptions import ImageError
         from sticky_pi_api.image_parser import ImageParser
 
@@ -102,16 +102,15 @@ class Ingest:
             parser = ImageParser(file)
             flush(file.fileno())
         except ImageError as error:
-            return Ingested(taken._replace(md5=error.md5, rejected=error.reason), settled=False)
+            return ReadResult(taken._replace(md5=error.md5, rejected=error.reason), final=False)
         except OSError as error:
             return _unreadable(taken, error)
         if fingerprint_of(os.fstat(file.fileno())) != before:
-            return Ingested(taken._replace(rejected="it changed while it was read"), settled=False)
-        # Behind a picture's end, something may still be being written.
-        is_young = self._clock() - before.mtime_ns / 1e9 < STILL_YOUNG
-        return Ingested(self._keep(parser, taken), settled=not (parser.surplus and is_young))
+            return ReadResult(taken._replace(rejected="it changed while it was read"), final=False)
+        may_grow = self._clock() - before.mtime_ns / 1e9 < MAY_GROW_FOR
+        return ReadResult(self._complete(parser, taken), final=not (parser.surplus and may_grow))
 
-    def _keep(self, parser: ImageParser, taken: Taken) -> Taken:
+    def _complete(self, parser: ImageParser, taken: Taken) -> Taken:
         md5 = str(parser["md5"])
         self._thumbnails.keep(md5, Thumbnails(parser.thumbnail_jpeg, parser.thumbnail_mini_jpeg))
         fields = {name: value for name, value in parser.items() if name not in _COLUMNS}
@@ -120,7 +119,7 @@ class Ingest:
 
     def _doubt_time(self, taken_at: datetime) -> str | None:
         now = self._clock()
-        if PLATFORM_START <= now < taken_at.replace(tzinfo=UTC).timestamp() - FAR_FUTURE:
+        if PLATFORM_START <= now < taken_at.replace(tzinfo=UTC).timestamp() - FUTURE_LIMIT:
             return "dated in the future: the camera's clock was wrong, or the trap's is"
         return None
 
@@ -136,8 +135,8 @@ def _key_in_name(path: str) -> tuple[str, str] | tuple[None, None]:
     return device, datetime_text(taken_at)
 
 
-def _unreadable(taken: Taken, error: OSError) -> Ingested:
-    if error.errno in _NOT_THE_FILES:
+def _unreadable(taken: Taken, error: OSError) -> ReadResult:
+    if error.errno in _LACK_OF_RESOURCES:
         raise error
-    # Without a fingerprint, every scan looks at it again: it may become readable without changing.
-    return Ingested(taken._replace(fingerprint=None, rejected=f"can't be read: {error.strerror}"), settled=False)
+    # Without a fingerprint, every scan reads it again: it may become readable without changing.
+    return ReadResult(taken._replace(fingerprint=None, rejected=f"can't be read: {error.strerror}"), final=False)

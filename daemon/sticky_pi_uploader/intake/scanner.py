@@ -1,4 +1,4 @@
-"""Finds candidates: regular files named *.jpg below the image dir. Reads names and stats, never contents."""
+"""Find candidates: regular files named *.jpg below the image dir. Only names and status are read, never contents."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ..clock import span
 from ..journal.events import Kind, about
 from ..journal.throttle import Repeats
 from ..models import Candidate, Fingerprint
-from ..state_dir.pending_removal import PendingRemovals, hidden, original
+from ..state_dir.pending_removal import PendingRemovals, hidden, is_stuck, original
 
 log = logging.getLogger(__name__)
 
-_LARGEST = 2**63 - 1  # that SQLite can count to
+_SQLITE_MAX = 2**63 - 1
 
 
 class Scanner:
-    """Walks one image dir. Symbolic links, hidden names and the folders in `ignored` are never followed or entered."""
+    """Walk one image dir, without following symbolic links, hidden names or `ignored` folders."""
 
     def __init__(
         self,
@@ -36,70 +36,70 @@ class Scanner:
     ) -> None:
         """Walk `image_dir`; `ignored` are absolute folders: the daemon's state, and the embedded store.
 
-        A file whose removal was broken off gets its name back, unless it is `leaving` just now. Without that nothing is
-        changed, and it counts as being where it was.
+        With `removals`, a file whose removal was interrupted gets its name back. Without it, no file is changed, and
+        that file is reported under its former name.
         """
         self.image_dir = image_dir
         self._ignored = {os.path.relpath(folder, image_dir) for folder in ignored}
         self._ignored_starts = tuple(f"{folder}{os.sep}" for folder in self._ignored)
         self._removals = removals
         self._unreadable = Repeats(monotonic)
-        self._left_over = Repeats(monotonic)
+        self._stuck = Repeats(monotonic)
         self.missed: set[str] = set()
-        """the folders and files that were there and couldn't be looked at, or had to stay on their way out since a
-        scan of everything last began"""
+        """folders and files that couldn't be read, or stay hidden after an interrupted removal, since the last scan of
+        everything began"""
 
     def is_candidate_name(self, path: str) -> bool:
-        """Tell whether a path relative to the image dir is one that a picture can have."""
+        """Return whether a picture can have this path, relative to the image dir."""
         folder, name = os.path.split(path)
         return name.lower().endswith(".jpg") and not name.startswith(".") and self.is_watched_folder(folder)
 
     def is_watched_folder(self, path: str) -> bool:
-        """Tell whether a folder, relative to the image dir, is one that pictures are looked for in."""
+        """Return whether a folder, relative to the image dir, is scanned for pictures."""
         if path.startswith(".") or f"{os.sep}." in path:
             return False
         return not f"{path}{os.sep}".startswith(self._ignored_starts)
 
     def look(self, path: str) -> Candidate | None:
-        """Look at one path; None where no candidate is there (any more)."""
+        """Return the candidate at a path; None if there is none (any more)."""
         if not self.is_candidate_name(path):
             return None
         try:
             return _candidate(path, os.lstat(os.path.join(self.image_dir, path)))
         except OSError as error:
-            self.complain(path, error)
+            self._report_unreadable(path, error)
             return None
 
     def is_gone(self, path: str) -> bool:
-        """Tell whether no file is there any more; False where that can't be told."""
+        """Return whether a file doesn't exist any more; False if that is unknown."""
         try:
             status = os.lstat(os.path.join(self.image_dir, path))
         except (FileNotFoundError, NotADirectoryError):
-            return not self.is_leaving(path)
+            return not self.is_being_removed(path)
         except OSError:
             return False
         return not stat.S_ISREG(status.st_mode)
 
-    def is_leaving(self, path: str) -> bool:
-        """Tell whether a file isn't in its place as it is on its way out: no loss, and to be decided by others."""
+    def is_being_removed(self, path: str) -> bool:
+        """Return whether a file is missing because its removal has begun: that is no loss."""
         if self._removals is not None:
             return self._removals.is_pending(path)
         return os.path.lexists(os.path.join(self.image_dir, hidden(path)))
 
     def missed_some_of(self, folder: str) -> bool:
-        """Tell whether a folder, or a file that lies directly in it, is among those that couldn't be looked at."""
+        """Return whether a folder, or a file directly in it, couldn't be read."""
         return folder in self.missed or any(
             os.path.dirname(path) == folder for path in self.missed if self.is_candidate_name(path)
         )
 
-    def leaves_out_some_of(self, folder: str) -> bool:
-        """Tell whether a folder in this one is among those that are never entered, but for its name."""
+    def ignores_some_of(self, folder: str) -> bool:
+        """Return whether an ignored folder, whose name isn't hidden anyway, lies directly in this one."""
         return any(os.path.dirname(each) == folder for each in self._ignored if os.path.basename(each)[:1] != ".")
 
     def folders(self, below: str = "", known: Callable[[str], Iterable[str] | None] = lambda _: None) -> list[str]:
-        """List a folder and all folders below it, those with the latest names (the newest dates) first.
+        """List a folder and all folders below it, the latest names (the newest dates) first.
 
-        Those in a folder that `known` names aren't looked for there.
+        `known` returns the subfolders of a folder if they are known, so that it isn't read; else None.
         """
         found, level = [], [below] if self.is_watched_folder(below) else []
         while level:
@@ -108,20 +108,20 @@ class Scanner:
         return sorted(found, key=os.path.basename, reverse=True)
 
     def candidates(self, folder: str) -> list[Candidate] | None:
-        """List the candidates that lie directly in a folder, newest first by their names; None if it can't be read."""
+        """List the candidates directly in a folder, the newest names first; None if the folder can't be read."""
         found: list[Candidate] = []
-        leaving: list[str] = []
+        interrupted: list[str] = []
         try:
             with os.scandir(os.path.join(self.image_dir, folder)) as entries:
                 for entry in entries:
                     found.extend(self._candidate_of(entry, folder))
                     if (name := original(entry.name)) and self.is_candidate_name(path := os.path.join(folder, name)):
-                        leaving.append(path)
+                        interrupted.append(path)
         except OSError as error:
-            self.complain(folder, error)
+            self._report_unreadable(folder, error)
             return None
-        self._note_readable(folder)
-        found.extend(candidate for path in leaving for candidate in self._bring_back(path))
+        self._report_readable(folder)
+        found.extend(candidate for path in interrupted for candidate in self._restore(path))
         return sorted(found, key=_time_in_name, reverse=True)
 
     def _candidate_of(self, entry: os.DirEntry[str], folder: str) -> Iterator[Candidate]:
@@ -131,16 +131,16 @@ class Scanner:
         try:
             candidate = _candidate(path, entry.stat(follow_symlinks=False))
         except PermissionError:
-            raise  # it is the folder that doesn't allow it
+            raise  # the folder doesn't allow it
         except OSError as error:
-            self.complain(path, error)
+            self._report_unreadable(path, error)
             return
-        self._note_readable(path)
+        self._report_readable(path)
         if candidate is not None:
             yield candidate
 
-    def _bring_back(self, path: str) -> Iterator[Candidate]:
-        """Yield what a removal that was broken off left, once it has its name back."""
+    def _restore(self, path: str) -> Iterator[Candidate]:
+        """Give a file its name back after an interrupted removal, and yield it."""
         if self._removals is None:
             if not os.path.lexists(os.path.join(self.image_dir, path)):
                 with suppress(OSError):
@@ -150,22 +150,33 @@ class Scanner:
         try:
             back = self._removals.restore(path)
         except OSError as error:
-            self.missed.add(path)
-            self._say_left_over(path, str(error.strerror))
+            self._report_stuck(path, str(error.strerror))
             return
         if back is False:
-            self.missed.add(path)
-            self._say_left_over(path, "another file has its name by now")
+            self._report_stuck(path, "another file has its name by now")
         elif back is True:
             extra = about(Kind.PUT_BACK, path=path, image=self._image(path))
             log.info("%s: its removal was broken off: it is in its place again", printable(path), extra=extra)
             yield from filter(None, [self.look(path)])
 
-    def _say_left_over(self, path: str, why: str) -> None:
-        if (spell := self._left_over.again(path, why)) is not None:
+    def _report_stuck(self, path: str, why: str) -> None:
+        self.missed.add(path)
+        if (spell := self._stuck.again(path, why)) is not None:
             extra = about(Kind.LEFT_OVER, path=path, image=self._image(path), reason=why, count=spell.times)
             text = "%s: its removal was broken off, and it stays %s: %s%s"
             log.warning(text, printable(path), printable(hidden(path)), why, spell, extra=extra)
+
+    def interrupted_removals(self) -> Iterator[str]:
+        """Yield the former path of each file that stays hidden after an interrupted removal, as its name is taken.
+
+        Only names are read; a folder that can't be read is skipped.
+        """
+        for above, folders, names in os.walk(self.image_dir):
+            folder = os.path.relpath(above, self.image_dir).removeprefix(".")
+            folders[:] = [name for name in folders if self.is_watched_folder(os.path.join(folder, name))]
+            for path in (os.path.join(folder, name) for name in map(original, names) if name):
+                if self.is_candidate_name(path) and is_stuck(self.image_dir, path):
+                    yield path
 
     def _subfolders(self, folder: str, known: Iterable[str] | None) -> Iterable[str]:
         if known is not None:
@@ -174,20 +185,20 @@ class Scanner:
             with os.scandir(os.path.join(self.image_dir, folder)) as entries:
                 paths = [os.path.join(folder, entry.name) for entry in entries if _is_visible_folder(entry)]
         except OSError as error:
-            self.complain(folder, error)
+            self._report_unreadable(folder, error)
             return []
         return [path for path in paths if path not in self._ignored]
 
     def file_system(self, folder: str) -> str | None:
-        """Return the id of the file system that a folder is on, or None where it can't be read."""
+        """Return the id of a folder's file system, or None if the folder can't be read."""
         try:
             return file_system_id(os.path.join(self.image_dir, folder))
         except OSError as error:
-            self.complain(folder, error)
+            self._report_unreadable(folder, error)
             return None
 
-    def complain(self, path: str, error: OSError) -> None:
-        """Say what can't be read, but not at every scan; what is gone is no news."""
+    def _report_unreadable(self, path: str, error: OSError) -> None:
+        """Log a path that can't be read, but not in every scan, and not if it is gone."""
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             self._unreadable.over(path)
             return
@@ -198,7 +209,7 @@ class Scanner:
         if spell is not None:
             log.warning(
                 "%s can't be read, so no picture there is seen: %s%s",
-                self._called(path),
+                printable(path or self.image_dir),
                 error.strerror,
                 spell,
                 extra=about(
@@ -206,14 +217,12 @@ class Scanner:
                 ),
             )
 
-    def _note_readable(self, path: str) -> None:
+    def _report_readable(self, path: str) -> None:
         spell = self._unreadable.over(path)
         if spell is not None:
             extra = about(Kind.READABLE, path=path, image=self._image(path))
-            log.info("%s can be read again, after %s", self._called(path), span(spell.seconds), extra=extra)
-
-    def _called(self, path: str) -> str:
-        return printable(path or self.image_dir)
+            where = printable(path or self.image_dir)
+            log.info("%s can be read again, after %s", where, span(spell.seconds), extra=extra)
 
     def _image(self, path: str) -> str | None:
         return os.path.basename(path) if self.is_candidate_name(path) else None
@@ -230,10 +239,10 @@ def _candidate(path: str, status: os.stat_result) -> Candidate | None:
 
 
 def fingerprint_of(status: os.stat_result) -> Fingerprint:
-    """Take from a file's status what tells whether it changed."""
-    # A damaged inode may be of a year that no clock has seen.
-    times = min(status.st_mtime_ns, _LARGEST), min(status.st_ctime_ns, _LARGEST)
-    return Fingerprint(status.st_size, times[0], status.st_ino & _LARGEST, times[1])
+    """Return the fields of a file's status that show whether the file changed."""
+    # A damaged inode may have a time that is too large for the database.
+    times = min(status.st_mtime_ns, _SQLITE_MAX), min(status.st_ctime_ns, _SQLITE_MAX)
+    return Fingerprint(status.st_size, times[0], status.st_ino & _SQLITE_MAX, times[1])
 
 
 def _time_in_name(candidate: Candidate) -> str:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Self
 
 from ..exceptions import OutboxDamagedError
 from ..intake.intake import Intake
-from ..intake.read_picture import Ingest
+from ..intake.read_picture import PictureReader
 from ..intake.scanner import Scanner
 from ..journal.events import Kind, about
 from ..outbox import Aside, open_or_rebuild, outbox_path, put_aside
@@ -117,7 +117,7 @@ class Session:
         self.scanner = Scanner(image_dir, ignored, removals=removals)
         self.intake = Intake(
             self.scanner,
-            Ingest(image_dir, thumbnails, time.time),
+            PictureReader(image_dir, thumbnails, time.time),
             outbox.catalog,
             outbox.folders,
             self.scan_requests,

@@ -18,6 +18,12 @@ from sticky_pi_api.filesystem.safe_open import name_of, open_beneath, open_file,
 
 SUFFIX: Final = ".removing"
 
+STUCK: Final = (
+    "its removal was broken off, and another file has its name by now: move that one away, and the next scan gives this"
+    " one its name back"
+)
+"""The explanation for a file that stays hidden after an interrupted removal"""
+
 
 def hidden(path: str) -> str:
     """Return the path that a file has while its removal is pending."""
@@ -39,6 +45,17 @@ def place_of(image_dir: str, path: str) -> str | None:
 def is_there(image_dir: str, path: str) -> bool:
     """Return whether a file exists at a path relative to the image dir, hidden or not."""
     return place_of(image_dir, path) is not None
+
+
+def is_stuck(image_dir: str, path: str) -> bool:
+    """Return whether a file stays hidden after an interrupted removal, as another file has its path by now."""
+    path = os.path.join(image_dir, path)
+    try:
+        status, other = os.lstat(hidden(path)), os.lstat(path)
+    except OSError:
+        return False
+    # One file with both names is about to lose the hidden one.
+    return stat.S_ISREG(status.st_mode) and not os.path.samestat(status, other)
 
 
 def hide(folder: int, name: str) -> None:

@@ -7,7 +7,7 @@ from sticky_pi_api.exceptions import FilenameError
 from sticky_pi_api.images.filename import format_filename, parse_filename
 from sticky_pi_uploader.cli.commands.list import list_line
 from sticky_pi_uploader.intake.directory_sync import DirectorySync
-from sticky_pi_uploader.intake.read_picture import Ingest
+from sticky_pi_uploader.intake.read_picture import PictureReader
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.outbox import Outbox
@@ -85,7 +85,7 @@ class Target:
         self._entries = DirectorySync(image_dir)
         self._scanner = Scanner(image_dir)
         thumbnails = ThumbnailFolder(os.fspath(folder / "thumbnails"))
-        self._ingest = Ingest(image_dir, thumbnails, lambda: datetime(2026, 11, 1).timestamp())  # noqa: DTZ001
+        self._reader = PictureReader(image_dir, thumbnails, lambda: datetime(2026, 11, 1).timestamp())  # noqa: DTZ001
         self._outbox = Outbox(os.fspath(folder / "outbox.db"), longest_wait=1800)
 
     def close(self):
@@ -115,10 +115,10 @@ class Target:
             assert found == []
             return "ignored"
         assert [one.path for one in found] == [path]
-        ingested = self._ingest.take_in(found[0], "the card")
-        assert (ingested.taken.rejected is None) == is_valid
+        result = self._reader.read(found[0], "the card")
+        assert (result.taken.rejected is None) == is_valid
         assert self._entries.flush([os.path.dirname(path)]) == {os.path.dirname(path)}
-        self._outbox.catalog.record([ingested.taken])
+        self._outbox.catalog.record([result.taken])
         picture = self._outbox.at(path)
         assert picture.path == path
         assert picture in self._outbox.named(os.path.basename(path))

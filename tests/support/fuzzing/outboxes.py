@@ -17,7 +17,7 @@ from pathlib import Path
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_uploader.demo.pictures import make_picture
-from sticky_pi_uploader.intake.read_picture import Ingest
+from sticky_pi_uploader.intake.read_picture import PictureReader
 from sticky_pi_uploader.models import Candidate, Fingerprint
 from sticky_pi_uploader.outbox import Outbox, Seen
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
@@ -277,10 +277,11 @@ class Target:
     def _take_in(self, outbox, paths):
         """Record files as the intake does, before anything sends them."""
         images = self._trap / "images"
-        ingest = Ingest(os.fspath(images), ThumbnailFolder(os.fspath(self._trap / "state" / "thumbnails")), time.time)
+        thumbnails = ThumbnailFolder(os.fspath(self._trap / "state" / "thumbnails"))
+        reader = PictureReader(os.fspath(images), thumbnails, time.time)
         for path in paths:
             candidate = Candidate(path.name, Fingerprint(0, 0, 0))
-            outbox.catalog.record([ingest.take_in(candidate, file_system_id(os.fspath(images))).taken])
+            outbox.catalog.record([reader.read(candidate, file_system_id(os.fspath(images))).taken])
 
 
 def _contents(folder):

@@ -11,7 +11,7 @@ from PIL import Image
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import ImageError
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_uploader.intake.read_picture import Ingest
+from sticky_pi_uploader.intake.read_picture import PictureReader
 from sticky_pi_uploader.models import Candidate, Fingerprint
 from sticky_pi_uploader.outbox import Outbox
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
@@ -34,7 +34,7 @@ class Target:
         self._images = folder / "images"
         self._images.mkdir()
         thumbnails = ThumbnailFolder(os.fspath(folder / "thumbnails"))
-        self._ingest = Ingest(os.fspath(self._images), thumbnails, lambda: datetime(2026, 11, 1).timestamp())  # noqa: DTZ001
+        self._reader = PictureReader(os.fspath(self._images), thumbnails, lambda: datetime(2026, 11, 1).timestamp())  # noqa: DTZ001
         self._outbox = Outbox(os.fspath(folder / "outbox.db"), longest_wait=1800)
         self._store = LocalClient(folder / "store")
         self._taken = []
@@ -47,10 +47,10 @@ class Target:
     def try_one(self, random):
         blob = _mutated(random, random.choice(self._seeds))
         (self._images / seeds.NAME).write_bytes(blob)
-        ingested = self._ingest.take_in(Candidate(seeds.NAME, Fingerprint(0, 0, 0)), "the card")
-        taken = ingested.taken
+        result = self._reader.read(Candidate(seeds.NAME, Fingerprint(0, 0, 0)), "the card")
+        taken = result.taken
         assert taken.md5 == hashlib.md5(blob, usedforsecurity=False).hexdigest()
-        assert not ingested.settled or taken.rejected is None
+        assert not result.final or taken.rejected is None
         try:
             parser = ImageParser(os.fspath(self._images / seeds.NAME))
         except ImageError as refusal:

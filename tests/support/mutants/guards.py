@@ -14,7 +14,7 @@ _A_PICTURE_IS_READ_FROM = "test_a_picture_is_read_from_its_own_place_alone_as_it
 FLUSHES = (
     Guard(
         "flush of a picture's bytes",
-        "Ingest._read",
+        "PictureReader._read",
         """
         parser = ImageParser(file)
         flush(file.fileno())
@@ -29,14 +29,14 @@ FLUSHES = (
     Guard(
         "flush of a picture's folder",
         "Intake._take_in",
-        "self._directory_sync.flush({os.path.dirname(taken.path) for taken in settled})",
-        "{os.path.dirname(taken.path) for taken in settled}",
+        "self._directory_sync.flush({os.path.dirname(taken.path) for taken in final})",
+        "{os.path.dirname(taken.path) for taken in final}",
         (_THE_FILE_ITS_FOLDER_AND,),
         "the picture's name would be gone",
     ),
     Guard(
         "flush of the folders above",
-        "_up_from",
+        "_with_parents",
         """
         while folder:
             ...
@@ -50,7 +50,7 @@ FLUSHES = (
     ),
     Guard(
         "flush of each folder",
-        "DirectorySync._is_safe",
+        "DirectorySync._flush",
         "sync_folder(path)",
         "",
         (_THE_FILE_ITS_FOLDER_AND,),
@@ -58,17 +58,17 @@ FLUSHES = (
     ),
     Guard(
         "flush anew of a folder above that changed",
-        "DirectorySync._is_safe",
-        "self._flushed.get(folder) == look",
+        "DirectorySync._flush",
+        "self._flushed.get(folder) == status",
         "folder in self._flushed",
         ("test_what_changed_is_flushed_and_only_that",),
         "the name of a new date's folder would be gone, and all in it",
     ),
     Guard(
         "flush anew of the picture's own folder",
-        "DirectorySync._is_safe",
-        "not anew and self._flushed.get(folder) == look",
-        "self._flushed.get(folder) == look",
+        "DirectorySync._flush",
+        "not always and self._flushed.get(folder) == status",
+        "self._flushed.get(folder) == status",
         (
             "test_what_changed_is_flushed_and_only_that",
             _THE_FILE_ITS_FOLDER_AND,
@@ -77,8 +77,8 @@ FLUSHES = (
     ),
     Guard(
         "doubt about a folder's times while they are new",
-        "DirectorySync._is_safe",
-        "max(look[2:]) / 1000000000.0 <= self._clock() - SETTLED",
+        "DirectorySync._flush",
+        "max(status[2:]) / 1000000000.0 <= self._clock() - TIMESTAMP_RESOLUTION",
         "True",
         ("test_what_changed_just_now_is_flushed_until_any_later_change_shows",),
         "a change within the same tick of the clock would be gone",
@@ -86,10 +86,10 @@ FLUSHES = (
     Guard(
         "flush of bytes and names before the row",
         "Intake._take_in",
-        "flushed = self._directory_sync.flush({os.path.dirname(taken.path) for taken in settled})",
+        "flushed = self._directory_sync.flush({os.path.dirname(taken.path) for taken in final})",
         """
-        self._catalog.record(settled)
-        flushed = self._directory_sync.flush({os.path.dirname(taken.path) for taken in settled})
+        self._catalog.record(final)
+        flushed = self._directory_sync.flush({os.path.dirname(taken.path) for taken in final})
         """,
         (_THE_FILE_ITS_FOLDER_AND,),
         "a row would promise what isn't on the disk yet",
@@ -1135,8 +1135,8 @@ SENDING = (
     ),
     Guard(
         "no picture that is none taken in",
-        "Intake._settle",
-        "ingested.settled or self._pending.has_settled(path, fingerprint)",
+        "Intake._read_file",
+        "result.final or self._pending.has_settled(path, fingerprint)",
         "True",
         ("test_a_file_that_is_no_picture_is_rejected_after_a_second_look_a_second_later",),
         "a picture that is still being written would be rejected",
@@ -1151,7 +1151,7 @@ SENDING = (
     ),
     Guard(
         "file that changes while it is read",
-        "Ingest._read",
+        "PictureReader._read",
         "fingerprint_of(os.fstat(file.fileno())) != before",
         "False",
         ("test_a_whole_picture_that_changes_while_it_is_read_is_not_settled",),
@@ -1250,12 +1250,9 @@ REMOVING = (
     ),
     Guard(
         "no success while a file has to stay on its way out",
-        "Scanner._bring_back",
-        """
-        self.missed.add(path)
-        self._say_left_over(path, 'another file has its name by now')
-        """,
-        "self._say_left_over(path, 'another file has its name by now')",
+        "Scanner._report_stuck",
+        "self.missed.add(path)",
+        "",
         ("test_one_that_cant_have_its_name_back_is_in_every_report_until_it_can",),
         "nobody would be told of a picture that nobody sends",
     ),
@@ -1287,7 +1284,7 @@ REMOVING = (
         "names given back to what a removal left that was broken off",
         "Scanner.candidates",
         """
-        found.extend((candidate for path in leaving for candidate in self._bring_back(path)))
+        found.extend((candidate for path in interrupted for candidate in self._restore(path)))
         return sorted(found, key=_time_in_name, reverse=True)
         """,
         "return sorted(found, key=_time_in_name, reverse=True)",
@@ -1297,7 +1294,7 @@ REMOVING = (
     Guard(
         "no loss of what is on its way out",
         "Absences._is_away",
-        "self._scanner.look(path) is not None or self._scanner.is_leaving(path)",
+        "self._scanner.look(path) is not None or self._scanner.is_being_removed(path)",
         "self._scanner.look(path) is not None",
         ("test_what_is_being_removed_just_now_is_left_to_who_does_it_and_is_no_loss",),
         "a file that its owner has removed would be called lost, or away",

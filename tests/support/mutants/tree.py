@@ -1,7 +1,8 @@
 """Find a piece of code by the function that it stands in and by its syntax, and change it.
 
-A place is the qualified name of a function, class or constant, such as "Ingest.take" or "BATCH", whatever module it is
-in. A name that is defined more than once needs the end of its module's name before it: "remover:Remover.remove".
+A place is the qualified name of a function, class or constant, such as "PictureReader.read" or "BATCH_SIZE", whatever
+module it is in. A name that is defined more than once needs the end of its module's name before it:
+"remover:Remover.remove".
 
 A piece of code is Python. It matches whatever has the same syntax tree, however that is laid out. In it, `...` stands
 for any expression, or, as a statement, for any number of statements; the new code gets them where it has `...`, too.

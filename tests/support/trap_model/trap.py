@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 
 from sticky_pi_uploader.exceptions import OutboxDamagedError, StateError
 from sticky_pi_uploader.intake.intake import Intake
-from sticky_pi_uploader.intake.read_picture import Ingest
+from sticky_pi_uploader.intake.read_picture import PictureReader
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.outbox import Outbox, outbox_path, put_aside
 from sticky_pi_uploader.retention.policy import Policy, Retention
@@ -110,7 +110,7 @@ class Trap:
         removals = PendingRemovals(images)
         self.intake = Intake(
             _Scanner(images, self.counts, removals=removals, monotonic=clock.monotonic),
-            Ingest(images, thumbnails, clock.time),
+            PictureReader(images, thumbnails, clock.time),
             self.outbox.catalog,
             self.outbox.folders,
             self.scan_requests,

@@ -12,9 +12,9 @@ from sticky_pi_api.images.doubts import NOTE, is_note
 from ...clock import utc_text
 from ...config import Config
 from ...exceptions import OutboxDamagedError
-from ...intake.stranded_files import is_left_over
 from ...models import Destination, Event, Picture, State
 from ...service.status_line import SAYINGS
+from ...state_dir.pending_removal import is_stuck
 from ..find_picture import beside, find, find_in_ruins, why_unknown
 from ..formatting import add_json_flag, day_and_time, rows, to_json
 from ..state_reader import StateReader, config_as_owner, consistently, open_state
@@ -70,7 +70,7 @@ def _story(state: StateReader, picture: Picture, image_dir: str, destination: De
     history = state.ask(lambda outbox: outbox.history(picture), list[Event]())
     return {
         **picture_data(picture, image_dir),
-        "left_over": beside(picture.path) if is_left_over(image_dir, picture.path) else None,
+        "left_over": beside(picture.path) if is_stuck(image_dir, picture.path) else None,
         "waits_for": _waits_for(picture, destination),
         "clock_synchronised": picture.clock_synchronised,
         "metadata": None if metadata is None else {name: _finite(value) for name, value in metadata.items()},

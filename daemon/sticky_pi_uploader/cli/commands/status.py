@@ -13,13 +13,12 @@ from typing import Any
 from ...clock import unix_time, utc_text
 from ...config import Config
 from ...intake.scanner import Scanner
-from ...intake.stranded_files import WHY, left_over
 from ...models import Destination, DestinationState, Picture, State
 from ...outbox import OutboxReader
 from ...state_dir.disk import LOW_PERCENT, disk_space, failed_disk, obstacle
 from ...state_dir.lock import is_held
 from ...state_dir.mounts import image_dir_problem, nearest
-from ...state_dir.pending_removal import hidden
+from ...state_dir.pending_removal import STUCK, hidden
 from ..formatting import add_json_flag, day_and_time, inodes, relative, rows, size, to_json
 from ..state_reader import StateReader, config_as_owner, open_state
 from ..terminal import Complaints, print_lines, safe, suggest
@@ -115,8 +114,8 @@ def _wrong_copies(state: StateReader, image_dir: str) -> list[dict[str, str]]:
 
 def _left_over(config: Config) -> list[dict[str, str]]:
     """Name the hidden files whose removal was interrupted and that can't have their names back."""
-    found = left_over(Scanner(config.image_dir, config.own_folders))
-    return [{"path": os.path.join(config.image_dir, hidden(path)), "what": WHY} for path in found]
+    found = Scanner(config.image_dir, config.own_folders).interrupted_removals()
+    return [{"path": os.path.join(config.image_dir, hidden(path)), "what": STUCK} for path in found]
 
 
 def _disk(config: Config) -> dict[str, int | None]:

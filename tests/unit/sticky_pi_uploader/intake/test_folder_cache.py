@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from sticky_pi_uploader.intake.folder_cache import CHECKED_EVERY, CHECKS, SETTLED
+from sticky_pi_uploader.intake.folder_cache import REREAD_INTERVAL, REREADS_PER_SCAN, TIMESTAMP_RESOLUTION
 from sticky_pi_uploader.intake.intake import Intake
-from sticky_pi_uploader.intake.read_picture import Ingest
+from sticky_pi_uploader.intake.read_picture import PictureReader
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.outbox import NOT_SEEN, Outbox
@@ -52,7 +52,7 @@ class Trap:
         scanner = Scanner(os.fspath(self.images), [os.fspath(each) for each in ignored])
         self.intake = Intake(
             scanner,
-            Ingest(scanner.image_dir, ThumbnailFolder(os.fspath(self.state / "thumbnails")), time.time),
+            PictureReader(scanner.image_dir, ThumbnailFolder(os.fspath(self.state / "thumbnails")), time.time),
             self.outbox.catalog,
             self.outbox.folders,
             self.scan_requests,
@@ -165,7 +165,7 @@ def test_it_is_read_again_once_a_day_so_that_files_written_in_place_are_found(tr
     path = trap.put()
     trap.settle()
     trap.spoil(path)
-    trap.wait(CHECKED_EVERY - 60)
+    trap.wait(REREAD_INTERVAL - 60)
     assert not trap.is_noticed(path)
     trap.wait(61)
     assert trap.is_noticed(path)
@@ -191,17 +191,17 @@ def test_a_rejected_file_that_is_filled_or_completed_in_place_is_found_and_nothi
 
 
 def test_of_many_folders_a_few_are_checked_in_each_scan_until_all_are(trap):
-    paths = [trap.put(f"5c173ff2/{number:02}", number) for number in range(2 * CHECKS)]
+    paths = [trap.put(f"5c173ff2/{number:02}", number) for number in range(2 * REREADS_PER_SCAN)]
     trap.settle()
     for path in paths:
         trap.spoil(path)
-    trap.wait(CHECKED_EVERY + 1)
+    trap.wait(REREAD_INTERVAL + 1)
     noticed = []
     for _ in range(4):
         trap.scan()
         noticed.append(sum(trap.outbox.at(path).state is State.REJECTED for path in paths))
     assert noticed == sorted(noticed)
-    assert 0 < noticed[0] <= CHECKS
+    assert 0 < noticed[0] <= REREADS_PER_SCAN
     assert noticed[-1] == len(paths)
 
 
@@ -213,7 +213,7 @@ def test_times_that_are_not_two_seconds_old_yet_are_not_believed(trap):
     assert trap.is_noticed(path)
 
 
-@pytest.mark.parametrize("by", [-3600, 86400, 2 * SETTLED])
+@pytest.mark.parametrize("by", [-3600, 86400, 2 * TIMESTAMP_RESOLUTION])
 def test_no_times_are_believed_any_more_once_the_clock_was_set(trap, by):
     path = trap.put()
     trap.settle()

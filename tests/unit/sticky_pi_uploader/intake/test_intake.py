@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 
 import pytest
 from sticky_pi_uploader.demo.pictures import picture_bytes
-from sticky_pi_uploader.intake.intake import BATCH, Intake
-from sticky_pi_uploader.intake.read_picture import Ingest
+from sticky_pi_uploader.intake.intake import BATCH_SIZE, Intake
+from sticky_pi_uploader.intake.read_picture import PictureReader
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.outbox import Outbox
@@ -33,18 +33,18 @@ def blob(seed=0):
     return picture_bytes("1b74105a", FIRST, size=SMALL, seed=seed)
 
 
-class CountingIngest(Ingest):
+class CountingReader(PictureReader):
     """The real one, which also keeps the paths that it read, and those that it only hashed."""
 
     reads = hashes = ()
 
-    def still_is(self, candidate):
+    def fingerprint_if_unchanged(self, candidate):
         self.hashes = (*self.hashes, candidate.path)
-        return super().still_is(candidate)
+        return super().fingerprint_if_unchanged(candidate)
 
-    def take_in(self, candidate, file_system):
+    def read(self, candidate, file_system):
         self.reads = (*self.reads, candidate.path)
-        return super().take_in(candidate, file_system)
+        return super().read(candidate, file_system)
 
 
 class Trap:
@@ -59,12 +59,12 @@ class Trap:
         self.stopping = lambda: False
         self.scan_requests = ScanRequests()
         self.outbox = Outbox(os.fspath(folder / "state" / "outbox.db"), longest_wait=3600.0)
-        self.ingest = CountingIngest(
+        self.reader = CountingReader(
             os.fspath(self.image_dir), ThumbnailFolder(os.fspath(folder / "state" / "thumbnails")), lambda: 1.8e9
         )
         self.intake = Intake(
             Scanner(os.fspath(self.image_dir)),
-            self.ingest,
+            self.reader,
             self.outbox.catalog,
             self.outbox.folders,
             self.scan_requests,
@@ -140,7 +140,7 @@ def test_a_file_is_recorded_once_whatever_year_it_is_said_to_be_of(trap, year):
     trap.scan()
     assert trap.states() == {path: "pending"}
     trap.scan()
-    assert trap.ingest.reads == (path,)
+    assert trap.reader.reads == (path,)
 
 
 def test_a_file_that_is_no_picture_is_rejected_after_a_second_look_a_second_later(trap):
@@ -154,7 +154,7 @@ def test_a_file_that_is_no_picture_is_rejected_after_a_second_look_a_second_late
     trap.now += 0.1
     assert trap.intake.step() is None
     assert trap.story(path) == [("rejected", "it is cut short: the end of the picture is missing")]
-    assert (trap.intake.unsettled, trap.intake.idle, len(trap.ingest.reads)) == (0, True, 2)
+    assert (trap.intake.unsettled, trap.intake.idle, len(trap.reader.reads)) == (0, True, 2)
 
 
 @pytest.mark.parametrize("change", ["longer", "touched"])
@@ -222,33 +222,33 @@ def test_a_hundred_second_looks_keep_neither_a_hinted_file_nor_a_scan_waiting(tr
     trap.scan_requests.file(trap.put(name(200)))
     trap.intake.step()
     assert trap.states()[name(200)] == "pending"
-    for number in range(300, 300 + BATCH):
+    for number in range(300, 300 + BATCH_SIZE):
         trap.put(f"good/{name(number)}")
     trap.scan_requests.everything()
     for _ in range(2):
         trap.intake.step()
-    assert Counter(trap.states().values())["pending"] == 1 + BATCH
+    assert Counter(trap.states().values())["pending"] == 1 + BATCH_SIZE
 
 
 def test_a_file_hinted_at_in_the_middle_of_a_scan_does_not_wait_for_its_end(trap):
-    for number in range(3 * BATCH):
+    for number in range(3 * BATCH_SIZE):
         trap.put(name(number))
     trap.scan_requests.everything()
     assert trap.intake.step() == 0
     trap.scan_requests.file(trap.put(f"1b74105a/{name(100)}"))
     trap.intake.step()
     assert trap.states()[f"1b74105a/{name(100)}"] == "pending"
-    assert len(trap.states()) == 2 * BATCH
+    assert len(trap.states()) == 2 * BATCH_SIZE
     trap.finish()
-    assert len(trap.states()) == 3 * BATCH + 1
+    assert len(trap.states()) == 3 * BATCH_SIZE + 1
 
 
 def test_a_scan_takes_the_newest_first(trap):
-    for number in range(3 * BATCH):
+    for number in range(3 * BATCH_SIZE):
         trap.put(name(number))
     trap.scan_requests.everything()
     trap.intake.step()
-    assert set(trap.states()) == {name(number) for number in range(2 * BATCH, 3 * BATCH)}
+    assert set(trap.states()) == {name(number) for number in range(2 * BATCH_SIZE, 3 * BATCH_SIZE)}
 
 
 def test_a_file_that_is_hinted_at_several_times_at_once_is_read_once(trap):
@@ -258,18 +258,18 @@ def test_a_file_that_is_hinted_at_several_times_at_once_is_read_once(trap):
     trap.scan_requests.folder("1b74105a/2020-07-05")
     trap.scan_requests.everything()
     trap.finish()
-    assert trap.ingest.reads == (path,)
+    assert trap.reader.reads == (path,)
     assert trap.intake.seen == 1
 
 
 def test_a_file_taken_in_by_a_hint_is_not_read_again_by_the_scan_that_listed_it_before(trap):
-    for number in range(3 * BATCH):
+    for number in range(3 * BATCH_SIZE):
         trap.put(name(number))
     trap.scan_requests.everything()
     trap.intake.step()
     trap.scan_requests.file(name(0))
     trap.finish()
-    assert max(Counter(trap.ingest.reads).values()) == 1
+    assert max(Counter(trap.reader.reads).values()) == 1
 
 
 def test_a_folder_that_is_hinted_at_is_looked_at_with_all_below_it(trap):
@@ -290,12 +290,12 @@ def test_hints_at_what_is_not_there_lead_to_nothing(trap):
 
 
 def test_once_stopping_no_further_file_is_read_but_what_was_read_is_recorded(trap):
-    for number in range(BATCH):
+    for number in range(BATCH_SIZE):
         trap.put(name(number))
-    trap.stopping = lambda: len(trap.ingest.reads) == 3
+    trap.stopping = lambda: len(trap.reader.reads) == 3
     trap.scan_requests.everything()
     trap.intake.step()
-    assert len(trap.ingest.reads) == len(trap.states()) == 3
+    assert len(trap.reader.reads) == len(trap.states()) == 3
 
 
 # What is known already
@@ -304,11 +304,11 @@ def test_once_stopping_no_further_file_is_read_but_what_was_read_is_recorded(tra
 def test_known_unchanged_files_are_not_opened_again(trap):
     paths = [trap.put(name(number)) for number in range(5)] + [trap.put("bad.jpg", b"")]
     trap.scan()
-    reads, told = trap.ingest.reads, trap.told
+    reads, told = trap.reader.reads, trap.told
     for path in paths:
         trap.scan_requests.file(path)
     trap.scan()
-    assert (trap.ingest.reads, trap.told) == (reads, told)
+    assert (trap.reader.reads, trap.told) == (reads, told)
 
 
 def test_a_file_that_was_only_touched_keeps_its_row_as_it_is(trap, caplog):
@@ -322,9 +322,9 @@ def test_a_file_that_was_only_touched_keeps_its_row_as_it_is(trap, caplog):
     assert trap.states() == {path: "uploaded"}
     assert trap.story(path)[:-1] == story
     assert caplog.records == []
-    reads = trap.ingest.reads
+    reads = trap.reader.reads
     trap.scan()
-    assert trap.ingest.reads == reads
+    assert trap.reader.reads == reads
 
 
 def test_a_file_that_changed_before_it_was_sent_is_taken_in_again(trap):
@@ -373,12 +373,12 @@ def test_a_file_moved_between_folders_stays_one_row_and_is_not_called_lost(trap,
 
 
 def test_many_pictures_in_a_renamed_folder_keep_their_rows(trap):
-    for number in range(3 * BATCH):
+    for number in range(3 * BATCH_SIZE):
         trap.put(f"a/{name(number)}")
     trap.scan()
     os.rename(trap.image_dir / "a", trap.image_dir / "b")
     trap.scan()
-    assert set(trap.states()) == {f"b/{name(number)}" for number in range(3 * BATCH)}
+    assert set(trap.states()) == {f"b/{name(number)}" for number in range(3 * BATCH_SIZE)}
     assert set(trap.states().values()) == {"pending"}
     assert "lost" not in [state for path in trap.states() for state, _ in trap.story(path)]
 
@@ -423,7 +423,7 @@ def test_a_file_deleted_before_it_was_sent_is_lost_and_said_to_be_once(trap, cap
 
 @pytest.mark.parametrize("level", ["1b74105a/2020-07-05", "1b74105a"])
 def test_what_lay_in_a_deleted_folder_is_lost_but_what_was_sent_is_not(trap, level):
-    paths = [trap.put(f"1b74105a/2020-07-05/{name(number)}") for number in range(3 * BATCH)]
+    paths = [trap.put(f"1b74105a/2020-07-05/{name(number)}") for number in range(3 * BATCH_SIZE)]
     trap.scan()
     trap.upload(paths[0])
     shutil.rmtree(trap.image_dir / level)
@@ -487,10 +487,10 @@ def test_an_image_dir_that_is_not_mounted_loses_nothing_and_is_complete_when_it_
     assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
     os.unlink(trap.image_dir)
     os.rename(tmp_path / "aside", trap.image_dir)
-    reads, told = trap.ingest.reads, trap.told
+    reads, told = trap.reader.reads, trap.told
     trap.scan()
     assert {path: trap.story(path) for path in paths} == before
-    assert trap.ingest.reads == reads
+    assert trap.reader.reads == reads
     assert trap.told > told
     assert len(trap.outbox.queue.claim(99)) == 21
 
@@ -509,7 +509,7 @@ def test_a_picture_that_is_back_with_another_ctime_is_sent_after_the_first_scan(
     os.rename(tmp_path / "aside", trap.image_dir)
     for path in (scanned, hinted):
         restamp(trap, path)
-    reads, told = trap.ingest.reads, trap.told
+    reads, told = trap.reader.reads, trap.told
     trap.scan_requests.file(hinted)
     trap.finish()
     assert trap.told == told + 1
@@ -517,7 +517,7 @@ def test_a_picture_that_is_back_with_another_ctime_is_sent_after_the_first_scan(
     trap.scan()
     assert trap.told == told + 2
     assert [picture.path for picture in trap.outbox.queue.claim(99)] == [scanned]
-    assert trap.ingest.reads == reads
+    assert trap.reader.reads == reads
     assert caplog.text.count("1 pictures can be seen again") == 2
 
 
@@ -608,12 +608,12 @@ def test_a_picture_that_is_being_sent_is_not_overwritten_and_read_less_and_less_
     (picture,) = trap.outbox.queue.claim(1)
     trap.put(path, blob(seed=1))
     trap.scan_requests.everything()
-    reads = len(trap.ingest.reads)
+    reads = len(trap.reader.reads)
     until = trap.now + 60
     while trap.now < until:
         trap.now += max(0.1, trap.intake.step() or 0)
     assert trap.states() == {path: "uploading"}
-    assert len(trap.ingest.reads) - reads <= 7
+    assert len(trap.reader.reads) - reads <= 7
     assert trap.outbox.queue.release(picture)
     trap.now += 60
     trap.finish()
@@ -695,21 +695,21 @@ def test_a_folder_that_vanishes_between_read_and_record_takes_only_its_own_pictu
     trap.put(f"b/{name(0)}")
 
     def remove_after_next_read():
-        if len(trap.ingest.reads) == 2:
-            shutil.rmtree(trap.image_dir / os.path.dirname(trap.ingest.reads[1]), ignore_errors=True)
+        if len(trap.reader.reads) == 2:
+            shutil.rmtree(trap.image_dir / os.path.dirname(trap.reader.reads[1]), ignore_errors=True)
         return False
 
     trap.stopping = remove_after_next_read
     trap.scan()
-    assert len(trap.ingest.reads) == 3
-    assert trap.states() == {first: "pending", trap.ingest.reads[2]: "pending"}
+    assert len(trap.reader.reads) == 3
+    assert trap.states() == {first: "pending", trap.reader.reads[2]: "pending"}
 
 
 def test_the_first_picture_is_recorded_before_another_is_read(trap):
     for number in range(3):
         trap.put(name(number))
     told_by = []
-    trap.stopping = lambda: told_by.append((len(trap.ingest.reads), trap.told)) or False
+    trap.stopping = lambda: told_by.append((len(trap.reader.reads), trap.told)) or False
     trap.scan()
     assert told_by[:3] == [(0, 0), (1, 1), (2, 1)]
 
@@ -726,16 +726,16 @@ def test_a_hundred_wrong_files_do_not_keep_the_right_ones(trap):
 RECORD_ONE = """
 import sys
 from sticky_pi_uploader.scan_requests import ScanRequests
-from sticky_pi_uploader.intake.read_picture import Ingest
+from sticky_pi_uploader.intake.read_picture import PictureReader
 from sticky_pi_uploader.intake.intake import Intake
 from sticky_pi_uploader.outbox import Outbox
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 image_dir, state_dir = sys.argv[1:]
 outbox, scan_requests = Outbox(state_dir + "/outbox.db", longest_wait=3600.0), ScanRequests()
-ingest = Ingest(image_dir, ThumbnailFolder(state_dir + "/thumbnails"), lambda: 1.8e9)
+reader = PictureReader(image_dir, ThumbnailFolder(state_dir + "/thumbnails"), lambda: 1.8e9)
 parts = (outbox.catalog, outbox.folders, scan_requests)
-intake = Intake(Scanner(image_dir), ingest, *parts, recorded=lambda: None, stopping=lambda: False)
+intake = Intake(Scanner(image_dir), reader, *parts, recorded=lambda: None, stopping=lambda: False)
 scan_requests.everything()
 print("begin", flush=True)
 intake.step()
@@ -806,14 +806,14 @@ def test_a_file_whose_ctime_alone_changed_is_hashed_once_and_stays_as_it_was(tra
     if state == "uploaded":
         trap.upload(path)
     story, before, recorded = trap.story(path), trap.outbox.at(path), trap.intake.recorded
-    trap.ingest.reads = ()
+    trap.reader.reads = ()
     for _ in range(2):
         restamp(trap, path)
         trap.scan()
         assert trap.outbox.at(path).fingerprint.ctime_ns == (trap.image_dir / path).stat().st_ctime_ns
-    hashed = trap.ingest.hashes
+    hashed = trap.reader.hashes
     trap.scan()
-    assert (trap.ingest.reads, hashed, trap.ingest.hashes) == ((), (path, path), (path, path))
+    assert (trap.reader.reads, hashed, trap.reader.hashes) == ((), (path, path), (path, path))
     assert (trap.story(path), trap.intake.recorded) == (story, recorded)
     assert trap.outbox.at(path)._replace(fingerprint=None) == before._replace(fingerprint=None)
 
@@ -862,10 +862,10 @@ def test_a_row_of_an_earlier_release_gains_its_ctime_at_the_next_look_and_nothin
     trap.upload(*paths[:5])
     trap.outbox.database.connection.execute("UPDATE pictures SET ctime_ns = NULL")
     before = [picture._replace(fingerprint=None) for picture in trap.outbox.pictures()]
-    trap.ingest.reads = ()
+    trap.reader.reads = ()
     trap.outbox.folders.forget()
     trap.scan()
-    assert (trap.ingest.reads, trap.ingest.hashes) == ((), ())
+    assert (trap.reader.reads, trap.reader.hashes) == ((), ())
     assert [picture._replace(fingerprint=None) for picture in trap.outbox.pictures()] == before
     times = {picture.path: picture.fingerprint.ctime_ns for picture in trap.outbox.pictures()}
     assert times == {path: (trap.image_dir / path).stat().st_ctime_ns for path in paths}
@@ -887,4 +887,4 @@ def test_a_change_of_attributes_of_what_isnt_rejected_is_left_to_the_scan(trap):
     trap.scan_requests.touched(path)
     trap.scan_requests.touched(name(7))
     trap.finish()
-    assert (trap.ingest.hashes, trap.states()) == ((), {path: "pending"})
+    assert (trap.reader.hashes, trap.states()) == ((), {path: "pending"})

@@ -16,7 +16,7 @@ import piexif
 import pytest
 from PIL import Image
 from sticky_pi_uploader.demo.pictures import picture_bytes
-from sticky_pi_uploader.intake.read_picture import Ingest
+from sticky_pi_uploader.intake.read_picture import PictureReader
 from sticky_pi_uploader.models import Candidate, Fingerprint
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 from tracing import traced
@@ -41,8 +41,8 @@ def take_in(tmp_path, image_dir):
     thumbnails = ThumbnailFolder(os.fspath(tmp_path / "thumbnails"))
 
     def take(path=NAME, clock=NOW, *, synchronised=None):
-        ingest = Ingest(os.fspath(image_dir), thumbnails, clock.timestamp, lambda: synchronised)
-        return ingest.take_in(Candidate(path, Fingerprint(0, 0, 0)), "the card")
+        reader = PictureReader(os.fspath(image_dir), thumbnails, clock.timestamp, lambda: synchronised)
+        return reader.read(Candidate(path, Fingerprint(0, 0, 0)), "the card")
 
     return take
 
@@ -72,9 +72,9 @@ def test_a_picture_behind_a_link_in_the_place_of_a_folder_counts_as_gone(tmp_pat
 def test_a_whole_picture_is_settled_at_once_with_all_that_is_known_of_it(tmp_path, image_dir, take_in, generation):
     blob = picture_bytes("1b74105a", TAKEN, generation=generation, size=SMALL)
     (image_dir / NAME).write_bytes(blob)
-    ingested = take_in()
-    assert ingested.settled
-    taken = ingested.taken
+    result = take_in()
+    assert result.final
+    taken = result.taken
     assert (taken.path, taken.fingerprint, taken.file_system) == (NAME, fingerprint(image_dir / NAME), "the card")
     assert (taken.device, taken.datetime, taken.md5) == ("1b74105a", "2020-07-05T10:07:16Z", md5(blob))
     assert (taken.suspect, taken.rejected) == (None, None)
@@ -90,11 +90,11 @@ def test_a_whole_picture_is_settled_at_once_with_all_that_is_known_of_it(tmp_pat
 def test_real_pictures_of_both_generations_are_taken_in(samples, image_dir, take_in):
     for sample in samples.glob("*.jpg"):
         shutil.copy(sample, image_dir)
-        ingested = take_in(sample.name)
-        assert ingested.settled, ingested
-        assert (ingested.taken.rejected, ingested.taken.suspect) == (None, None)
-        assert ingested.taken.md5 == md5(sample.read_bytes())
-        assert ingested.taken.device == sample.name[:8]
+        result = take_in(sample.name)
+        assert result.final, result
+        assert (result.taken.rejected, result.taken.suspect) == (None, None)
+        assert result.taken.md5 == md5(sample.read_bytes())
+        assert result.taken.device == sample.name[:8]
 
 
 def test_the_device_is_kept_as_the_name_has_it_and_the_folder_says_nothing(image_dir, take_in):
@@ -171,9 +171,9 @@ def test_what_is_no_picture_says_why_and_is_not_settled_as_it_may_still_be_being
     tmp_path, image_dir, take_in, blob, why
 ):
     (image_dir / NAME).write_bytes(blob)
-    ingested = take_in()
-    taken = ingested.taken
-    assert not ingested.settled
+    result = take_in()
+    taken = result.taken
+    assert not result.final
     assert why in taken.rejected
     assert taken.rejected.isprintable()
     assert len(taken.rejected) < 200
@@ -186,9 +186,9 @@ def test_what_is_no_picture_says_why_and_is_not_settled_as_it_may_still_be_being
 @pytest.mark.parametrize("left", [1, 2, 3, 20, 200, 400, 1000, len(WHOLE) // 2, len(WHOLE) - 100, len(WHOLE) - 2, -1])
 def test_a_picture_cut_short_anywhere_is_called_cut_short(image_dir, take_in, left):
     (image_dir / NAME).write_bytes(WHOLE[:left])
-    ingested = take_in()
-    assert not ingested.settled
-    assert re.search("cut short|isn't a JPEG" if left == 1 else "cut short", ingested.taken.rejected)
+    result = take_in()
+    assert not result.final
+    assert re.search("cut short|isn't a JPEG" if left == 1 else "cut short", result.taken.rejected)
 
 
 @pytest.mark.parametrize(
@@ -211,11 +211,11 @@ def test_a_picture_cut_short_anywhere_is_called_cut_short(image_dir, take_in, le
 )
 def test_a_wrong_name_says_which_field_is_wrong(image_dir, take_in, name, why):
     (image_dir / name).write_bytes(WHOLE)
-    ingested = take_in(name)
-    assert why in ingested.taken.rejected
-    assert ingested.taken.rejected.isprintable()
-    assert (ingested.taken.device, ingested.taken.datetime) == (None, None)
-    assert ingested.taken.fingerprint == fingerprint(image_dir / name)
+    result = take_in(name)
+    assert why in result.taken.rejected
+    assert result.taken.rejected.isprintable()
+    assert (result.taken.device, result.taken.datetime) == (None, None)
+    assert result.taken.fingerprint == fingerprint(image_dir / name)
 
 
 @pytest.mark.parametrize("synchronised", [True, False, None])
@@ -232,9 +232,9 @@ def test_a_hole_of_zeros_makes_a_picture_suspect_but_it_is_sent(image_dir, take_
     middle = len(blob) * 2 // 3
     blob[middle : middle + 4096] = bytes(4096)
     (image_dir / NAME).write_bytes(blob)
-    ingested = take_in()
-    assert (ingested.settled, ingested.taken.rejected) == (True, None)
-    assert "zero bytes in its place" in ingested.taken.suspect
+    result = take_in()
+    assert (result.final, result.taken.rejected) == (True, None)
+    assert "zero bytes in its place" in result.taken.suspect
 
 
 def test_bytes_behind_the_end_are_noted_and_may_still_be_growing_while_the_file_is_young(image_dir, take_in):
@@ -247,11 +247,11 @@ def test_bytes_behind_the_end_are_noted_and_may_still_be_growing_while_the_file_
     ):
         path.write_bytes(WHOLE + more)
         os.utime(path, (NOW.timestamp() - age,) * 2)
-        ingested = take_in()
-        assert (ingested.settled, ingested.taken.rejected) == (settled, None)
-        assert ingested.taken.suspect == (f"note: {len(more)} bytes behind the end" if more else None)
-        metadata = metadata or ingested.taken.metadata
-        assert ingested.taken.metadata == metadata
+        result = take_in()
+        assert (result.final, result.taken.rejected) == (settled, None)
+        assert result.taken.suspect == (f"note: {len(more)} bytes behind the end" if more else None)
+        metadata = metadata or result.taken.metadata
+        assert result.taken.metadata == metadata
         assert "filename" not in metadata
 
 
@@ -277,9 +277,9 @@ def test_a_doubt_of_the_time_comes_before_notes(image_dir, take_in):
 )
 def test_a_far_future_is_doubted_unless_it_is_the_trap_whose_clock_is_not_set(image_dir, take_in, name, clock, doubted):
     (image_dir / name).write_bytes(WHOLE)
-    ingested = take_in(name, clock)
-    assert (ingested.settled, ingested.taken.rejected) == (True, None)
-    assert ("dated in the future" in (ingested.taken.suspect or "")) is doubted
+    result = take_in(name, clock)
+    assert (result.final, result.taken.rejected) == (True, None)
+    assert ("dated in the future" in (result.taken.suspect or "")) is doubted
 
 
 def test_both_doubts_are_told(image_dir, take_in):
@@ -352,11 +352,11 @@ def test_an_unreadable_file_says_so_and_will_be_looked_at_again(tmp_path, image_
     (image_dir / NAME).write_bytes(WHOLE)
     os.chmod(image_dir / NAME, 0o600)
     with as_nobody(image_dir, tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        ingested = take_in()
-    assert not ingested.settled
-    assert ingested.taken.rejected == "can't be read: Permission denied"
-    assert ingested.taken.fingerprint is None
-    assert (ingested.taken.device, ingested.taken.datetime) == ("1b74105a", "2020-07-05T10:07:16Z")
+        result = take_in()
+    assert not result.final
+    assert result.taken.rejected == "can't be read: Permission denied"
+    assert result.taken.fingerprint is None
+    assert (result.taken.device, result.taken.datetime) == ("1b74105a", "2020-07-05T10:07:16Z")
 
 
 def test_a_whole_picture_that_changes_while_it_is_read_is_not_settled(image_dir, take_in):
@@ -371,13 +371,13 @@ def test_a_whole_picture_that_changes_while_it_is_read_is_not_settled(image_dir,
     toucher = threading.Thread(target=touch)
     toucher.start()
     try:
-        ingested = take_in()
+        result = take_in()
     finally:
         stop.set()
         toucher.join()
-    assert not ingested.settled
-    assert ingested.taken.rejected == "it changed while it was read"
-    assert take_in().settled
+    assert not result.final
+    assert result.taken.rejected == "it changed while it was read"
+    assert take_in().final
 
 
 WRITER = """
@@ -397,10 +397,10 @@ def test_a_file_that_grows_is_not_settled_until_it_is_whole(tmp_path, image_dir,
         looks = []
         while writer.poll() is None:
             looks.append(take_in())
-    settled = [each for each in looks if each.settled]
+    settled = [each for each in looks if each.final]
     assert all(each.taken.md5 == md5(source.read_bytes()) for each in settled)
     assert len(looks) - len(settled) > 1
-    assert take_in().settled
+    assert take_in().final
 
 
 def test_thumbnails_that_cannot_be_written_are_an_error_and_no_fault_of_the_picture(tmp_path, image_dir, take_in):
@@ -410,16 +410,16 @@ def test_thumbnails_that_cannot_be_written_are_an_error_and_no_fault_of_the_pict
         take_in()
     assert not isinstance(caught.value, FileNotFoundError)
     (tmp_path / "thumbnails").unlink()
-    assert take_in().settled
+    assert take_in().final
 
 
 TAKE_ONE = """
 import sys
-from sticky_pi_uploader.intake.read_picture import Ingest
+from sticky_pi_uploader.intake.read_picture import PictureReader
 from sticky_pi_uploader.models import Candidate, Fingerprint
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
-ingest = Ingest(sys.argv[1], ThumbnailFolder(sys.argv[2]), lambda: 1.8e9)
-print(ingest.take_in(Candidate(sys.argv[3], Fingerprint(0, 0, 0)), "the card").settled)
+reader = PictureReader(sys.argv[1], ThumbnailFolder(sys.argv[2]), lambda: 1.8e9)
+print(reader.read(Candidate(sys.argv[3], Fingerprint(0, 0, 0)), "the card").final)
 """
 
 
@@ -468,7 +468,7 @@ def test_a_hundred_wrong_files_leave_memory_threads_and_files_as_they_were(image
             name = f"1b74105a.{TAKEN + timedelta(minutes=number):%Y-%m-%d_%H-%M-%S}.jpg"
             blob = blobs[number % len(blobs)]
             (image_dir / name).write_bytes(blob if number % 3 else WHOLE[: 200 + 37 * number])
-            assert not take_in(name).settled, (round_, number)
+            assert not take_in(name).final, (round_, number)
 
     take_all(0)  # what is loaded and grows to its size once
     threads, files, memory = threading.active_count(), os.listdir("/proc/self/fd"), rss()

@@ -22,7 +22,7 @@ from sticky_pi_api.transport.session import Timeouts
 from sticky_pi_api.types import Outcome
 from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader.demo import pictures
-from sticky_pi_uploader.intake.read_picture import Ingest
+from sticky_pi_uploader.intake.read_picture import PictureReader
 from sticky_pi_uploader.intake.scanner import fingerprint_of
 from sticky_pi_uploader.models import Candidate, Destination, DestinationState, Fingerprint, State
 from sticky_pi_uploader.service.drain import drain
@@ -61,7 +61,7 @@ class ServedRig(Rig):
         blob = pictures.picture_bytes("1b74105a", _when(number), size=(64, 48))
         path.write_bytes(with_more(blob, 1000 * number))
         candidate = Candidate(path.name, fingerprint_of(path.stat()))
-        taken = Ingest(str(self.images), self.thumbnails, lambda: self.now).take_in(candidate, "disk").taken
+        taken = PictureReader(str(self.images), self.thumbnails, lambda: self.now).read(candidate, "disk").taken
         assert taken.rejected is None
         return taken
 
@@ -245,7 +245,7 @@ def small(rig, number):
     path = rig.images / name(number)
     path.write_bytes(pictures.picture_bytes("1b74105a", _when(number), size=(64, 48)))
     candidate = Candidate(path.name, fingerprint_of(path.stat()))
-    return Ingest(str(rig.images), rig.thumbnails, lambda: rig.now).take_in(candidate, "disk").taken
+    return PictureReader(str(rig.images), rig.thumbnails, lambda: rig.now).read(candidate, "disk").taken
 
 
 def refused(server):
