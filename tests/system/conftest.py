@@ -25,7 +25,7 @@ NEXT = "99.0"
 """The version of the build that is upgraded to"""
 
 NEXT_STEP = """
-MIGRATIONS = (*MIGRATIONS, ("ALTER TABLE pictures ADD COLUMN upgraded INTEGER",))
+MIGRATIONS = (*MIGRATIONS, lambda database: database.execute("ALTER TABLE pictures ADD COLUMN upgraded INTEGER"))
 """
 """What its outbox has, and this one hasn't yet"""
 

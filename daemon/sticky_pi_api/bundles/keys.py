@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sticky_pi_api.exceptions import BundleError, printable
-from sticky_pi_api.filesystem.incoming import TEMPORARY
+from sticky_pi_api.filesystem.durable import TEMPORARY
 from sticky_pi_api.types import Info
 
 _LARGEST_MTIME = 1e11

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from sticky_pi_api.bundles.etag import Etag
 from sticky_pi_api.exceptions import BundleError, printable
-from sticky_pi_api.filesystem.incoming import placed
+from sticky_pi_api.filesystem.durable import placed
 
 Receive = Callable[[Iterable[bytes]], None]
 """Take the blocks of a file, from its start. Raises BundleError where they aren't the announced ones"""

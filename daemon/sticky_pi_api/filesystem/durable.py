@@ -1,21 +1,32 @@
-"""Flush files, and the names of files in their folders, to the disk before anything relies on them."""
+"""Flush files and the names in folders to the disk before anything relies on them, and replace files in one step."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import IO, Final
 
 from sticky_pi_api.filesystem.safe_open import opened_folder
 
+TEMPORARY: Final = ".incoming-"
+"""Prefix of the names of the temporary files that `placed` writes"""
+
+_TEMPORARY: Final = re.compile(re.escape(TEMPORARY) + r"[0-9]+\.[0-9a-f]{12}")
+"""The whole names; the user's own files with similar names are left alone"""
+
+_LEFTOVER_AGE: Final = 3600.0
+
 
 def flush(descriptor: int) -> None:
-    """Make an open file, or an open folder's names, durable. Raises OSError."""
+    """Make an open file, or the names in an open folder, durable. Raises OSError."""
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems have no such call; files there are to be used all the same.
+        # Some network file systems have no such call; their files are used all the same.
         if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
 
@@ -38,21 +49,58 @@ def sync_folder(folder: str) -> None:
 
 
 def make_folders(folder: str) -> None:
-    """Make a folder, and those above it that are missing, durably. Raises OSError."""
+    """Make a folder, and the missing ones above it, durably. Raises OSError."""
     if os.path.isdir(folder):
         return
     parent = os.path.dirname(folder)
     make_folders(parent)
     with suppress(FileExistsError):
         os.mkdir(folder)
-    # Also where another process has just made it: it may not have synced it yet.
+    # Also where another process has just made it, which may not have flushed its name yet.
     sync_folder(parent)
 
 
 def write(path: str, content: bytes, folder: int) -> None:
-    """Make a new file in its open folder, durably but for its name there. Raises OSError."""
+    """Make a new file in its open folder; its contents are durable, its name isn't yet. Raises OSError."""
     name = os.path.basename(path)
     with naming(path), open(path, "xb", opener=lambda _, flags: os.open(name, flags, 0o666, dir_fd=folder)) as file:
         file.write(content)
         file.flush()
         flush(file.fileno())
+
+
+@contextmanager
+def placed(path: str, mtime: float) -> Iterator[IO[bytes]]:
+    """Write a file that replaces the one at `path`, durably, once the block ends without an error.
+
+    Missing folders are made; `mtime` is in Unix seconds. Raises OSError.
+    """
+    folder = os.path.dirname(path)
+    make_folders(folder)
+    sweep(folder, time.time())
+    temporary = os.path.join(folder, f"{TEMPORARY}{os.getpid()}.{os.urandom(6).hex()}")
+    try:
+        with open(temporary, "xb") as stream:
+            yield stream
+            stream.flush()
+            os.utime(stream.fileno(), (mtime, mtime))
+            flush(stream.fileno())
+        os.rename(temporary, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+    sync_folder(folder)
+
+
+def sweep(folder: str, now: float) -> None:
+    """Remove temporary files of processes that were killed an hour ago or more; `now` is in Unix seconds."""
+    with os.scandir(folder) as entries:
+        leftovers = [entry for entry in entries if _TEMPORARY.fullmatch(entry.name)]
+    for entry in leftovers:
+        with suppress(FileNotFoundError):
+            # Not by the mtime, which may be set to that of the finished file already.
+            if (
+                entry.is_file(follow_symlinks=False)
+                and entry.stat(follow_symlinks=False).st_ctime < now - _LEFTOVER_AGE
+            ):
+                os.unlink(entry.path)

@@ -14,13 +14,10 @@ from sticky_pi_api.types import FilePath
 
 
 def open_regular(path: FilePath) -> IO[bytes]:
-    """Open a regular file for reading; a pipe or device in its place neither blocks nor is touched.
-
-    Raises ImageError where it is something else, OSError where it can't be opened.
-    """
+    """Open a regular file for reading. Raises ImageError where the path is of another kind, else OSError."""
     if "\0" in os.fspath(path):
-        raise ImageError(os.fspath(path), "no file has such a path: it holds a zero byte")
-    # Without O_NONBLOCK a FIFO would hold the caller until somebody writes to it.
+        raise ImageError(os.fspath(path), "no file can have this path: it contains a zero byte")
+    # Without O_NONBLOCK the caller would wait until another process writes to a FIFO.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
@@ -30,17 +27,16 @@ def open_regular(path: FilePath) -> IO[bytes]:
 
 
 class FileFailedError(Exception):
-    """A file can't be read to its end, or written; not an OSError, which would be taken for the network's."""
+    """A file can't be read or written; no OSError, which callers would take for an error of the network."""
 
     def __init__(self, error: OSError) -> None:
-        """Keep the file system's error."""
         super().__init__(error)
         self.error = error
 
 
 @contextmanager
 def unwrapped() -> Iterator[None]:
-    """Raise the OSError of a FileFailedError, where it can't be taken for another's any more."""
+    """Raise the OSError of a FileFailedError, where no error of the network is possible any more."""
     try:
         yield
     except FileFailedError as failure:

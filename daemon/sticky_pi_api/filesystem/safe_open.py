@@ -1,7 +1,7 @@
 """Open files and folders where other users can write: no link is followed, and no pipe blocks.
 
-Functions that open return a descriptor, which the caller closes. All raise OSError; where something else than a file or
-folder lies there, its text says which kind.
+Functions that open return a descriptor, which the caller closes. All raise OSError, whose text names the kind of what
+is at the path where that is neither a file nor a folder.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ BESIDE: Final = ("-wal", "-shm", "-journal")
 """Suffixes of the files that SQLite keeps beside a database"""
 
 LEAST_FREE: Final = 1 << 18
-"""Bytes that have to be free for a database to be opened and written to"""
+"""Free bytes without which a database can't be opened and written to"""
 
 _RENAME_NOREPLACE: Final = 1  # rename(2)
 
-_NAMES: Final = {
+_KINDS: Final = {
     stat.S_IFLNK: "a link",
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -36,11 +36,11 @@ _NAMES: Final = {
 
 
 def open_file(path: str, flags: int = os.O_RDONLY, mode: int = 0o644, *, folder: int | None = None) -> int:
-    """Open a regular file, with O_CREAT made with `mode`; a relative path counts from the open `folder`."""
+    """Open a regular file, made with `mode` by O_CREAT; a relative path starts at the open `folder`."""
     try:
         descriptor = os.open(path, flags | _FILE, mode, dir_fd=folder)
     except OSError as error:
-        _raise_in_words(error, path, folder, stat.S_IFREG)
+        _raise_with_kind(error, path, folder, stat.S_IFREG)
     found = os.fstat(descriptor).st_mode
     if stat.S_ISREG(found):
         return descriptor
@@ -49,16 +49,16 @@ def open_file(path: str, flags: int = os.O_RDONLY, mode: int = 0o644, *, folder:
 
 
 def open_folder(path: str, *, folder: int | None = None) -> int:
-    """Open a folder; links on the way to it are followed, it itself must not be one."""
+    """Open a folder, which must not be a link; links on the way to it are followed."""
     try:
         return os.open(path, _FOLDER, dir_fd=folder)
     except OSError as error:
-        _raise_in_words(error, path, folder, stat.S_IFDIR)
+        _raise_with_kind(error, path, folder, stat.S_IFDIR)
 
 
 @contextmanager
 def opened_folder(path: str) -> Iterator[int]:
-    """Open a folder for the block, wherever links lead to it, and close it afterwards. Raises OSError."""
+    """Open a folder for the block, also through links, and close it afterwards."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield descriptor
@@ -67,9 +67,9 @@ def opened_folder(path: str) -> Iterator[int]:
 
 
 def open_beneath(root: int, path: str) -> int:
-    """Open a folder at a relative path beneath the open folder `root`, one after the other: none may be a link.
+    """Open a folder at a relative path beneath the open folder `root`, name by name: none of them may be a link.
 
-    An empty path is `root` itself, opened once more.
+    With an empty path, `root` is opened once more.
     """
     names = path.split("/") if path else ["."]
     if path and not {"", ".", ".."}.isdisjoint(names):
@@ -89,7 +89,7 @@ def open_beneath(root: int, path: str) -> int:
 
 
 def rename_new(folder: int, old: str, new: str) -> None:
-    """Rename a file in an open folder, but never over another one: raises FileExistsError where the name is taken."""
+    """Rename a file in an open folder. Raises FileExistsError where another one has the new name."""
     number = _rename_noreplace(folder, old, new)
     if number in {errno.ENOSYS, errno.EINVAL}:
         _link_and_unlink(folder, old, new)
@@ -98,32 +98,26 @@ def rename_new(folder: int, old: str, new: str) -> None:
 
 
 def file_id(path: str | int) -> tuple[int, int]:
-    """Return the device and inode of a file or folder, by its path or as the number of something open.
-
-    Raises OSError.
-    """
+    """Return the device and inode of a file or folder, by its path or descriptor."""
     status = os.stat(path)
     return status.st_dev, status.st_ino
 
 
 def file_system_id(path: str | int) -> str:
-    """Return an identifier of the file system of `path`, the same across reboots where it has one of its own.
-
-    It may also be the number of something open. Raises OSError.
-    """
+    """Return an identifier of the file system of a path or descriptor, the same across reboots where it has its own."""
     identity = os.statvfs(path).f_fsid
-    # Some have none; the device's number is the next best, and may be another one after a boot.
+    # Some file systems have none; their device's number may change at a boot.
     return f"{identity:x}" if identity else f"device {os.stat(path).st_dev:x}"
 
 
 def lacks_space(folder: str) -> bool:
-    """Return whether less than `LEAST_FREE` is free on the disk of a folder, made or not; False where unknown."""
+    """Return whether less than `LEAST_FREE` is free on the disk of a folder, which may not exist; False if unknown."""
     found = _disk_of(folder)
     return found is not None and found.f_bavail * found.f_frsize < LEAST_FREE
 
 
 def lacks_inodes(folder: str) -> bool:
-    """Return whether the disk of a folder, made or not, has no inode left; False where it counts none."""
+    """Return whether the disk of a folder, which may not exist, has no inode left; False where it counts none."""
     found = _disk_of(folder)
     return found is not None and found.f_files > 0 and found.f_favail == 0
 
@@ -139,11 +133,11 @@ def _disk_of(folder: str) -> os.statvfs_result | None:
 
 def name_of(mode: int) -> str:
     """Return the kind of a file by its mode, such as `a pipe`."""
-    return _NAMES.get(stat.S_IFMT(mode), "something unknown")
+    return _KINDS.get(stat.S_IFMT(mode), "something unknown")
 
 
 def _rename_noreplace(folder: int, old: str, new: str) -> int:
-    """Rename in one step of the kernel; return the number of its error, or 0."""
+    """Rename by one system call; return the number of its error, or 0."""
     import ctypes
 
     try:
@@ -155,7 +149,7 @@ def _rename_noreplace(folder: int, old: str, new: str) -> int:
 
 
 def _link_and_unlink(folder: int, old: str, new: str) -> None:
-    """Rename in two steps where the file system can't in one; between them the file has both names."""
+    """Rename in two steps where the file system has no such call; between them the file has both names."""
     try:
         os.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except (FileExistsError, FileNotFoundError):
@@ -166,12 +160,12 @@ def _link_and_unlink(folder: int, old: str, new: str) -> None:
     os.unlink(old, dir_fd=folder)
 
 
-def _raise_in_words(error: OSError, path: str, folder: int | None, wanted: int) -> NoReturn:
-    """Raise the error again, with its number and class; where something else lies there, its text names the kind."""
+def _raise_with_kind(error: OSError, path: str, folder: int | None, wanted: int) -> NoReturn:
+    """Raise the error again; where something of another kind is at the path, the text names this kind."""
     try:
         found = os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode
     except OSError:
         raise error from None
     if stat.S_IFMT(found) == wanted or error.errno == errno.EEXIST:
         raise error
-    raise OSError(error.errno or errno.EINVAL, f"it is {name_of(found)}, not {_NAMES[wanted]}", path) from error
+    raise OSError(error.errno or errno.EINVAL, f"it is {name_of(found)}, not {_KINDS[wanted]}", path) from error

@@ -1,7 +1,7 @@
 """Open the folders of an embedded store without following any link within it.
 
-A link may lead to the pictures that are to be copied, which their copies would then replace, or to other users' files.
-The store's own folder may be a link, and be reached through others. All raise OSError, which names the path.
+A link may lead to the very pictures that are to be copied, which the copies would replace, or to other users' files.
+The path of the store itself may have links. All functions raise OSError, which names the path.
 """
 
 from __future__ import annotations
@@ -24,10 +24,7 @@ _DATABASES: Final = ("database.db", "passwords.db")
 
 
 def require_no_link(store: str, *names: str, is_whole: bool = True) -> None:
-    """Raise OSError where one of these paths in a store is a link.
-
-    By its number, it is the whole store's trouble, or one device's.
-    """
+    """Raise OSError where one of these paths in a store is a link: EINVAL for the whole store, ELOOP for one device."""
     for name in names:
         if os.path.islink(path := os.path.join(store, name)):
             number = errno.EINVAL if is_whole else errno.ELOOP
@@ -35,7 +32,7 @@ def require_no_link(store: str, *names: str, is_whole: bool = True) -> None:
 
 
 def require_plain_database(store: str, name: str) -> None:
-    """Raise OSError where a database in a store, or a file that SQLite keeps beside it, is a link."""
+    """Raise OSError where a database in a store, or one of SQLite's files beside it, is a link."""
     require_no_link(store, *(f"{name}{end}" for end in ("", *BESIDE)))
 
 
@@ -51,7 +48,7 @@ def require_no_links(store: str) -> None:
 
 @contextmanager
 def images_folder(store: str, *, make: bool = False) -> Iterator[int]:
-    """Open the folder of a store's images, made if it is to be."""
+    """Open the folder of a store's images; make it first if `make` says so."""
     if make:
         make_folders(store)
     with opened_folder(store) as own, folder_in(store, own, IMAGES, make=make) as images:
@@ -60,7 +57,7 @@ def images_folder(store: str, *, make: bool = False) -> Iterator[int]:
 
 @contextmanager
 def folder_in(store: str, above: int, name: str, *, make: bool = False, is_whole: bool = True) -> Iterator[int]:
-    """Open a folder by its path in a store; `above` is the open folder that it lies in."""
+    """Open a folder by its path in a store; `above` is its open parent folder."""
     path = os.path.join(store, name)
     with naming(path):
         try:
@@ -75,7 +72,7 @@ def folder_in(store: str, above: int, name: str, *, make: bool = False, is_whole
 
 
 def file_systems(store: str) -> set[str]:
-    """Return the ids of the file systems of a store and its pictures: one may be mounted at each of its folders."""
+    """Return the ids of the file systems of a store and its pictures; each of its folders may be a mount point."""
     found = {file_system_id(store)}
     with suppress(FileNotFoundError), images_folder(store) as images:
         found.add(file_system_id(images))
@@ -96,6 +93,6 @@ def _open(name: str, above: int, *, make: bool) -> int:
             raise
     with suppress(FileExistsError):
         os.mkdir(name, dir_fd=above)
-    # Also where another process has just made it: it may not have flushed its name yet.
+    # Also where another process has just made it, which may not have flushed its name yet.
     flush(above)
     return open_folder(name, folder=above)

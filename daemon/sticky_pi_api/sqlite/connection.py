@@ -16,23 +16,20 @@ from sticky_pi_api.sqlite.journal import Journal, open_with_journal
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-Migration = Sequence[str] | Callable[["Database"], None]
-"""One step of a schema, applied within a transaction that the caller holds: a function, or SQL statements.
+Migration = Callable[["Database"], None]
+"""One step of a schema, applied within a transaction that the caller holds
 
-sqlite-utils takes 0.1 s and 12 MB to import, so it is imported where a step is to be applied, and nowhere else.
+sqlite-utils takes 0.1 s and 12 MB to import, so it is imported only where a step is applied.
 """
 
 _UNUSED_BY_MIGRATIONS: Final = frozenset({"numpy", "pandas"})
 """Packages that sqlite-utils imports where they are installed, which takes another 0.4 s and 60 MB"""
 
 Error = sqlite3.Error
-"""The base of SQLite's errors"""
-
 IntegrityError = sqlite3.IntegrityError
-"""A row breaks a constraint of its table: mostly, it is there already."""
 
 BUSY_TIMEOUT = 10.0
-"""Seconds to wait for another process's transaction before sqlite3.OperationalError."""
+"""Seconds to wait for another process's transaction before sqlite3.OperationalError"""
 
 
 def uri(path: str, options: str) -> str:
@@ -50,11 +47,10 @@ def connect(
     page_size: int = 4096,
     mountinfo: str = MOUNTINFO,
 ) -> sqlite3.Connection:
-    """Open the database at `path`, made if it isn't there: every commit on disk before it returns.
+    """Open the database at `path`, or make it; a commit returns once it is on the disk.
 
-    Not `durable`, its last commits may be lost in a power cut. Other processes are waited for for `timeout` seconds.
-    Transactions are explicit (`transaction`); the connection itself never opens one. A new file gets pages of
-    `page_size` bytes.
+    Without `durable`, a power cut may undo the last commits. The connection waits `timeout` seconds for other
+    processes, and opens no transaction by itself: use `transaction`. A new file gets pages of `page_size` bytes.
     """
 
     def open_one() -> sqlite3.Connection:
@@ -67,7 +63,7 @@ def connect(
 
     connection = open_with_journal(open_one, path, timeout, mountinfo=mountinfo)
     try:
-        # NORMAL would lose acknowledged rows at a power cut, and FULL those of which a rollback journal comes back.
+        # At a power cut NORMAL would lose acknowledged rows, and FULL could bring a deleted rollback journal back.
         for pragma in (f"synchronous={'EXTRA' if durable else 'NORMAL'}", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
     except BaseException:
@@ -77,7 +73,7 @@ def connect(
 
 
 def open_to_look(path: str) -> sqlite3.Connection:
-    """Open an existing database for reading; its content isn't changed."""
+    """Open an existing database for reading; its contents aren't changed."""
 
     def open_one() -> sqlite3.Connection:
         connection = sqlite3.connect(uri(path, "mode=rw"), uri=True, timeout=0, isolation_level=None)
@@ -89,20 +85,20 @@ def open_to_look(path: str) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Run a block as one transaction that holds the write lock from its start: rows it reads don't change meanwhile."""
+    """Run the block as one transaction, which holds the write lock from its start."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection
         connection.execute("COMMIT")
     except BaseException:
-        # A commit that fails, as on a full disk, may leave the transaction open.
+        # A failed commit, as on a full disk, may leave the transaction open.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
 
 
 def empty_log(connection: sqlite3.Connection, patience: int) -> None:
-    """Move the log's pages into the database and truncate the log, unless others read for `patience` ms."""
+    """Move the log's pages into the database and truncate the log, unless others keep reading for `patience` ms."""
     before = connection.execute("PRAGMA busy_timeout").fetchone()[0]
     connection.execute(f"PRAGMA busy_timeout = {patience}")
     try:
@@ -112,20 +108,21 @@ def empty_log(connection: sqlite3.Connection, patience: int) -> None:
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
-    """Bring the schema to `len(migrations)`; `PRAGMA user_version` counts the steps that were applied.
+    """Apply the missing steps of a schema; `PRAGMA user_version` counts the steps that were applied.
 
-    All missing steps and their number are one transaction: a crash leaves the schema as it was, or up to date. Several
-    processes may migrate at once.
-
-    Raises NewerSchemaError where the file has more steps than this release knows.
+    The steps and their number are one transaction: a crash leaves the schema as it was, or up to date. Several
+    processes may migrate at once. Raises NewerSchemaError where the file has more steps than this release knows.
     """
     if _version(connection) < len(migrations):
         with transaction(connection):
             # Another process may have applied steps while this one waited for the lock.
-            missing = migrations[_version(connection) :]
-            for step in missing:
-                _apply(step, connection)
-            if missing:
+            if missing := migrations[_version(connection) :]:
+                with _hidden(_UNUSED_BY_MIGRATIONS):
+                    from sqlite_utils import Database
+
+                database = Database(connection, recursive_triggers=False)
+                for step in missing:
+                    step(database)
                 connection.execute(f"PRAGMA user_version = {len(migrations)}")
     require_known(connection, migrations)
 
@@ -136,20 +133,9 @@ def require_known(connection: sqlite3.Connection, migrations: Sequence[Migration
         raise NewerSchemaError(f"schema {version} is newer than this release's {len(migrations)}")
 
 
-def _apply(step: Migration, connection: sqlite3.Connection) -> None:
-    if callable(step):
-        with _hidden(_UNUSED_BY_MIGRATIONS):
-            from sqlite_utils import Database
-
-        step(Database(connection, recursive_triggers=False))
-        return
-    for statement in step:
-        connection.execute(statement)
-
-
 @contextmanager
 def _hidden(names: frozenset[str]) -> Iterator[None]:
-    """Make imports of some packages fail within the block, on this thread; packages imported before stay."""
+    """Make imports of packages fail within the block, on this thread; packages imported earlier stay."""
     thread = threading.get_ident()
 
     class Finder:

@@ -1,4 +1,4 @@
-"""Classify SQLite's errors by their codes: damage, a full disk, missing locks, a busy or read-only database."""
+"""Classify SQLite's errors by their codes, such as damage, a full disk, missing locks, or a busy database."""
 
 from __future__ import annotations
 
@@ -55,21 +55,21 @@ _BY_KIND: Final = {
 }
 
 _MAY_LACK_SPACE: Final = frozenset({Fault.NO_SPACE, Fault.FAILED_IO, Fault.NOT_OPENED, Fault.READ_ONLY})
-"""What SQLite reports where the disk is full: mostly an I/O error, or that a file beside the database can't be made"""
+"""What SQLite reports of a full disk: mostly an I/O error, or a file beside the database that can't be made"""
 
 
 class OwnError(sqlite3.OperationalError):
-    """An error that this package raises itself, so without SQLite's code."""
+    """An error that this package raises, without a code of SQLite."""
 
     fault = Fault.OTHER
 
 
 class NewerSchemaError(OwnError):
-    """The file was written by a newer release than this one."""
+    """A newer release than this one wrote the file."""
 
 
 class FileReplacedError(OwnError):
-    """The file was removed or replaced while it was in use; SQLite goes on with one that nobody will find again."""
+    """The file was removed or replaced while it was in use; SQLite continues with a file that has no name any more."""
 
 
 class UnfitError(OwnError):
@@ -78,20 +78,19 @@ class UnfitError(OwnError):
     fault = Fault.NO_LOCKS
 
     def __init__(self, path: str) -> None:
-        """Name the file, and say what to do."""
         super().__init__(f"the file system of {os.path.basename(path)} {NO_LOCKS}: name a folder on another one")
 
 
 def classify(error: sqlite3.Error | UnicodeDecodeError, path: str) -> Fault:
-    """Return the cause of an error that was raised about the database at `path`.
+    """Return the cause of an error about the database at `path`, by SQLite's code.
 
-    SQLite's code decides. Where it may stand for a full disk, the disk's free space and inodes are looked at.
+    Where the code may stand for a full disk, the disk's free space and inodes decide.
     """
     if isinstance(error, OwnError):
         return error.fault
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
-        # Python can't decode text that SQLite read from the file, or a damaged schema that SQLite's message repeats.
+        # Python couldn't decode text of the file, or a message of SQLite that repeats a damaged schema.
         return Fault.DAMAGED if isinstance(error, sqlite3.OperationalError | UnicodeDecodeError) else Fault.OTHER
     if code in _NO_LOCKS:
         return Fault.NO_LOCKS
@@ -106,6 +105,6 @@ def classify(error: sqlite3.Error | UnicodeDecodeError, path: str) -> Fault:
 
 
 def explain(error: sqlite3.Error | UnicodeDecodeError, path: str) -> str:
-    """Return SQLite's text for an error, or a better one where locks are missing."""
+    """Return SQLite's text for an error, or a clearer one where locks are missing."""
     is_unfit = getattr(error, "sqlite_errorcode", None) in _NO_LOCKS
     return str(UnfitError(path)) if is_unfit else str(error)

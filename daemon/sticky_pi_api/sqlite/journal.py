@@ -1,7 +1,7 @@
-"""Choose a database's journal: a write-ahead log (WAL), or a rollback journal where the log isn't possible.
+"""Choose a database's journal: a write-ahead log (WAL), or a rollback journal where a log isn't possible.
 
-The log needs memory that processes share, which network file systems and some others don't have. Without file locks
-there can be no database at all.
+A log needs memory that processes share, which network file systems and some others don't have. No database is possible
+without file locks.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Final
 from sticky_pi_api.filesystem.mounts import MOUNTINFO, network_file_system
 from sticky_pi_api.sqlite.errors import Fault, UnfitError, classify
 
-_NOT_TO_BE_HAD: Final = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+_UNSUPPORTED: Final = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
-_asked: Final[dict[str, int]] = {}
-"""Open descriptors of the files whose locks were tested; closing one would end SQLite's own locks on the file
+_tested: Final[dict[str, int]] = {}
+"""Open descriptors of the files whose locks were tested: closing one would release SQLite's own locks on the file
 
 So a process that once found a database busy keeps its file system in use until the process ends.
 """
@@ -30,9 +30,9 @@ So a process that once found a database busy keeps its file system in use until 
 class Journal(Enum):
     """The journal that a connection asks for."""
 
-    BEST = "the log where there can be one, and as it is where there is a database already"
-    AS_IT_IS = "whatever the database has"
-    ROLLBACK = "no log"
+    BEST = "a log where it is possible; an existing database keeps its journal"
+    AS_IT_IS = "the one that the database has"
+    ROLLBACK = "a rollback journal"
 
 
 def open_with_journal(
@@ -43,9 +43,10 @@ def open_with_journal(
     wanted: Journal = Journal.BEST,
     mountinfo: str = MOUNTINFO,
 ) -> sqlite3.Connection:
-    """Open a database by `open_one`, and wait for other processes for `timeout` seconds.
+    """Open a database by `open_one`, and wait `timeout` seconds for other processes.
 
-    A log that can't be used is moved into the database. Raises UnfitError where the file system has no locks.
+    The contents of a log that can't be used are moved into the database. Raises UnfitError where the file system has no
+    locks.
     """
     if wanted is Journal.BEST and network_file_system(path, mountinfo) is not None:
         wanted = Journal.ROLLBACK
@@ -60,14 +61,14 @@ def open_with_journal(
             fault = classify(error, path)
             has_no_maps = error.sqlite_errorcode == sqlite3.SQLITE_IOERR_SHMMAP
             if (has_no_maps or fault is Fault.NO_LOCKS) and not alone:
-                # In the memory of one process the log needs neither.
+                # A log in the memory of one process needs neither locks nor shared memory.
                 alone, wanted = True, wanted if wanted is Journal.AS_IT_IS else Journal.ROLLBACK
                 continue
             if fault is Fault.NO_LOCKS or (fault is Fault.BUSY and _is_without_locks(path)):
                 raise UnfitError(path) from error
             if fault is not Fault.BUSY or time.monotonic() > deadline:
                 raise
-            # Not all at the same pace: two that wait for each other have to part.
+            # Processes wait for different times, or else two could keep colliding.
             time.sleep(0.01 * (1 + os.getpid() % 7))
         except BaseException:
             connection.close()
@@ -77,7 +78,7 @@ def open_with_journal(
 
 
 def _settle(connection: sqlite3.Connection, wanted: Journal, *, alone: bool) -> None:
-    """Set the journal, and read with it; with `alone`, no other process may have the database open meanwhile."""
+    """Set the journal, and read with it; with `alone`, no other process can use the database meanwhile."""
     if alone:
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
     if wanted is Journal.ROLLBACK:
@@ -98,13 +99,13 @@ def _has_log(connection: sqlite3.Connection) -> bool:
 
 
 def _is_without_locks(path: str) -> bool:
-    """Return whether the file system has no locks; SQLite reports the same for a file that is locked."""
+    """Return whether the file system has no locks, which SQLite reports as a busy file."""
     try:
-        if path not in _asked:
-            _asked[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        # The first byte is none of those that SQLite locks.
-        fcntl.lockf(_asked[path], fcntl.LOCK_SH | fcntl.LOCK_NB, 1)
-        fcntl.lockf(_asked[path], fcntl.LOCK_UN, 1)
+        if path not in _tested:
+            _tested[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # SQLite never locks the first byte.
+        fcntl.lockf(_tested[path], fcntl.LOCK_SH | fcntl.LOCK_NB, 1)
+        fcntl.lockf(_tested[path], fcntl.LOCK_UN, 1)
     except OSError as error:
-        return error.errno in _NOT_TO_BE_HAD
+        return error.errno in _UNSUPPORTED
     return False

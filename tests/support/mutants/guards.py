@@ -323,7 +323,7 @@ FLUSHES = (
         "placed",
         """
         os.utime(stream.fileno(), (mtime, mtime))
-        durable.flush(stream.fileno())
+        flush(stream.fileno())
         """,
         "os.utime(stream.fileno(), (mtime, mtime))",
         (_DURABLE,),
@@ -338,7 +338,7 @@ FLUSHES = (
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
-        durable.sync_folder(folder)
+        sync_folder(folder)
         """,
         """
         try:

@@ -11,7 +11,7 @@ from sticky_pi_api.bundles.etag import PART, Etag
 from sticky_pi_api.bundles.keys import place
 from sticky_pi_api.configuration import LocalAPIConf
 from sticky_pi_api.exceptions import BundleError
-from sticky_pi_api.filesystem.incoming import placed, sweep
+from sticky_pi_api.filesystem.durable import placed, sweep
 from sticky_pi_api.storage import DiskStorage
 from sticky_pi_api.utils import local_bundle_files_info, multipart_etag
 

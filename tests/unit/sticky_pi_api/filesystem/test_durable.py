@@ -17,7 +17,7 @@ with LocalClient(folder) as client:
 """
 PLACE_ONE = """
 import sys
-from sticky_pi_api.filesystem.incoming import placed
+from sticky_pi_api.filesystem.durable import placed
 print("begin", flush=True)
 with placed(sys.argv[1], 1.7e9) as stream:
     stream.write(b"bytes")
