@@ -19,7 +19,7 @@ from ..journal.events import Kind, about
 from ..outbox import outbox_path
 from ..upload.client_factory import check_store
 from ..watch.network import Network
-from ..watch.replacements import Originals
+from ..watch.replacements import ReplacementDetector
 from ..watch.watcher import Watcher
 from .liveness import SCANS, Health, Limits
 from .session import Session
@@ -51,7 +51,7 @@ class Supervisor:
         # exchanged, the client would put files in the new one, and rows in the old.
         store = [] if config.api.store is None else [os.path.join(config.api.store, "database.db")]
         needed = [session.image_dir, config.image_dir, outbox_path(config.state_dir)]
-        self._originals = Originals(needed, store)
+        self._replacements = ReplacementDetector(needed, store)
         self._watcher = Watcher(session.scanner, session.scan_requests, scan_interval=config.scan_interval)
         self._network: Network | None = None
         self._clock_offset = time.time() - time.monotonic()
@@ -100,7 +100,7 @@ class Supervisor:
     def raise_fatal(self) -> None:
         """Raise what ends the session: OutboxDamagedError, WorkerDiedError, or ReplacedError."""
         self._session.workers.raise_fatal()
-        if self._originals.are_replaced():
+        if self._replacements.has_found():
             raise ReplacedError(f"{self._session.config.image_dir}, its state or the store was replaced")
 
     def is_well(self) -> bool:
@@ -151,7 +151,7 @@ class Supervisor:
             self._ends_wait = True
             if by < 0:
                 # Debian 12's watchdog measures half a second by that clock, and sees nothing until it is over.
-                self._watcher.distrust("the clock was set back")
+                self._watcher.request_restart("the clock was set back")
 
     def _look_at_network(self) -> float:
         if self._network is None:

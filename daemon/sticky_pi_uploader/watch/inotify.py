@@ -1,4 +1,14 @@
-"""The one that knows watchdog: a running observer of a folder, and what the kernel says of its watches."""
+"""Observe a folder with watchdog, and read the kernel's limits and watches; only this module uses watchdog.
+
+watchdog's weakness                                            the answer here
+a dead thread of an observer goes unnoticed                    `problem` checks each thread
+it says nothing when the folder is replaced                    `problem` compares the folder's device and inode
+an overflow of the kernel's queue is only a warning (newer)    `problem` reads the log
+the observer's own queue and thread double the work            events go straight to the handler
+its event filter also asks for each write to a file            the mask is set anew, with changes of attributes
+stopping it while its folder vanishes closes a file twice      `stop` waits for it to end by itself
+a thread sleeps on after the clock was set back (Debian 12)    `stop` waits only `STOP_TIMEOUT` seconds
+"""
 
 from __future__ import annotations
 
@@ -15,81 +25,76 @@ if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
     from watchdog.observers.api import BaseObserver, EventEmitter
 
-GOING: Final = 1.0
-"""Seconds in which a watching thread ends by itself after its folder is gone."""
+SELF_END_TIMEOUT: Final = 1.0
+"""Seconds in which an observing thread ends by itself after its folder is gone"""
 
-ENDING: Final = 2.0
-"""Seconds that its threads get to end: those of Debian 12's version sleep on for as long as the clock was set back."""
-
+STOP_TIMEOUT: Final = 2.0
+"""Seconds to wait for the observer's threads when they are stopped"""
 
 _IN_ATTRIB: Final = 0x4  # inotify(7)
 
 
 class Handler(Protocol):
-    """What the events are given to, in the thread that reads them: it must not fail."""
+    """The receiver of the events, in the thread that reads them: it must not raise."""
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        """Take one event."""
+        """Process one event."""
 
 
-class Watch:
-    """A running observer of all that lies below a folder, and all its threads."""
+class FolderObserver:
+    """A running observer of a folder and all folders below it, with its threads."""
 
     def __init__(self, folder: str, handler: Handler) -> None:
-        """Start it. Raises OSError where the folder can't be watched."""
+        """Start to observe. Raises OSError if the folder can't be watched."""
         from watchdog.observers.inotify import InotifyObserver
         from watchdog.utils import BaseThread
 
         self._folder = folder
-        # Before all else: older versions leave a file open where the folder isn't there.
+        # First of all: older versions of watchdog leave a file open if the folder doesn't exist.
         self._identity = os.stat(folder)
-        # A folder that is seen twice, or can't be read, is none of the trap's owner's business.
+        # Users needn't know that a folder was seen twice, or can't be read.
         warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         before = set(threading.enumerate())
         self._observer = InotifyObserver()
         try:
             self._observer.schedule(handler, folder, recursive=True, **_event_filter(self._observer))  # type: ignore[arg-type]
             for emitter in self._observer.emitters:
-                # Straight on: the observer's queue, and its thread behind it, would be half the work of an event.
                 emitter.queue_event = handler.dispatch  # type: ignore[method-assign]
-                _ask_for_attributes(emitter)
+                _add_attributes(emitter)
             with starting():
                 self._observer.start()
         except BaseException:
             self._observer.stop()
             raise
-        # The observer answers only for itself, but it hears nothing once another of them is dead.
         self._threads = [each for each in threading.enumerate() if isinstance(each, BaseThread) and each not in before]
-        self._complaints = _Complaints()
-        logging.getLogger("watchdog").addHandler(self._complaints)
+        self._warnings = _Warnings()
+        logging.getLogger("watchdog").addHandler(self._warnings)
 
-    def doubt(self) -> str | None:
-        """Say why it may have missed events."""
+    def problem(self) -> str | None:
+        """Return the reason why events may have been missed; None if there is none."""
         if not all(thread.is_alive() for thread in self._threads):
             return "a watching thread died"
         if not self._is_in_place():
             return "the folder is gone, or another one is in its place"
-        if not self._complaints.threads.isdisjoint(thread.ident for thread in self._threads):
-            # Newer versions tell when the kernel's queue overflowed, and then drop what they had queued themselves.
+        if not self._warnings.threads.isdisjoint(thread.ident for thread in self._threads):
             return "watchdog warned of something"
         return None
 
-    def end(self) -> None:
-        """End its threads; one that doesn't end in time is left behind, and ends whenever it wakes up."""
-        if self.doubt() is not None:
-            # Some are about to end by themselves, as their folder is gone. Stopped meanwhile, older versions would
-            # close a file twice: by then perhaps another one with the same number.
+    def stop(self) -> None:
+        """Stop the threads; a thread that doesn't end in time is left behind, and ends when it wakes up."""
+        if self.problem() is not None:
+            # If its folder is gone, a thread is about to end by itself. If it is stopped at that moment, older versions
+            # close a file descriptor twice, which may belong to another file by then.
             for emitter in list(self._observer.emitters):
-                emitter.join(GOING)
-        # It waits for all of them itself.
-        ending = threading.Thread(target=self._stop, name="end of a watch", daemon=True)
+                emitter.join(SELF_END_TIMEOUT)
+        stopping = threading.Thread(target=self._stop, name="stop observer", daemon=True)
         try:
-            ending.start()
-        except RuntimeError:  # the system has no room for a further thread
+            stopping.start()
+        except RuntimeError:  # the system has no room for another thread
             self._stop()
         else:
-            ending.join(ENDING)
-        logging.getLogger("watchdog").removeHandler(self._complaints)
+            stopping.join(STOP_TIMEOUT)
+        logging.getLogger("watchdog").removeHandler(self._warnings)
 
     def _stop(self) -> None:
         self._observer.stop()
@@ -102,8 +107,8 @@ class Watch:
             return False
 
 
-class _Complaints(logging.Handler):
-    """Remembers which threads logged a warning."""
+class _Warnings(logging.Handler):
+    """Remember which threads logged a warning."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -114,7 +119,7 @@ class _Complaints(logging.Handler):
 
 
 def _event_filter(observer: BaseObserver) -> dict[str, Any]:
-    """Ask for nothing but what is of use; Debian 12's version can't be asked, and reports everything."""
+    """Return the event filter in use; Debian 12's version of watchdog has none, and reports every event."""
     from inspect import signature
 
     from watchdog.events import DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileMovedEvent
@@ -124,27 +129,27 @@ def _event_filter(observer: BaseObserver) -> dict[str, Any]:
     return {"event_filter": [DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileMovedEvent]}
 
 
-def _ask_for_attributes(emitter: EventEmitter) -> None:
-    """Ask for changes of attributes too, without those of contents that the library's own filter would ask for."""
+def _add_attributes(emitter: EventEmitter) -> None:
+    """Add changes of attributes to the events, without the writes that the library's own filter would add."""
     mask = getattr(emitter, "get_event_mask_from_filter", None)
     if mask is not None:
         emitter.get_event_mask_from_filter = lambda: type(mask())(mask() | _IN_ATTRIB)  # type: ignore[attr-defined]
 
 
 def new_path(event: FileSystemEvent) -> str:
-    """Return where the file or folder of an event is now."""
-    # Older versions give a destination to nothing but moves.
+    """Return the present path of an event's file or folder."""
+    # In older versions only moves have a destination.
     return os.fsdecode(getattr(event, "dest_path", "") or event.src_path)
 
 
 def queue_limit() -> int:
-    """Return the number of events that the kernel keeps for a reader before it drops them."""
+    """Return the number of events that the kernel queues for a reader before it drops them."""
     with open("/proc/sys/fs/inotify/max_queued_events", encoding="ascii") as file:
         return int(file.read())
 
 
 def watched_inodes() -> list[int]:
-    """Return the inode of every folder that this process watches, as the kernel has it (proc(5), fdinfo)."""
+    """Return the inode of each folder that this process watches, from the kernel (proc(5), fdinfo)."""
     inodes = []
     for descriptor in os.listdir("/proc/self/fdinfo"):
         with contextlib.suppress(OSError), open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as file:

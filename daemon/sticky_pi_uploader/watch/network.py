@@ -1,7 +1,7 @@
-"""Notices that the network came back, so that a destination that couldn't be reached is tried again before its time.
+"""Detect that the network is back, so that a destination that couldn't be reached is tried again sooner.
 
-The kernel tells of it by rtnetlink(7): a link runs again, an address can be used, there is a default route. The main
-thread waits for these messages with all else that it waits for, and asks for nothing itself.
+The kernel sends messages by rtnetlink(7): a link is up, an address can be used, a default route was added. The main
+thread waits for these messages together with its other events, and never sends a request.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Final, Self
 log = logging.getLogger(__name__)
 
 JITTER: Final = 5.0
-"""Seconds within which the destination is tried: all traps on a network come back together."""
+"""Seconds within which the destination is tried, at random: all traps of a network come back together"""
 
 SPACING: Final = 3.0
-"""Seconds from one try to when the next may be drawn, however often the network changes meanwhile."""
+"""Seconds between a try and the earliest moment of the next, however often the network changes"""
 
 SECOND_RETRY: Final = 15.0
-"""Seconds after the first try until another: the name service is ready a little later than the address."""
+"""Seconds between the first try and the second: the name service is ready a little later than the address"""
 
-# linux/netlink.h, linux/rtnetlink.h, linux/if_addr.h and linux/if.h; all numbers in the machine's own order.
+# linux/netlink.h, linux/rtnetlink.h, linux/if_addr.h and linux/if.h; all numbers in the machine's byte order.
 _GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # links; addresses and routes of IPv4, and of IPv6
 _HEADER: Final = struct.Struct("=IHHII")
 _LINK: Final = struct.Struct("=BxHiII")
@@ -35,158 +35,150 @@ _ADDRESS: Final = struct.Struct("=BBBBI")
 _ROUTE: Final = struct.Struct("=BBBBBBBBI")
 _ATTRIBUTE: Final = struct.Struct("=HH")
 _NEW_LINK, _DELETED_LINK, _NEW_ADDRESS, _DELETED_ADDRESS, _NEW_ROUTE = 16, 17, 20, 21, 24
-_IS_LOOPBACK, _RUNS = 0x8, 0x40
+_IS_LOOPBACK, _IS_RUNNING = 0x8, 0x40
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _NOT_USABLE: Final = 0x08 | 0x40
-"""what is said of an address while another may have it too (tentative), and where one has (dadfailed)"""
+"""flags of an address that another machine may have, too (tentative), or has (dadfailed)"""
 _LINK_SCOPE: Final = 253
-"""from here on an address is of use on its own link at most"""
-_IPV4, _LINK_LOCAL = 4, b"\xa9\xfe"  # 169.254.0.0/16, which may be given any scope
+"""from this scope on, an address can at most be used on its own link"""
+_IPV4, _LINK_LOCAL = 4, b"\xa9\xfe"  # 169.254.0.0/16, which can have any scope
 _UNICAST: Final = 1
-_LONGEST: Final = 65536
-_MOST: Final = 1000
-"""messages that are read in one go, and addresses that are remembered"""
+_BUFFER_SIZE: Final = 65536
+_LIMIT: Final = 1000
+"""datagrams that are read at once, and addresses that are remembered"""
 
 
-class Changes:
-    """Says of the kernel's messages which ones tell of a network that may be better than before."""
+class NetworkState:
+    """The links and addresses of this machine, updated by the kernel's messages."""
 
     def __init__(self) -> None:
-        """Know of no network."""
-        self._runs: dict[int, bool] = {}
+        self._links: dict[int, bool] = {}
+        """by index, whether a link runs"""
         self._addresses: set[tuple[int, bytes]] = set()
 
-    def forget(self) -> None:
-        """Forget all, as messages were lost."""
-        self.__init__()  # type: ignore[misc]
+    def update(self, messages: bytes) -> bool:
+        """Process messages; return whether the network may be better than before."""
+        # Not `any`: each message has to be processed.
+        return sum(self._process(kind, body) for kind, body in _split(messages)) > 0
 
-    def tell(self, messages: bytes) -> bool:
-        """Tell whether one of some messages is such a one."""
-        found = False
-        for kind, body in _split(messages):
-            found |= self._is_better(kind, body)
-        return found
-
-    def _is_better(self, kind: int, body: bytes) -> bool:
+    def _process(self, kind: int, body: bytes) -> bool:
         if kind in (_NEW_LINK, _DELETED_LINK) and len(body) >= _LINK.size:
-            return self._takes_link(kind, *_LINK.unpack_from(body))
+            return self._update_link(kind, *_LINK.unpack_from(body))
         if kind in (_NEW_ADDRESS, _DELETED_ADDRESS) and len(body) >= _ADDRESS.size:
-            return self._takes_address(kind, body)
+            return self._update_address(kind, body)
         return kind == _NEW_ROUTE and len(body) >= _ROUTE.size and _is_default(*_ROUTE.unpack_from(body))
 
-    def _takes_link(self, kind: int, family: int, _type: int, index: int, flags: int, _change: int) -> bool:
+    def _update_link(self, kind: int, family: int, _type: int, index: int, flags: int, _change: int) -> bool:
         if family != socket.AF_UNSPEC or flags & _IS_LOOPBACK:
             return False
-        before = self._runs.pop(index, False)
+        before = self._links.pop(index, False)
         if kind == _NEW_LINK:
-            self._runs[index] = bool(flags & _RUNS)
-        return not before and self._runs.get(index, False)
+            self._links[index] = bool(flags & _IS_RUNNING)
+        return not before and self._links.get(index, False)
 
-    def _takes_address(self, kind: int, body: bytes) -> bool:
+    def _update_address(self, kind: int, body: bytes) -> bool:
         _family, _prefix, flags, scope, index = _ADDRESS.unpack_from(body)
         found = dict(_attributes(body[_ADDRESS.size :]))
         address = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS) or b""
-        if len(more := found.get(_IFA_FLAGS, b"")) == 4:  # noqa: PLR2004 - the older field has room for eight of them
+        if len(more := found.get(_IFA_FLAGS, b"")) == 4:  # noqa: PLR2004 - the older field has only eight bits
             (flags,) = struct.unpack("=I", more)
         known = (index, address)
         if kind == _DELETED_ADDRESS or flags & _NOT_USABLE:
             self._addresses.discard(known)
             return False
-        # The kernel tells of one again whenever a router or DHCP prolongs it.
+        # The kernel repeats the message whenever a router or DHCP prolongs an address.
         if known in self._addresses or scope >= _LINK_SCOPE or (len(address) == _IPV4 and address[:2] == _LINK_LOCAL):
             return False
-        if len(self._addresses) >= _MOST:
+        if len(self._addresses) >= _LIMIT:
             self._addresses.clear()
         self._addresses.add(known)
         return True
 
 
 class RetrySchedule:
-    """When the destination is tried again: soon after the first of several changes, and once more a little later."""
+    """The times to try the destination again: soon after the first of several changes, and a little later."""
 
     def __init__(
         self, *, monotonic: Callable[[], float] = time.monotonic, draw: Callable[[float, float], float] = random.uniform
     ) -> None:
-        """Plan none yet; `draw` gives a number between two."""
+        """Start without a plan; `draw` returns a random number between two limits."""
         self._monotonic = monotonic
         self._draw = draw
         self._last = -math.inf
         self._planned: list[float] = []
 
     def plan(self) -> None:
-        """Plan them, as the network changed; one that is still to come covers this change as well."""
+        """Plan two tries after a change of the network; planned ones serve for this change, too."""
         if len(self._planned) < 2:  # noqa: PLR2004 - the first and the second
             first = max(self._monotonic(), self._last + SPACING) + self._draw(0.0, JITTER)
             self._planned = [first, first + SECOND_RETRY]
 
     def is_time(self) -> bool:
-        """Tell whether it is time for one, once for each."""
+        """Return whether it is time for a try; each try is reported once."""
         if self.wait() > 0:
             return False
         self._last = self._planned.pop(0)
         return True
 
     def wait(self) -> float:
-        """Tell the seconds until the next; infinite where none is planned."""
+        """Return the seconds until the next try; infinite if none is planned."""
         return max(0.0, self._planned[0] - self._monotonic()) if self._planned else math.inf
 
 
 class Network:
-    """What the kernel tells, as a context: `descriptor` can be read when there is something."""
+    """The kernel's messages on the network, as a context: `descriptor` is readable when there are some."""
 
     def __init__(self, schedule: RetrySchedule | None = None) -> None:
-        """Listen once the context is entered."""
         self._schedule = RetrySchedule() if schedule is None else schedule
-        self._changes = Changes()
+        self._state = NetworkState()
         self._socket: socket.socket | None = None
 
     def __enter__(self) -> Self:
-        """Begin to listen; where that isn't allowed, nothing is ever heard, and waits last as long as they do."""
+        """Subscribe to the messages; if that isn't allowed, each wait lasts its full time."""
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
             self._socket.bind((0, _GROUPS))
         except OSError as error:
             self.__exit__()
-            log.debug("nobody tells when the network comes back (%s): each wait lasts its time", error.strerror)
+            log.debug("the kernel doesn't report changes of the network (%s): each wait lasts its time", error.strerror)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End that."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     @property
     def descriptor(self) -> int | None:
-        """What to wait on; None where nothing can be heard."""
+        """The descriptor to wait for; None if there is no subscription."""
         return None if self._socket is None else self._socket.fileno()
 
     def has_changed(self) -> bool:
-        """Take in what the kernel told so far; says whether the network may be better than before."""
+        """Process all messages so far; return whether the network may be better than before."""
         found = False
-        # All of it: what is left over would end the thread's next wait at once.
+        # All of them: a remaining message would end the thread's next wait at once.
         for messages in self._messages():
             if messages is None:
-                self._changes.forget()
-            found |= messages is None or self._changes.tell(messages)
+                self._state = NetworkState()
+            found |= messages is None or self._state.update(messages)
         return found
 
     def is_time(self) -> bool:
-        """Tell whether to try again now what couldn't be reached."""
+        """Return whether to try an unreachable destination now."""
         if self.has_changed():
             self._schedule.plan()
         return self._schedule.is_time()
 
     def wait(self) -> float:
-        """Tell the seconds until it may be time, if nothing changes until then."""
+        """Return the seconds until the next try, if the network doesn't change before."""
         return self._schedule.wait()
 
     def _messages(self) -> Iterator[bytes | None]:
-        """Yield what can be read; None where so much came at once that some was lost, which may have been anything."""
-        for _ in range(_MOST if self._socket is not None else 0):
+        """Yield the messages that can be read; None if messages were lost because too many came at once."""
+        for _ in range(_LIMIT if self._socket is not None else 0):
             assert self._socket is not None  # noqa: S101 - as above
             try:
-                messages, (sender, _groups) = self._socket.recvfrom(_LONGEST)
+                messages, (sender, _groups) = self._socket.recvfrom(_BUFFER_SIZE)
             except BlockingIOError:
                 return
             except OSError as error:

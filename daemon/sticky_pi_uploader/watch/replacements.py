@@ -1,4 +1,4 @@
-"""Notices that a file or folder that a session relies on was replaced: mounted over, moved, or its link was turned."""
+"""Detect that a file or folder was replaced: mounted over, moved, or reached through a link that was changed."""
 
 from __future__ import annotations
 
@@ -6,29 +6,27 @@ from collections.abc import Collection
 
 from sticky_pi_api.filesystem.safe_open import file_id
 
-_Identity = tuple[int, int] | None
 
-
-class Originals:
-    """What lay at some paths at the beginning."""
+class ReplacementDetector:
+    """The files and folders at some paths, compared with the first ones that were there."""
 
     def __init__(self, needed: Collection[str], optional: Collection[str] = ()) -> None:
-        """Remember what lies there now; of the `optional` paths, what lies there first: it may come, go and return."""
+        """Remember the present files and folders; an `optional` one may also appear later, vanish and return."""
         self._needed = {path: _identity(path) for path in needed}
         self._optional = {path: _identity(path) for path in optional}
 
-    def are_replaced(self) -> bool:
-        """Tell whether something else lies there now."""
+    def has_found(self) -> bool:
+        """Return whether a path now leads to another file or folder, or a needed one is gone."""
         replaced = [path for path in self._optional if self._is_replaced(path)]
-        return bool(replaced) or any(_identity(path) != original for path, original in self._needed.items())
+        return bool(replaced) or any(_identity(path) != first for path, first in self._needed.items())
 
     def _is_replaced(self, path: str) -> bool:
-        now, before = _identity(path), self._optional[path]
-        self._optional[path] = before or now
-        return None not in (before, now) and before != now
+        now, first = _identity(path), self._optional[path]
+        self._optional[path] = first or now
+        return None not in (first, now) and first != now
 
 
-def _identity(path: str) -> _Identity:
+def _identity(path: str) -> tuple[int, int] | None:
     try:
         return file_id(path)
     except OSError:

@@ -1,8 +1,8 @@
-"""Watch the image dir with watchdog, and request a look at each file that comes, goes or changes.
+"""Watch the image dir with watchdog, and request a look at each file that appears, vanishes or changes.
 
-The watcher lays a new watch and requests a scan where it may have missed events: a thread died, a burst may have
-overflowed the kernel's queue, new folders came. Where inotify doesn't
-work or its limits are reached, the folder is scanned often instead.
+When the watcher may have missed events, it starts a new observer and requests a scan: a thread died, a burst of events
+may have overflowed the kernel's queue, or a new folder isn't watched. If inotify doesn't work, or its limits are
+reached, it requests a scan every few seconds instead.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..intake.scanner import Scanner
 from ..journal.events import Kind, about
 from ..journal.throttle import Repeats
 from ..scan_requests import ScanRequests
-from .inotify import Watch, new_path, queue_limit, watched_inodes
+from .inotify import FolderObserver, new_path, queue_limit, watched_inodes
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
@@ -30,22 +30,21 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POLL_INTERVAL: Final = 10.0
-"""Seconds between two scans where events can't be had."""
+"""Seconds between two scans if there are no events"""
 
-SETTLING: Final = 1.0
-"""Seconds after a new folder was seen until it is seen to: pictures in it may have been missed, and a folder that was
-moved in isn't watched by every version of watchdog."""
+NEW_FOLDER_DELAY: Final = 1.0
+"""Seconds from a new folder to a scan and a check of the watches: pictures in it may have been missed, and not every
+version of watchdog watches a folder that was moved in"""
 
-SHORTAGES: Final = 3
-"""Counts in a row that have to find a folder unwatched before that is believed."""
+FAILED_COUNTS: Final = 3
+"""Counts in a row that must find too few watches before the watcher polls instead"""
 
-
-_ATTRIBUTES: Final = ("attrib", "modified")
-"""Kinds of event by which versions of watchdog tell of a change of attributes; by the latter old ones tell of more"""
+_ATTRIBUTE_EVENTS: Final = ("attrib", "modified")
+"""Types of event for a change of attributes, by version of watchdog; older versions use the second for writes, too"""
 
 
 class Watcher:
-    """One observer on one image dir; `tick` keeps it healthy."""
+    """The observer of one image dir; `tick` replaces it when necessary."""
 
     def __init__(
         self,
@@ -56,64 +55,64 @@ class Watcher:
         monotonic: Callable[[], float] = time.monotonic,
         network_file_system: Callable[[str], str | None] = network_file_system,
     ) -> None:
-        """Watch `scanner.image_dir`, and have it scanned every `scan_interval` seconds as well."""
+        """Watch `scanner.image_dir`, and also request a scan every `scan_interval` seconds."""
         self._scanner = scanner
         self._scan_requests = scan_requests
         self._scan_interval = scan_interval
         self._monotonic = monotonic
         self._network_file_system = network_file_system
-        self._watch: Watch | None = None
+        self._observer: FolderObserver | None = None
         self._handler = _Handler(scanner, scan_requests, monotonic)
         self._scanned_at = monotonic()
-        self._shortages = 0
-        self._distrust: str | None = None
+        self._failed_counts = 0
+        self._restart_reason: str | None = None
         self._watched_at = monotonic()
         self._unwatched = Repeats(monotonic)
         self.polling: str | None = None
-        """why events can't be had, where they can't"""
+        """the reason for scans in place of events; None while events are received"""
 
     def start(self) -> None:
-        """Watch first, then ask for a scan, so that nothing falls between the two."""
+        """Start to observe, then request a scan: in this order, no file is missed."""
         kind = self._network_file_system(self._scanner.image_dir)
         if kind is None:
-            self._lay()
+            self._restart()
         else:
             self._poll(f"it is on a network file system ({kind})")
         self._scan()
 
     def stop(self) -> None:
-        """End the observer's threads."""
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.end()
+        """Stop the observer's threads."""
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            observer.stop()
 
-    def distrust(self, why: str) -> None:
-        """Have the watch laid anew at the next tick."""
-        self._distrust = why
+    def request_restart(self, reason: str) -> None:
+        """Replace the observer at the next tick."""
+        self._restart_reason = reason
 
     def unwatched_for(self) -> float:
-        """Tell for how many seconds no tick has found a watch in order, where events can be had at all."""
+        """Return for how many seconds no tick has found a working observer; 0 while the watcher polls."""
         return self._monotonic() - self._watched_at
 
     def tick(self) -> float:
-        """Lay the watch anew where it is in doubt, and ask for a scan where that is due.
+        """Replace the observer if it may have missed events, and request a scan if one is due.
 
-        Returns the seconds after which it should be called again at the latest.
+        Returns the seconds until the next call at the latest.
         """
         now = self._monotonic()
-        doubt = self._doubt() if self.polling is None else None
+        problem = self._problem() if self.polling is None else None
         settled = self._handler.has_settled()
-        if self.polling is not None or (self._watch is not None and self._watch.doubt() is None):
+        if self.polling is not None or (self._observer is not None and self._observer.problem() is None):
             self._watched_at = now
-        if doubt is not None:
-            log.debug("watching %s anew: %s", self._scanner.image_dir, doubt)
-            self._lay()
+        if problem is not None:
+            log.debug("watching %s anew: %s", self._scanner.image_dir, problem)
+            self._restart()
         elif settled:
             self._handler.new_folder_at = None
-        if doubt is not None or settled or now - self._scanned_at >= self._interval:
+        if problem is not None or settled or now - self._scanned_at >= self._interval:
             self._scan()
         if self._handler.new_folder_at is not None:
-            return SETTLING
+            return NEW_FOLDER_DELAY
         return max(0.0, self._scanned_at + self._interval - now)
 
     @property
@@ -124,14 +123,14 @@ class Watcher:
         self._scanned_at = self._monotonic()
         self._scan_requests.everything()
 
-    def _doubt(self) -> str | None:
-        """Say why events may have been missed."""
-        if self._watch is None:
+    def _problem(self) -> str | None:
+        """Return the reason why events may have been missed; None if there is none."""
+        if self._observer is None:
             return "it isn't watched"
-        if self._distrust is not None:
-            return self._distrust
-        if (doubt := self._watch.doubt()) is not None:
-            return doubt
+        if self._restart_reason is not None:
+            return self._restart_reason
+        if (problem := self._observer.problem()) is not None:
+            return problem
         if self._handler.events >= queue_limit() // 4:
             return "so many events at once that the kernel's queue may have overflowed"
         if self._handler.has_settled() and not self._folders().issubset(watched_inodes()):
@@ -139,29 +138,29 @@ class Watcher:
         return None
 
     def _folders(self) -> set[int]:
-        """Give the inode of each folder that can be watched."""
+        """Return the inode of each folder that can be watched."""
         inodes = set()
         for folder, _, _ in os.walk(self._scanner.image_dir):
             with contextlib.suppress(OSError):
                 inodes.add(os.stat(folder).st_ino)
         return inodes
 
-    def _lay(self) -> None:
-        """Lay a new watch before the old one is given up, so that no event falls between them."""
-        before, self._watch = self._watch, None
-        self._distrust = None
+    def _restart(self) -> None:
+        """Start a new observer, then stop the old one: in this order, no event is missed."""
+        before, self._observer = self._observer, None
+        self._restart_reason = None
         self._handler = _Handler(self._scanner, self._scan_requests, self._monotonic)
         try:
-            self._watch = Watch(self._scanner.image_dir, self._handler)
+            self._observer = FolderObserver(self._scanner.image_dir, self._handler)
         except OSError as error:
-            self._say_unwatched(error)
+            self._report_unwatched(error)
         if before is not None:
-            before.end()
-        if self._watch is not None:
-            self._note_watched()
+            before.stop()
+        if self._observer is not None:
+            self._report_watched()
             self._count_watches()
 
-    def _say_unwatched(self, error: OSError) -> None:
+    def _report_unwatched(self, error: OSError) -> None:
         if error.errno in (errno.ENOSPC, errno.EMFILE):
             self._poll(f"{error.strerror}: raise fs.inotify.max_user_watches or max_user_instances")
         elif (spell := self._unwatched.again(self._scanner.image_dir, str(error.strerror))) is not None:
@@ -173,23 +172,23 @@ class Watcher:
                 extra=about(Kind.UNWATCHED, folder=self._scanner.image_dir, reason=error.strerror),
             )
 
-    def _note_watched(self) -> None:
+    def _report_watched(self) -> None:
         spell = self._unwatched.over(self._scanner.image_dir)
         if spell is not None:
             extra = about(Kind.WATCHED, folder=self._scanner.image_dir)
             log.info("%s is watched again, after %s", self._scanner.image_dir, span(spell.seconds), extra=extra)
 
     def _count_watches(self) -> None:
-        """Find out that folders were left out: newer versions of watchdog say nothing when the limit is reached."""
-        # Not one by one: some file systems have two inodes for a folder.
-        enough = len(watched_inodes()) >= len(self._folders())
-        self._shortages = 0 if enough else self._shortages + 1
-        if self._shortages >= SHORTAGES:
+        """Check that each folder is watched: newer versions of watchdog say nothing when the limit is reached."""
+        # Inodes aren't compared: on some file systems a folder has two.
+        is_enough = len(watched_inodes()) >= len(self._folders())
+        self._failed_counts = 0 if is_enough else self._failed_counts + 1
+        if self._failed_counts >= FAILED_COUNTS:
             self.stop()
             self._poll("not every folder could be watched: raise fs.inotify.max_user_watches")
-        elif self._shortages:
-            # A folder that came or went while they were counted looks the same: count again.
-            self._handler.expect_more()
+        elif self._failed_counts:
+            # A folder that was made or removed during the count has the same effect: count again.
+            self._handler.note_new_folder()
 
     def _poll(self, why: str) -> None:
         self.polling = why
@@ -198,7 +197,7 @@ class Watcher:
 
 
 class _Handler:
-    """Turn watchdog's events into scan requests. It runs in the thread that reads them, so it must not fail."""
+    """Turn watchdog's events into scan requests, in the thread that reads them: it must not raise."""
 
     def __init__(self, scanner: Scanner, scan_requests: ScanRequests, monotonic: Callable[[], float]) -> None:
         self._scanner = scanner
@@ -210,39 +209,36 @@ class _Handler:
         self.new_folder_at: float | None = None
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        """Take one event; watchdog calls this."""
+        """Process one event; watchdog calls this."""
         self.events += 1
         if event.event_type in ("created", "moved") and event.is_directory:
-            self._new_folder(self._relative(new_path(event)))
+            path = new_path(event).removeprefix(self._root)
+            if self._scanner.is_watched_folder(path):
+                self.note_new_folder()
+                self._scan_requests.folder(path)
         elif event.event_type in ("closed", "created", "moved"):
-            # The new path first: whoever looks at the old one then knows what became of the file.
+            # The new path first: when the old path is checked, the new one is recorded already.
             for path in dict.fromkeys((new_path(event), os.fsdecode(event.src_path))):
-                # Half of them are the camera's unfinished files.
-                if not path.endswith("~") and self._scanner.is_candidate_name(relative := self._relative(path)):
-                    self._scan_requests.file(relative)
-        elif event.event_type in _ATTRIBUTES and not event.is_directory:
-            path = os.fsdecode(event.src_path)
-            if not path.endswith("~") and self._scanner.is_candidate_name(relative := self._relative(path)):
-                self._scan_requests.touched(relative)
+                self._request(path, self._scan_requests.file)
+        elif event.event_type in _ATTRIBUTE_EVENTS and not event.is_directory:
+            self._request(os.fsdecode(event.src_path), self._scan_requests.touched)
 
     def has_settled(self) -> bool:
-        """Tell whether new folders came, and no more of them do, or have done for long."""
+        """Return whether there are new folders and no more are being made, or have been for a long time."""
         if self.new_folder_at is None:
             return False
         now = self._monotonic()
-        return now - self.new_folder_at >= SETTLING or now - self._first_new_folder_at >= 10 * SETTLING
+        longest = 10 * NEW_FOLDER_DELAY
+        return now - self.new_folder_at >= NEW_FOLDER_DELAY or now - self._first_new_folder_at >= longest
 
-    def expect_more(self) -> None:
-        """Have it seen to that all folders are watched, once no more of them come."""
+    def note_new_folder(self) -> None:
+        """Plan a check that each folder is watched, for when no more folders are being made."""
         now = self._monotonic()
         if self.new_folder_at is None:
             self._first_new_folder_at = now
         self.new_folder_at = now
 
-    def _new_folder(self, path: str) -> None:
-        if self._scanner.is_watched_folder(path):
-            self.expect_more()
-            self._scan_requests.folder(path)
-
-    def _relative(self, path: str) -> str:
-        return path.removeprefix(self._root)
+    def _request(self, path: str, request: Callable[[str], None]) -> None:
+        # Half of the paths are the camera's unfinished files.
+        if not path.endswith("~") and self._scanner.is_candidate_name(relative := path.removeprefix(self._root)):
+            request(relative)

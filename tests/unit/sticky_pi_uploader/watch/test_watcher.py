@@ -15,8 +15,8 @@ from sticky_pi_api.filesystem.mounts import network_file_system
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.journal.events import Kind
 from sticky_pi_uploader.scan_requests import ScanRequests
-from sticky_pi_uploader.watch.inotify import GOING
-from sticky_pi_uploader.watch.watcher import POLL_INTERVAL, SETTLING, Watcher
+from sticky_pi_uploader.watch.inotify import SELF_END_TIMEOUT
+from sticky_pi_uploader.watch.watcher import NEW_FOLDER_DELAY, POLL_INTERVAL, Watcher
 from watchdog.observers.api import BaseObserver, EventEmitter
 
 NAME = "1b74105a.2020-07-05_10-07-16.jpg"
@@ -73,13 +73,13 @@ class Trap:
 
     def settle(self):
         """Tick until new folders are settled and watched."""
-        self.wait(lambda: self.watcher.tick() <= SETTLING)
+        self.wait(lambda: self.watcher.tick() <= NEW_FOLDER_DELAY)
         self.wait(self._is_settled)
 
     def _is_settled(self):
         # On a busy machine the kernel's events come late, and each new folder begins the wait again.
-        self.now += SETTLING
-        return self.watcher.tick() > SETTLING
+        self.now += NEW_FOLDER_DELAY
+        return self.watcher.tick() > NEW_FOLDER_DELAY
 
 
 @pytest.fixture
@@ -344,10 +344,10 @@ def test_a_reader_of_events_that_died_behind_a_living_observer_is_replaced_at_th
         assert watched_anew(trap)
 
 
-def test_a_watch_that_somebody_else_distrusts_is_replaced_once(image_dir):
+def test_a_watch_that_is_to_be_restarted_is_replaced_once(image_dir):
     with Trap(image_dir) as trap:
         before = watching_threads()
-        trap.watcher.distrust("the clock was set back")
+        trap.watcher.request_restart("the clock was set back")
         assert watched_anew(trap)
         after = watching_threads()
         assert not after & before
@@ -431,7 +431,7 @@ def test_a_watch_in_order_ends_at_once(image_dir):
             return time.monotonic() - begins
 
     # The quickest of some, as a machine may be busy: what is in doubt waits for that long each time.
-    assert min(seconds() for _ in range(5)) < GOING
+    assert min(seconds() for _ in range(5)) < SELF_END_TIMEOUT
 
 
 def test_a_watch_that_is_stopped_leaves_no_thread_and_no_file_open_however_often(image_dir):
@@ -480,7 +480,7 @@ def test_a_network_file_system_is_polled_and_that_is_said_once(tmp_path, image_d
 WATCH = """
 import logging, os, sys, time
 from sticky_pi_uploader.scan_requests import ScanRequests
-from sticky_pi_uploader.watch.inotify import GOING
+from sticky_pi_uploader.watch.inotify import SELF_END_TIMEOUT
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.watch.watcher import Watcher
 logging.basicConfig(stream=sys.stdout, format="%(name)s: %(levelname)s %(message)s", level=logging.WARNING)
