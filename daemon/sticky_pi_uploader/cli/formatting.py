@@ -43,8 +43,11 @@ def rows(pairs: Sequence[tuple[str, str | None]], indent: int = 2) -> Iterator[s
 
 
 def size(count: int) -> str:
-    """Format a number of bytes: 50 MB, 12.1 GB."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"  # noqa: PLR2004 - a GB
+    """Format a number of bytes: 0 kB, 2.4 MB, 50 MB, 12.1 GB."""
+    for unit, length in (("GB", 1e9), ("MB", 1e6)):
+        if count >= length:
+            return f"{count / length:.{int(unit == 'GB' or count < 10 * length)}f} {unit}"
+    return f"{count / 1e3:.0f} kB"
 
 
 def inodes(free: int, total: int) -> str:

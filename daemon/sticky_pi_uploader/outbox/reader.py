@@ -182,6 +182,12 @@ class OutboxReader:
         with self.database.damage_told():
             return dict.fromkeys(State, 0) | {State(state): count for state, count in found.items()}
 
+    def count_left(self) -> tuple[int, int]:
+        """Count the pictures that are still to be sent, and their bytes."""
+        query = "SELECT count(*), coalesce(sum(size), 0) FROM pictures WHERE state IN (?, ?)"
+        ((count, size),) = self.database.rows(query, (State.PENDING, State.UPLOADING))
+        return int(count), int(size)
+
     def pictures(self, states: Iterable[State] = ()) -> Iterator[Picture]:
         """Yield the pictures in these states (none named: in any), by datetime, then path."""
         wanted = list(states)

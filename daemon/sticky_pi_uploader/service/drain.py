@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..exceptions import OutboxDamagedError, StateError
 from ..journal.events import Kind, about
-from ..models import State
 from ..state_dir.lock import Locks
 from ..state_dir.mounts import image_dir_problem
 from ..upload.cancel import GRACE
@@ -22,6 +21,7 @@ from .workers import WorkerDiedError
 
 if TYPE_CHECKING:
     from ..config import Config
+    from .progress import Progress, ProgressMeter
 
 log = logging.getLogger(__name__)
 
@@ -42,24 +42,12 @@ class _Deadline(NamedTuple):
     begins_until: float
 
 
-class Progress(NamedTuple):
-    """How far a `drain` is."""
-
-    seen: int
-    """new or changed files found"""
-    recorded: int
-    """of those, taken in"""
-    sent: int
-    """pictures that the destination turned out to hold"""
-    left: int
-    """pictures still to be sent"""
-
-
 def drain(config: Config, *, deadline: float | None = None, progress: Callable[[Progress], None] | None = None) -> int:
     """Take in all that is on the card, send what is due, and end when nothing more can happen in `deadline` seconds.
 
     The destination is tried once whatever wait is stored. Without a deadline, it waits for what falls due later.
-    Returns the exit status: 0 when nothing is left to send, 70 if the intake died, else 75. Raises UploaderError.
+    `progress` is called after each picture. Returns the exit status: 0 when nothing is left to send, 70 if the intake
+    died, else 75. Raises UploaderError.
     """
     until = _Deadline(math.inf, math.inf)
     if deadline is not None:
@@ -92,13 +80,13 @@ def _drain(
         session.outbox.destinations.end_wait()
         session.scan_requests.everything()
         session.start_intake(retries=False)
-        complete = _send_until_done(session, signals, until.begins_until, progress)
+        complete = _send_until_done(session, signals, until.begins_until, _measure(session, progress))
         session.workers.raise_fatal()
         while not session.is_stopping() and session.retention.step() == 0:
             pass
         while not session.is_stopping() and time_left() > MAINTENANCE and session.maintenance.step() == 0:
             pass
-        left, unsettled = _progress(session).left, session.intake.unsettled
+        left, unsettled = session.outbox.count_left()[0], session.intake.unsettled
         if complete and left == unsettled == 0 and not session.intake.missed:
             return os.EX_OK
         if left and not signals.stop and (session.uploader.is_out_of_time or stopping()):
@@ -108,16 +96,24 @@ def _drain(
     return os.EX_TEMPFAIL
 
 
-def _send_until_done(
-    session: Session, signals: Signals, until: float, progress: Callable[[Progress], None] | None
-) -> bool:
+def _measure(session: Session, progress: Callable[[Progress], None] | None) -> ProgressMeter | None:
+    if progress is None:
+        return None
+    from .progress import ProgressMeter
+
+    return ProgressMeter(session, progress)
+
+
+def _send_until_done(session: Session, signals: Signals, until: float, meter: ProgressMeter | None) -> bool:
     """Send beside the intake what is due by then; False where it was ended before everything on the card was seen."""
     while not session.is_stopping():
         # In this order: what the intake adds while the uploader looks is seen in the next round.
         taken_in = not session.scan_requests and session.intake.idle
+        if meter is not None:
+            meter.update()
         wait = session.uploader.step()
-        if progress is not None:
-            progress(_progress(session))
+        if meter is not None:
+            meter.update(at_once=wait != 0 or session.is_stopping())
         session.workers.raise_fatal()
         if taken_in and (wait is None or time.monotonic() + wait >= until):
             return True
@@ -125,12 +121,6 @@ def _send_until_done(
             longest = min(math.inf if wait is None else wait, until - time.monotonic())
             signals.wait(longest if taken_in else min(longest, GLANCE))
     return False
-
-
-def _progress(session: Session) -> Progress:
-    counts = session.outbox.counts()
-    left = counts[State.PENDING] + counts[State.UPLOADING]
-    return Progress(session.intake.seen, session.intake.recorded, session.uploader.sent, left)
 
 
 def _record_that_time_is_up(session: Session) -> None:

@@ -97,6 +97,8 @@ class Uploader:
         self._network_is_back = False
         self.is_out_of_time = False
         """whether pictures that are due can't be sent before the deadline"""
+        self.on_outcome: Callable[[Picture, ImageOutcome], None] | None = None
+        """called with each picture that was handed to the client, and its outcome"""
         self._is_store = url.startswith("file:")
 
     # The next two are made and imported for the first picture: most runs of `drain` have none.
@@ -283,7 +285,10 @@ class Uploader:
         self._beat()
         if result.outcome is Outcome.STORED:
             self._budget.sent(self._in_hand[result.file], result.seconds)
-        self._outcomes.record(self._in_hand[result.file], result)
+        picture = self._in_hand[result.file]
+        self._outcomes.record(picture, result)
         del self._in_hand[result.file]
+        if self.on_outcome is not None:
+            self.on_outcome(picture, result)
         if self._stopping() or self._outcomes.refuses_all:
             raise _BatchEnded

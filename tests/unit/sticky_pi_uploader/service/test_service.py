@@ -141,9 +141,9 @@ def test_drain_sends_everything_on_disk_in_every_layout_and_does_it_once(trap):
     assert trap.drain(progress=told.append) == DONE
     assert trap.holds(*files)
     assert trap.uploaded(*files)
-    assert (told[-1].seen, told[-1].recorded, told[-1].sent, told[-1].left) == (5, 5, 5, 0)
+    assert (told[-1].recorded, told[-1].sent, told[-1].left, told[-1].bytes_left) == (5, 5, 0, 0)
     assert trap.drain(progress=told.append) == DONE
-    assert (told[-1].seen, told[-1].sent) == (0, 0)
+    assert (told[-1].recorded, told[-1].sent) == (0, 0)
 
 
 def test_drain_on_an_empty_folder_has_nothing_left_to_send(trap):
