@@ -31,12 +31,27 @@ _TABLE: Final = """
 _WITH_HASHES: Final = "SELECT username, password_hash FROM users WHERE password_hash != ''"
 _PATIENCE: Final = 100  # milliseconds
 
+# RFC 7914's N, r and p: 32 MB and about a tenth of a second for each guess.
+_COST: Final = (2**15, 8, 1)
+_MEMORY: Final = 2**26
+
 
 def _create_table(database: Database) -> None:
     database.execute(_TABLE)
 
 
 _MIGRATIONS: Final = (_create_table,)
+
+
+def hash_password(password: str) -> str:
+    """Return a salted scrypt hash with all parameters to verify it: `scrypt$N$r$p$salt$hash`, in Base64."""
+    import hashlib
+    from base64 import b64encode
+
+    (n, r, p), salt = _COST, os.urandom(16)
+    # A password may be any text, even half a surrogate pair.
+    digest = hashlib.scrypt(password.encode(errors="surrogatepass"), salt=salt, n=n, r=r, p=p, maxmem=_MEMORY, dklen=32)
+    return f"scrypt${n}${r}${p}${b64encode(salt).decode()}${b64encode(digest).decode()}"
 
 
 def keep(local_dir: str, hashes: Mapping[str, str]) -> None:

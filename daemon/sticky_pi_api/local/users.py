@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from typing import Final
 
 from sticky_pi_api.local.images import ImagesDatabase
+from sticky_pi_api.local.passwords import hash_password
 from sticky_pi_api.local.schema import to_datetime, to_text
 from sticky_pi_api.sqlite.connection import IntegrityError
 from sticky_pi_api.types import Row
 from sticky_pi_api.utils import utc_now
-from sticky_pi_api.validation.users import COLUMNS, NewUser, hash_password
+from sticky_pi_api.validation.users import COLUMNS, NewUser
 
 _ALL: Final = f"SELECT {', '.join(COLUMNS)} FROM users"  # noqa: S608 - our own names
 

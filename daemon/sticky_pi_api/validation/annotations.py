@@ -1,4 +1,4 @@
-"""Check the annotations in requests: an algorithm's findings on an image, which are kept whole as JSON."""
+"""Check the annotations in requests: an algorithm's findings on an image, which are stored whole as JSON."""
 
 from __future__ import annotations
 
@@ -13,45 +13,40 @@ from sticky_pi_api.utils import datetime_to_string
 from sticky_pi_api.validation.queries import image_keys, text_of
 
 WHATS: Final = ("metadata", "json")
-"""The values of `what` for annotations; `data` is accepted for `json`"""
+"""The values of `what` for annotations; `data` means `json`"""
 
 COLUMNS: Final = (
     *("id", "parent_image_id", "algo_name", "algo_version", "n_objects", "json"),
     *("datetime_created", "api_version", "api_user"),
 )
-"""Of a row; `parent_image_id` is the `id` of its image's row"""
+"""The columns of a row of annotations; `parent_image_id` is the `id` of its image's row"""
 
 
 class Annotations(NamedTuple):
     """The findings of one version of an algorithm on one image."""
 
     place: str
-    """where in the request it is, for messages"""
+    """its place in the request, for messages"""
     key: Key
     """of the image"""
     md5: str
-    """of the image that was analysed, in lower case"""
+    """of the analysed image, in lower case"""
     algo_name: str
     algo_version: str
     n_objects: int
     json: str
-    """all that was given, as one JSON object"""
+    """the whole entry, as one JSON object"""
 
     def check_parent(self, row: Row | None) -> None:
-        """Raise ValueError unless `row`, of the image that is held under the key, is of the image analysed."""
-        device, when = self.key
+        """Raise ValueError unless `row`, which is held under the key, is the row of the analysed image."""
+        image = f"image of 'device' {self.key[0]!r} and 'datetime' {datetime_to_string(self.key[1])!r}"
         if row is None:
-            raise ValueError(
-                f"{self.place}: there is no image of 'device' {device!r} and 'datetime' {datetime_to_string(when)!r}"
-            )
+            raise ValueError(f"{self.place}: there is no {image}")
         if row["md5"].lower() != self.md5:
-            raise ValueError(
-                f"{self.place}: 'md5' is {self.md5!r}, but that of the image of 'device' {device!r} and 'datetime' "
-                f"{datetime_to_string(when)!r} is {row['md5']!r}"
-            )
+            raise ValueError(f"{self.place}: 'md5' is {self.md5!r}, but that of the {image} is {row['md5']!r}")
 
     def held_already(self) -> str:
-        """Return the message that its image has annotations of this algorithm and version already."""
+        """Return the text of the error that its image has annotations of this algorithm and version already."""
         return (
             f"{self.place}: there are annotations by 'algo_name' {self.algo_name!r} and 'algo_version' "
             f"{self.algo_version!r} of its image already"
@@ -59,7 +54,7 @@ class Annotations(NamedTuple):
 
 
 def checked_annotation_what(what: str) -> str:
-    """Return one of WHATS. Raises ValueError, which lists them, for anything else."""
+    """Return one of WHATS. Raises ValueError, which lists them, for other values."""
     if (known := "json" if what == "data" else what) in WHATS:
         return known
     raise ValueError(f"what is {what!r}; it must be one of {', '.join(WHATS)}")
@@ -68,15 +63,16 @@ def checked_annotation_what(what: str) -> str:
 def checked_annotations(info: Iterable[Info], *, for_server: bool = False) -> list[Annotations]:
     """Return the annotations of a request, as `put_uid_annotations` gets them. Raises ValueError.
 
-    For a server, the JSON has the image's datetime in the one form that all of them read.
+    For a server, the JSON has the image's datetime in the form that servers of all releases read.
     """
     return [_checked(f"info[{index}]", entry, for_server=for_server) for index, entry in enumerate(info)]
 
 
 def join_annotations(images: Iterable[Row], annotations: Iterable[Row]) -> list[Row]:
-    """Return each image's row with the fields of its annotations, once for each of these, sorted.
+    """Return the row of each image joined with each of its annotations, sorted by key.
 
-    Where names collide, those of the annotations end in `_annot`. Where an image has none, they are None.
+    The names of the annotations' fields end in `_annot` where the image has a field of the name. Where an image has no
+    annotations, these fields are None.
     """
     by_key = {key_of(row): row for row in images}
     of_image: dict[int, dict[tuple[str, str], Row]] = defaultdict(dict)
@@ -95,13 +91,13 @@ def join_annotations(images: Iterable[Row], annotations: Iterable[Row]) -> list[
 
 def _annotations_of(image: Row, of_image: Mapping[int, Mapping[Any, Row]]) -> list[Row]:
     number = image.get("id")
-    # A server's answer may have anything in its place.
+    # A server's answer may have another type in its place.
     return list(of_image[number].values()) if isinstance(number, int) and number in of_image else []
 
 
 def _checked(place: str, entry: Info, *, for_server: bool) -> Annotations:
     if not isinstance(entry, Mapping):
-        raise ValueError(f"{place} isn't a dict of 'annotations' and 'metadata'")  # noqa: TRY004 - as in `questions`
+        raise ValueError(f"{place} isn't a dict of 'annotations' and 'metadata'")  # noqa: TRY004 - all faults of a request are ValueErrors
     found, metadata = (_part(place, entry, name) for name in ("annotations", "metadata"))
     if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
         raise ValueError(f"{place}: 'annotations' isn't a list of dicts")
@@ -131,18 +127,18 @@ def _json(place: str, entry: Info) -> str:
 
 
 def _plain(value: object) -> object:
-    """Convert values that JSON has no form for: datetimes, mappings, and the arrays of OpenCV."""
+    """Convert values without a JSON form: datetimes, mappings, and arrays of numpy."""
     if isinstance(value, datetime):
         return datetime_to_string(value)
     if isinstance(value, Mapping):
         return dict(value)
     if callable(tolist := getattr(value, "tolist", None)):
         return tolist()
-    raise TypeError(f"a {type(value).__name__} is none of its values")
+    raise TypeError(f"JSON has no {type(value).__name__}")
 
 
 def in_requests(annotations: Sequence[Annotations], most: int) -> list[list[Annotations]]:
-    """Return the annotations in groups of at most `most` bytes of JSON; a larger one is a group of its own."""
+    """Return the annotations in groups of at most `most` bytes of JSON; larger annotations are groups by themselves."""
     groups: list[list[Annotations]] = []
     size = most
     for one in annotations:

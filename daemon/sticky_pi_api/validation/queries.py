@@ -1,4 +1,4 @@
-"""Check the entries of queries: the images and series that they name, their texts and datetimes."""
+"""Check the entries of queries: the keys and series in them, and their texts and datetimes."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from sticky_pi_api.types import Info, Key
 from sticky_pi_api.utils import string_to_datetime
 
 LONGEST_PATTERN: Final = 1000
-"""characters; databases give up at patterns that are much longer"""
+"""Characters; databases refuse patterns that are much longer"""
 
 Series = tuple[str, datetime, datetime]
-"""A pattern of devices, the start, and the end that is no longer part of it (naive, UTC)"""
+"""A pattern of devices, the start and the end (naive, UTC); the end is excluded"""
 
 
 def image_keys(info: Iterable[Info]) -> list[Key]:
-    """Return the keys that a request asks for. Raises ValueError for an entry that makes no sense."""
+    """Return the keys of a request. Raises ValueError for an entry without a valid device and datetime."""
     return [(text_of(entry, "device"), datetime_of(entry, "datetime")) for entry in info]
 
 
 def series_of(info: Iterable[Info]) -> list[Series]:
-    """Return the device patterns, starts and ends that a request asks for. Raises ValueError."""
+    """Return the series of a request. Raises ValueError for an entry without a valid pattern, start and end."""
     return [
         (_pattern_of(entry), datetime_of(entry, "start_datetime"), datetime_of(entry, "end_datetime")) for entry in info
     ]
 
 
 def text_of(entry: Info, key: str) -> str:
-    """Return a text of an entry, one that every database can hold. Raises ValueError."""
+    """Return a text of an entry that every database can hold. Raises ValueError."""
     if not is_text(value := _value_of(entry, key)):
         raise ValueError(f"'{key}' isn't text in {entry!r}")
     return value
@@ -45,7 +45,7 @@ def datetime_of(entry: Info, key: str) -> datetime:
 
 
 def is_text(value: object) -> TypeGuard[str]:
-    """Return whether a value is text that has a UTF-8 form, without zero bytes: databases end a pattern at one."""
+    """Return whether a value is text with a UTF-8 form and without zero bytes, at which databases end a pattern."""
     return isinstance(value, str) and "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
 
 

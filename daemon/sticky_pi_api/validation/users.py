@@ -1,10 +1,8 @@
-"""Check the users in requests: new ones, whose passwords are hashed, and the patterns to find users by."""
+"""Check the users in requests: new users, and the patterns to find users by."""
 
 from __future__ import annotations
 
-import hashlib
-import secrets
-from base64 import b64encode
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -13,13 +11,9 @@ from sticky_pi_api.types import Info, Row
 from sticky_pi_api.validation.queries import is_text
 
 COLUMNS: Final = ("id", "username", "email", "is_admin", "can_write", "datetime_created")
-"""Of a row: all of the table's but the password's hash"""
+"""The columns of a user's row: those of the table without the password's hash"""
 
 _FIELDS: Final = ("username", "password", "email", "is_admin", "can_write", "model")
-
-# RFC 7914's N, r and p: 32 MB and about a tenth of a second for each guess.
-_COST: Final = (2**15, 8, 1)
-_MEMORY: Final = 2**26
 
 Patterns = Mapping[str, str]
 """The pattern of each column"""
@@ -35,25 +29,16 @@ class NewUser(NamedTuple):
     can_write: bool | None = None
 
     def __repr__(self) -> str:
-        """Name the user, without the password."""
         return f"{type(self).__name__}({self.username!r})"
 
 
 def checked_users(info: Iterable[Info]) -> list[NewUser]:
-    """Return the users of a request, as `put_users` gets them. Raises ValueError, which tells no password."""
+    """Return the users of a request, as `put_users` gets them. Raises ValueError, whose text has no password."""
     return [_checked(f"info[{index}]", entry) for index, entry in enumerate(info)]
 
 
-def hash_password(password: str) -> str:
-    """Return a salted scrypt hash, with all that it takes to verify one: `scrypt$N$r$p$salt$hash`, in Base64."""
-    (n, r, p), salt = _COST, secrets.token_bytes(16)
-    # A password may be any text, half a surrogate pair as well.
-    digest = hashlib.scrypt(password.encode(errors="surrogatepass"), salt=salt, n=n, r=r, p=p, maxmem=_MEMORY, dklen=32)
-    return f"scrypt${n}${r}${p}${b64encode(salt).decode()}${b64encode(digest).decode()}"
-
-
 def checked_patterns(info: Info | Sequence[Info] | None) -> list[Patterns]:
-    """Return the patterns of `get_users`, of which a user has to match one. Raises ValueError."""
+    """Return the patterns of a request for users, as `get_users` gets them. Raises ValueError."""
     if info is None:
         return [{}]
     entries = [info] if isinstance(info, Mapping) else list(info)
@@ -61,14 +46,15 @@ def checked_patterns(info: Info | Sequence[Info] | None) -> list[Patterns]:
 
 
 def matching(users: Iterable[Row], patterns: Sequence[Patterns]) -> list[Row]:
-    """Return the users that match one of the patterns in each of its columns."""
-    return [user for user in users if any(all(_is_like(user.get(name), one[name]) for name in one) for one in patterns)]
+    """Return the users that match any of the patterns, in all of its columns."""
+    likes = [{name: _like(pattern) for name, pattern in one.items()} for one in patterns]
+    return [user for user in users if any(all(_is_like(user.get(name), one[name]) for name in one) for one in likes)]
 
 
 def _checked(place: str, entry: Info) -> NewUser:
-    # Nothing of the entry but the names of its fields: one of them is a password.
+    # The texts have only the names of the entry's fields: one of its values is a password.
     if not isinstance(entry, Mapping):
-        raise ValueError(f"{place} isn't a dict")  # noqa: TRY004 - as in `questions`
+        raise ValueError(f"{place} isn't a dict")  # noqa: TRY004 - all faults of a request are ValueErrors
     _check_names(place, entry, _FIELDS)
     values = {name: value for name, value in entry.items() if name != "model"}
     for name in ("username", "password"):
@@ -102,31 +88,24 @@ def _check_names(place: str, entry: Info, known: Sequence[str]) -> None:
 
 
 def _as_text(value: Any) -> str:
-    """Return a value as the store has it in text."""
+    """Return a value as text of the embedded store."""
     if isinstance(value, datetime):
         return f"{value.isoformat()}Z"
     return str(int(value)) if isinstance(value, bool) else str(value)
 
 
-def _is_like(value: Any, pattern: str) -> bool:
-    """Return whether a value is LIKE a pattern of SQL: `%` any text, `_` any character, in any case; None never is.
+def _like(pattern: str) -> re.Pattern[str]:
+    """Return a pattern of SQL's LIKE as a regular expression: `%` is any text, `_` any character, case is ignored.
 
-    Not by a regular expression, which could take for ever at some patterns.
+    Each text before a `%` is matched at its first place and never tried again: otherwise matching could take for ever.
     """
-    if value is None:
-        return False
-    text, pattern = _as_text(value).lower(), pattern.lower()
-    at = wanted = 0
-    after_percent = retry_at = None
-    while at < len(text):
-        if pattern[wanted : wanted + 1] == "%":
-            wanted += 1
-            after_percent, retry_at = wanted, at
-        elif pattern[wanted : wanted + 1] in ("_", text[at]):
-            at, wanted = at + 1, wanted + 1
-        elif after_percent is not None and retry_at is not None:
-            retry_at += 1
-            at, wanted = retry_at, after_percent
-        else:
-            return False
-    return not pattern[wanted:].strip("%")
+    first, *others = (
+        "".join("." if character == "_" else re.escape(character) for character in part)
+        for part in re.split("%+", pattern.lower())
+    )
+    between = "".join(f"(?>.*?{part})" for part in others[:-1])
+    return re.compile(first + between + (f".*{others[-1]}" if others else ""), re.DOTALL)
+
+
+def _is_like(value: Any, like: re.Pattern[str]) -> bool:
+    return value is not None and like.fullmatch(_as_text(value).lower()) is not None
