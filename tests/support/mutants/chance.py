@@ -37,8 +37,6 @@ _COMPARISONS = {
 _ARITHMETIC = {ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.FloorDiv: "*", ast.Div: "*", ast.Mod: "+"}
 _LOGGED = {"debug", "info", "warning", "error", "critical", "log"}
 """Calls that only log: people read them"""
-_USED_BY = {"validation": "client"}
-"""Folders without tests of their own, and the one whose tests are theirs, too"""
 
 
 class Mutation(NamedTuple):
@@ -78,15 +76,11 @@ def mutations(root, count, seed):
 def own_tests(file):
     """Return the test files of a module's own folder, below `tests`, those first that name the module.
 
-    For a module at the top of a package, these are the test files at the top of the package's tests; for a folder
-    without tests of its own, those of the folder that uses it.
+    For a module at the top of a package, these are the test files at the top of the package's tests.
     """
     package, *folders, name = Path(file).with_suffix("").parts
     unit = ROOT / "tests" / "unit" / package
-    if not folders:
-        found = unit.glob("test_*.py")
-    elif not (found := [*(unit / folders[0]).rglob("test_*.py")]):
-        found = (unit / _USED_BY[folders[0]]).rglob("test_*.py")
+    found = (unit / folders[0]).rglob("test_*.py") if folders else unit.glob("test_*.py")
     module = ".".join([package, *folders, name]).removesuffix(".__init__")
     imports = re.compile(
         rf"(from|import) {re.escape(module)}\b|from {re.escape('.'.join([package, *folders]))} import .*\b{name}\b"
