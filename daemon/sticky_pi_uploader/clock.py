@@ -1,4 +1,4 @@
-"""The trap's clock, which may be years off and be set at any moment, and the ways in which times are written."""
+"""The trap's clock, which may be wrong by years and be set at any moment, and the text forms of times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 PLATFORM_START: Final = 1_572_566_400.0
-"""2019-11-01, as Unix time: no picture of the platform is older, so a clock that shows less isn't set"""
+"""2019-11-01, as Unix time: no picture of the platform is older, so a clock with an earlier time isn't set"""
 
 _TIMESYNC: Final = "/run/systemd/timesync"
 _UTC: Final = "%Y-%m-%dT%H:%M:%SZ"
@@ -19,9 +19,9 @@ _UNITS: Final = ((86400, "day", "days"), (3600, "hour", "h"), (60, "minute", "mi
 
 
 def is_synchronised(folder: str = _TIMESYNC) -> bool | None:
-    """Return whether a time server has set the clock since the boot, as systemd-timesyncd says in its `folder`.
+    """Return whether a time server has set the clock since the boot, by the file of systemd-timesyncd in its `folder`.
 
-    None where systemd-timesyncd isn't running: another program may set the clock, or nobody.
+    None if systemd-timesyncd isn't running: another program may set the clock, or none.
     """
     if not os.path.isdir(folder):
         return None
@@ -29,7 +29,7 @@ def is_synchronised(folder: str = _TIMESYNC) -> bool | None:
 
 
 def utc_text(seconds: float | None) -> str | None:
-    """Write a Unix time as YYYY-MM-DDTHH:MM:SSZ; None for None, and for a number that is no time."""
+    """Format a Unix time as YYYY-MM-DDTHH:MM:SSZ; None for None, and for a number that is no time."""
     if seconds is None:
         return None
     try:
@@ -39,7 +39,7 @@ def utc_text(seconds: float | None) -> str | None:
 
 
 def datetime_text(moment: datetime) -> str:
-    """Write a naive datetime in UTC as YYYY-MM-DDTHH:MM:SSZ."""
+    """Format a naive datetime in UTC as YYYY-MM-DDTHH:MM:SSZ."""
     return moment.strftime(_UTC)
 
 
@@ -51,13 +51,13 @@ def unix_time(stamp: str) -> float:
 
 
 def span(seconds: float) -> str:
-    """Write a duration with a short unit that suits it: 1.5 h."""
+    """Format a duration in seconds with a short unit that suits it: 1.5 h."""
     length, _, unit = next((each for each in _UNITS if seconds >= each[0]), _UNITS[-1])
     return f"{seconds / length:.{0 if unit == 's' else 1}f} {unit}"
 
 
 def when(moment: float, now: float) -> str:
-    """Write a Unix time as its distance from `now`: in 2 hours, 3 days ago, now."""
+    """Format a Unix time as its distance from `now`: in 2 hours, 3 days ago, now."""
     distance = abs(moment - now)
     for length, name, _ in _UNITS:
         if count := int(distance // length):

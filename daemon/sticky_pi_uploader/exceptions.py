@@ -1,11 +1,11 @@
-"""What can end a command, with the exit status it ends with.
+"""The errors that end a command, with its exit status.
 
 UploaderError
-├── ConfigError        78  the configuration can't be used: every problem at once
+├── ConfigError        78  the configuration can't be used: all problems at once
 ├── StateError         74  the state folder can't be made, read or written
 │   ├── NoSpaceError         the disk of the state folder is full
 │   └── OutboxDamagedError   the outbox isn't a database that this release can use: it is put aside
-│       └── OutboxNewerError   it was written by a newer release
+│       └── OutboxNewerError   the outbox was written by a newer release
 └── LockedError        73  another process is at work on the same folders
 """
 
@@ -18,18 +18,18 @@ from sticky_pi_api.exceptions import printable
 
 
 class UploaderError(Exception):
-    """The base of all that this package raises on purpose; the message is for the trap's owner."""
+    """The base class of this package's errors; the message is for the trap's owner."""
 
     exit_status = os.EX_SOFTWARE
 
 
 class ConfigError(UploaderError):
-    """The configuration can't be used; `problems` has a line for each thing that is wrong."""
+    """The configuration can't be used; `problems` has a line for each problem."""
 
     exit_status = os.EX_CONFIG
 
     def __init__(self, problems: Sequence[str]) -> None:
-        """Keep the lines; the message is all of them."""
+        """Join the lines to one message."""
         self.problems = tuple(map(printable, problems))
         super().__init__("\n".join(self.problems))
 
@@ -59,7 +59,7 @@ class LockedError(UploaderError):
 
 
 def in_words(error: Exception) -> str:
-    """Say what is wrong as the trap's owner should read it, without the numbers of an OSError."""
+    """Return the text of an error for the trap's owner, without the number of an OSError."""
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error)
     if not isinstance(error.filename, str | bytes):  # none, or the number of something open

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Final
 
-from sticky_pi_api.filesystem.safe_open import opened_folder
+from sticky_pi_api.filesystem.safe_open import open_folder, opened_folder
 
 TEMPORARY: Final = ".incoming-"
 """Prefix of the names of the temporary files that `placed` writes"""
@@ -58,6 +58,19 @@ def make_folders(folder: str) -> None:
         os.mkdir(folder)
     # Also where another process has just made it, which may not have flushed its name yet.
     sync_folder(parent)
+
+
+def open_or_make(name: str, above: int, *, make: bool) -> int:
+    """Open a folder in the open folder `above`, durably made if it is missing and `make` is true. Raises OSError."""
+    try:
+        return open_folder(name, folder=above)
+    except FileNotFoundError:
+        if not make:
+            raise
+    with suppress(FileExistsError):  # another process was faster, and may not have flushed its name yet
+        os.mkdir(name, dir_fd=above)
+    flush(above)
+    return open_folder(name, folder=above)
 
 
 def write(path: str, content: bytes, folder: int) -> None:

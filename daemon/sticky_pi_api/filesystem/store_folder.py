@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from sticky_pi_api.filesystem.durable import flush, make_folders, naming
-from sticky_pi_api.filesystem.safe_open import BESIDE, file_system_id, open_folder, opened_folder
+from sticky_pi_api.filesystem.durable import make_folders, naming, open_or_make
+from sticky_pi_api.filesystem.safe_open import BESIDE, file_system_id, opened_folder
 
 IMAGES: Final = "raw_images"
 INCOMING: Final = ".incoming"
@@ -61,7 +61,7 @@ def folder_in(store: str, above: int, name: str, *, make: bool = False, is_whole
     path = os.path.join(store, name)
     with naming(path):
         try:
-            folder = _open(os.path.basename(name), above, make=make)
+            folder = open_or_make(os.path.basename(name), above, make=make)
         except OSError:
             require_no_link(store, name, is_whole=is_whole)
             raise
@@ -83,16 +83,3 @@ def file_systems(store: str) -> set[str]:
             ):
                 found.add(file_system_id(folder))
     return found
-
-
-def _open(name: str, above: int, *, make: bool) -> int:
-    try:
-        return open_folder(name, folder=above)
-    except FileNotFoundError:
-        if not make:
-            raise
-    with suppress(FileExistsError):
-        os.mkdir(name, dir_fd=above)
-    # Also where another process has just made it, which may not have flushed its name yet.
-    flush(above)
-    return open_folder(name, folder=above)

@@ -1,4 +1,4 @@
-"""Makes trap pictures as the camera program does: for `demo`, and for tests that need no real ones."""
+"""Make trap pictures as the camera program does: for `demo`, and for tests without real pictures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FIELDS_2020: Mapping[str, Any] = {
     "temp": 20.700000762939453,
     "hum": 82.0,
 }
-"""What a 2020 trap writes, in its order, with the values that a picture gets where no others are given."""
+"""The fields that a 2020 trap writes, in its order, with default values"""
 
 FIELDS_2022: Mapping[str, Any] = {
     "device_version": "3.1.0",
@@ -42,31 +42,21 @@ FIELDS_2022: Mapping[str, Any] = {
     "datetime": 1652811355,
     "but": 1,
 }
-"""The same for a 2022 trap; numbers that it rounds are text, so that they keep their digits."""
+"""The same for a 2022 trap; rounded numbers are text, so that they keep their digits"""
 
 _HEADER_2022 = "v,T,H,B,L,lat,lng,a,l,b"
 _COMMENT_LIMIT = 127  # the firmware's buffer
 _EXIF_DELAY = timedelta(seconds=8)  # a 2020 camera's clock time is this much later than the file's name
 
 
-def make_picture(
-    folder: str | os.PathLike[str],
-    device: str,
-    taken: datetime,
-    *,
-    generation: int = 2020,
-    size: tuple[int, int] | None = None,
-    quality: int = 85,
-    seed: int = 0,
-    **fields: Any,
-) -> str:
-    """Write one picture into `folder`, made where needed, and return its path.
+def make_picture(folder: str | os.PathLike[str], device: str, taken: datetime, **options: Any) -> str:
+    """Write one picture into `folder`, made if necessary, and return its path.
 
-    As the camera does, it writes `.jpg~`, closes and renames it. The arguments are those of `picture_bytes`.
+    Like the camera, it writes `.jpg~`, closes and renames it. `options` are the keyword arguments of `picture_bytes`.
     """
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, f"{device}.{taken:%Y-%m-%d_%H-%M-%S}.jpg")
-    blob = picture_bytes(device, taken, generation=generation, size=size, quality=quality, seed=seed, **fields)
+    blob = picture_bytes(device, taken, **options)
     with open(path + "~", "wb") as file:
         file.write(blob)
     os.rename(path + "~", path)
@@ -85,9 +75,9 @@ def picture_bytes(
 ) -> bytes:
     """Return one picture: a yellow sticky card with insects, and the EXIF of its generation (2020 or 2022).
 
-    `taken` is UTC; `size` is a quarter of the real one each way unless given, `SENSOR_SIZES` has the real ones.
-    `fields` take the place of those of `FIELDS_2020` or `FIELDS_2022`, and are written as they are. The same arguments
-    give the same bytes, another device, time or seed gives others.
+    `taken` is UTC; `size` is in pixels, by default a quarter of `SENSOR_SIZES` each way. `fields` replace values of
+    `FIELDS_2020` or `FIELDS_2022`, and are written unchanged. The same arguments give the same bytes; another device,
+    time or seed gives other bytes.
     """
     if size is None:
         width, height = SENSOR_SIZES[generation]
@@ -108,7 +98,7 @@ def _exif(generation: int, taken: datetime, size: tuple[int, int], fields: Mappi
     values = {**known, **fields}
     width, height = size
     main: dict[int, Any] = {piexif.ImageIFD.ImageWidth: width, piexif.ImageIFD.ImageLength: height}
-    # The zero bytes stand for the firmware's padding: real headers hold long runs of them.
+    # The zero bytes stand for the firmware's padding: real headers contain long runs of them.
     detail: dict[int, Any] = {piexif.ExifIFD.MakerNote: b"ev=-1 mlux=-1 exp=9985 ag=256 focus=255" + bytes(512)}
     if generation == 2020:  # noqa: PLR2004  # its name
         clock = taken + _EXIF_DELAY
@@ -125,7 +115,7 @@ def _exif(generation: int, taken: datetime, size: tuple[int, int], fields: Mappi
 
 
 def _sticky_card(size: tuple[int, int], random: Random) -> Image.Image:
-    """Draw the card: uneven light, the sensor's grain, and what has landed on it."""
+    """Draw the card: uneven light, the sensor's grain, and insects."""
     from PIL import Image, ImageChops, ImageDraw
 
     light = bytes(v for _ in range(8 * 6) for level in [random.randint(175, 215)] for v in (level, level + 5, 60))

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
-from sticky_pi_api.filesystem.durable import flush, naming
-from sticky_pi_api.filesystem.safe_open import open_beneath, open_file, open_folder
+from sticky_pi_api.filesystem.durable import naming, open_or_make
+from sticky_pi_api.filesystem.safe_open import open_beneath, open_file, opened_folder
 
 from .trusted_path import SplitPath, split
 
@@ -26,14 +26,10 @@ _TEXT: Final = b"By this file, `sticky-pi-uploader prepare` knows that it may gi
 
 @contextmanager
 def opened(state_dir: str, image_dir: str) -> Iterator[int]:
-    """Open the state folder, as a context. Raises OSError, also where a link is in the way."""
+    """Open the state folder, as a context. Raises OSError, also if a link is in the way."""
     path = split_path(state_dir, image_dir)
-    trusted = _open_trusted(path)
-    try:
-        with naming(os.path.join(path.trusted, *path.rest)):
-            folder = open_beneath(trusted, "/".join(path.rest))
-    finally:
-        os.close(trusted)
+    with opened_folder(path.trusted) as trusted, naming(os.path.join(path.trusted, *path.rest)):
+        folder = open_beneath(trusted, "/".join(path.rest))
     try:
         yield folder
     finally:
@@ -48,15 +44,17 @@ def make(state_dir: str, image_dir: str, *, with_parents: bool) -> None:
     if os.geteuid() != 0 and os.path.isdir(state_dir):
         return
     path = split_path(state_dir, image_dir)
-    folder = _open_trusted(path)
+    # The mode is set as a folder is made: a moment later, another folder may be in its place.
+    umask = os.umask(0o022)
     try:
-        for number, name in enumerate(path.rest, 1):
-            above = folder
-            with naming(os.path.join(path.trusted, *path.rest[:number])):
-                folder = _open_or_make(name, above, may_make=with_parents or number == len(path.rest))
-            os.close(above)
+        with ExitStack() as stack:
+            folder = stack.enter_context(opened_folder(path.trusted))
+            for number, name in enumerate(path.rest, 1):
+                with naming(os.path.join(path.trusted, *path.rest[:number])):
+                    folder = open_or_make(name, folder, make=with_parents or number == len(path.rest))
+                stack.callback(os.close, folder)
     finally:
-        os.close(folder)
+        os.umask(umask)
 
 
 def mark(state_dir: str) -> None:
@@ -78,28 +76,6 @@ def is_marked(folder: int) -> bool:
         return stat.S_ISREG(os.stat(MARK, dir_fd=folder, follow_symlinks=False).st_mode)
     except OSError:
         return False
-
-
-def _open_trusted(path: SplitPath) -> int:
-    return os.open(path.trusted, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def _open_or_make(name: str, above: int, *, may_make: bool) -> int:
-    """Open a folder in another; make it if it doesn't exist and may be made."""
-    try:
-        return open_folder(name, folder=above)
-    except FileNotFoundError:
-        if not may_make:
-            raise
-    # The mode is set as the folder is made: a moment later, another folder may be in its place.
-    umask = os.umask(0o022)
-    try:
-        with suppress(FileExistsError):  # another process was faster
-            os.mkdir(name, 0o755, dir_fd=above)
-    finally:
-        os.umask(umask)
-    flush(above)
-    return open_folder(name, folder=above)
 
 
 def split_path(state_dir: str, image_dir: str) -> SplitPath:

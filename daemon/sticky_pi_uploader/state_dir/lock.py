@@ -6,10 +6,12 @@ import errno
 import fcntl
 import logging
 import os
-from contextlib import ExitStack, suppress
-from typing import Final, NamedTuple, NoReturn, Self
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Final, NamedTuple, Self
 
-from sticky_pi_api.filesystem.safe_open import file_id, open_file
+from sticky_pi_api.filesystem.mounts import MOUNTINFO
+from sticky_pi_api.filesystem.safe_open import file_id, open_file, opened_folder
 
 from ..exceptions import LockedError, NoSpaceError, StateError
 from ..journal.events import Kind, about
@@ -23,7 +25,6 @@ LOCK_FILE: Final = "lock"
 
 _UNSUPPORTED: Final = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL)
 _KERNEL_LOCKS: Final = "/proc/locks"
-_MOUNTS: Final = "/proc/self/mountinfo"
 
 
 class Locks:
@@ -50,7 +51,9 @@ class Locks:
             if file is None:
                 raise StateError(f"the state folder {state_dir} lies on a file system without locks: move state_dir")
             _write_pid(file)
-            folder = self._take(_open_folder(image_dir, stack), f"the image folder {image_dir}", stack)
+            with _reported(image_dir):
+                folder_descriptor = stack.enter_context(opened_folder(image_dir))
+            folder = self._take(folder_descriptor, f"the image folder {image_dir}", stack)
             if folder is None:
                 log.warning(
                     "%s can't be locked there: see that nothing else sends its pictures",
@@ -96,32 +99,26 @@ def is_held(state_dir: str) -> bool | None:
 
 def _open_lock_file(state_dir: str, stack: ExitStack) -> int:
     path = os.path.join(state_dir, LOCK_FILE)
-    try:
+    with _reported(path):
         try:
             descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
         except PermissionError:
             # Another user left it; it can be locked without the right to write it.
             descriptor = open_file(path)
-    except OSError as error:
-        _raise_state_error(path, error)
     stack.callback(os.close, descriptor)
     return descriptor
 
 
-def _open_folder(path: str, stack: ExitStack) -> int:
+@contextmanager
+def _reported(path: str) -> Iterator[None]:
+    """Turn an OSError of the block into a StateError that names the path."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        _raise_state_error(path, error)
-    stack.callback(os.close, descriptor)
-    return descriptor
-
-
-def _raise_state_error(path: str, error: OSError) -> NoReturn:
-    if isinstance(error, PermissionError):
+        yield
+    except PermissionError as error:
         raise StateError(f"{path} can't be locked: {denied()}") from error
-    kind = NoSpaceError if error.errno in USED_UP else StateError
-    raise kind(f"{path} can't be locked: {error.strerror}") from error
+    except OSError as error:
+        kind = NoSpaceError if error.errno in USED_UP else StateError
+        raise kind(f"{path} can't be locked: {error.strerror}") from error
 
 
 def _lock(descriptor: int, name: str) -> bool:
@@ -198,7 +195,7 @@ def _listed_device(descriptor: int) -> str:
     try:
         with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as file:
             mount = next(line.split()[1] for line in file if line.startswith("mnt_id:"))
-        with open(_MOUNTS, "rb") as mounts:
+        with open(MOUNTINFO, "rb") as mounts:
             numbers = next(fields[2] for fields in map(bytes.split, mounts) if fields[0] == mount.encode())
         major, minor = map(int, numbers.split(b":"))
     except (OSError, StopIteration):

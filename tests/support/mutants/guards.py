@@ -169,7 +169,7 @@ FLUSHES = (
     ),
     Guard(
         "flush of the state folder's name",
-        "_open_or_make",
+        "open_or_make",
         """
         flush(above)
         return open_folder(name, folder=above)
@@ -278,7 +278,7 @@ FLUSHES = (
     ),
     Guard(
         "flush of a store's new folders",
-        "store_folder:_open",
+        "open_or_make",
         """
         flush(above)
         return open_folder(name, folder=above)
@@ -562,7 +562,7 @@ RECEIPTS = (
     ),
     Guard(
         "no folder of a store through a link",
-        "store_folder:_open",
+        "open_or_make",
         """
         try:
             return open_folder(name, folder=above)
