@@ -16,8 +16,13 @@ NAME: Final = "sticky-pi-uploader"
 FILES: Final = (
     ("/etc/sticky-pi-uploader/config.toml", "the configuration, with every key and its default"),
     ("/etc/credstore/sticky-pi-uploader.api-password", "the account's password for the service, if it is there"),
-    ("/usr/share/doc/sticky-pi-uploader/examples", "drop-ins for the service: other folders, an encrypted password"),
 )
+_MEANINGS: Final = {
+    "api.url": "as [api] url in the configuration file; SPI_API_HOSTNAME is a host, for https://host",
+    "api.password_file": "the password itself, in place of the file that [api] password_file names",
+}
+"""What variables mean, where it isn't what their keys do"""
+
 UNITS: Final = (
     ("sticky-pi-uploader.service", "`run`, from the boot on"),
     ("sticky-pi-uploader-drain.service", "one `drain`, for a trap that wakes for a minute"),
@@ -25,12 +30,12 @@ UNITS: Final = (
 )
 
 
-def page(version: str, when: int) -> str:
-    """Return the page in roff; `when` is its Unix time."""
-    return "\n".join(_lines(version, when)) + "\n"
+def page(version: str, when: int, examples: str = "/usr/share/doc/sticky-pi-uploader/examples") -> str:
+    """Return the page in roff; `when` is its Unix time, `examples` the folder of the drop-ins."""
+    return "\n".join(_lines(version, when, examples)) + "\n"
 
 
-def _lines(version: str, when: int) -> Iterator[str]:
+def _lines(version: str, when: int, examples: str) -> Iterator[str]:
     date = time.strftime("%Y-%m-%d", time.gmtime(when))
     yield f'.TH {NAME.upper()} 8 {date} "{NAME} {version}" "System administration"'
     # Nothing here is prose that would gain from it, and names stay whole.
@@ -62,12 +67,14 @@ def _lines(version: str, when: int) -> Iterator[str]:
     yield ".SH ENVIRONMENT"
     for key in SCHEMA:
         if key.environment:
-            yield from _item(", ".join(map(_bold, key.environment)), f"as {key} in the configuration file")
+            meaning = _MEANINGS.get(key.name, f"as {key} in the configuration file")
+            yield from _item(", ".join(map(_bold, key.environment)), meaning)
     yield ".SH EXIT STATUS"
     for line in EXIT_STATUSES.splitlines()[1:]:
         status, _, meaning = line.strip().partition(" ")
         yield from _item(_bold(status), meaning.strip())
-    for heading, table in (("UNITS", UNITS), ("FILES", FILES)):
+    drop_ins = (examples, "drop-ins for the service: other folders, an encrypted password")
+    for heading, table in (("UNITS", UNITS), ("FILES", (*FILES, drop_ins))):
         yield f".SH {heading}"
         for name, meaning in table:
             yield from _item(_bold(name), meaning)
@@ -80,8 +87,11 @@ def _lines(version: str, when: int) -> Iterator[str]:
 def _verb(verb: Verb) -> Iterator[str]:
     written = [_bold(verb.name)]
     for argument in verb.own:
-        synopsis = f"[{_synopsis(argument)}]" if argument.optional else _synopsis(argument)
-        written.append(synopsis + "..." * argument.repeats)
+        # One that is known by its place is repeated within its brackets, a flag with its value as a whole.
+        places = "..." * (argument.repeats and not argument.flags)
+        synopsis = _synopsis(argument) + places
+        synopsis = f"[{synopsis}]" if argument.optional else synopsis
+        written.append(synopsis + "..." * (argument.repeats and bool(argument.flags)))
     yield from _item(" ".join(written), verb.summary)
     if verb.own:
         yield ".RS"

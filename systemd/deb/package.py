@@ -73,7 +73,7 @@ class About:
 
 def build(source: Path, folder: Path) -> Path:
     """Build the package of the clone at `source` into `folder`, and return its path."""
-    about = About(tomllib.loads((source / "pyproject.toml").read_text("utf-8"))["project"], _time(source))
+    about = _about(source)
     files = list(_files(source, about))
     folder.mkdir(parents=True, exist_ok=True)
     package = folder / f"{NAME}_{about.version}_all.deb"
@@ -104,7 +104,7 @@ def _files(source: Path, about: About) -> Iterator[File]:
         yield File(f"{MODULES}/{path.relative_to(daemon)}", path.read_bytes())
     yield from _distribution(about)
     yield File(f"usr/bin/{NAME}", COMMAND.encode(), 0o755)
-    for path in [*units.glob("*.service"), *units.glob("*.timer")]:
+    for path in _units(units):
         yield File(f"usr/lib/systemd/system/{path.name}", path.read_bytes())
     yield File(f"usr/lib/sysusers.d/{NAME}.conf", (units / f"{NAME}.sysusers").read_bytes())
     for path in units.glob("*.catalog"):
@@ -142,6 +142,32 @@ def _configuration(source: Path) -> bytes:
         raise ValueError('config/config.toml has no line that begins with #url = "')
     rest = after.partition("\n")[2]
     return f'{before}\n# The service waits until it is set here.\nurl = ""\n{rest}'.encode()
+
+
+def wheel_files(source: Path) -> Iterator[File]:
+    """Yield the files that `install-service` writes: the wheel carries them in a folder that mirrors the system's."""
+    about, local = _about(source), "usr/local/share"
+    units = source / "systemd"
+    for path in _units(units):
+        yield File(f"etc/systemd/system/{path.name}", path.read_bytes())
+    for path in units.glob("*.catalog"):
+        yield File(f"usr/local/lib/systemd/catalog/{path.name}", path.read_bytes())
+    for path in (units / "drop-ins").glob("*.conf"):
+        yield File(f"{local}/doc/{NAME}/examples/{path.name}", path.read_bytes())
+    yield File(f"etc/sysusers.d/{NAME}.conf", (units / f"{NAME}.sysusers").read_bytes())
+    yield File(f"etc/{NAME}/config.toml", _configuration(source))
+    page = manual.page(about.version, about.time, examples=f"/{local}/doc/{NAME}/examples")
+    yield File(f"{local}/man/man8/{NAME}.8", page.encode())
+    yield File(f"{local}/bash-completion/completions/{NAME}", completion.script().encode())
+
+
+def _about(source: Path) -> About:
+    return About(tomllib.loads((source / "pyproject.toml").read_text("utf-8"))["project"], _time(source))
+
+
+def _units(folder: Path) -> Iterator[Path]:
+    for kind in ("service", "timer", "socket"):
+        yield from folder.glob(f"*.{kind}")
 
 
 def _documentation(source: Path, about: About) -> Iterator[File]:

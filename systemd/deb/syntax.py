@@ -65,6 +65,6 @@ def _argument(action: argparse.Action) -> Argument:
         flags=tuple(action.option_strings),
         metavar=takes,
         repeats=repeats,
-        optional=not action.required,
+        optional=not action.required or action.nargs == "*",
         help=(action.help or "") % vars(action),
     )

@@ -1,4 +1,4 @@
-"""What `pip install` puts on a machine: both packages whole, and nothing else."""
+"""What `pip install` puts on a machine: both packages whole, the files of the service, and nothing else."""
 
 import os
 import subprocess
@@ -27,12 +27,28 @@ def test_the_wheel_suits_every_machine(wheel):
     assert wheel.name.endswith("-py3-none-any.whl")
 
 
-def test_the_wheel_holds_both_packages_with_their_types_and_nothing_else(wheel):
+def test_the_wheel_holds_both_packages_with_their_types_the_files_of_the_service_and_nothing_else(wheel):
     source = PROJECT / "daemon"
     modules = {str(path.relative_to(source)) for path in source.rglob("*.py")}
+    units = [path for path in (PROJECT / "systemd").glob("*.*") if path.suffix in (".service", ".timer", ".socket")]
+    service = {
+        "etc/sticky-pi-uploader/config.toml",
+        "etc/sysusers.d/sticky-pi-uploader.conf",
+        "usr/local/lib/systemd/catalog/sticky-pi-uploader.catalog",
+        "usr/local/share/bash-completion/completions/sticky-pi-uploader",
+        "usr/local/share/man/man8/sticky-pi-uploader.8",
+        *(f"etc/systemd/system/{path.name}" for path in units),
+        *(
+            f"usr/local/share/doc/sticky-pi-uploader/examples/{path.name}"
+            for path in (PROJECT / "systemd" / "drop-ins").glob("*.conf")
+        ),
+    }
     with ZipFile(wheel) as file:
         found = {name for name in file.namelist() if ".dist-info/" not in name}
-    assert found == modules | {"sticky_pi_api/py.typed", "sticky_pi_uploader/py.typed"}
+        configuration = file.read("sticky_pi_uploader/share/etc/sticky-pi-uploader/config.toml").decode()
+    share = {f"sticky_pi_uploader/share/{path}" for path in service}
+    assert found == modules | share | {"sticky_pi_api/py.typed", "sticky_pi_uploader/py.typed"}
+    assert '\nurl = ""\n' in configuration
 
 
 def test_the_wheel_carries_command_licence_and_extras(wheel):

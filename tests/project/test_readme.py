@@ -97,8 +97,8 @@ def test_the_example_of_the_client_library_runs_on_the_demo(tmp_path):
 
 def test_every_command_line_in_it_names_a_real_command():
     lines = [line for block in code_blocks("sh") for line in block.splitlines()]
-    named = [match[1] for line in lines for match in re.finditer(r"(?:^|/|\w )sticky-pi-uploader ([a-z]+)", line)]
-    assert set(named) == {"demo", "drain", "check", "status"}
+    named = [match[1] for line in lines for match in re.finditer(r"(?:^|/|\w )sticky-pi-uploader ([a-z][a-z-]*)", line)]
+    assert set(named) == {"demo", "drain", "check", "status", "install-service"}
     assert set(named) <= {command.name for command in COMMANDS}
 
 

@@ -44,7 +44,7 @@ class Command(NamedTuple):
         return status
 
     def _module(self) -> ModuleType:
-        return import_module(f".commands.{self.name}", __package__)
+        return import_module(f".commands.{self.name.replace('-', '_')}", __package__)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -126,6 +126,11 @@ COMMANDS: Final = (
         "prepare",
         "waits for the image folder, then makes the state folder, for a service without the right to",
         "prepare --user sticky-pi-uploader",
+    ),
+    Command(
+        "install-service",
+        "writes units, man page, completion and configuration for a program that pip installed",
+        "install-service",
     ),
     Command("demo", "makes a small trap's worth of pictures and sends them to a store", "demo"),
     Command("help", "shows the commands, or how one of them is used", "help drain"),
