@@ -2,6 +2,7 @@
 
 # Nothing is imported outside of `try`, not even what only an annotation would take.
 try:
+    import gc
     import os
     import signal
     import sys
@@ -10,6 +11,9 @@ try:
 
     def _leave(_number: int, _frame: object) -> None:
         os._exit(_INTERRUPTED)
+
+    # Python looks for garbage after every 700 new objects. A start makes many objects, and no garbage.
+    gc.set_threshold(10_000)
 
     _catches = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if _catches:

@@ -1,10 +1,9 @@
 """What the daemon's parts hand to each other: a picture's state, its record, and the destination's."""
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: to parse each field's type from text takes a part of a cold start.
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 
 class State(StrEnum):
@@ -40,11 +39,11 @@ class Fingerprint(NamedTuple):
     ctime_ns: int | None = None
     """the same of the last change of anything, contents or status; None where an earlier release took no note of it"""
 
-    def is_same(self, other: Fingerprint) -> bool:
+    def is_same(self, other: Self) -> bool:
         """Tell whether nothing changed, as far as both tell."""
         return self == other or (self.is_like(other) and None in (self.ctime_ns, other.ctime_ns))
 
-    def is_like(self, other: Fingerprint) -> bool:
+    def is_like(self, other: Self) -> bool:
         """Tell whether nothing changed but perhaps the ctime, as by a rename or `chmod`."""
         return self[:3] == other[:3]
 

@@ -138,11 +138,11 @@ COMMANDS: Final = (
 """Every command, in the order of `--help`."""
 
 
-def parser(typed: Collection[str] | None = None) -> argparse.ArgumentParser:
+def parser(typed: Sequence[str] | None = None) -> argparse.ArgumentParser:
     """Make the parser; its result has `command`, `run`, and `usage_error`, which ends the process with status 2.
 
-    With the words that were `typed`, only the commands among them are imported and get their arguments: all of them
-    together would take a good part of a start.
+    With the words that were `typed`, only the commands among them are imported and get their arguments. If the first
+    word is a command, the parser knows no other one: all of them together would take a good part of a start.
     """
     parser = _Parser(
         prog=PROGRAM,
@@ -155,7 +155,8 @@ def parser(typed: Collection[str] | None = None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     add_flags(parser)
     commands = parser.add_subparsers(title="commands", prog=PROGRAM, required=True, metavar="COMMAND")
-    for command in COMMANDS:
+    first = [command for command in COMMANDS if typed and command.name == typed[0]]
+    for command in first or COMMANDS:
         sub = commands.add_parser(
             command.name,
             help=command.summary,

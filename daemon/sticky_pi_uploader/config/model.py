@@ -1,16 +1,14 @@
 """The configuration in force, as frozen values."""
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: to parse each field's type from text takes a part of a cold start.
 import os
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple, Self
+
+from sticky_pi_api.transport.credentials import Secret
 
 from ..exceptions import ConfigError
 from .secret import read_password_file
 from .values import Space, server_parts, store_folder
-
-if TYPE_CHECKING:
-    from sticky_pi_api.transport.credentials import Secret
 
 _SYSTEM_CERTIFICATES: Final = "/etc/ssl/certs/ca-certificates.crt"
 _LARGEST_CERTIFICATES: Final = 1 << 24  # bytes
@@ -67,11 +65,11 @@ class ApiConfig(NamedTuple):
         except ValueError as error:
             raise ConfigError([f"[api] password_file: {error}"]) from error
 
-    def with_password(self) -> ApiConfig:
+    def with_password(self) -> Self:
         """Return a copy that holds the password. Raises ConfigError where its file can't be used."""
         return self._replace(files=FilesRead(self.read_password()))
 
-    def with_certificates(self) -> ApiConfig:
+    def with_certificates(self) -> Self:
         """Return a copy that holds the password and a hash of the certificates. Raises ConfigError as above."""
         certificates = None
         if self.server is not None:

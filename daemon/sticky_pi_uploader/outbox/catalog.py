@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections import defaultdict
@@ -13,7 +12,7 @@ from sticky_pi_api.exceptions import printable
 from sticky_pi_api.images.doubts import summary
 
 from ..models import Fingerprint, Picture, State, Taken
-from .codec import split_path, to_path
+from .codec import metadata_text, split_path, to_path
 from .database import Part
 from .schema import UNTRIED
 
@@ -278,7 +277,7 @@ def _columns(taken: Taken) -> dict[str, Any]:
         "datetime": taken.datetime,
         "md5": taken.md5,
         "suspect": taken.suspect,
-        "metadata": None if taken.metadata is None else json.dumps(dict(taken.metadata)),
+        "metadata": metadata_text(taken.metadata),
         "file_system": taken.file_system,
         "clock_synchronised": taken.clock_synchronised,
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections.abc import Mapping
@@ -101,11 +100,29 @@ def to_picture(row: Row) -> Picture:
         uploaded_at=row["uploaded_at"],
         removed_at=row["removed_at"],
         suspect=row["suspect"],
-        metadata=None if row["metadata"] is None else json.loads(row["metadata"]),
+        metadata=_metadata(row["metadata"]),
         fingerprint=fingerprint,
         file_system=row["file_system"],
         clock_synchronised=None if row["clock_synchronised"] is None else bool(row["clock_synchronised"]),
     )
+
+
+def metadata_text(metadata: Mapping[str, Any] | None) -> str | None:
+    """Return a picture's metadata as they are stored."""
+    if metadata is None:
+        return None
+    import json  # a start that finds nothing new needs none
+
+    return json.dumps(dict(metadata))
+
+
+def _metadata(text: str | None) -> Mapping[str, Any] | None:
+    if text is None:
+        return None
+    import json
+
+    found: Mapping[str, Any] = json.loads(text)
+    return found
 
 
 def to_sendable(row: Row) -> Picture:

@@ -5,7 +5,6 @@ The image folder and the destination tell of all pictures but those that are in 
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +16,7 @@ from sticky_pi_api.filesystem.safe_open import BESIDE
 from ..clock import datetime_text
 from ..exceptions import OutboxDamagedError, OutboxNewerError, StateError
 from ..models import Event, Picture, State
-from .codec import split_path
+from .codec import metadata_text, split_path
 from .database import Part
 from .reader import OutboxReader
 
@@ -54,7 +53,7 @@ class Recovery(Part):
         state = State.PENDING if picture.state is State.UPLOADING else picture.state
         folder, name = split_path(picture.path)
         values = {column: getattr(picture, column) for column in _AS_IT_WAS}
-        values |= {"folder": folder, "name": name, "state": state.value, "metadata": _json(picture)}
+        values |= {"folder": folder, "name": name, "state": state.value, "metadata": metadata_text(picture.metadata)}
         # The file that has this size is gone; should one come back, it is read.
         values |= {"size": picture.fingerprint and picture.fingerprint.size, "mtime_ns": 0, "inode": 0}
         with self._database.writing():
@@ -141,7 +140,3 @@ def _history(reader: OutboxReader, picture: Picture) -> list[Event]:
         return reader.history(picture)
     except StateError:
         return []
-
-
-def _json(picture: Picture) -> str | None:
-    return None if picture.metadata is None else json.dumps(picture.metadata)
