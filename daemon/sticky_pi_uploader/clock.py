@@ -6,6 +6,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
+from .wording import counted
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -61,6 +63,6 @@ def when(moment: float, now: float) -> str:
     distance = abs(moment - now)
     for length, name, _ in _UNITS:
         if count := int(distance // length):
-            text = f"{count} {name}{'' if count == 1 else 's'}"
+            text = counted(count, name)
             return f"in {text}" if moment > now else f"{text} ago"
     return "now"

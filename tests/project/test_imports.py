@@ -36,6 +36,7 @@ LAYERS = {
         ("config", "outbox", "state_dir"),
         ("journal",),
         ("clock", "demo", "exceptions", "models", "scan_requests"),
+        ("wording",),
     ),
 }
 """The folders and modules at the top of each package: one may import those of the rows below its own, and no others"""

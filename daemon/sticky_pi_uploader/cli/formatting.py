@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..clock import unix_time, when
+from ..wording import counted
 from .terminal import safe
 
 
@@ -57,7 +58,7 @@ def inodes(free: int, total: int) -> str:
 
 def pictures(count: int) -> str:
     """Format a number of pictures."""
-    return "1 picture" if count == 1 else f"{count:,} pictures" if count else "no picture"
+    return counted(count, "picture") if count else "no picture"
 
 
 def day_and_time(stamp: str | None) -> str | None:

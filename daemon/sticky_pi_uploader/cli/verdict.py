@@ -8,6 +8,7 @@ from typing import Any, Final
 from ..models import DestinationState, State
 from ..service.status_line import SAYINGS, TO_LOOK_AT
 from ..state_dir.disk import CAMERA_MINIMUM
+from ..wording import counted
 from .formatting import pictures, size
 
 _NAMED: Final = 5
@@ -73,13 +74,13 @@ def _to_look_at(status: Mapping[str, Any], to_send: str) -> str | None:
     """Say which pictures need attention, here or at the destination; None where there are none."""
     if look := {state: status["counts"][state] for state in TO_LOOK_AT if status["counts"][state]}:
         total, kinds = sum(look.values()), ", ".join(f"{count:,} {state}" for state, count in look.items())
-        need = "1 picture needs a look" if total == 1 else f"{pictures(total)} need a look"
+        need = counted(total, "picture needs a look", "pictures need a look")
         rest = to_send if waiting(status["counts"]) else "nothing else is left to send"
         return f"Attention: {need} ({kinds}); {rest}."
     if wrong := len(status["wrong_copies"]):
         return f"Attention: the destination's copy of {pictures(wrong)} is missing or another one; {to_send}."
     if left_over := len(status["left_over"]):
-        stays = "1 picture stays" if left_over == 1 else f"{pictures(left_over)} stay"
+        stays = counted(left_over, "picture stays", "pictures stay")
         return f"Attention: {stays} hidden, as another file has its name; {to_send}."
     return None
 

@@ -13,6 +13,7 @@ from sticky_pi_api.exceptions import printable
 from ..journal.events import Kind, about
 from ..models import Fingerprint, State
 from ..outbox import Catalog, Known
+from ..wording import counted
 from .scanner import Scanner
 
 log = logging.getLogger(__name__)
@@ -51,8 +52,8 @@ class Absences:
             count, one = len(self._away), self._away[0]
             self._away.clear()
             log.warning(
-                "%d pictures can't be seen, as their disk or folder can't: they are sent when it is back; %s is one",
-                count,
+                "%s can't be seen, as the disk or folder can't: sent when it is back; for example %s",
+                counted(count, "picture"),
                 printable(one),
                 extra=about(Kind.AWAY, count=count, path=one, image=os.path.basename(one)),
             )
@@ -137,4 +138,4 @@ class UnchangedFiles:
             count, one = len(self._unlogged), self._unlogged[0]
             self._unlogged.clear()
             extra = about(Kind.BACK, count=count, path=one, image=os.path.basename(one))
-            log.info("%d pictures can be seen again; %s is one", count, printable(one), extra=extra)
+            log.info("%s can be seen again, for example %s", counted(count, "picture"), printable(one), extra=extra)

@@ -74,8 +74,6 @@ class Intake:
         """whether no file is left to read, apart from files that keep changing"""
         self.unsettled = 0
         """files that aren't complete pictures, and may still be being written"""
-        self.seen = 0
-        """new or changed files found so far"""
         self.recorded = 0
         """files recorded so far"""
 
@@ -194,7 +192,6 @@ class Intake:
                 self._sources.popleft()
             elif candidate.path not in batch:
                 batch[candidate.path] = candidate
-                self.seen += candidate.path not in self._pending
         return batch.values()
 
     def _due(self) -> Iterator[Candidate]:

@@ -15,6 +15,7 @@ from ..journal.events import Kind, about
 from ..state_dir.lock import Locks
 from ..state_dir.mounts import image_dir_problem
 from ..upload.cancel import GRACE
+from ..wording import counted
 from .session import Session
 from .signals import Signals
 from .workers import WorkerDiedError
@@ -91,8 +92,8 @@ def _drain(
             return os.EX_OK
         if left and not signals.stop and (session.uploader.is_out_of_time or stopping()):
             _record_that_time_is_up(session)
-        what = "ended with %d pictures left to be sent, and %d files that aren't complete pictures yet"
-        log.info(what, left, unsettled, extra=about(Kind.STOPPED))
+        pictures, files = counted(left, "picture"), counted(unsettled, "file")
+        log.info("ended with %s left to be sent, and %s not complete yet", pictures, files, extra=about(Kind.STOPPED))
     return os.EX_TEMPFAIL
 
 

@@ -16,6 +16,7 @@ from ..outbox import OutboxReader, Recovery, RetentionRecords, earlier_ones, out
 from ..state_dir.pending_removal import is_there
 from ..state_dir.reserved_space import Reserve
 from ..state_dir.thumbnails import ThumbnailFolder
+from ..wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +102,8 @@ class Maintenance:
     def _end_carrying(self, earlier: str) -> None:
         if self._carried:
             log.warning(
-                "%d pictures that aren't on the card were carried over from %s",
-                self._carried,
+                "%s carried over from %s",
+                counted(self._carried, "picture that isn't on the card was", "pictures that aren't on the card were"),
                 earlier,
                 extra=about(Kind.CARRIED_OVER, aside=earlier, count=self._carried),
             )

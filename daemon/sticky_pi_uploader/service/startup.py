@@ -25,6 +25,7 @@ from ..state_dir.obstacles import clear_obstacle_of_lock, clear_obstacles
 from ..state_dir.pending_removal import is_there
 from ..state_dir.reserved_space import Reserve
 from ..state_dir.trusted_path import find_foreign, split
+from ..wording import counted
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -116,16 +117,16 @@ def resume(outbox: Outbox, image_dir: str, url: str) -> None:
     interrupted = outbox.queue.recover()
     if interrupted:
         log.info(
-            "%d pictures were being sent when the last run ended: they are asked for again",
-            interrupted,
+            "%s when the last run ended: asked for again",
+            counted(interrupted, "picture was being sent", "pictures were being sent"),
             extra=about(Kind.RESUMED, count=interrupted),
         )
     changed = outbox.destinations.change(url, partial(is_there, image_dir))
     if changed:
         log.info(
-            "the destination is %s now: %d pictures that are still here are due again",
+            "the destination is %s now: %s due again",
             url,
-            changed,
+            counted(changed, "picture that is still here is", "pictures that are still here are"),
             extra=about(Kind.DESTINATION_CHANGED, destination=url, count=changed),
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ..models import Destination, DestinationState, State
+from ..wording import counted
 
 SAYINGS: Final = {
     DestinationState.OK: "takes pictures",
@@ -26,7 +27,7 @@ def status_line(counts: Mapping[State, int], destination: Destination, problem: 
     """Describe the pictures in each state and the destination, after a `problem` of the service itself."""
     waiting = counts[State.PENDING] + counts[State.UPLOADING]
     parts = [problem] if problem else []
-    parts.append(f"{waiting or 'no'} picture{'' if waiting == 1 else 's'} waiting")
+    parts.append(f"{counted(waiting, 'picture') if waiting else 'no pictures'} waiting")
     if to_look_at := sum(counts[state] for state in TO_LOOK_AT):
         parts.append(f"{to_look_at} to be looked at")
     parts.append(f"{destination.url} {SAYINGS[destination.state]}")

@@ -12,6 +12,7 @@ from ..clock import span
 from ..journal.events import Kind, about
 from ..journal.throttle import Repeats
 from ..models import DestinationState, Picture, State
+from ..wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +49,8 @@ class OutcomeLog:
         if spell is not None or not is_known:
             lasted = "" if spell is None else f" in {span(spell.seconds)}"
             log.info(
-                "the destination works again, after %d failures%s",
-                failures,
+                "the destination works again, after %s%s",
+                counted(failures, "failure"),
                 lasted,
                 extra=about(Kind.DESTINATION_WORKS, destination=self._url, count=failures),
             )

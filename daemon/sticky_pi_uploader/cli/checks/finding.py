@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
+from ...wording import counted
 from ..terminal import safe
 
 
@@ -56,5 +57,5 @@ def lines(findings: Sequence[Finding]) -> Iterator[str]:
 def _summary(findings: Sequence[Finding]) -> str:
     levels = [finding.level for finding in findings]
     counts = {noun: levels.count(noun) for noun in (Level.PROBLEM, Level.WARNING)}
-    text = " and ".join(f"{count} {noun}{'' if count == 1 else 's'}" for noun, count in counts.items() if count)
+    text = " and ".join(counted(count, noun) for noun, count in counts.items() if count)
     return f"{text}:" if counts[Level.PROBLEM] else f"All is well{', with ' if text else ''}{text}."

@@ -16,6 +16,7 @@ from ...outbox import Outbox, outbox_path
 from ...ownership.run_as_owner import work_as_owner
 from ...upload.backoff import LONGEST_WAIT
 from ...upload.client_factory import client_opener
+from ...wording import counted
 from ..audit_report import Copy, Questions, audit
 from ..formatting import add_json_flag, day_and_time, pictures, rows, to_json
 from ..state_reader import open_state, sudo_advised
@@ -81,7 +82,7 @@ def _screen(report: Mapping[str, Any]) -> Iterator[str]:
     if report["adds_up"]:
         yield f"All adds up: {total} accounted for."
     else:
-        what = "1 thing doesn't" if len(problems) == 1 else f"{len(problems):,} things don't"
+        what = counted(len(problems), "thing doesn't", "things don't")
         yield f"Attention: {what} add up; {total} recorded."
     yield ""
     yield from rows(

@@ -194,7 +194,7 @@ def test_what_is_carried_over_is_told_once(house, caplog):
     house.finish()
     house.finish(house.upkeep())
     assert [record.getMessage() for record in caplog.records] == [
-        f"1 pictures that aren't on the card were carried over from {aside}"
+        f"1 picture that isn't on the card was carried over from {aside}"
     ]
 
 

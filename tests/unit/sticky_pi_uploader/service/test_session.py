@@ -189,7 +189,7 @@ def test_what_was_being_sent_when_the_last_run_broke_off_is_asked_for_again(conf
         eventually(lambda: session.outbox.queue.claim(1))
     with opened(config) as session:
         assert session.outbox.counts()[State.PENDING] == 1
-    assert "1 pictures were being sent when the last run ended: they are asked for again" in caplog.messages
+    assert "1 picture was being sent when the last run ended: asked for again" in caplog.messages
 
 
 def test_with_another_destination_what_is_still_here_is_due_again(configure, make_trap_picture, images, tmp_path):
@@ -217,7 +217,7 @@ def test_what_can_be_reached_by_two_paths_is_one_folder(configure, make_trap_pic
         start(session)
         eventually(lambda: session.intake.idle)
         assert session.outbox.counts()[State.UPLOADED] == 1
-        assert session.intake.seen == 0
+        assert session.intake.recorded == 0
 
 
 # --- what keeps it from starting ---------------------------------------------------------------------------------

@@ -1,0 +1,11 @@
+"""Words of messages for people: numbers of things."""
+
+from __future__ import annotations
+
+
+def counted(count: int, one: str, several: str | None = None) -> str:
+    """Return a number with its noun: 1 picture, 2,048 pictures; `several` is for plurals that aren't `one` with an s.
+
+    The words after the noun may follow it, where they depend on the number, too.
+    """
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
