@@ -1,4 +1,4 @@
-"""What the daemon's parts hand to each other: a picture's state, its record, and the destination's."""
+"""The values that the parts of the daemon exchange: files, pictures, their states, and the destination."""
 
 # Without `from __future__ import annotations`: to parse each field's type from text takes a part of a cold start.
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 
 
 class State(StrEnum):
-    """What became of a picture; the table of transitions stands at the top of `outbox`."""
+    """The state of a picture; the table of transitions is at the top of `outbox`."""
 
     PENDING = "pending"
     UPLOADING = "uploading"
@@ -18,7 +18,7 @@ class State(StrEnum):
 
 
 class DestinationState(StrEnum):
-    """How the destination answered when it was last asked."""
+    """The result of the last request to the destination."""
 
     OK = "ok"
     UNREACHABLE = "unreachable"
@@ -29,22 +29,22 @@ class DestinationState(StrEnum):
 
 
 class Fingerprint(NamedTuple):
-    """What tells, without reading it, that a file is still the one that was read."""
+    """The fields of a file's status that show, without reading the file, whether it changed."""
 
     size: int
     """bytes"""
     mtime_ns: int
-    """nanoseconds since 1970, as the file system has it"""
+    """nanoseconds since 1970"""
     inode: int
     ctime_ns: int | None = None
-    """the same of the last change of anything, contents or status; None where an earlier release took no note of it"""
+    """time of the last change of contents or status, in the same unit; None if an earlier release didn't record it"""
 
     def is_same(self, other: Self) -> bool:
-        """Tell whether nothing changed, as far as both tell."""
+        """Return whether nothing changed; the ctime is compared only if both have one."""
         return self == other or (self.is_like(other) and None in (self.ctime_ns, other.ctime_ns))
 
     def is_like(self, other: Self) -> bool:
-        """Tell whether nothing changed but perhaps the ctime, as by a rename or `chmod`."""
+        """Return whether nothing but the ctime changed, as after a rename or `chmod`."""
         return self[:3] == other[:3]
 
 
@@ -55,17 +55,17 @@ class Candidate(NamedTuple):
     """relative to the image dir; bytes that are not UTF-8 as surrogate escapes"""
     fingerprint: Fingerprint
     md5: str | None = None
-    """what it was when it was recorded, where nothing but its ctime changed since: hashing it may be enough"""
+    """the recorded md5, if only the ctime changed since: then the file may only have to be hashed"""
 
 
 class Taken(NamedTuple):
-    """What ingest made of one candidate: a picture to be sent, or, with `rejected`, why it can't be."""
+    """A file that was read: a picture to be sent, or, with `rejected`, the reason why it can't be sent."""
 
     path: str
     fingerprint: Fingerprint | None
-    """None where the file couldn't be read: it is looked at again at every scan"""
+    """None if the file couldn't be read: then each scan reads it again"""
     file_system: str
-    """which file system it lies on, as `filesystem.file_system_id` says"""
+    """the id of its file system, from `file_system_id`"""
     device: str | None = None
     datetime: str | None = None
     """UTC, YYYY-MM-DDTHH:MM:SSZ, from the file name"""
@@ -75,7 +75,7 @@ class Taken(NamedTuple):
     suspect: str | None = None
     rejected: str | None = None
     clock_synchronised: bool | None = None
-    """whether the trap's clock was synchronised with a time server's; None: nobody knows"""
+    """whether a time server had set the trap's clock; None if that is unknown"""
 
 
 class Picture(NamedTuple):
@@ -90,11 +90,11 @@ class Picture(NamedTuple):
     attempts: int
     """refusals charged to the picture"""
     misses: int
-    """failed tries in a row for which the destination as a whole wasn't to blame: its waits grow with them"""
+    """failed attempts in a row that weren't the destination's fault; its waits grow with them"""
     failed_since: int | None
-    """how many pictures the destination had taken when a try first failed; None: none did"""
+    """pictures that the destination had taken when an attempt first failed; None if none failed"""
     refused_after: int | None
-    """how many it had taken at the last refusal that may be the picture's fault; None: there was none"""
+    """the same at the last refusal that may be the picture's fault; None if there was none"""
     not_before: float | None
     """Unix time before which it isn't tried again"""
     reason: str | None
@@ -106,7 +106,7 @@ class Picture(NamedTuple):
     fingerprint: Fingerprint | None
     file_system: str
     clock_synchronised: bool | None
-    """whether the trap's clock was synchronised with a time server's when it was taken in; None: nobody knows"""
+    """whether a time server had set the trap's clock when it was taken in; None if that is unknown"""
 
 
 class Event(NamedTuple):
@@ -119,16 +119,16 @@ class Event(NamedTuple):
 
 
 class Destination(NamedTuple):
-    """The configured destination, and how it answered when it was last asked."""
+    """The configured destination, and the result of the last request to it."""
 
     url: str
     state: DestinationState = DestinationState.UNKNOWN
     reason: str | None = None
     retry_at: float | None = None
-    """Unix time before which it isn't asked again"""
+    """Unix time before which no request is sent to it"""
     failures: int = 0
     """in a row"""
     holds_all: bool = True
-    """whether until then pictures wait too that were never tried"""
+    """whether pictures that were never tried wait until then, too"""
     answered: bool = False
-    """whether it said so itself, or for how long to wait: then its trouble isn't the network's"""
+    """whether the destination itself reported its trouble: then the network isn't the cause"""
