@@ -55,7 +55,7 @@ def clear_obstacles(state_dir: str) -> None:
         _set_aside(thumbnails)
         return
     with suppress(FileNotFoundError), os.scandir(thumbnails) as entries:
-        for each in [entry.path for entry in entries if _is_unwritable(entry.path)]:
+        for each in [entry.path for entry in entries if entry.is_symlink() or _is_unwritable(entry.path)]:
             _set_aside(each)
 
 

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from typing import Final, NamedTuple
 
 from sticky_pi_api.filesystem.durable import naming
-from sticky_pi_api.filesystem.safe_open import open_file
+from sticky_pi_api.filesystem.safe_open import open_file, open_folder
 
 _LARGE: Final = ".thumbnail"
 _MINI: Final = ".thumbnail_mini"
 _PART: Final = ".part"
 _NAMES: Final = (_LARGE, _MINI, _LARGE + _PART, _MINI + _PART)
 """Suffixes after the md5; the last two are those of unfinished files of earlier releases"""
+
+_PREFIX: Final = 2
+"""Characters of the md5 that name the folder of a thumbnail, as one folder would be too large for all"""
 
 
 class Thumbnails(NamedTuple):
@@ -43,68 +46,82 @@ class ThumbnailFolder:
 
     def keep(self, md5: str, thumbnails: Thumbnails) -> None:
         """Write both thumbnails of the picture with this md5. Raises OSError, but not where an obstacle is there."""
-        path = self._path(md5)
-        with suppress(FileExistsError, NotADirectoryError, IsADirectoryError):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            self._remove_leftovers()
-            self._write(path + _LARGE, thumbnails.large)
-            self._write(path + _MINI, thumbnails.mini)
+        with suppress(FileExistsError, NotADirectoryError, IsADirectoryError), self._opened(md5, make=True) as opened:
+            root, folder = opened
+            self._remove_leftovers(root)
+            self._write(root, folder, md5 + _LARGE, thumbnails.large)
+            self._write(root, folder, md5 + _MINI, thumbnails.mini)
 
     def find(self, md5: str) -> Thumbnails | None:
         """Return both thumbnails; None where one is missing, unfinished or unreadable."""
-        path = self._path(md5)
         try:
-            found = Thumbnails(_read(path + _LARGE), _read(path + _MINI))
+            with self._opened(md5) as (_, folder):
+                found = Thumbnails(_read(md5 + _LARGE, folder), _read(md5 + _MINI, folder))
         except OSError:
             return None
         return found if _is_whole(found.large) and _is_whole(found.mini) else None
 
     def remove(self, md5: str) -> None:
         """Remove both thumbnails; errors don't matter."""
-        path = self._path(md5)
-        for suffix in _NAMES:
-            with suppress(OSError):
-                os.unlink(path + suffix)
+        with suppress(OSError), self._opened(md5) as (_, folder):
+            for suffix in _NAMES:
+                with suppress(OSError):
+                    os.unlink(md5 + suffix, dir_fd=folder)
 
     def older_than(self, time: float) -> Iterator[str]:
         """Yield the md5 of each picture with a thumbnail, finished or not, that was written before a Unix time."""
         with suppress(FileNotFoundError):
             for name in sorted(os.listdir(self._folder)):
-                with suppress(NotADirectoryError), os.scandir(os.path.join(self._folder, name)) as entries:
+                with suppress(NotADirectoryError), self._opened(name) as (_, folder), os.scandir(folder) as entries:
                     found = [each.name for each in entries if each.stat(follow_symlinks=False).st_mtime < time]
                     yield from sorted({md5 for md5, dot, end in map(_parted, found) if dot + end in _NAMES})
 
-    def _write(self, path: str, content: bytes) -> None:
-        part = os.path.join(self._folder, f"{os.path.basename(path)}.{next(self._numbers)}{self._suffix}")
+    @contextmanager
+    def _opened(self, md5: str, *, make: bool = False) -> Iterator[tuple[int, int]]:
+        """Open the folder of all thumbnails, and the one in it for this md5; a link is no folder. Raises OSError."""
+        name = md5[:_PREFIX]
+        with naming(os.path.join(self._folder, name)), ExitStack() as opened:
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(self._folder)
+            root = open_folder(self._folder)
+            opened.callback(os.close, root)
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=root)
+            folder = open_folder(name, folder=root)
+            opened.callback(os.close, folder)
+            yield root, folder
+
+    def _write(self, root: int, folder: int, name: str, content: bytes) -> None:
+        part = f"{name}.{next(self._numbers)}{self._suffix}"
         try:
-            with naming(part), open(part, "xb") as file:
-                file.write(content)
-            os.replace(part, path)
+            with naming(os.path.join(self._folder, part)):
+                with open(part, "xb", opener=lambda _, flags: os.open(part, flags, 0o666, dir_fd=root)) as file:
+                    file.write(content)
+                os.replace(part, name, src_dir_fd=root, dst_dir_fd=folder)
         except BaseException:
             with suppress(OSError):
-                os.unlink(part)
+                os.unlink(part, dir_fd=root)
             raise
 
-    def _remove_leftovers(self) -> None:
+    def _remove_leftovers(self, root: int) -> None:
         """Remove the temporary files of processes that were killed, once in the life of this object."""
         if self._swept:
             return
         self._swept = True
-        for name in os.listdir(self._folder):
+        for name in os.listdir(root):
             if name.endswith(_PART) and not name.endswith(self._suffix):
                 with suppress(OSError):
-                    os.unlink(os.path.join(self._folder, name))
-
-    def _path(self, md5: str) -> str:
-        return os.path.join(self._folder, md5[:2], md5)
+                    os.unlink(name, dir_fd=root)
 
 
 def _parted(name: str) -> tuple[str, str, str]:
     return name.partition(".")
 
 
-def _read(path: str) -> bytes:
-    with open(open_file(path), "rb") as file:
+def _read(name: str, folder: int) -> bytes:
+    with open(open_file(name, folder=folder), "rb") as file:
         return file.read()
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
-from sticky_pi_api.filesystem.durable import flush, naming, write
+from sticky_pi_api.filesystem.durable import naming, write
 from sticky_pi_api.filesystem.safe_open import open_file, open_folder
 
 from ...exceptions import StateError
@@ -137,7 +137,6 @@ def _written(path: str, content: bytes) -> str:
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=folder)
-        flush(folder)
     finally:
         os.close(folder)
     return done

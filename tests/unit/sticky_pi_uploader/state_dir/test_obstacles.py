@@ -98,15 +98,17 @@ def test_a_link_is_put_aside_wherever_it_leads_and_nothing_is_changed_there(trap
     assert "was in the way" not in drained()
 
 
-def test_a_folder_of_thumbnails_elsewhere_is_left_as_it_is(trap, tmp_path, drained):
+@pytest.mark.parametrize("of", ["all", "one"])
+def test_a_folder_of_thumbnails_elsewhere_is_left_as_it_is(trap, tmp_path, drained, of):
     drained()
-    (trap.state / "thumbnails").rename(tmp_path / "elsewhere")
-    (trap.state / "thumbnails").symlink_to(tmp_path / "elsewhere")
+    folder = trap.state / "thumbnails" if of == "all" else next((trap.state / "thumbnails").iterdir())
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
     before = sorted((tmp_path / "elsewhere").rglob("*"))
-    assert "thumbnails was in the way" in drained()
+    assert f"{folder.name} was in the way" in drained()
     assert sorted((tmp_path / "elsewhere").rglob("*")) == before
+    assert not folder.is_symlink()
     assert (trap.state / "thumbnails").is_dir()
-    assert not (trap.state / "thumbnails").is_symlink()
 
 
 @pytest.mark.parametrize(("name", "look"), [("lock", clear_obstacle_of_lock), ("outbox.db", clear_obstacles)])

@@ -67,9 +67,8 @@ def test_one_that_cannot_be_read_counts_as_missing(folder, tmp_path):
 
 
 def test_where_they_cannot_be_written_it_is_an_oserror(tmp_path):
-    (tmp_path / "thumbnails").symlink_to("thumbnails")
-    with pytest.raises(OSError, match="thumbnails"):
-        ThumbnailFolder(str(tmp_path / "thumbnails")).keep(MD5, BOTH)
+    with pytest.raises(OSError, match="gone/thumbnails"):
+        ThumbnailFolder(str(tmp_path / "gone" / "thumbnails")).keep(MD5, BOTH)
 
 
 def test_two_threads_that_keep_the_same_ones_get_in_each_others_way_nowhere(folder, tmp_path):
@@ -112,6 +111,22 @@ def test_no_link_is_followed_that_lies_where_one_is_to_be_written(folder, tmp_pa
     folder.keep(MD5, BOTH)
     assert kept.read_bytes() == b"somebody's file"
     assert folder.find(MD5) == BOTH
+
+
+@pytest.mark.parametrize("which", ["thumbnails", "thumbnails/9e"])
+def test_a_link_in_the_place_of_their_folder_is_not_followed(folder, tmp_path, which):
+    elsewhere = tmp_path / "elsewhere"
+    ThumbnailFolder(str(elsewhere)).keep(MD5, Thumbnails(b"\xff\xd8old\xff\xd9", b"\xff\xd8old\xff\xd9"))
+    before = {file: file.read_bytes() for file in elsewhere.rglob("*.thumb*")}
+    (tmp_path / "thumbnails").mkdir()
+    if which == "thumbnails":
+        (tmp_path / "thumbnails").rmdir()
+    (tmp_path / which).symlink_to(elsewhere / which.removeprefix("thumbnails").lstrip("/"))
+    folder.keep(MD5, BOTH)
+    assert folder.find(MD5) is None
+    folder.remove(MD5)
+    assert list(folder.older_than(2**40)) == []
+    assert {file: file.read_bytes() for file in elsewhere.rglob("*") if file.is_file()} == before
 
 
 def test_what_cant_be_written_whole_has_no_final_name_and_leaves_nothing_behind(folder, tmp_path):
