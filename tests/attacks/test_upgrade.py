@@ -149,7 +149,7 @@ def test_an_upgrade_that_is_killed_begins_again(before, tmp_path, random):
 
 def killing_points(traced_calls):
     """Return each call and how manieth of its kind it is in its thread, as strace counts them."""
-    calls = re.findall(r"^(\d+) (\w+)\(", traced_calls, re.MULTILINE)
+    calls = re.findall(r"^(\d+) +(\w+)\(", traced_calls, re.MULTILINE)
     return sorted({(call, nth) for (_, call), count in Counter(calls).items() for nth in range(1, count + 1)})
 
 
