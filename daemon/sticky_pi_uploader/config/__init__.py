@@ -15,7 +15,7 @@ from sticky_pi_api.transport.credentials import Secret
 from ..exceptions import ConfigError
 from .model import ApiConfig, Config, RetentionConfig
 from .schema import SCHEMA
-from .secret import CREDENTIAL
+from .secret import CREDENTIAL, read_password_file
 from .sources import ConfigFile, from_environment, from_file, from_flags, read_file, take, unknown_keys
 from .values import is_plain_http_abroad, store_address
 
@@ -72,11 +72,14 @@ def understand(
     problems += [problem for names, problem in _contradictions(config) if not wrong & names]
     if check_url and not config.api.url:
         problems.append(url_not_set(config))
-    if check_secrets and "api.password_file" not in wrong:
+    if check_secrets and config.api.password_file and "api.password_file" not in wrong:
+        # systemd protects a credential, whatever its mode.
+        is_protected = os.path.dirname(config.api.password_file) == environ.get("CREDENTIALS_DIRECTORY")
         try:
-            config = config._replace(api=config.api.with_password())
-        except ConfigError as error:
-            problems += error.problems
+            password = read_password_file(config.api.password_file, others_may_read=is_protected)
+            config = config._replace(api=config.api._replace(password=password))
+        except ValueError as error:
+            problems.append(f"[api] password_file: {error}")
     return config._replace(flags=_typed(flags, config_file)), problems
 
 
@@ -115,26 +118,28 @@ def _build(values: Mapping[str, Any], environ: Mapping[str, str], file: str | No
     password = values["api.password_file"]
     if password is None and credentials and os.path.lexists(os.path.join(credentials, CREDENTIAL)):
         password = os.path.join(credentials, CREDENTIAL)
-    password_file: str | None = None if isinstance(password, Secret) else password
-    api = ApiConfig(
-        url=store_address(os.path.join(state_dir, "store")) if values["api.url"] is None else values["api.url"],
-        username=values["api.username"],
-        password=password if isinstance(password, Secret) else None,
-        password_file=password_file,
-        password_from_systemd=credentials is not None and os.path.dirname(password_file or "") == credentials,
-        ca_file=values["api.ca_file"],
-        allow_http=values["api.allow_http"],
-        parallel=values["api.parallel"],
-        max_rate=values["api.max_rate"],
-        give_up_after=values["api.give_up_after"],
+    is_secret = isinstance(password, Secret)
+    api = _section("api", values) | {
+        "url": store_address(os.path.join(state_dir, "store")) if values["api.url"] is None else values["api.url"],
+        "password": password if is_secret else None,
+        "password_file": None if is_secret else password,
+    }
+    retention = _section("retention", values) | {"also_remove": values["retention.also_remove"] or ()}
+    return Config(
+        image_dir=image_dir,
+        state_dir=state_dir,
+        scan_interval=values["scan_interval"],
+        picture_interval=values["picture_interval"],
+        api=ApiConfig(**api),
+        retention=RetentionConfig(**retention),
+        file=file,
     )
-    retention = RetentionConfig(
-        keep_days=values["retention.keep_days"],
-        min_free=values["retention.min_free"],
-        also_remove=values["retention.also_remove"] or (),
-        keep_record_days=values["retention.keep_record_days"],
-    )
-    return Config(image_dir, state_dir, values["scan_interval"], values["picture_interval"], api, retention, file)
+
+
+def _section(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of one section, by their names in it."""
+    names = [name.rpartition(".") for name in values]
+    return {name: values[f"{section}.{name}"] for prefix, _, name in names if prefix == section}
 
 
 def _contradictions(config: Config) -> Iterator[tuple[set[str], str]]:

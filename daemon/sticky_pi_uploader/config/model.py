@@ -6,21 +6,11 @@ from typing import Final, NamedTuple, Self
 
 from sticky_pi_api.transport.credentials import Secret
 
-from ..exceptions import ConfigError
-from .secret import read_password_file
 from .values import Space, server_parts, store_folder
 
 _SYSTEM_CERTIFICATES: Final = "/etc/ssl/certs/ca-certificates.crt"
 _LARGEST_CERTIFICATES: Final = 1 << 24  # bytes
 _WITHOUT_WAITING: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-
-
-class FilesRead(NamedTuple):
-    """The contents of the files that the configuration names, read together with it: the files may change later."""
-
-    password: Secret | None
-    certificates: int | None = None
-    """hash of the certificates' file, the system's where none is named; None where it wasn't or can't be read"""
 
 
 class ApiConfig(NamedTuple):
@@ -30,10 +20,8 @@ class ApiConfig(NamedTuple):
     """"" where it isn't set yet: only commands that need no destination can go on"""
     username: str | None
     password: Secret | None
-    """from the environment; `read_password` also looks in the other places"""
+    """from the environment, or from its file where `load` was told to read that"""
     password_file: str | None
-    password_from_systemd: bool
-    """whether the password file is a credential, which systemd protects"""
     ca_file: str | None
     allow_http: bool
     parallel: int | None
@@ -41,8 +29,8 @@ class ApiConfig(NamedTuple):
     """bytes a second"""
     give_up_after: int
     """refusals of one picture after which it is rejected"""
-    files: FilesRead | None = None
-    """None where they weren't read"""
+    certificates: int | None = None
+    """hash of the certificates' file, the system's where none is named; None where it wasn't or can't be read"""
 
     @property
     def store(self) -> str | None:
@@ -54,32 +42,16 @@ class ApiConfig(NamedTuple):
         """Protocol, host and port of the server; None where the destination is an embedded store."""
         return server_parts(self.url)
 
-    def read_password(self) -> Secret | None:
-        """Return the password, None where none is configured. Raises ConfigError where its file can't be used."""
-        if self.files is not None:
-            return self.files.password
-        if self.password_file is None:
-            return self.password
-        try:
-            return read_password_file(self.password_file, others_may_read=self.password_from_systemd)
-        except ValueError as error:
-            raise ConfigError([f"[api] password_file: {error}"]) from error
-
-    def with_password(self) -> Self:
-        """Return a copy that holds the password. Raises ConfigError where its file can't be used."""
-        return self._replace(files=FilesRead(self.read_password()))
-
     def with_certificates(self) -> Self:
-        """Return a copy that holds the password and a hash of the certificates. Raises ConfigError as above."""
-        certificates = None
-        if self.server is not None:
-            try:
-                # Neither a FIFO nor an endless device may delay the start.
-                with open(os.open(self.ca_file or _SYSTEM_CERTIFICATES, _WITHOUT_WAITING), "rb") as file:
-                    certificates = hash(file.read(_LARGEST_CERTIFICATES))
-            except OSError:
-                pass  # reported when a connection is opened
-        return self._replace(files=FilesRead(self.read_password(), certificates))
+        """Return a copy with the hash of the certificates, by which a reload sees that their file changed."""
+        if self.server is None:
+            return self
+        try:
+            # Neither a FIFO nor an endless device may delay the start.
+            with open(os.open(self.ca_file or _SYSTEM_CERTIFICATES, _WITHOUT_WAITING), "rb") as file:
+                return self._replace(certificates=hash(file.read(_LARGEST_CERTIFICATES)))
+        except OSError:
+            return self._replace(certificates=None)  # reported when a connection is opened
 
 
 class RetentionConfig(NamedTuple):

@@ -55,7 +55,7 @@ def ask_server(config: Config) -> None:
 
 
 def _account(config: Config) -> tuple[str, Secret]:
-    username, password = config.api.username, config.api.read_password()
+    username, password = config.api.username, config.api.password
     missing = [key for key, value in {"username": username, "password_file": password}.items() if value is None]
     if username is None or password is None:
         raise ConfigError([f"[api] {key}: not set, and {config.api.url} wants an account" for key in missing])

@@ -31,12 +31,10 @@ def credentials(config: Config) -> Iterator[Finding]:
     """Check that the server gets an account."""
     if config.api.server is None:
         return
-    missing = [] if config.api.username else ["username"]
-    try:
-        password = config.api.read_password()
-    except ConfigError:
-        return  # a finding about the configuration already
+    missing, password = [] if config.api.username else ["username"], config.api.password
     if password is None:
+        if config.api.password_file is not None:
+            return  # a finding about the configuration already
         missing.append("password_file")
     if missing:
         names = " and ".join(missing)

@@ -36,8 +36,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Print the report, then record the findings; the exit status is 1 where something doesn't add up."""
-    config = from_arguments(arguments, os.environ)
-    open_client = client_opener(config) if arguments.verify else None  # reads the password, which may need root
+    config = from_arguments(arguments, os.environ, check_secrets=arguments.verify)
+    open_client = client_opener(config) if arguments.verify else None
     sends = arguments.verify or arguments.deep
     work_as_owner(config.state_dir, config.image_dir, sends=sends, gives=arguments.verify)
     warn = Complaints()

@@ -55,7 +55,6 @@ def look(flags: Mapping[str, str | None], environ: Mapping[str, str], config_fil
     found = [problem(_CONFIGURATION, line) for line in problems]
     if not problems:
         found.append(ok(_CONFIGURATION, config.file or "no file: flags, environment and defaults"))
-    config = _with_password(config)
     try:
         work_as_owner(config.state_dir, config.image_dir, sends=True)
     except StateError as error:
@@ -69,12 +68,3 @@ def exit_status(findings: Sequence[Finding]) -> int:
     if _CONFIGURATION in wrong:
         return ConfigError.exit_status
     return 1 if wrong else 0
-
-
-def _with_password(config: Config) -> Config:
-    """Read the password now, as the owner of the state folder may have no right to."""
-    try:
-        password = config.api.read_password()
-    except ConfigError:
-        return config  # a finding already
-    return config._replace(api=config.api._replace(password=password, password_file=None))

@@ -10,7 +10,6 @@ import pytest
 from sticky_pi_api.transport.credentials import Secret
 from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader.config import Config, add_flags, from_arguments
-from sticky_pi_uploader.config.model import FilesRead
 from sticky_pi_uploader.config.schema import SCHEMA, SECTIONS
 from sticky_pi_uploader.config.toml import as_toml
 from sticky_pi_uploader.config.values import Space
@@ -516,7 +515,7 @@ def test_the_password_comes_from_the_environment_a_file_or_systemd_in_this_order
     variable = {"SPI_API_PASSWORD": "from the environment"}
 
     def password(flags, environ, config_file=None):
-        return load(flags, environ, config_file, check_secrets=True).api.read_password()
+        return load(flags, environ, config_file, check_secrets=True).api.password
 
     assert password({}, {}) is None
     assert password({}, {"CREDENTIALS_DIRECTORY": "/nonexistent"}) is None
@@ -530,7 +529,7 @@ def test_a_credential_of_systemd_may_look_readable_to_a_group(tmp_path):
     (tmp_path / "api-password").write_bytes(b"hunter2")
     (tmp_path / "api-password").chmod(0o440)
     config = load({}, {"CREDENTIALS_DIRECTORY": str(tmp_path)}, check_secrets=True)
-    assert config.api.read_password() == Secret("hunter2")
+    assert config.api.password == Secret("hunter2")
 
 
 @pytest.mark.parametrize(
@@ -542,21 +541,21 @@ def test_a_credential_of_systemd_may_look_readable_to_a_group(tmp_path):
 )
 def test_one_newline_at_the_end_of_a_password_file_is_dropped(password_file, content, password):
     password_file.write_bytes(content)
-    assert load({"api.password_file": str(password_file)}).api.read_password() == Secret(password)
+    assert load({"api.password_file": str(password_file)}, check_secrets=True).api.password == Secret(password)
 
 
 def test_the_certificates_are_read_only_where_they_are_compared(tmp_path):
     file = tmp_path / "ca.pem"
     file.write_bytes(b"some")
     api = load({"api.url": "https://api.example.org"}, check_secrets=True).api._replace(ca_file=str(file))
-    assert api.files == FilesRead(None)
+    assert api.certificates is None
     before = api.with_certificates()
-    assert before.files.certificates is not None
+    assert before.certificates is not None
     assert api.with_certificates() == before
     file.write_bytes(b"others")
     assert api.with_certificates() != before
     file.unlink()
-    assert api.with_certificates().files == FilesRead(None)
+    assert api.with_certificates().certificates is None
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o777, 0o610, 0o601])

@@ -61,7 +61,7 @@ class Trap:
         return {name: str(value) for name, value in flags.items()}
 
     def config(self, **more):
-        return config_module.load(self.flags(**more), {}, default_file="/nonexistent")
+        return config_module.load(self.flags(**more), {}, default_file="/nonexistent", check_secrets=True)
 
     def drain(self, deadline=None, progress=None, **more):
         return drain(self.config(**more), deadline=deadline, progress=progress)

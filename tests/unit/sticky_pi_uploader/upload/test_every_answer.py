@@ -559,7 +559,9 @@ def test_drain_says_that_something_is_left_and_sends_it_once_the_server_is_mende
     (tmp_path / "password").chmod(0o600)
     flags = {"image_dir": tmp_path / "images", "state_dir": tmp_path / "state", "api.url": server.url}
     flags |= {"api.username": "trap", "api.password_file": tmp_path / "password"}
-    config = config_module.load({key: str(value) for key, value in flags.items()}, {}, default_file="/nonexistent")
+    config = config_module.load(
+        {key: str(value) for key, value in flags.items()}, {}, default_file="/nonexistent", check_secrets=True
+    )
     server.set_mode("status", status=status, paths=(UPLOAD,))
     for _ in range(3):
         assert drain(config, deadline=1.0) == LEFT
