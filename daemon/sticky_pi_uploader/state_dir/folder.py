@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Final
 
-from sticky_pi_api.filesystem.durable import naming, open_or_make
-from sticky_pi_api.filesystem.safe_open import open_beneath, open_file, opened_folder
+from sticky_pi_api.filesystem.safe_open import open_file
 
-from .trusted_path import SplitPath, split
+from .trusted_path import SplitPath, open_split, split
 
 MARK: Final = ".sticky-pi-uploader-state"
 """A file in every state folder, by which root recognises it: another folder may be named by mistake"""
@@ -27,9 +26,7 @@ _TEXT: Final = b"By this file, `sticky-pi-uploader prepare` knows that it may gi
 @contextmanager
 def opened(state_dir: str, image_dir: str) -> Iterator[int]:
     """Open the state folder, as a context. Raises OSError, also if a link is in the way."""
-    path = split_path(state_dir, image_dir)
-    with opened_folder(path.trusted) as trusted, naming(os.path.join(path.trusted, *path.rest)):
-        folder = open_beneath(trusted, "/".join(path.rest))
+    folder = open_split(split_path(state_dir, image_dir))
     try:
         yield folder
     finally:
@@ -47,12 +44,7 @@ def make(state_dir: str, image_dir: str, *, with_parents: bool) -> None:
     # The mode is set as a folder is made: a moment later, another folder may be in its place.
     umask = os.umask(0o022)
     try:
-        with ExitStack() as stack:
-            folder = stack.enter_context(opened_folder(path.trusted))
-            for number, name in enumerate(path.rest, 1):
-                with naming(os.path.join(path.trusted, *path.rest[:number])):
-                    folder = open_or_make(name, folder, make=with_parents or number == len(path.rest))
-                stack.callback(os.close, folder)
+        os.close(open_split(path, make_last=len(path.rest) if with_parents else 1))
     finally:
         os.umask(umask)
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from sticky_pi_api.filesystem.durable import naming
+from sticky_pi_api.filesystem.durable import naming, open_or_make
 from sticky_pi_api.filesystem.safe_open import open_folder
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
@@ -76,6 +76,22 @@ def split(path: str, stop_at: str | None = None) -> SplitPath:
             else:
                 trusted = os.path.join(trusted, name)
     return SplitPath(trusted, [])
+
+
+def open_split(path: SplitPath, *, make_last: int = 0) -> int:
+    """Open the folder that a path leads to, one folder after the other; none of `rest` may be a link.
+
+    The last ones, `make_last` of them, are made durably where they are missing. Raises OSError.
+    """
+    folder = os.open(path.trusted, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    for number, name in enumerate(path.rest, 1):
+        above = folder
+        try:
+            with naming(os.path.join(path.trusted, *path.rest[:number])):
+                folder = open_or_make(name, above, make=number > len(path.rest) - make_last)
+        finally:
+            os.close(above)
+    return folder
 
 
 def find_foreign(path: SplitPath) -> ForeignFolder | None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
-from sticky_pi_api.filesystem.safe_open import open_file, opened_folder
+from sticky_pi_api.filesystem.safe_open import open_file
 
 from ...config import Config, load
 from ...config.toml import as_toml
@@ -74,15 +74,13 @@ def prepare(folder: str) -> Config:
     work_as_owner(folder, folder, sends=True)
     try:
         _claim(folder)
-        with opened_folder(folder) as descriptor:
-            _write_new(_MARK, b"", descriptor)
+        _write(os.path.join(folder, _MARK), b"")
         images = os.path.join(folder, "pictures")
         _make_trap(images)
         store = store_address(os.path.join(folder, "store"))
         flags = {"image_dir": images, "state_dir": os.path.join(folder, "state"), "api.url": store}
         config = load(flags, {}, default_file=os.devnull)
-        with opened_folder(folder) as descriptor:
-            _overwrite(_CONFIG, as_toml(config).encode(), descriptor)
+        _write(os.path.join(folder, _CONFIG), as_toml(config).encode(), replace=True)
     except OSError as error:
         raise StateError(f"the demo can't be made in {folder}: {error.strerror}") from error
     return config
@@ -160,25 +158,12 @@ def _make(folder: str, device: str, taken: datetime, generation: int) -> None:
         make_picture(folder, device, taken, generation=generation)
 
 
-def _write(path: str, content: bytes) -> None:
-    with opened_folder(os.path.dirname(path)) as folder:
-        _write_new(os.path.basename(path), content, folder)
-
-
-def _write_new(name: str, content: bytes, folder: int) -> None:
-    """Write a file in an open folder, unless it exists. Raises OSError, also where something else has its name."""
-    try:
-        file = open_file(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, folder=folder)
-    except FileExistsError:
-        os.close(open_file(name, folder=folder))
-        return
-    with open(file, "wb") as stream:
-        stream.write(content)
-
-
-def _overwrite(name: str, content: bytes, folder: int) -> None:
-    """Write a file in an open folder, in the place of an earlier one. Raises OSError as `_write_new`."""
+def _write(path: str, content: bytes, *, replace: bool = False) -> None:
+    """Write a file; one that exists stays unless `replace`. Raises OSError, also where anything but a file is there."""
     with suppress(FileNotFoundError):
-        os.close(open_file(name, folder=folder))
-        os.unlink(name, dir_fd=folder)
-    _write_new(name, content, folder)
+        os.close(open_file(path))
+        if not replace:
+            return
+        os.unlink(path)
+    with open(path, "xb") as file:
+        file.write(content)

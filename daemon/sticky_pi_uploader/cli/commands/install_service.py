@@ -16,10 +16,10 @@ from contextlib import suppress
 from typing import Final
 
 from sticky_pi_api.filesystem.durable import naming, write
-from sticky_pi_api.filesystem.safe_open import open_file, open_folder
+from sticky_pi_api.filesystem.safe_open import open_file
 
 from ...exceptions import StateError
-from ...state_dir.trusted_path import find_foreign, split
+from ...state_dir.trusted_path import find_foreign, open_split, split
 from ..terminal import PROGRAM, complain, print_lines
 
 FILES: Final = os.path.join(os.path.dirname(__file__), "..", "..", "share")
@@ -163,17 +163,8 @@ def _linked(path: str, program: str) -> int:
 
 def _open_folder(path: str) -> int:
     """Open a folder, made if need be, and follow links only where root alone decides about them. Raises OSError."""
-    trusted, rest = split(path)
-    folder = os.open(trusted, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    for name in rest:
-        above = folder
-        try:
-            with suppress(FileExistsError):
-                os.mkdir(name, 0o755, dir_fd=above)
-            folder = open_folder(name, folder=above)
-        finally:
-            os.close(above)
-    return folder
+    trusted = split(path)
+    return open_split(trusted, make_last=len(trusted.rest))
 
 
 def _read(name: str, folder: int) -> bytes | None:
