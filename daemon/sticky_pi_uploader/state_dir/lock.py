@@ -8,9 +8,8 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
-from sticky_pi_api.filesystem.mounts import MOUNTINFO
 from sticky_pi_api.filesystem.safe_open import file_id, open_file, opened_folder
 
 from ..exceptions import LockedError, NoSpaceError, StateError
@@ -151,57 +150,25 @@ def _read_pid(descriptor: int) -> int | None:
         return None
 
 
-class _HeldLock(NamedTuple):
-    """A line of the kernel's list: proc_locks(5)."""
-
-    pid: int
-    """0 or less for a process of another container"""
-    device: str
-    inode: str
-
-
 def _holders(descriptor: int) -> list[int] | None:
     """Return the pids of the processes that hold the lock of an open file; None where the kernel doesn't tell.
 
-    The pid in the file decides where the file itself shows another device than the kernel's list: on btrfs, whose
-    subvolumes use the same inode numbers, and on overlayfs.
+    On file systems without a disk of their own, such as btrfs and overlayfs, the file may show another device than the
+    kernel's list of locks, proc_locks(5). There the pid in the file decides.
     """
-    status = os.fstat(descriptor)
-    device = _listed_device(descriptor)
+    status, named = os.fstat(descriptor), _read_pid(descriptor)
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
     try:
-        on_device = [lock for lock in _held_locks() if lock.device == device]
+        with open(_KERNEL_LOCKS, encoding="ascii") as file:
+            lines = [line.split() for line in file]
     except OSError:
         return None
-    found = [lock.pid for lock in on_device if lock.inode == str(status.st_ino)]
-    if device == _as_listed(status.st_dev):
-        return found
-    named = _read_pid(descriptor)
-    if named is not None and named in [lock.pid for lock in on_device]:
-        return [named]
-    return None if found else []
-
-
-def _held_locks() -> list[_HeldLock]:
-    """List all locks of whole files. Raises OSError."""
-    with open(_KERNEL_LOCKS, encoding="ascii") as file:
-        lines = [line.split() for line in file]
-    # In the line of a process that waits for a lock, the second field is an arrow.
-    locks = [(fields[4], *fields[5].rsplit(":", 1)) for fields in lines if fields[1] == "FLOCK"]
-    return [_HeldLock(int(pid), device, inode) for pid, device, inode in locks]
-
-
-def _listed_device(descriptor: int) -> str:
-    """Return the device of an open file as the kernel's list has it: on btrfs and overlayfs, not the file's own."""
-    try:
-        with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as file:
-            mount = next(line.split()[1] for line in file if line.startswith("mnt_id:"))
-        with open(MOUNTINFO, "rb") as mounts:
-            numbers = next(fields[2] for fields in map(bytes.split, mounts) if fields[0] == mount.encode())
-        major, minor = map(int, numbers.split(b":"))
-    except (OSError, StopIteration):
-        return _as_listed(os.fstat(descriptor).st_dev)
-    return _as_listed(os.makedev(major, minor))
-
-
-def _as_listed(device: int) -> str:
-    return f"{os.major(device):02x}:{os.minor(device):02x}"
+    found = []
+    for fields in lines:
+        pid, (listed, _, inode) = fields[4], fields[5].rpartition(":")
+        is_same = (listed, inode) == (device, str(status.st_ino))
+        is_named = device.startswith("00:") and listed.startswith("00:") and pid == str(named)
+        # In the line of a process that waits for a lock, the second field is an arrow.
+        if fields[1] == "FLOCK" and (is_same or is_named):
+            found.append(int(pid))
+    return found
