@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from typing import Final, NamedTuple
 
 from sticky_pi_api.filesystem.durable import flush, naming
-from sticky_pi_api.filesystem.mounts import MOUNTINFO, mount_of
+from sticky_pi_api.filesystem.mounts import mount_of
 from sticky_pi_api.filesystem.safe_open import BESIDE, open_file, opened_folder
 from sticky_pi_api.sqlite import connection as sqlite
 from sticky_pi_api.sqlite.errors import NO_LOCKS, UnfitError
@@ -82,9 +82,12 @@ class DiskSpace(NamedTuple):
         return None if self.inodes is None or not self.total else min(self.inodes, self.inodes * least // self.total)
 
 
-def measure(folder: str) -> DiskSpace:
-    """Return the space on the disk of a folder. Raises OSError."""
-    found = os.statvfs(folder)
+def disk_space(folder: str) -> DiskSpace | None:
+    """Return the space on the disk of a folder; None where the folder doesn't exist."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None
     unit, has_limit = found.f_frsize, found.f_files > 0
     return DiskSpace(
         free=found.f_bavail * unit,
@@ -95,22 +98,14 @@ def measure(folder: str) -> DiskSpace:
     )
 
 
-def disk_space(folder: str) -> DiskSpace | None:
-    """Return the space on the disk of a folder; None where the folder doesn't exist."""
-    try:
-        return measure(folder)
-    except OSError:
-        return None
-
-
-def is_read_only(path: str, mountinfo: str = MOUNTINFO) -> bool:
+def is_read_only(path: str) -> bool:
     """Return whether the file system of `path` is read-only by its flags, or since an error. Raises OSError."""
-    return bool(os.statvfs(path).f_flag & os.ST_RDONLY) or has_failed(path, mountinfo)
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY) or has_failed(path)
 
 
-def has_failed(path: str, mountinfo: str = MOUNTINFO) -> bool:
+def has_failed(path: str) -> bool:
     """Return whether the kernel says that it made the file system of `path` read-only after an error."""
-    found = mount_of(path, mountinfo)
+    found = mount_of(path)
     return found is not None and not _SET_AFTER_ERROR.isdisjoint(found.options)
 
 

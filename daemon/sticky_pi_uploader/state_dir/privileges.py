@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from typing import Final
 
 _NOBODY: Final = 65534
@@ -16,7 +17,11 @@ _owner: int | None = None
 def become(uid: int, gid: int) -> None:
     """Give up root's rights for good: become a user in the user's own group, or in `gid` if the user is unknown."""
     global _owner  # noqa: PLW0603 - a process has one user
-    gid = _group(uid) or gid or _NOBODY
+    import pwd
+
+    with suppress(KeyError):
+        gid = pwd.getpwuid(uid).pw_gid or gid
+    gid = gid or _NOBODY
     os.setgroups([])
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
@@ -45,12 +50,3 @@ def access_problem(error: OSError) -> str:
     if os.path.islink(place):
         return f"{place} is a link, which root doesn't follow there: set state_dir to the folder that it leads to"
     return f"a file is in the way at {place}"
-
-
-def _group(uid: int) -> int | None:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_gid
-    except KeyError:
-        return None

@@ -13,7 +13,7 @@ from typing import Final
 
 from sticky_pi_api.filesystem.safe_open import LEAST_FREE, open_file
 
-from .disk import USED_UP, measure
+from .disk import USED_UP, DiskSpace, disk_space
 
 SIZE: Final = 1 << 20
 """Bytes reserved: enough for the outbox's log while pictures are removed"""
@@ -57,10 +57,10 @@ class Reserve:
 
     def fill(self) -> None:
         """Reserve space and inodes where the disk has plenty; errors don't matter here."""
+        found = disk_space(self._folder)
+        if found is None or not found.has_inodes(_PLENTY_INODES):
+            return
         with suppress(OSError):
-            found = measure(self._folder)
-            if not found.has_inodes(_PLENTY_INODES):
-                return
             if self._size() != SIZE and found.free_for_us >= _PLENTY:
                 _allocate(open_file(self._space, os.O_WRONLY | os.O_CREAT, 0o600), SIZE)
             if self._size() == SIZE and not os.path.lexists(self._inode):
@@ -68,33 +68,28 @@ class Reserve:
 
     def _has_space(self) -> bool:
         """Return whether enough is free, also where the folder can't be asked: then space isn't the problem."""
-        try:
-            free = measure(self._folder).free_for_us
-            if free >= _PLENTY:
-                return True
-            allocated = self._try_to_allocate()
-        except OSError:
+        found = disk_space(self._folder)
+        if found is None or found.free_for_us >= _PLENTY:
             return True
-        return free >= LEAST if allocated is None else allocated
+        allocated = self._try_to_allocate(found)
+        return found.free_for_us >= LEAST if allocated is None else allocated
 
-    def _try_to_allocate(self) -> bool | None:
+    def _try_to_allocate(self, found: DiskSpace) -> bool | None:
         """Return whether a file without a name gets space: quotas, and the blocks that ext4 keeps, show in no figure.
 
         None where that can't be tried: in another user's folder, without an inode, or without support for such files.
         """
-        if os.stat(self._folder).st_uid != os.geteuid() or not measure(self._folder).has_inodes(1):
-            return None
         try:
+            if os.stat(self._folder).st_uid != os.geteuid() or not found.has_inodes(1):
+                return None
             _allocate(os.open(self._folder, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600), LEAST)
         except OSError as error:
             return False if error.errno in USED_UP else None
         return True
 
     def _has_free_inodes(self) -> bool:
-        try:
-            return measure(self._folder).has_inodes(self._wanted_inodes())
-        except OSError:
-            return True
+        found = disk_space(self._folder)
+        return found is None or found.has_inodes(self._wanted_inodes())
 
     def _wanted_inodes(self) -> int:
         return sum(not os.path.lexists(os.path.join(self._folder, name)) for name in _BESIDE)

@@ -73,8 +73,9 @@ class ThumbnailFolder:
         with suppress(FileNotFoundError):
             for name in sorted(os.listdir(self._folder)):
                 with suppress(NotADirectoryError), self._opened(name) as (_, folder), os.scandir(folder) as entries:
-                    found = [each.name for each in entries if each.stat(follow_symlinks=False).st_mtime < time]
-                    yield from sorted({md5 for md5, dot, end in map(_parted, found) if dot + end in _NAMES})
+                    old = [each.name for each in entries if each.stat(follow_symlinks=False).st_mtime < time]
+                    parts = [name.partition(".") for name in old]
+                    yield from sorted({md5 for md5, dot, end in parts if dot + end in _NAMES})
 
     @contextmanager
     def _opened(self, md5: str, *, make: bool = False) -> Iterator[tuple[int, int]]:
@@ -114,10 +115,6 @@ class ThumbnailFolder:
             if name.endswith(_PART) and not name.endswith(self._suffix):
                 with suppress(OSError):
                     os.unlink(name, dir_fd=root)
-
-
-def _parted(name: str) -> tuple[str, str, str]:
-    return name.partition(".")
 
 
 def _read(name: str, folder: int) -> bytes:
