@@ -18,8 +18,8 @@ _ASCII, _UNDEFINED = 2, 7
 _SIZES = {1: 1, _ASCII: 1, 3: 2, 4: 4, 5: 8, 6: 1, _UNDEFINED: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _POINTERS = {3: "H", 4: "L", 8: "h", 9: "l", 13: "L"}
 _HEADERS = (b"II*\0", b"MM\0*")
-_ENTRY_SIZE = 12
-_INLINE_SIZE = 4
+_HEADER_SIZE, _ENTRY_SIZE, _INLINE_SIZE = 8, 12, 4
+_NOWHERE = -1
 
 # No camera writes nearly as much. The limits bound the work and memory of both libraries.
 _MOST_ENTRIES = 1000
@@ -65,12 +65,12 @@ def read_exif(tiff: bytes) -> Exif:
     """
     if tiff.startswith(b"Exif\0\0"):
         raise ExifError("its EXIF is damaged: it begins twice")  # only newer Pillows than the servers' skip it
-    order = "<" if tiff.startswith(b"II") else ">"
+    structure = Tiff(tiff)
     try:
-        _check_all(tiff, order)
+        _check_all(structure)
         return _read_with_piexif(tiff)
     except Exception:  # noqa: BLE001 - piexif raises struct.error, ValueError, TypeError, … by the damage
-        return _read_with_pillow(tiff, order)
+        return _read_with_pillow(structure)
 
 
 @contextmanager
@@ -83,6 +83,48 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
+class Tiff:
+    """A TIFF structure, whose directories are read one by one; it may be damaged anywhere."""
+
+    def __init__(self, blob: bytes) -> None:
+        self.blob = blob
+        self._order = "<" if blob.startswith(b"II") else ">"
+        self.first = self.integer("L", 4) if len(blob) >= _HEADER_SIZE else _NOWHERE
+        """the offset of the first directory"""
+
+    def integer(self, kind: str, at: int) -> int:
+        """Return the number of a type of `struct` at an offset. Raises struct.error where it is missing."""
+        if at < 0:  # `unpack_from` would count from the end
+            raise struct.error(at)
+        (value,) = struct.unpack_from(self._order + kind, self.blob, at)
+        return int(value)
+
+    def target(self, entry: _Entry) -> int:
+        """Return the offset to which an entry points. Raises ValueError or struct.error where it is no pointer."""
+        if entry.kind not in _POINTERS or entry.number != 1:
+            raise ValueError(entry)
+        return self.integer(_POINTERS[entry.kind], entry.offset)
+
+    def entries(self, at: int) -> Iterator[_Entry]:
+        """Yield the entries of the directory at an offset. Raises struct.error where a part of it is missing."""
+        for place in range(at + 2, at + 2 + self.integer("H", at) * _ENTRY_SIZE, _ENTRY_SIZE):
+            entry = _Entry(*struct.unpack_from(self._order + "HHLL", self.blob, place))
+            is_inline = entry.size <= _INLINE_SIZE
+            yield entry._replace(offset=place + _ENTRY_SIZE - _INLINE_SIZE) if is_inline else entry
+
+    def whole_entries(self, at: int) -> list[_Entry]:
+        """Return the entries before the first incomplete one of the directory at an offset."""
+        entries: list[_Entry] = []
+        with suppress(struct.error):
+            for entry in self.entries(at):
+                entries.append(entry)  # noqa: PERF402 - the entries before the error count
+        return entries
+
+    def claims_too_much(self, directory: Iterable[_Entry]) -> bool:
+        """Return whether entries share so many bytes that Pillow would make hundreds of megabytes of them."""
+        return _value_bytes(entry for entry in directory if entry.size <= len(self.blob)) > _MOST_BYTES
+
+
 def _read_with_piexif(tiff: bytes) -> Exif:
     import piexif
 
@@ -91,14 +133,14 @@ def _read_with_piexif(tiff: bytes) -> Exif:
     return Exif(make, found["Exif"].get(_COMMENT), is_sound=True)
 
 
-def _read_with_pillow(tiff: bytes, order: str) -> Exif:
-    has_exif_ifd, has_small_gps_ifd = _check_needed(tiff, order)
+def _read_with_pillow(tiff: Tiff) -> Exif:
+    has_exif_ifd, has_small_gps_ifd = _check_needed(tiff)
     from PIL import Image
 
     with without_warnings():
         try:
             exif = Image.Exif()
-            exif.load(tiff)
+            exif.load(tiff.blob)
             found: dict[int, Any] = {**exif, **((has_exif_ifd and exif.get_ifd(_EXIF_IFD)) or {})}
             if has_small_gps_ifd:
                 exif.get_ifd(_GPS_IFD)  # the servers do so, and refuse the picture where this raises
@@ -112,24 +154,25 @@ def _read_with_pillow(tiff: bytes, order: str) -> Exif:
     )
 
 
-def _check_all(tiff: bytes, order: str) -> None:
+def _check_all(tiff: Tiff) -> None:
     """Raise ValueError or struct.error unless all of it is sound: piexif and Pillow then read the same entries."""
-    first = _first_offset(tiff, order)
-    zeroth = list(_entries(tiff, order, first))
-    exif = _subdirectory(tiff, order, zeroth, _EXIF_IFD)
-    (following,) = struct.unpack_from(order + "L", tiff, first + 2 + len(zeroth) * _ENTRY_SIZE)
+    zeroth = list(tiff.entries(tiff.first))
+    exif = _subdirectory(tiff, zeroth, _EXIF_IFD)
+    following = tiff.integer("L", tiff.first + 2 + len(zeroth) * _ENTRY_SIZE)
     entries = [
-        *(*zeroth, *exif, *_subdirectory(tiff, order, zeroth, _GPS_IFD)),
-        *_subdirectory(tiff, order, exif, _INTEROPERABILITY_IFD),
-        *(_entries(tiff, order, following) if following else ()),
+        *(*zeroth, *exif, *_subdirectory(tiff, zeroth, _GPS_IFD)),
+        *_subdirectory(tiff, exif, _INTEROPERABILITY_IFD),
+        *(tiff.entries(following) if following else ()),
     ]
     is_sound = (
-        tiff[:4] in _HEADERS
+        tiff.blob[:4] in _HEADERS
         and len(entries) <= _MOST_ENTRIES
         and _value_bytes(entries) <= _MOST_BYTES
-        and all(entry.offset + entry.size <= len(tiff) for entry in entries)
+        and all(entry.offset + entry.size <= len(tiff.blob) for entry in entries)
         and all(
-            entry in zeroth and entry.kind == _ASCII and tiff[entry.offset : entry.offset + entry.size].endswith(b"\0")
+            entry in zeroth
+            and entry.kind == _ASCII
+            and tiff.blob[entry.offset : entry.offset + entry.size].endswith(b"\0")
             for entry in entries
             if entry.tag == _MAKE
         )
@@ -139,65 +182,29 @@ def _check_all(tiff: bytes, order: str) -> None:
         raise ValueError(entries)
 
 
-def _check_needed(tiff: bytes, order: str) -> tuple[bool, bool]:
+def _subdirectory(tiff: Tiff, entries: Iterable[_Entry], tag: int) -> list[_Entry]:
+    """Return the entries of the directory that the last entry with this tag points to, if there is one."""
+    pointers = [entry for entry in entries if entry.tag == tag][-1:]
+    return [entry for pointer in pointers for entry in tiff.entries(tiff.target(pointer))]
+
+
+def _check_needed(tiff: Tiff) -> tuple[bool, bool]:
     """Return whether there is an Exif directory, and whether there is a GPS directory of a size that can be read.
 
-    Raises ExifError where Pillow would make hundreds of megabytes of a few bytes that many entries share.
+    Raises ExifError where Pillow would take too much memory.
     """
-    zeroth = _readable_entries(tiff, order, None)
-    exif, gps = _directories(tiff, order, zeroth, _EXIF_IFD), _directories(tiff, order, zeroth, _GPS_IFD)
-    if any(_claims_too_much(tiff, directory) for directory in (zeroth, *exif)):
+    zeroth = tiff.whole_entries(tiff.first)
+    exif, gps = _directories(tiff, zeroth, _EXIF_IFD), _directories(tiff, zeroth, _GPS_IFD)
+    if any(map(tiff.claims_too_much, (zeroth, *exif))):
         raise ExifError("its EXIF is damaged: it claims to hold more than there is")
-    return bool(exif), bool(gps) and not any(_claims_too_much(tiff, directory) for directory in gps)
+    return bool(exif), bool(gps) and not any(map(tiff.claims_too_much, gps))
 
 
-def _directories(tiff: bytes, order: str, zeroth: Iterable[_Entry], tag: int) -> list[list[_Entry]]:
+def _directories(tiff: Tiff, zeroth: Iterable[_Entry], tag: int) -> list[list[_Entry]]:
     """Return the directories that Pillow may read for a tag that occurs twice: the first or last, by its version."""
     pointers = [entry for entry in zeroth if entry.tag == tag and entry.kind in _POINTERS and entry.number == 1]
-    return [_readable_entries(tiff, order, _target(tiff, order, entry)) for entry in (*pointers[:1], *pointers[-1:])]
-
-
-def _claims_too_much(tiff: bytes, directory: Iterable[_Entry]) -> bool:
-    return _value_bytes(entry for entry in directory if entry.size <= len(tiff)) > _MOST_BYTES
+    return [tiff.whole_entries(tiff.target(entry)) for entry in (*pointers[:1], *pointers[-1:])]
 
 
 def _value_bytes(entries: Iterable[_Entry]) -> int:
     return sum(entry.size for entry in entries if entry.size > _INLINE_SIZE)
-
-
-def _first_offset(tiff: bytes, order: str) -> int:
-    (first,) = struct.unpack_from(order + "L", tiff, 4)
-    return int(first)
-
-
-def _readable_entries(tiff: bytes, order: str, at: int | None) -> list[_Entry]:
-    """Return the whole entries before the first incomplete one of a directory; it is the first one if `at` is None."""
-    entries: list[_Entry] = []
-    with suppress(struct.error):
-        for entry in _entries(tiff, order, _first_offset(tiff, order) if at is None else at):
-            entries.append(entry)  # noqa: PERF402 - the entries before the error count
-    return entries
-
-
-def _subdirectory(tiff: bytes, order: str, entries: Iterable[_Entry], tag: int) -> list[_Entry]:
-    """Return the entries of the directory that the last entry with this tag points to, if there is one."""
-    pointers = [entry for entry in entries if entry.tag == tag][-1:]
-    return [entry for pointer in pointers for entry in _entries(tiff, order, _target(tiff, order, pointer))]
-
-
-def _target(tiff: bytes, order: str, entry: _Entry) -> int:
-    if entry.kind not in _POINTERS or entry.number != 1:
-        raise ValueError(entry)
-    (offset,) = struct.unpack_from(order + _POINTERS[entry.kind], tiff, entry.offset)
-    return int(offset)
-
-
-def _entries(tiff: bytes, order: str, at: int) -> Iterator[_Entry]:
-    """Yield the entries of the directory at an offset. Raises struct.error where a part of it is missing."""
-    if at < 0:
-        raise struct.error(at)  # `unpack_from` would count from the end
-    (entries,) = struct.unpack_from(order + "H", tiff, at)
-    for place in range(at + 2, at + 2 + entries * _ENTRY_SIZE, _ENTRY_SIZE):
-        entry = _Entry(*struct.unpack_from(order + "HHLL", tiff, place))
-        is_inline = entry.size <= _INLINE_SIZE
-        yield entry._replace(offset=place + _ENTRY_SIZE - _INLINE_SIZE) if is_inline else entry

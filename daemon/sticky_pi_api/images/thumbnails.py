@@ -7,13 +7,16 @@ bytes the decoder has read when it has the last row.
 
 from __future__ import annotations
 
+import struct
 from io import BytesIO
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from sticky_pi_api.images.exif import Tiff, without_warnings
 from sticky_pi_api.images.jpeg import JpegError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.JpegImagePlugin import JpegImageFile
 
     from sticky_pi_api.images.jpeg import Jpeg
 
@@ -83,6 +86,7 @@ def decode(jpeg: Jpeg) -> Decoded:
     try:
         # Not Image.open: it would load and try every format there is.
         with JpegImagePlugin.JpegImageFile(file) as picture:
+            _check_index(picture)
             picture.draft("RGB", THUMBNAIL)
             picture.load()
             reduced = picture if picture.mode in ("RGB", "L") else picture.convert("RGB")
@@ -95,6 +99,20 @@ def decode(jpeg: Jpeg) -> Decoded:
         raise JpegError(f"it doesn't decode: {error}") from error
     is_wrong = isinstance(file, _RecordedFile) and not file.ends_with_last_row
     return Decoded(encoded[0], encoded[1], _WRONG_ROWS if is_wrong else None)
+
+
+def _check_index(picture: JpegImageFile) -> None:
+    """Raise where the servers' Pillow fails on an index of further pictures (MPF), which newer releases pass over."""
+    index = Tiff(picture.info.get("mp", b""))
+    if not index.blob or index.claims_too_much(index.whole_entries(index.first)):
+        return
+    with without_warnings():
+        try:
+            picture._getmp()  # noqa: SLF001 - as Image.open does
+        except (SyntaxError, TypeError, IndexError) as error:
+            # The servers' release raises the cause itself, and doesn't catch it.
+            if "bad MP Entry" in str(error) and isinstance(error.__cause__, struct.error):
+                raise
 
 
 def open_thumbnail(encoded: bytes) -> Image:
