@@ -21,9 +21,9 @@ _STANDALONE = frozenset({0x01, 0xD8, _END})
 # SOF0 to SOF15 without DHT, JPG and DAC, which lie between them.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = frozenset({0xC0, 0xC1})
-# Segments that decoding doesn't need. JFIF (APP0) and Adobe (APP14) give the colour space. Colour profiles and indexes of
-# further pictures (APP2), and resources of Photoshop (APP13), are kept because the servers' Pillow refuses a picture in
-# which they are damaged.
+# Segments that decoding doesn't need. JFIF (APP0) and Adobe (APP14) give the colour space. Colour profiles and indexes
+# of further pictures (APP2), and resources of Photoshop (APP13), are kept because the servers' Pillow refuses a picture
+# in which they are damaged.
 _METADATA = frozenset({0xE1, *range(0xE3, 0xED), 0xEF, 0xFE})
 _EXIF_HEADER = b"Exif\0\0"
 _MOST_SEGMENTS = 1000

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sticky_pi_api.put_images.verification import Holding
 
     from ..outbox import OutboxReader
-    from ..retention.remover import Client
+    from ..upload.client_factory import Client
 
 STOPPED: Final = 3
 """Missing pictures after which the newest camera counts as stopped"""

@@ -21,9 +21,10 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, nullcontext
-from typing import TYPE_CHECKING, Final, Protocol
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
 
 from sticky_pi_api.exceptions import printable
 from sticky_pi_api.filesystem.durable import flush, naming
@@ -40,20 +41,12 @@ from ..state_dir.pending_removal import PendingRemovals, hidden, hide, open_at, 
 if TYPE_CHECKING:
     from sticky_pi_api.put_images.verification import Claim, Holding
 
+    from ..upload.client_factory import Client
+
 log = logging.getLogger(__name__)
 
 PICTURES_PER_FLUSH: Final = 20
 """Pictures whose removal is flushed and recorded at once"""
-
-
-class Client(Protocol):
-    """The part of `LocalClient` and `RemoteClient` that the remover uses."""
-
-    def holdings(self, claims: Sequence[Claim]) -> list[Holding]:
-        """Return what the destination has of each picture."""
-
-    def close(self) -> None:
-        """Close connections and files."""
 
 
 class Remover:
@@ -146,32 +139,42 @@ class Remover:
         return False
 
     def _remove_batch(self, pictures: Sequence[Picture]) -> None:
-        gone: list[tuple[Picture, str]] = []
         # Until the rows are marked: a scan would record the missing files as lost.
-        with self._removals.removing([picture.path for picture in pictures]), ExitStack() as stack:
-            folders = _Folders(self._image_dir, stack)
-            try:
-                gone.extend((each, why) for each in pictures if (why := self._remove_file(folders, each)) is not None)
-            finally:
-                self._record(gone, folders)
+        with self._removals.removing([picture.path for picture in pictures]):
+            for path, group in groupby(sorted(pictures, key=_folder_of), _folder_of):
+                self._remove_from(path, group)
 
-    def _record(self, gone: Sequence[tuple[Picture, str]], folders: _Folders) -> None:
-        for folder in {os.path.dirname(picture.path) for picture, _ in gone}:
-            folders.sync(folder)
+    def _remove_from(self, path: str, pictures: Iterable[Picture]) -> None:
+        """Remove pictures of one folder; then make that durable, and mark them as removed."""
+        gone: list[tuple[Picture, str]] = []
+        with ExitStack() as stack:
+            folder, missing = _open_nearest(self._image_dir, path)
+            stack.callback(os.close, folder)
+            try:
+                gone.extend((each, why) for each in pictures if (why := self._remove_file(folder, missing, each)))
+            finally:
+                if gone:
+                    with naming(os.path.join(self._image_dir, path)):
+                        flush(folder)
+                    self._record(gone)
+
+    def _record(self, gone: Sequence[tuple[Picture, str]]) -> None:
         with self._records.together():
             for picture, why in gone:
                 self._records.mark_removed(picture, why)
         for picture, why in gone:
             log.info("%s: %s", printable(picture.path), why, extra=about(Kind.REMOVED, picture))
 
-    def _remove_file(self, folders: _Folders, picture: Picture) -> str | None:
-        """Remove a picture's file; return the text for its history, or None if the file stays."""
-        path, name = os.path.split(picture.path)
-        folder = folders.open(path)
-        if folder is None and folders.is_gone(path, picture.file_system):
-            return "gone from the card"
-        if folder is None or file_system_id(folder) != picture.file_system:
+    def _remove_file(self, folder: int, missing: str | None, picture: Picture) -> str | None:
+        """Remove a picture's file; return the text for its history, or None if the file stays.
+
+        `folder` is the open folder of the picture, or one above it where the next one is `missing`.
+        """
+        if file_system_id(folder) != picture.file_system:
             return None
+        if missing is not None:
+            return None if _is_there(folder, missing) else "gone from the card"
+        name = os.path.basename(picture.path)
         with naming(os.path.join(self._image_dir, picture.path)):
             try:
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -215,42 +218,23 @@ class Remover:
         return False
 
 
-class _Folders:
-    """The open folders of one image dir: each is opened once, without following links, and closed with the stack."""
+def _folder_of(picture: Picture) -> str:
+    return os.path.dirname(picture.path)
 
-    def __init__(self, image_dir: str, stack: ExitStack) -> None:
-        self._image_dir = image_dir
-        self._stack = stack
-        self._open: dict[str, int | None] = {}
 
-    def open(self, path: str) -> int | None:
-        """Open a folder; None if it doesn't exist, or if a link or a file is in its place."""
-        if path not in self._open:
-            self._open[path] = descriptor = self._try(path)
-            if descriptor is not None:
-                self._stack.callback(os.close, descriptor)
-        return self._open[path]
+def _open_nearest(image_dir: str, path: str) -> tuple[int, str | None]:
+    """Open a folder of the image dir, or the nearest one above it, without following links.
 
-    def is_gone(self, path: str, file_system: str) -> bool:
-        """Return whether a missing folder was on the file system of the folder above it, which can be read."""
-        path, name = os.path.split(path)
-        above = self.open(path)
-        if above is None:
-            return path != "" and self.is_gone(path, file_system)
-        return file_system_id(above) == file_system and not _is_there(above, name)
-
-    def sync(self, path: str) -> None:
-        """Make the names in an open folder durable; if the folder is gone, the names in the one above it."""
-        while (descriptor := self._open[path]) is None:
-            path = os.path.dirname(path)
-        with naming(os.path.join(self._image_dir, path)):
-            flush(descriptor)
-
-    def _try(self, path: str) -> int | None:
+    Also returns the name of the next folder below that couldn't be opened, if any. Raises OSError.
+    """
+    missing = None
+    while True:
         try:
-            return open_at(self._image_dir, path)
+            return open_at(image_dir, path), missing
         except (FileNotFoundError, NotADirectoryError):
-            return None
+            if not path:
+                raise
+        path, missing = os.path.split(path)
 
 
 def _is_there(folder: int, name: str) -> bool:

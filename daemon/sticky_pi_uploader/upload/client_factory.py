@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
     from ..config import Config
 
+    Client = LocalClient | RemoteClient
+
 _STORE_CONTENT: Final = ("database.db", "passwords.db", "raw_images")
 """The names in a store's folder that are read and written by path"""
 
 
-def client_opener(config: Config) -> Callable[[], LocalClient | RemoteClient]:
+def client_opener(config: Config) -> Callable[[], Client]:
     """Return a function that opens the client; it raises StickyPiError if that fails for now.
 
     Raises ConfigError if the configuration is wrong: no destination, or a server without an account.

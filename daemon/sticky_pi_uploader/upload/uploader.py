@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from sticky_pi_api.types import ImageOutcome, Outcome
 
@@ -27,24 +27,12 @@ from .backoff import is_due
 if TYPE_CHECKING:
     from sticky_pi_api.image_parser import ImageParser
 
+    from .client_factory import Client
     from .outcome_recorder import OutcomeRecorder
     from .time_budget import TimeBudget
 
 BATCH_SIZE: Final = 20
 """Pictures passed to the client at once: enough to share the cost of one query. During trouble it is one picture."""
-
-
-class Client(Protocol):
-    """The part of `LocalClient` and `RemoteClient` that the uploader uses."""
-
-    def put_images(self, files: Sequence[Any], *, on_outcome: Callable[[Any], None]) -> object:
-        """Send pictures; call `on_outcome` with each one's outcome as soon as it is known."""
-
-    def close(self) -> None:
-        """Close connections and files."""
-
-    def stalled_for(self) -> float:
-        """Return for how many seconds no request made progress; infinite if no request is running."""
 
 
 class _BatchEnded(Exception):  # noqa: N818 - it is no error
