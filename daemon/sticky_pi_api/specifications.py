@@ -10,10 +10,8 @@ from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
 from itertools import chain, starmap
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from sticky_pi_api.bundles.files import FileInfo, blocks_of, open_file
-from sticky_pi_api.bundles.transfer import Receive, receive
 from sticky_pi_api.configuration import BaseAPIConf
 from sticky_pi_api.filesystem.durable import make_folders
 from sticky_pi_api.filesystem.regular_files import FileFailedError, unwrapped
@@ -27,6 +25,11 @@ from sticky_pi_api.types import FileOrPath, Info, Key, Row
 from sticky_pi_api.validation.annotations import checked_annotation_what, checked_annotations
 from sticky_pi_api.validation.queries import image_keys, series_of
 from sticky_pi_api.validation.users import checked_patterns, checked_users, matching
+
+if TYPE_CHECKING:
+    # Few programs use bundles: their modules are imported with the first one.
+    from sticky_pi_api.bundles.files import FileInfo
+    from sticky_pi_api.bundles.transfer import Receive
 
 
 class BaseAPISpec(ABC):
@@ -298,11 +301,16 @@ class LocalAPI(BaseAPI):
             return self._storage.get_ml_bundle_upload_links(bundle_name, info)
 
     def _send_bundle_file(self, file: FileInfo, url: str) -> None:
-        # What is wrong with the file that is sent is not the store's fault.
+        from sticky_pi_api.bundles.files import blocks_of, open_file
+        from sticky_pi_api.bundles.transfer import receive
+
+        # An error of the file that is sent is not the store's fault.
         with unwrapped(), open_file(file["path"]) as stream, self._blaming_the_store():
             receive(blocks_of(stream, file["path"]), url, file["key"], file["md5"], file["mtime"])
 
     def _fetch_bundle_file(self, row: Row, into: Receive) -> None:
+        from sticky_pi_api.bundles.files import blocks_of, open_file
+
         with ExitStack() as stack:
             with self._blaming_the_store():
                 stream = stack.enter_context(open_file(row["url"]))

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from typing import IO, Any, NamedTuple
 
-from sticky_pi_api.bundles.storage import BundleFolders
 from sticky_pi_api.configuration import BaseAPIConf
 from sticky_pi_api.filesystem import durable
 from sticky_pi_api.filesystem.safe_open import open_file
-from sticky_pi_api.filesystem.store_folder import BUNDLES, IMAGES, INCOMING, folder_in, images_folder
+from sticky_pi_api.filesystem.store_folder import IMAGES, INCOMING, folder_in, images_folder
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.images.filename import format_filename
 from sticky_pi_api.types import Info, Row
@@ -88,7 +87,6 @@ class DiskStorage(BaseStorage):
         super().__init__(api_conf)
         self._store = os.path.abspath(api_conf["LOCAL_DIR"])
         self._images = os.path.join(self._store, IMAGES)
-        self._bundles = BundleFolders(self._store, BUNDLES)
         self._swept_at: float | None = None
 
     def store_image_files(self, image: ImageParser) -> None:
@@ -108,11 +106,15 @@ class DiskStorage(BaseStorage):
 
     def get_ml_bundle_file_list(self, bundle_name: str, what: str = "all") -> list[Row]:
         """Return the files of a bundle, as BaseStorage says; `url` is a path."""
-        return self._bundles.files(bundle_name, what)
+        from sticky_pi_api.bundles.storage import list_files
+
+        return list_files(self._store, bundle_name, what)
 
     def get_ml_bundle_upload_links(self, bundle_name: str, info: Iterable[Info]) -> list[Row]:
         """Return which files are wanted, as BaseStorage says; `url` is the path where each belongs."""
-        return self._bundles.wanted(bundle_name, info)
+        from sticky_pi_api.bundles.storage import list_wanted
+
+        return list_wanted(self._store, bundle_name, info)
 
     def stage(self, image: ImageParser, blob: bytes) -> Staged:
         """Write an image's three files, of which `blob` is the JPEG, where nobody looks for them yet."""

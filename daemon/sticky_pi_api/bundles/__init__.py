@@ -1,1 +1,1 @@
-"""Bundles of machine-learning files: their keys, their checksums, their transfer and their storage."""
+"""Bundles of machine-learning files: keys, checksums, transfer and storage."""

@@ -1,4 +1,4 @@
-"""Compute the ETag that S3 gives a file, by which the files of bundles are compared and checked."""
+"""Compute the ETag that S3 gives a file; the files of bundles are compared and checked by it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import math
 from typing import Final, Self
 
 PART: Final = 8 * 2**20
-"""Bytes of a part, by which files that are larger get their ETag"""
+"""Size of a part, in bytes; larger files are sent in parts, and their ETag depends on its size"""
 
 _OF_NOTHING = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 
 
 class Etag:
-    """The ETag of the blocks given so far, as the text of this object."""
+    """The ETag of the blocks so far, as the text of this object.
+
+    It is the md5 of the parts' md5s, a dash and the number of parts; for one part its plain md5; for no bytes ''.
+    """
 
     def __init__(self, part: float = PART) -> None:
-        """Begin a file that is sent in parts of so many bytes."""
+        """Begin a file that is sent in parts of `part` bytes."""
         if part < 1:
-            raise ValueError(f"a part of {part} bytes is none; it must be at least 1")
+            raise ValueError(f"a part has {part} bytes; it must have at least 1")
         self._part = part
         self._left = part
         self._digest = hashlib.md5(usedforsecurity=False)
@@ -27,11 +30,11 @@ class Etag:
 
     @classmethod
     def like(cls, etag: str) -> Self:
-        """Begin one that can be compared with `etag`: without a dash, that is of a file sent whole, however large."""
+        """Begin one that can be compared with `etag`: one without a dash belongs to a file sent whole."""
         return cls(PART if "-" in etag else math.inf)
 
     def update(self, block: bytes) -> None:
-        """Take the next bytes."""
+        """Add the next bytes."""
         rest = memoryview(block)
         while rest:
             self._is_empty = False
@@ -45,17 +48,12 @@ class Etag:
             rest = rest[len(piece) :]
 
     def __str__(self) -> str:
-        """Return the md5 of the parts' md5s, a dash and their number; of one part its plain md5; of nothing ''."""
         if not self._parts:
             return "" if self._is_empty else self._digest.hexdigest()
         parts = [*self._parts, self._digest.digest()]
         return f"{hashlib.md5(b''.join(parts), usedforsecurity=False).hexdigest()}-{len(parts)}"
 
     def matches(self, etag: str) -> bool:
-        """Return whether `etag`, in whatever way a store writes that, is of the same bytes."""
-        return str(self) == _plain(etag)
-
-
-def _plain(etag: str) -> str:
-    plain = etag.strip('"').lower()
-    return "" if plain == _OF_NOTHING else plain
+        """Return whether `etag`, in any of the forms that storages write, belongs to the same bytes."""
+        plain = etag.strip('"').lower()
+        return str(self) == ("" if plain == _OF_NOTHING else plain)

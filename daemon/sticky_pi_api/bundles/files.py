@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, Final
 
@@ -14,12 +14,12 @@ from sticky_pi_api.filesystem.regular_files import FileFailedError, open_regular
 from sticky_pi_api.types import FilePath
 
 WHATS: Final = ("all", "data", "model")
-"""The parts of a bundle: all files, those to train the model with, and those to use it with"""
+"""The parts of a bundle: all files, those that train the model, and those that use it"""
 
 _BLOCK: Final = 2**20
 
 FileInfo = dict[str, Any]
-"""Of one file: `key`, its path in the bundle; `path`; `md5`, its ETag; `mtime`, Unix seconds"""
+"""One file: `key`, its path in the bundle; `path`; `md5`, its ETag; `mtime` in Unix seconds"""
 
 
 def checked_what(what: str) -> str:
@@ -42,73 +42,67 @@ def local_bundle_files_info(  # noqa: PLR0917 - the published order
     """Describe each file of a machine-learning bundle, sorted by key.
 
     A description has the file's `key` (its path in the bundle, with slashes), `path`, `md5` (as of `multipart_etag`)
-    and `mtime` (Unix seconds). With `what` as `data` or `model`, only files that lie directly in folders of the names
-    given for these, wherever in the bundle; `.cache` folders are no part of it. Files are read on at most `n_threads`
-    threads.
+    and `mtime` (Unix seconds). Files have one of the allowed suffixes. With `what` as `data` or `model`, they lie
+    directly in folders with one of the names given for it, anywhere in the bundle. `.cache` folders are left out, and
+    links to files are followed. Files are read on at most `n_threads` threads.
 
-    Raises ValueError for another `what`, OSError for what can't be read, BundleError (a ValueError) for what is no
-    file, changes while it is read, or lies behind a link to a folder outside.
+    Raises ValueError for another `what`, and OSError for a file that can't be read. Raises BundleError (a ValueError)
+    for a path that isn't a file, has an impossible name, changes while it is read, or lies behind a link to a folder
+    outside.
     """
-    parents = {"all": None, "data": ml_bundle_ml_data_subdir, "model": ml_bundle_ml_model_subdir}
-    of_what = parents[checked_what(what)]
-    files = find(os.fspath(bundle_dir), allowed_ml_bundle_suffixes, of_what)
-    return describe(files, multipart_chunk_size, n_threads)
-
-
-def find(folder: str, suffixes: Sequence[str], parents: Sequence[str] | None) -> list[tuple[str, str]]:
-    """Return the keys and paths of the files with one of the suffixes, sorted by key; none of `.cache` folders.
-
-    With `parents`, only those whose own folder within the bundle has one of these names. Links to files are
-    followed. Raises OSError, and BundleError for a link to a folder outside, or a name that no bundle can have.
-    """
-    found = []
-    for path in _walk(folder):
-        key = os.path.relpath(path, folder).replace(os.sep, "/")
-        parent = os.path.basename(os.path.dirname(key))
-        if key.endswith(tuple(suffixes)) and (parents is None or parent in parents):
-            found.append((checked_key(key), path))
-    return sorted(found)
-
-
-def describe(files: Sequence[tuple[str, str]], part: int, n_threads: int) -> list[FileInfo]:
-    """Describe files, read on so many threads. Raises OSError and BundleError, which name the file."""
+    parents = {"all": None, "data": ml_bundle_ml_data_subdir, "model": ml_bundle_ml_model_subdir}[checked_what(what)]
     if n_threads < 1:
         raise ValueError(f"n_threads is {n_threads}; it must be at least 1")
     from concurrent.futures import ThreadPoolExecutor
 
+    folder, files = os.fspath(bundle_dir), []
+    for path in _walk(folder):
+        key = os.path.relpath(path, folder).replace(os.sep, "/")
+        parent = os.path.basename(os.path.dirname(key))
+        if key.endswith(tuple(allowed_ml_bundle_suffixes)) and (parents is None or parent in parents):
+            files.append((checked_key(key), path))
+
+    def describe(file: tuple[str, str]) -> FileInfo:
+        etag = Etag(multipart_chunk_size)
+        mtime = _read(file[1], etag)
+        return {"key": file[0], "path": file[1], "md5": str(etag), "mtime": mtime}
+
     pool = ThreadPoolExecutor(min(n_threads, len(files)) or 1, thread_name_prefix="bundle")
     try:
-        return list(pool.map(lambda file: _describe(file[0], file[1], part), files))
+        return list(pool.map(describe, sorted(files)))
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def is_same(path: str, etag: str) -> bool:
-    """Return whether a file has the bytes of an ETag. Raises OSError and BundleError."""
+def is_outdated(path: str, etag: str, is_old: Callable[[float], bool]) -> bool:
+    """Return whether a file is missing, or `is_old` by its mtime and has other bytes than those of an ETag.
+
+    Raises OSError and BundleError.
+    """
+    try:
+        mtime = os.stat(path).st_mtime
+    except FileNotFoundError:
+        return True
+    if not is_old(mtime):
+        return False
     mine = Etag.like(etag)
     _read(path, mine)
-    return mine.matches(etag)
-
-
-def _describe(key: str, path: str, part: int) -> FileInfo:
-    etag = Etag(part)
-    mtime = _read(path, etag)
-    return {"key": key, "path": path, "md5": str(etag), "mtime": mtime}
+    return not mine.matches(etag)
 
 
 @contextmanager
 def open_file(path: str) -> Iterator[IO[bytes]]:
-    """Open a file of a bundle. Raises OSError, and BundleError where it is no regular file."""
+    """Open a file of a bundle. Raises OSError, and BundleError where it isn't a regular file."""
     try:
         stream = open_regular(path)
     except ImageError:
-        raise BundleError(f"{printable(path)}: it is no regular file, and can't be part of a bundle") from None
+        raise BundleError(f"{printable(path)}: it isn't a regular file, and can't be part of a bundle") from None
     with stream:
         yield stream
 
 
 def blocks_of(stream: IO[bytes], path: str) -> Iterator[bytes]:
-    """Yield the rest of a file. Raises FileFailedError, whose error names it."""
+    """Yield the rest of a file in blocks. Raises FileFailedError, whose error names the file."""
     try:
         yield from iter(lambda: stream.read(_BLOCK), b"")
     except OSError as error:
@@ -116,7 +110,7 @@ def blocks_of(stream: IO[bytes], path: str) -> Iterator[bytes]:
 
 
 def _read(path: str, etag: Etag) -> float:
-    """Hash a file, and return its mtime."""
+    """Hash a file into `etag`, and return its mtime."""
     with unwrapped(), open_file(path) as stream:
         before = os.fstat(stream.fileno())
         for block in blocks_of(stream, path):
@@ -128,7 +122,7 @@ def _read(path: str, etag: Etag) -> float:
 
 
 def _walk(folder: FilePath) -> Iterator[str]:
-    """Yield the paths of all that is no folder."""
+    """Yield the paths of all entries that aren't folders."""
     root = os.path.realpath(folder)
 
     def fail(error: OSError) -> None:
@@ -138,7 +132,7 @@ def _walk(folder: FilePath) -> Iterator[str]:
         folders[:] = [name for name in folders if name != ".cache"]
         for path in (os.path.join(parent, name) for name in folders):
             target = os.path.realpath(path)
-            # One that stays inside leads to what is found anyway.
+            # A link that stays inside leads to files that are found anyway.
             if os.path.islink(path) and not f"{target}{os.sep}".startswith(os.path.join(root, "")):
                 raise BundleError(f"{printable(path)}: it links to a folder outside the bundle; put the folder here")
         yield from (os.path.join(parent, name) for name in files)

@@ -14,7 +14,7 @@ _LARGEST_MTIME = 1e11
 
 
 def checked_name(bundle_name: str) -> str:
-    """Return the name of a bundle. Raises BundleError for one that can't be a folder's of its own."""
+    """Return the name of a bundle. Raises BundleError for one that can't be the name of its folder."""
     if reason := _wrong_with(bundle_name):
         raise BundleError(f"the bundle's name {_shown(bundle_name)} can't be used: {reason}")
     if "/" in bundle_name or bundle_name.startswith("."):
@@ -27,22 +27,22 @@ def checked_name(bundle_name: str) -> str:
 def checked_key(key: str) -> str:
     """Return the key of a file, its path in the bundle.
 
-    Raises BundleError for one that may lead out of it, or that would be taken for a file that hasn't come whole.
+    Raises BundleError for a key that may lead out of the bundle, or that looks like an incomplete file.
     """
     reason = _wrong_with(key)
     if not reason and any(part in ("", ".", "..") for part in key.split("/")):
         reason = "it must be a relative path, without '.' and '..'"
     if not reason and key.rpartition("/")[2].startswith(TEMPORARY):
-        reason = f"a name that begins with '{TEMPORARY}' is for files that haven't come whole yet: rename it"
+        reason = f"names that begin with '{TEMPORARY}' are reserved for incomplete files: rename it"
     if reason:
         raise BundleError(f"the bundle's file {_shown(key)} can't be used: {reason}")
     return key
 
 
 def place(folder: str, key: str) -> str:
-    """Return where the file of a key lies below a bundle's folder.
+    """Return the path of a key's file below a bundle's folder.
 
-    Raises BundleError for a key, and for a link to a folder on the way, that leads out of it.
+    Raises BundleError where the key, or a link to a folder on the way, leads out of the folder.
     """
     path = os.path.join(folder, *checked_key(key).split("/"))
     root, parent = os.path.realpath(folder), os.path.realpath(os.path.dirname(path))
@@ -57,8 +57,8 @@ def checked_entries(info: Iterable[Info]) -> list[dict[str, Any]]:
 
 
 def is_mtime(value: object) -> bool:
-    """Return whether something is a time that a file can have, in Unix seconds."""
-    # Compared, not converted: an int may be larger than any float. NaN is neither below nor above anything.
+    """Return whether a value is a possible mtime of a file, in Unix seconds."""
+    # Without a conversion: an int may be larger than any float. A comparison with NaN is false.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_MTIME
 
 

@@ -1,42 +1,47 @@
-"""Copy machine-learning bundles between folders and a store or server, file by file, where missing or older."""
+"""Copy machine-learning bundles between a folder and a store or server: the files that are missing or older."""
 
 from __future__ import annotations
 
+import operator
 import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from sticky_pi_api.bundles.files import FileInfo, checked_what, is_same, local_bundle_files_info
-from sticky_pi_api.bundles.keys import checked_name, place
-from sticky_pi_api.bundles.transfer import receive
 from sticky_pi_api.exceptions import NoBundleWarning
 from sticky_pi_api.specifications import BaseAPISpec
 from sticky_pi_api.types import FilePath, Row
 
+if TYPE_CHECKING:
+    # Few programs use bundles: their modules are imported with the first one.
+    from sticky_pi_api.bundles.files import FileInfo
+
 LINKS_LAST: Final = 600.0
-"""Seconds for which links are used; storages take them for longer, and others are to be had"""
+"""Time for which links are used, in seconds, before new ones are asked for; storages accept them for longer"""
 
 
 class BundleClient(BaseAPISpec):
-    """The part of all clients that copies bundles."""
+    """The part of each client that copies bundles."""
 
     _n_threads: int
     _bundle_clock: Callable[[], float] = staticmethod(time.monotonic)
 
     def put_ml_bundle_dir(self, bundle_name: str, bundle_dir: FilePath, what: str = "all") -> list[FileInfo]:
-        """Send the files of a machine-learning bundle that aren't there yet, or are older there, and return them.
+        """Send the files of a machine-learning bundle that the destination lacks or has older, and return them.
 
-        Which files are part of it, what `data`, `model` or `all` of them is, and what is returned of each (`key`,
-        `path`, `md5` and `mtime`), `utils.local_bundle_files_info` says. A file with other bytes goes only if it is
-        newer than the one there; nothing is ever removed there. The first error ends the call: what was sent by then
-        is there, and not sent again by the next one.
+        `utils.local_bundle_files_info` says which files are part of the bundle, the meaning of `what` (`data`, `model`
+        or `all`), and the description that is returned of each file (`key`, `path`, `md5` and `mtime`). A file that the
+        destination has with other bytes is sent only if it is newer. Nothing is ever removed there. The first error
+        ends the call; the next call continues behind the files that were sent.
 
-        Raises ValueError for a name or `what` that makes no sense, BundleError (a ValueError) for a file that can't be
-        part of a bundle or changes meanwhile, OSError for one that can't be read, and StoreError or RemoteError.
+        Raises ValueError for an impossible name or `what`, BundleError (a ValueError) for a file that can't be part of
+        a bundle or changes meanwhile, OSError for one that can't be read, and StoreError or RemoteError.
         """
+        from sticky_pi_api.bundles.files import local_bundle_files_info
+        from sticky_pi_api.bundles.keys import checked_name
+
         checked_name(bundle_name)
         files = local_bundle_files_info(bundle_dir, what, n_threads=self._n_threads)
         waiting = {file["key"]: file for file in files}
@@ -48,15 +53,18 @@ class BundleClient(BaseAPISpec):
         return sent
 
     def get_ml_bundle_dir(self, bundle_name: str, bundle_dir: FilePath, what: str) -> list[FileInfo]:
-        """Fetch what a folder, made if need be, lacks of a machine-learning bundle, and return it.
+        """Fetch the files of a machine-learning bundle that a folder lacks or has older, and return them.
 
-        That are the files that aren't in the folder, and those with other bytes there unless these are newer: such
-        stay, and nothing is removed. A fetched file has the mtime that it was put with. `what` and what is returned
-        are as for `put_ml_bundle_dir`, and so is the end by an error. Where there is nothing to be had, a
-        NoBundleWarning says so.
+        The folder is made if it doesn't exist, and nothing in it is removed; a file with other bytes that is newer
+        stays. A fetched file has the mtime that it was put with. `what`, the returned descriptions and the errors are
+        those of `put_ml_bundle_dir`. A NoBundleWarning says that there is nothing to fetch.
 
-        Raises BundleError (a ValueError) for keys that lead out of the folder as well, before anything is fetched.
+        Raises BundleError (a ValueError) also for keys that lead out of the folder, before anything is fetched.
         """
+        from sticky_pi_api.bundles.files import checked_what
+        from sticky_pi_api.bundles.keys import checked_name, place
+        from sticky_pi_api.bundles.transfer import receive
+
         checked_name(bundle_name)
         folder = os.path.abspath(os.fsdecode(bundle_dir))
         fetched = []
@@ -67,7 +75,7 @@ class BundleClient(BaseAPISpec):
         return fetched
 
     def _fresh_links(self, bundle_name: str, waiting: dict[str, FileInfo]) -> Iterator[Row]:
-        """Yield the links for the files of `waiting` that are wanted, each in time; the caller takes these out."""
+        """Yield a fresh link for each wanted file of `waiting`; the caller removes it from there."""
         while waiting:
             asked_at = self._bundle_clock()
             for link in self._get_ml_bundle_upload_links(bundle_name, list(waiting.values())):
@@ -78,33 +86,31 @@ class BundleClient(BaseAPISpec):
                 return
 
     def _fresh_rows(self, bundle_name: str, folder: str, what: str) -> Iterator[Row]:
-        """Yield what the folder lacks of the bundle, each with a link that is good."""
+        """Yield the rows of the files that the folder lacks, each with a fresh link."""
         listed_at = self._bundle_clock()
         rows = self._get_ml_bundle_file_list(bundle_name, what)
         if not rows:
-            message = f"there is no bundle '{bundle_name}', or nothing in it (asked for: {what})"
+            message = f"there is no bundle '{bundle_name}', or it has no such files (asked for: {what})"
             warnings.warn(message, NoBundleWarning, stacklevel=3)
         by_key = {row["key"]: row for row in rows}
         for key in self._missing(list(by_key.values()), folder):
             if self._bundle_clock() - listed_at > LINKS_LAST:
                 listed_at = self._bundle_clock()
-                # A file that is gone by now keeps its old link, and fails with it.
+                # A file that is gone now keeps its old link, and fails with it.
                 by_key |= {row["key"]: row for row in self._get_ml_bundle_file_list(bundle_name, what)}
             yield by_key[key]
 
     def _missing(self, rows: Sequence[Row], folder: str) -> list[str]:
-        """Return the keys of the rows whose files the folder lacks."""
+        """Return the keys of the rows whose files the folder lacks or has older."""
         from concurrent.futures import ThreadPoolExecutor
+
+        from sticky_pi_api.bundles.files import is_outdated
+        from sticky_pi_api.bundles.keys import place
+
+        def lacks(row: Row, path: str) -> bool:
+            return is_outdated(path, row["md5"], partial(operator.ge, row["mtime"]))
 
         paths = [place(folder, row["key"]) for row in rows]
         with ThreadPoolExecutor(self._n_threads, thread_name_prefix="bundle") as pool:
-            lacking = list(pool.map(_is_missing, rows, paths))
+            lacking = list(pool.map(lacks, rows, paths))
         return [row["key"] for row, is_lacking in zip(rows, lacking, strict=True) if is_lacking]
-
-
-def _is_missing(row: Row, path: str) -> bool:
-    try:
-        mtime = os.stat(path).st_mtime
-    except FileNotFoundError:
-        return True
-    return bool(mtime <= row["mtime"]) and not is_same(path, row["md5"])

@@ -73,7 +73,7 @@ class RemoteClient(BaseClient, RemoteAPI):
         )
 
     def _look_at(self, url: str) -> StoredObject | None:
-        return look_at(self._server, url)
+        return look_at(self._server.http, url)
 
     def _outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:
         with FileCache(self._cache_dir) as known:

@@ -1,1 +1,1 @@
-"""A Sticky Pi server: its connection, and its verbs by what they are about."""
+"""The API of a Sticky Pi server, over HTTP."""

@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from sticky_pi_api.exceptions import UnclearEndError
 from sticky_pi_api.put_images.remote import KEYS_PER_QUESTION
-from sticky_pi_api.remote.images import chunks, write_keys, write_series
+from sticky_pi_api.remote.images import chunks, find_images, find_series, write_keys
 from sticky_pi_api.remote.responses import WrongShapeError, read_annotations, read_numbered_rows
-from sticky_pi_api.remote.server import SERIES_TIME, Server, settle
+from sticky_pi_api.remote.server import Server
 from sticky_pi_api.sqlite.connection import IntegrityError
 from sticky_pi_api.types import Key, Row, key_of, make_key
 from sticky_pi_api.validation.annotations import Annotations, in_requests
 from sticky_pi_api.validation.queries import Series
 
 IMAGES_PER_JSON_QUESTION: Final = 20
-"""Images whose annotations' JSON is asked for at once: with thousands of objects each, the answer can still be read"""
+"""Images whose annotations' JSON is asked for at once: with thousands of objects each, the answer isn't too large"""
 
 LARGEST_REQUEST: Final = 2**23
-"""bytes of annotations sent at once, where there are several; servers take 100 MB"""
+"""Annotations that are sent at once, in bytes, where there are several; servers take 100 MB"""
 
 _Identity = tuple[int, str, str]
 
 
 class ServerAnnotations:
-    """The verbs of annotations; each raises RemoteError where the server doesn't do it."""
+    """The annotations of a server; each method raises RemoteError where the server doesn't do it."""
 
-    def __init__(
-        self,
-        server: Server,
-        images: Callable[[Sequence[Key]], list[Row]],
-    ) -> None:
-        """Take the server, and what asks it for images: their rows, with an `id` each."""
+    def __init__(self, server: Server) -> None:
         self._server = server
-        self._images = images
 
     def find(self, keys: Iterable[Key], what: str) -> list[Row]:
-        """Return the rows of the images that are there; nothing is asked where `keys` is empty."""
+        """Return the annotations of images; nothing is asked where `keys` is empty."""
         most = IMAGES_PER_JSON_QUESTION if what == "json" else KEYS_PER_QUESTION
         path = f"/get_uid_annotations/{what}"
         return [
@@ -45,19 +38,22 @@ class ServerAnnotations:
         ]
 
     def find_series(self, series: Sequence[Series], what: str) -> list[Row]:
-        """Return the rows of images of series; JSON only of those that have annotations, in parts."""
-        rows = self._ask_series("/get_uid_annotations_series/metadata", series, read_annotations)
+        """Return the annotations of the images of series; their JSON in parts."""
+        path = "/get_uid_annotations_series/metadata"
+        rows = [row for one in series for row in find_series(self._server, path, *one, read=read_annotations)]
         if what == "metadata" or not rows:
             return rows
         annotated = {row["parent_image_id"] for row in rows}
-        images = self._ask_series("/get_image_series/metadata", series, read_numbered_rows)
+        path = "/get_image_series/metadata"
+        images = [row for one in series for row in find_series(self._server, path, *one, read=read_numbered_rows)]
         return self.find((key_of(row) for row in images if row["id"] in annotated), what)
 
     def put(self, annotations: Sequence[Annotations]) -> list[Row]:
-        """Put all of them or none into each request of LARGEST_REQUEST, and return their rows, `json` empty.
+        """Add annotations in requests of LARGEST_REQUEST, and return their rows, `json` empty.
 
-        Nothing is sent before the server says that it has the images and none of the annotations. Raises ValueError
-        for an image that it doesn't have, or not with these bytes, and sqlite3.IntegrityError.
+        The server is asked first whether it has all of the images and none of the annotations. It adds all annotations
+        of a request or none. Raises ValueError where the server doesn't have an image, or has it with other bytes, and
+        the errors of `Server.tell`.
         """
         parents = self._parents(annotations)
         seen = set(self._held(annotations))
@@ -68,14 +64,16 @@ class ServerAnnotations:
         return [row for group in in_requests(annotations, LARGEST_REQUEST) for row in self._send(group, parents)]
 
     def _parents(self, annotations: Iterable[Annotations]) -> dict[Key, int]:
-        """Return the ids of the images; raises ValueError where one is another image, or none."""
-        held = {key_of(row): row for row in self._images([one.key for one in annotations])}
+        """Return the ids of the images. Raises ValueError where the server doesn't have one, or has another."""
+        keys = [one.key for one in annotations]
+        rows = find_images(self._server, keys, "/get_images/metadata", read=read_numbered_rows)
+        held = {key_of(row): row for row in rows}
         for one in annotations:
             one.check_parent(held.get(make_key(*one.key)))
         return {key: row["id"] for key, row in held.items()}
 
     def _held(self, annotations: Iterable[Annotations]) -> dict[_Identity, Row]:
-        """Return what annotations the server has of these images."""
+        """Return the annotations that the server has of these images."""
         rows = self.find((one.key for one in annotations), "metadata")
         return {(row["parent_image_id"], row["algo_name"], row["algo_version"]): row for row in rows}
 
@@ -93,14 +91,7 @@ class ServerAnnotations:
             return [held.get(identity) for identity in identities]
 
         body = f"[{', '.join(one.json for one in group)}]".encode()
-        try:
-            return self._server.tell("/put_uid_annotations", body, read)
-        except UnclearEndError as unclear:
-            end = unclear.end
-        return settle(end, look, self._server.address)
-
-    def _ask_series(self, path: str, series: Iterable[Series], read: Callable[[bytes], list[Row]]) -> list[Row]:
-        return [row for one in series for row in self._server.ask(path, write_series(one), read, seconds=SERIES_TIME)]
+        return self._server.tell("/put_uid_annotations", body, read, look)
 
 
 def _identity(one: Annotations, parents: Mapping[Key, int]) -> _Identity:

@@ -1,63 +1,58 @@
-"""The API of a Sticky Pi server, of either published generation: its verbs over HTTP."""
+"""The API of a Sticky Pi server, of either published generation."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from sticky_pi_api.bundles.files import FileInfo
-from sticky_pi_api.bundles.transfer import Receive
 from sticky_pi_api.exceptions import RemoteError, TooLargeError, UnavailableError, UnclearEndError
 from sticky_pi_api.filesystem.regular_files import FileFailedError
 from sticky_pi_api.image_parser import MAX_SIZE, ImageParser
 from sticky_pi_api.local.images import next_second
 from sticky_pi_api.put_images.checksum_cache import FileCache
 from sticky_pi_api.put_images.concurrency import ConcurrencyLimit
-from sticky_pi_api.put_images.remote import KEYS_PER_QUESTION, RemoteBatch, StaleAnswerError, UnclearUploads
+from sticky_pi_api.put_images.remote import RemoteBatch, StaleAnswerError, UnclearUploads
 from sticky_pi_api.put_images.request import UploadBody, open_picture
-from sticky_pi_api.remote.annotations import ServerAnnotations
-from sticky_pi_api.remote.bundles import ServerBundles
-from sticky_pi_api.remote.images import chunks, write_keys, write_series
-from sticky_pi_api.remote.pagination import in_one_page, in_pages
-from sticky_pi_api.remote.responses import WrongShapeError, read_numbered_rows, read_rows
-from sticky_pi_api.remote.server import SERIES_TIME, SHORT_ANSWER, Server
-from sticky_pi_api.remote.users import ServerUsers
+from sticky_pi_api.remote.images import find_images, find_series
+from sticky_pi_api.remote.responses import WrongShapeError, read_rows
+from sticky_pi_api.remote.server import SHORT_ANSWER, Server
 from sticky_pi_api.specifications import BaseAPISpec
 from sticky_pi_api.storage import checked_what
 from sticky_pi_api.transport.credentials import Account, Secret
 from sticky_pi_api.transport.deadline import CancelScope
 from sticky_pi_api.transport.rate_limit import RateLimit
 from sticky_pi_api.transport.status_codes import TOO_LARGE, UNAUTHORISED, Answer, leaves_no_doubt
-from sticky_pi_api.types import FileOrPath, Info, Key, Outcome, Row, key_of
+from sticky_pi_api.types import FileOrPath, Info, Outcome, Row, key_of
 from sticky_pi_api.utils import utc_now
 from sticky_pi_api.validation.annotations import checked_annotation_what, checked_annotations
 from sticky_pi_api.validation.queries import image_keys, series_of
 from sticky_pi_api.validation.users import checked_patterns, checked_users, matching
 
 if TYPE_CHECKING:
+    from sticky_pi_api.bundles.files import FileInfo
+    from sticky_pi_api.bundles.transfer import Receive
+    from sticky_pi_api.remote.annotations import ServerAnnotations
+    from sticky_pi_api.remote.bundles import ServerBundles
     from sticky_pi_api.transport.session import Timeouts
 
 PARALLEL: Final = 4
-"""Pictures sent at a time: enough to fill a link while servers are at work and answers on their way.
+"""Pictures sent at a time: enough to fill a link while the server works and answers are on their way.
 
-With a round trip of 0.2 s, servers that take 0.5 s and 2 MB a picture, one at a time fills 73 % of 8 Mbit/s, and two,
-four or eight 98 % (tests/bench/link.py); of 1 Mbit/s, 96 % and from two on all. Four are for longer round trips.
+With a round trip of 0.2 s, 0.5 s of work for each picture and 2 MB a picture, one picture at a time uses 73 % of
+8 Mbit/s, and two, four or eight use 98 % (tests/bench/link.py). Of 1 Mbit/s, one uses 96 %, and two or more use all.
+Four are for longer round trips.
 """
 
-_LARGEST_ROW: Final = 8192
-"""bytes, unpacked, that the answer about one picture may have: some 600 and a signed link"""
-
 LOWEST_RATE: Final = 8000.0
-"""bytes a second; what goes slower than that is given up"""
+"""Lowest rate of all transfers together, in bytes a second; slower requests are ended"""
 
 
 class RemoteAPI(BaseAPISpec):
-    """A server's verbs; each raises RemoteError where the server doesn't do it."""
+    """The API of a server; each method raises RemoteError where the server doesn't do it."""
 
     def __init__(
         self,
@@ -76,14 +71,14 @@ class RemoteAPI(BaseAPISpec):
         wall_clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Take the server's address and an account there, as RemoteClient says; nothing is sent yet."""
+        """Prepare for a server without connecting to it; the arguments are those of RemoteClient."""
         # Tracebacks show arguments.
         secret, password = Secret.of(password), ""
         if parallel < 1 or lowest_rate <= 0:
             raise ValueError(f"parallel is {parallel} and lowest_rate {lowest_rate}; both must be more than 0")
         self._parallel = parallel
         self._rate = RateLimit(max_rate, clock=clock, sleep=sleep)
-        # All uploads share the link, and what they are let have of it.
+        # All uploads share the link, and the part of it that `max_rate` leaves them.
         lowest = min(lowest_rate, lowest_rate if max_rate is None else max_rate / 2) / parallel
         self._clock = clock
         self._server = Server(
@@ -97,53 +92,41 @@ class RemoteAPI(BaseAPISpec):
             clock=clock,
             wall_clock=wall_clock,
         )
-        self._annotations = ServerAnnotations(
-            self._server, lambda keys: self._find(keys, "/get_images/metadata", read=read_numbered_rows)
-        )
-        self._bundles = ServerBundles(self._server, self._rate)
-        self._users = ServerUsers(self._server)
         self._unclear = UnclearUploads()
         self._limit = ConcurrencyLimit(parallel)
 
     def close(self) -> None:
-        """Break off what is under way, and close the connections."""
-        self._server.close()
+        """Cancel the requests of all threads, and close the connections."""
+        self._server.http.close()
 
     def stalled_for(self) -> float:
-        """Tell for how long its requests haven't got on, as BaseAPISpec says; within their deadlines they do."""
-        return self._server.scope.stalled_for()
+        """Return for how long no request has made progress, as BaseAPISpec says."""
+        return self._server.http.scope.stalled_for()
 
     def get_images(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
         """Return the rows of the images that are there, as BaseAPISpec says, in the order of `info`, each once."""
         path = f"/get_images/{_written(what)}"
-        return self._find(image_keys(info), path)
+        return find_images(self._server, image_keys(info), path)
 
     def get_image_series(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
         """Return the rows of the images that devices took in a time, as BaseAPISpec says."""
-        path = f"/get_image_series/{_written(what)}"
-        rows = []
-        for device, start, end in series_of(info):
-            find = partial(self._find_series, path, device)
-            pages = in_one_page(find, next_second(start), next_second(end), utc_now())
-            rows += sorted(chain.from_iterable(pages), key=key_of)
-        return rows
+        from sticky_pi_api.remote.pagination import in_one_page
+
+        pages = self._series_pages(info, what, in_one_page)
+        return [row for series in pages for row in sorted(chain.from_iterable(series), key=key_of)]
 
     def iter_image_series(self, info: Iterable[Info], what: str = "metadata") -> Iterator[Row]:
         """Yield the rows of the images that devices took in a time, as BaseAPISpec says."""
-        path = f"/get_image_series/{_written(what)}"
-        return chain.from_iterable(
-            sorted(page, key=key_of)
-            for device, start, end in series_of(info)
-            for page in in_pages(
-                partial(self._find_series, path, device), next_second(start), next_second(end), utc_now()
-            )
-        )
+        from sticky_pi_api.remote.pagination import in_pages
+
+        pages = self._series_pages(info, what, in_pages)
+        return chain.from_iterable(sorted(page, key=key_of) for series in pages for page in series)
 
     def put_uid_annotations(self, info: Iterable[Info]) -> list[Row]:
         """Add annotations to images, as BaseAPISpec says, after asking the server whether it can take all of them.
 
-        They go in requests of 8 MB; the server takes all of one or none. Raises DoubtfulError where a request had no
-        clear end, and the server doesn't hold all of it afterwards.
+        They are sent in requests of 8 MB; the server adds all annotations of a request or none. Raises DoubtfulError
+        where a request had no clear end, and the server doesn't hold all of it afterwards.
         """
         return self._annotations.put(checked_annotations(info, for_server=True))
 
@@ -159,19 +142,23 @@ class RemoteAPI(BaseAPISpec):
 
     def get_users(self, info: Info | Sequence[Info] | None = None) -> list[Row]:
         """Return the rows of users, as BaseAPISpec says."""
+        from sticky_pi_api.remote.users import all_users
+
         patterns = checked_patterns(info)
-        return matching(self._users.all(), patterns)
+        return matching(all_users(self._server), patterns)
 
     def put_users(self, info: Iterable[Info]) -> list[Row]:
         """Add users, as BaseAPISpec says, after asking the server whether it has none of them."""
-        return self._users.put(checked_users(info))
+        from sticky_pi_api.remote.users import add_users
+
+        return add_users(self._server, checked_users(info))
 
     def _put_new_images(self, files: Iterable[FileOrPath | ImageParser]) -> list[Row]:
-        # The server is asked all the same: what it holds is overwritten by an upload that it refuses.
+        # The server is asked first: an upload that it refuses overwrites the picture that it holds.
         rows = []
         for file in files:
             image = file if isinstance(file, ImageParser) else ImageParser(file)
-            # Parsed as it is, no cache is opened for it.
+            # A parsed picture needs no cache.
             for outcome in self._new_batch(1, FileCache("")).outcomes([image]):
                 if outcome.outcome in (Outcome.HELD, Outcome.CONFLICT):
                     raise sqlite3.IntegrityError(f"{image.filename}: its device and datetime are held already")
@@ -192,10 +179,32 @@ class RemoteAPI(BaseAPISpec):
     def _fetch_bundle_file(self, row: Row, into: Receive) -> None:
         self._bundles.fetch(row, into)
 
+    @cached_property
+    def _annotations(self) -> ServerAnnotations:
+        from sticky_pi_api.remote.annotations import ServerAnnotations
+
+        return ServerAnnotations(self._server)
+
+    @cached_property
+    def _bundles(self) -> ServerBundles:
+        from sticky_pi_api.remote.bundles import ServerBundles
+
+        return ServerBundles(self._server, self._rate)
+
+    def _series_pages(
+        self, info: Iterable[Info], what: str, in_pages: Callable[..., Iterator[list[Row]]]
+    ) -> Iterator[Iterator[list[Row]]]:
+        """Return the pages of each series, which `in_pages` asks for when they are read."""
+        find, now = partial(find_series, self._server, f"/get_image_series/{_written(what)}"), utc_now()
+        return (
+            in_pages(partial(find, device), next_second(start), next_second(end), now)
+            for device, start, end in series_of(info)
+        )
+
     def _new_batch(self, n_threads: int, cache: FileCache) -> RemoteBatch:
-        scope = CancelScope(self._server.scope)
+        scope = CancelScope(self._server.http.scope)
         return RemoteBatch(
-            partial(self._find, path="/get_images/metadata", scope=scope),
+            partial(find_images, self._server, path="/get_images/metadata", scope=scope),
             partial(self._upload, scope=scope),
             self._unclear,
             self._limit,
@@ -205,29 +214,6 @@ class RemoteAPI(BaseAPISpec):
             parallel=self._parallel,
             clock=self._clock,
         )
-
-    def _find(
-        self,
-        keys: Sequence[Key],
-        path: str,
-        scope: CancelScope | None = None,
-        *,
-        read: Callable[[bytes], list[Row]] = read_rows,
-    ) -> list[Row]:
-        """Return the rows of keys, each once, in their order; servers fail at an empty question."""
-        found: dict[Key, Row] = {}
-        for chunk in chunks(keys, KEYS_PER_QUESTION):
-            largest = SHORT_ANSWER + _LARGEST_ROW * len(chunk)
-            question, is_small = write_keys(chunk), len(chunk) == 1
-            answer = self._server.ask(
-                path, question, read, is_small=is_small, is_quick=True, largest=largest, scope=scope
-            )
-            rows = {key_of(row): row for row in answer}
-            found |= {key: rows[key] for key in chunk if key in rows}
-        return list(found.values())
-
-    def _find_series(self, path: str, device: str, start: datetime, end: datetime) -> list[Row]:
-        return self._server.ask(path, write_series((device, start, end)), read_rows, seconds=SERIES_TIME)
 
     def _upload(
         self, image: ImageParser, is_fresh: Callable[[], bool], on_sent: Callable[[], object], scope: CancelScope
@@ -239,7 +225,7 @@ class RemoteAPI(BaseAPISpec):
             def post(token: Account) -> Answer:
                 if not is_fresh():
                     raise StaleAnswerError
-                answer = self._server.post(
+                answer = self._server.http.post(
                     "/_put_new_images", body, token, body.content_type, largest=SHORT_ANSWER, scope=scope
                 )
                 if answer.status == UNAUTHORISED:
@@ -260,7 +246,7 @@ class RemoteAPI(BaseAPISpec):
 
     def _receipt(self, image: ImageParser, answer: Answer, body: UploadBody) -> Row:
         try:
-            with self._server.reading(answer, "upload", len(body)):
+            with self._server.reading(answer, is_question=False, size=len(body)):
                 rows = read_rows(answer.body)
                 if len(rows) != 1 or key_of(rows[0]) != key_of(image):
                     raise WrongShapeError("without the row of the picture that it got")
@@ -269,7 +255,7 @@ class RemoteAPI(BaseAPISpec):
                 raise
             raise UnclearEndError(error, whole=body.whole) from None
         if rows[0]["md5"] != image["md5"]:
-            end = UnavailableError(f"{self._server.address} says that it got other bytes of {image.filename}")
+            end = UnavailableError(f"{self._server.address} confirms other bytes of {image.filename} than were sent")
             raise UnclearEndError(end, whole=body.whole, row=rows[0])
         return rows[0]
 

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from sticky_pi_api.bundles.files import FileInfo, checked_what, open_file
-from sticky_pi_api.bundles.form import BundleForm
 from sticky_pi_api.bundles.keys import checked_entries, checked_key, checked_name, is_mtime
-from sticky_pi_api.bundles.transfer import OtherBytesError, Receive
+from sticky_pi_api.bundles.transfer import BundleForm, OtherBytesError, Receive
 from sticky_pi_api.exceptions import UnavailableError
 from sticky_pi_api.filesystem.regular_files import unwrapped
 from sticky_pi_api.remote.responses import WrongShapeError, read_list
@@ -18,22 +17,22 @@ from sticky_pi_api.transport.rate_limit import RateLimit
 from sticky_pi_api.types import Info, Row
 
 _BUNDLE_TIME: Final = 600.0
-"""seconds that a server may take over a bundle of many files, over what it gets for other questions"""
+"""Time that a question about a bundle may take longer than other questions, in seconds: it may have many files"""
 
 
 class ServerBundles:
-    """A server's bundles. Raises RemoteError where the server, or its storage, doesn't do it.
+    """The bundles of a server; each method raises RemoteError where the server, or its storage, doesn't do it.
 
-    The links that it gives lead to a storage; neither the token nor anything else of the account goes there.
+    The links of a server lead to a storage; neither the token nor the account is sent there.
     """
 
     def __init__(self, server: Server, limit: RateLimit) -> None:
-        """Ask the server; all that is sent together is no faster than `limit` lets it."""
+        """`limit` is shared with all other uploads to the server."""
         self._server = server
         self._limit = limit
 
     def files(self, bundle_name: str, what: str) -> list[Row]:
-        """Return a bundle's files, as BaseAPISpec says; `url` is a link. Raises BundleError for a key out of place."""
+        """Return a bundle's files, as BaseAPISpec says; `url` is a link. Raises BundleError for an unusable key."""
         path = f"/_get_ml_bundle_file_list/{checked_what(what)}"
         rows = self._server.ask(path, checked_name(bundle_name), self._read_files, seconds=_BUNDLE_TIME)
         for row in rows:
@@ -41,7 +40,7 @@ class ServerBundles:
         return rows
 
     def wanted(self, bundle_name: str, info: Iterable[Info]) -> list[Row]:
-        """Return which files are wanted, as BaseAPISpec says; `url` has the link, and the fields of its form."""
+        """Return the files that the server wants, as BaseAPISpec says; `url` has the link and its form's fields."""
         checked_name(bundle_name)
         asked = {
             entry["key"]: {"bundle_name": bundle_name, **{name: entry[name] for name in ("key", "md5", "mtime")}}
@@ -56,20 +55,20 @@ class ServerBundles:
         return self._server.ask("/_get_ml_bundle_upload_links", list(asked.values()), read, seconds=_BUNDLE_TIME)
 
     def send(self, file: FileInfo, url: Mapping[str, Any]) -> None:
-        """Send a file to a link with its fields. Raises BundleError and OSError for the file as well."""
+        """Send a file to a link with the fields of its form. Raises BundleError and OSError for the file as well."""
         link = SignedUrl.of(url["url"], self._server.address)
         with unwrapped(), open_file(file["path"]) as stream:
             form = BundleForm(file, url["fields"], stream, self._limit)
             self._server.send_form(link, form, form.content_type)
 
     def fetch(self, row: Row, into: Receive) -> None:
-        """Give `into` what a listed file's link leads to. Raises OSError where it does."""
+        """Fetch a listed file; `into` takes its blocks. Raises OSError where `into` raises it."""
         link = SignedUrl.of(row["url"], self._server.address)
         try:
             with unwrapped():
                 self._server.fetch(link, into)
         except OtherBytesError as error:
-            raise UnavailableError(f"{link.address} gives other bytes than announced. {error}") from None
+            raise UnavailableError(f"{link.address} sends other bytes than announced. {error}") from None
 
     def _read_files(self, body: bytes) -> list[Row]:
         rows = read_list(body)

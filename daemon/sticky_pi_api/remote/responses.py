@@ -1,4 +1,4 @@
-"""Read the answers of a server of either generation: rows, tokens and receipts, checked for their shape."""
+"""Read and check the answers of a server of either generation: rows, tokens and receipts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 
 class WrongShapeError(ValueError):
-    """The answer isn't one that a Sticky Pi API gives; the message says what is wrong with it."""
+    """The answer isn't one of a Sticky Pi API; the message says what is wrong with it."""
 
 
 def read_rows(body: bytes) -> list[Row]:
@@ -32,7 +32,7 @@ def read_numbered_rows(body: bytes) -> list[Row]:
 
 
 def read_annotations(body: bytes) -> list[Row]:
-    """Return the annotations' rows of an answer; `json` is text, if empty. Raises WrongShapeError."""
+    """Return the annotations' rows of an answer; `json` is text, and may be empty. Raises WrongShapeError."""
     rows = read_list(body)
     for row in rows:
         if not (isinstance(row.get("parent_image_id"), int) and _has_texts(row, "algo_name", "algo_version")):
@@ -96,7 +96,7 @@ def _read_user(row: Row) -> Row:
 
 
 def _with_datetime_created(row: Row) -> Row:
-    # It is for people: what can't be read of it stays as it is.
+    # Only people read it: a value in an unknown form stays as it is.
     with suppress(ValueError):
         row["datetime_created"] = string_to_datetime(row.get("datetime_created", ""))
     return row

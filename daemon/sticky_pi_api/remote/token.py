@@ -10,11 +10,11 @@ from typing import Final
 from sticky_pi_api.transport.credentials import Account, Secret
 
 RENEWED_AFTER: Final = 12 * 3600.0
-"""Seconds that a token is used for; servers take it for 24 hours"""
+"""Time for which a token is used, in seconds; servers accept it for 24 hours"""
 
 
 class Login:
-    """One user's token, for any number of threads."""
+    """The token of one user, for any number of threads."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class Login:
     ) -> None:
         """`log_in` gets a token for the user and password, or raises RemoteError.
 
-        `clock` counts seconds, whatever the time of day: the trap's own may be set wrong, and set right later.
+        `clock` counts seconds and is independent of the time of day, which may be wrong on a trap and corrected later.
         """
         self.user = user
         self._account = Account(Secret(user), password)
@@ -37,11 +37,10 @@ class Login:
         self._since = 0.0
 
     def __repr__(self) -> str:
-        """Show the user only."""
         return f"Login({self.user!r})"
 
     def token(self) -> Account:
-        """Return the account of a valid token; where there is none, one thread logs in and the others wait."""
+        """Return the credentials of a valid token; where there is none, one thread logs in and the others wait."""
         with self._lock:
             now = self._clock()
             if self._token is None or now - self._since > RENEWED_AFTER:
@@ -50,7 +49,7 @@ class Login:
             return self._token
 
     def forget(self, token: Account) -> None:
-        """Drop a token that the server didn't take, unless another thread has got a new one since."""
+        """Forget a token that the server didn't accept, unless another thread has a new one already."""
         with self._lock:
             if self._token == token:
                 self._token = None

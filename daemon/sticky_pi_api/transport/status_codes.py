@@ -23,8 +23,11 @@ STORED = frozenset({200, 201, 204})
 UNAUTHORISED = 401
 TOO_LARGE = 413
 
+LARGEST_ANSWER = 2**26
+"""Largest unpacked answer of a server, in bytes"""
+
 LONGEST_RETRY_AFTER = 3600.0
-"""seconds; a server that asks for more is asked again after these"""
+"""Longest wait that a server can ask for, in seconds; a longer one is cut"""
 
 
 class Answer(NamedTuple):

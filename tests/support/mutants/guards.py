@@ -1074,12 +1074,12 @@ SENDING = (
         """
         if not is_fresh():
             raise StaleAnswerError
-        answer = self._server.post(
+        answer = self._server.http.post(
             '/_put_new_images', body, token, body.content_type, largest=SHORT_ANSWER, scope=scope
         )
         """,
         """
-        answer = self._server.post(
+        answer = self._server.http.post(
             '/_put_new_images', body, token, body.content_type, largest=SHORT_ANSWER, scope=scope
         )
         """,

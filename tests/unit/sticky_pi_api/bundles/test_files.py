@@ -61,7 +61,7 @@ def test_a_bad_file_among_many_is_named(folder, n_threads):
         local_bundle_files_info(folder, n_threads=n_threads)
     (folder / "lost.yaml").unlink()
     os.mkfifo(folder / "pipe.yaml")
-    with pytest.raises(BundleError, match=r"pipe\.yaml: it is no regular file"):
+    with pytest.raises(BundleError, match=r"pipe\.yaml: it isn't a regular file"):
         local_bundle_files_info(folder, n_threads=n_threads)
 
 

@@ -237,7 +237,7 @@ def test_a_damaged_file_of_a_bundle_is_never_kept(kind, client, standing_servers
         standing_servers[kind].hold_bundle_file(NAME, row["key"], b"damaged", MTIME)
     path = tmp_path / "back" / "a.jpg"
     into = partial(receive, path=str(path), key=row["key"], md5=row["md5"], mtime=row["mtime"])
-    with pytest.raises(BundleError if kind == "local" else UnavailableError, match="isn't what was announced"):
+    with pytest.raises(BundleError if kind == "local" else UnavailableError, match="aren't the announced ones"):
         client._fetch_bundle_file(row, into)
     assert list((tmp_path / "back").iterdir()) == []
 

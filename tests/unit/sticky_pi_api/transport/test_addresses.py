@@ -191,7 +191,7 @@ def test_a_link_to_this_machine_is_not_followed_unless_the_server_is_there(http,
     with pytest.raises(StrayLinkError, match="leads to this machine"):
         peek(one, f"http://{host}:{port}/admin")
     with pytest.raises(StrayLinkError):
-        one.get(SignedUrl.of(f"http://{host}:{port}/admin", one.address), list, rate=1.0)
+        one.get(SignedUrl.of(f"http://{host}:{port}/admin", one.address), list)
     assert requests == []
 
 

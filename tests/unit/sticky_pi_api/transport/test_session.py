@@ -487,10 +487,10 @@ def test_questions_get_less_time_at_first_and_more_for_an_answer_that_comes(http
             time.sleep(0.07)
 
     port, _ = answering(slowly, slowly)
-    one = http(f"http://127.0.0.1:{port}", timeouts=times)
-    assert len(ask(one, is_question=True, rate=8000.0).body) == 40_000
+    address = f"http://127.0.0.1:{port}"
+    assert len(ask(http(address, timeouts=times, lowest_rate=8000.0), is_question=True).body) == 40_000
     with pytest.raises(UnreachableError, match="longer than"):
-        ask(one, is_question=True)
+        ask(http(address, timeouts=times), is_question=True)
 
 
 def test_a_deadline_that_was_put_off_holds_where_no_further_thread_is_to_be_had(monkeypatch):
