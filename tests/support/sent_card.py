@@ -6,15 +6,17 @@ import tempfile
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.filesystem.safe_open import file_system_id
+from sticky_pi_uploader.config.model import RetentionConfig
 from sticky_pi_uploader.intake.intake import Intake
 from sticky_pi_uploader.intake.read_picture import PictureReader
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.outbox import Outbox, outbox_path
-from sticky_pi_uploader.retention.policy import Policy, Retention
+from sticky_pi_uploader.retention.policy import Retention
 from sticky_pi_uploader.retention.remover import Remover
 from sticky_pi_uploader.scan_requests import ScanRequests
 from sticky_pi_uploader.state_dir.pending_removal import PendingRemovals
@@ -145,12 +147,11 @@ class Card:
         )
 
     def retention(self, keep_days=30, min_free=NOTHING, also_remove=(), store=None):
-        policy = Policy(keep_days, min_free, 400, also_remove)
         return Retention(
             self.outbox.retention,
             self.thumbnails,
             self.removal(),
-            policy,
+            RetentionConfig(keep_days, SimpleNamespace(of=min_free), also_remove, 400),
             image_dir=str(self.images),
             store=store or self.store,
             clock=lambda: self.now,

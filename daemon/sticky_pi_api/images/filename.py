@@ -11,7 +11,7 @@ from sticky_pi_api.exceptions import FilenameError, printable
 from sticky_pi_api.types import EARLIEST
 
 _DEVICE = re.compile(r"[0-9a-f]{8}", re.IGNORECASE | re.ASCII)
-_DATETIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)_(\d\d)-(\d\d)-(\d\d)", re.ASCII)
+_DATETIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", re.ASCII)
 _FIELDS = 3
 
 
@@ -28,7 +28,7 @@ def parse_filename(name: str) -> tuple[str, datetime]:
             "<device>.<YYYY-MM-DD_HH-MM-SS>.jpg",
         )
     device, text, extension = fields
-    if faults := [*_device_faults(device), *_datetime_faults(text), *_extension_faults(extension)]:
+    if faults := list(_faults(device, text, extension)):
         raise FilenameError(name, "; ".join(faults))
     return device, _read_datetime(text)
 
@@ -38,34 +38,23 @@ def format_filename(device: str, when: datetime) -> str:
     return f"{device}.{when:%Y-%m-%d_%H-%M-%S}.jpg"
 
 
-def _device_faults(device: str) -> Iterator[str]:
+def _faults(device: str, text: str, extension: str) -> Iterator[str]:
     if not _DEVICE.fullmatch(device):
         yield f"the device in its name, '{_shown(device)}', isn't 8 hexadecimal digits"
-
-
-def _datetime_faults(text: str) -> Iterator[str]:
     if not _DATETIME.fullmatch(text):
         yield f"the datetime in its name, '{_shown(text)}', isn't written as YYYY-MM-DD_HH-MM-SS"
-        return
-    try:
-        when = _read_datetime(text)
-    except ValueError as error:
-        yield f"the datetime in its name, '{text}', doesn't exist: {error}"
-        return
-    if when < EARLIEST:
-        yield f"the datetime in its name, '{text}', is before {EARLIEST:%Y-%m-%d}: the trap's clock wasn't set"
-
-
-def _extension_faults(extension: str) -> Iterator[str]:
+    else:
+        try:
+            if _read_datetime(text) < EARLIEST:
+                yield f"the datetime in its name, '{text}', is before {EARLIEST:%Y-%m-%d}: the trap's clock wasn't set"
+        except ValueError as error:
+            yield f"the datetime in its name, '{text}', doesn't exist: {error}"
     if extension.lower() != "jpg":
         yield f"the extension in its name, '{_shown(extension)}', isn't jpg"
 
 
 def _read_datetime(text: str) -> datetime:
-    match = _DATETIME.fullmatch(text)
-    if match is None:
-        raise ValueError(text)
-    return datetime(*map(int, match.groups()))  # type: ignore[arg-type] # noqa: DTZ001 - naive datetimes are UTC
+    return datetime(*map(int, re.split("[-_]", text)))  # type: ignore[arg-type] # noqa: DTZ001 - naive datetimes are UTC
 
 
 def _shown(field: str) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from sticky_pi_api.filesystem.safe_open import file_system_id
 
@@ -22,6 +22,7 @@ from ..state_dir.disk import disk_space
 from ..state_dir.thumbnails import ThumbnailFolder
 
 if TYPE_CHECKING:
+    from ..config.model import RetentionConfig
     from .remover import Remover
 
 log = logging.getLogger(__name__)
@@ -41,24 +42,6 @@ _FILLING: Final = "the disk"
 _NOT_REMOVED: Final = "removal"
 
 
-class Policy(NamedTuple):
-    """The pictures that may be removed, and when."""
-
-    keep_days: int | None
-    """days after its upload for which a picture stays; None: no picture is ever removed"""
-    min_free: Callable[[int], int]
-    """returns the bytes to keep free on a disk of a size in bytes"""
-    keep_record_days: int
-    """days for which the record of a removed picture is kept"""
-    also_remove: Collection[str] = ()
-    """further pictures that may be removed: some of `suspect`, `conflict` and `rejected`"""
-
-    @property
-    def states(self) -> list[State]:
-        """The states in which a picture may be removed."""
-        return [State.UPLOADED, *(state for state in (State.CONFLICT, State.REJECTED) if state in self.also_remove)]
-
-
 class Retention:
     """Keep the disk of one image dir from filling, one batch of pictures per `step`."""
 
@@ -67,7 +50,7 @@ class Retention:
         records: RetentionRecords,
         thumbnails: ThumbnailFolder,
         remover: Remover | None,
-        policy: Policy,
+        config: RetentionConfig,
         *,
         image_dir: str,
         store: str | None,
@@ -76,12 +59,12 @@ class Retention:
     ) -> None:
         """Make room on the disk of `image_dir`; `store` is the destination's folder if that is an embedded store.
 
-        `remover` may be None if the policy removes nothing.
+        `remover` may be None if `config` lets no picture be removed.
         """
         self._records = records
         self._thumbnails = thumbnails
         self._remover = remover
-        self._policy = policy
+        self._config = config
         self._image_dir = image_dir
         self._store = store
         self._clock = clock
@@ -103,13 +86,13 @@ class Retention:
         return LOW_SPACE_INTERVAL if is_low else INTERVAL
 
     def is_space_low(self) -> bool:
-        """Return whether less space is free than the policy wants; False if the disk can't be asked."""
+        """Return whether less space is free than `min_free`; False if the disk can't be asked."""
         found = disk_space(self._image_dir)
-        return found is not None and found.is_under(self._policy.min_free)
+        return found is not None and found.is_under(self._config.min_free.of)
 
     def _obstacle(self) -> str | None:
         """Return the reason why no picture at all may be removed; None if there is no obstacle."""
-        if self._policy.keep_days is None:
+        if self._config.keep_days is None:
             return "[retention] keep_days isn't set, so nothing is removed"
         if self._store is not None:
             from sticky_pi_api.filesystem.store_folder import file_systems
@@ -124,10 +107,11 @@ class Retention:
 
     def _next(self) -> list[Picture]:
         """Return the next pictures that may be removed, as far as the outbox knows."""
+        also = self._config.also_remove
         batch = self._records.removable(
-            states=self._policy.states,
-            suspect="suspect" in self._policy.also_remove,
-            before=None if self.is_space_low() else self._clock() - float(self._policy.keep_days or 0) * DAY,
+            states=[State.UPLOADED, *(state for state in (State.CONFLICT, State.REJECTED) if state in also)],
+            suspect="suspect" in also,
+            before=None if self.is_space_low() else self._clock() - float(self._config.keep_days or 0) * DAY,
             after=self._after,
             most=BATCH_SIZE,
         )
@@ -139,7 +123,7 @@ class Retention:
         """Remove pictures; return the reason if that isn't possible."""
         from sticky_pi_api.exceptions import StickyPiError
 
-        assert self._remover is not None  # noqa: S101 - as the policy removes pictures
+        assert self._remover is not None  # noqa: S101 - as `keep_days` is set
         was_low = self.is_space_low()
         try:
             # For lack of space, only as many as necessary are removed: the others stay for their days.
@@ -162,7 +146,7 @@ class Retention:
                 log.error(what, self._image_dir, self._wanted(), why, spell, extra=extra)
             return
         self._repeats.over(_FILLING)
-        if obstacle is None or self._policy.keep_days is None:
+        if obstacle is None or self._config.keep_days is None:
             self._repeats.over(_NOT_REMOVED)
         elif (spell := self._repeats.again(_NOT_REMOVED, obstacle)) is not None:
             extra = about(Kind.NOT_REMOVED, folder=self._image_dir, reason=obstacle)
@@ -171,11 +155,11 @@ class Retention:
     def _wanted(self) -> str:
         """Return how many bytes or inodes should be free, whichever are too few."""
         found = disk_space(self._image_dir)
-        least = self._policy.min_free(found.total) if found is not None else 0
+        least = self._config.min_free.of(found.total) if found is not None else 0
         if found is None or found.free < least:
             return f"{least} bytes"
         return f"{found.least_inodes(least)} inodes"
 
     def _forget(self) -> None:
-        for md5 in self._records.forget(self._clock() - self._policy.keep_record_days * DAY, BATCH_SIZE):
+        for md5 in self._records.forget(self._clock() - self._config.keep_record_days * DAY, BATCH_SIZE):
             self._thumbnails.remove(md5)

@@ -32,7 +32,7 @@ from ..intake.read_picture import PictureReader
 from ..intake.scanner import Scanner
 from ..journal.events import Kind, about
 from ..outbox import Aside, open_or_rebuild, outbox_path, put_aside
-from ..retention.policy import Policy, Retention
+from ..retention.policy import Retention
 from ..scan_requests import ScanRequests
 from ..state_dir.lock import Locks
 from ..state_dir.pending_removal import PendingRemovals
@@ -153,8 +153,7 @@ class Session:
                 stopping=self.is_stopping,
                 removals=removals,
             )
-        policy = Policy(keep.keep_days, keep.min_free.of, keep.keep_record_days, keep.also_remove)
-        self.retention = Retention(outbox.retention, thumbnails, remover, policy, image_dir=image_dir, store=store)
+        self.retention = Retention(outbox.retention, thumbnails, remover, keep, image_dir=image_dir, store=store)
         self.maintenance = Maintenance(
             outbox.recovery,
             outbox.retention,

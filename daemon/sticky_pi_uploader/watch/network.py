@@ -32,7 +32,7 @@ _GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # links; addresses and route
 _HEADER: Final = struct.Struct("=IHHII")
 _LINK: Final = struct.Struct("=BxHiII")
 _ADDRESS: Final = struct.Struct("=BBBBI")
-_ROUTE: Final = struct.Struct("=BBBBBBBBI")
+_ROUTE_SIZE, _ROUTE_LENGTH, _ROUTE_TYPE = 12, 1, 7  # bytes of the header, and in it the prefix's length and the type
 _ATTRIBUTE: Final = struct.Struct("=HH")
 _NEW_LINK, _DELETED_LINK, _NEW_ADDRESS, _DELETED_ADDRESS, _NEW_ROUTE = 16, 17, 20, 21, 24
 _IS_LOOPBACK, _IS_RUNNING = 0x8, 0x40
@@ -52,33 +52,35 @@ class NetworkState:
     """The links and addresses of this machine, updated by the kernel's messages."""
 
     def __init__(self) -> None:
-        self._links: dict[int, bool] = {}
-        """by index, whether a link runs"""
+        self._running: set[int] = set()
+        """the indexes of the links that run"""
         self._addresses: set[tuple[int, bytes]] = set()
 
     def update(self, messages: bytes) -> bool:
         """Process messages; return whether the network may be better than before."""
         # Not `any`: each message has to be processed.
-        return sum(self._process(kind, body) for kind, body in _split(messages)) > 0
+        return sum(self._process(kind, body) for kind, body in _split(messages, _HEADER)) > 0
 
     def _process(self, kind: int, body: bytes) -> bool:
         if kind in (_NEW_LINK, _DELETED_LINK) and len(body) >= _LINK.size:
             return self._update_link(kind, *_LINK.unpack_from(body))
         if kind in (_NEW_ADDRESS, _DELETED_ADDRESS) and len(body) >= _ADDRESS.size:
             return self._update_address(kind, body)
-        return kind == _NEW_ROUTE and len(body) >= _ROUTE.size and _is_default(*_ROUTE.unpack_from(body))
+        return kind == _NEW_ROUTE and _is_default(body)
 
     def _update_link(self, kind: int, family: int, _type: int, index: int, flags: int, _change: int) -> bool:
         if family != socket.AF_UNSPEC or flags & _IS_LOOPBACK:
             return False
-        before = self._links.pop(index, False)
-        if kind == _NEW_LINK:
-            self._links[index] = bool(flags & _IS_RUNNING)
-        return not before and self._links.get(index, False)
+        was_running = index in self._running
+        if kind == _NEW_LINK and flags & _IS_RUNNING:
+            self._running.add(index)
+            return not was_running
+        self._running.discard(index)
+        return False
 
     def _update_address(self, kind: int, body: bytes) -> bool:
         _family, _prefix, flags, scope, index = _ADDRESS.unpack_from(body)
-        found = dict(_attributes(body[_ADDRESS.size :]))
+        found = dict(_split(body[_ADDRESS.size :], _ATTRIBUTE))
         address = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS) or b""
         if len(more := found.get(_IFA_FLAGS, b"")) == 4:  # noqa: PLR2004 - the older field has only eight bits
             (flags,) = struct.unpack("=I", more)
@@ -175,8 +177,9 @@ class Network:
 
     def _messages(self) -> Iterator[bytes | None]:
         """Yield the messages that can be read; None if messages were lost because too many came at once."""
-        for _ in range(_LIMIT if self._socket is not None else 0):
-            assert self._socket is not None  # noqa: S101 - as above
+        if self._socket is None:
+            return
+        for _ in range(_LIMIT):
             try:
                 messages, (sender, _groups) = self._socket.recvfrom(_BUFFER_SIZE)
             except BlockingIOError:
@@ -191,28 +194,16 @@ class Network:
                 yield messages
 
 
-def _split(messages: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the kind and the body of each message."""
+def _split(messages: bytes, header: struct.Struct) -> Iterator[tuple[int, bytes]]:
+    """Yield the kind and the body of each message, or of each attribute of one; a header begins with the length."""
     at = 0
-    while at + _HEADER.size <= len(messages):
-        length, kind, _flags, _sequence, _port = _HEADER.unpack_from(messages, at)
-        if length < _HEADER.size:
+    while at + header.size <= len(messages):
+        length, kind, *_ = header.unpack_from(messages, at)
+        if length < header.size:
             return
-        yield kind, messages[at + _HEADER.size : at + length]
+        yield kind, messages[at + header.size : at + length]
         at += (length + 3) & ~3
 
 
-def _attributes(body: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + _ATTRIBUTE.size <= len(body):
-        length, kind = _ATTRIBUTE.unpack_from(body, at)
-        if length < _ATTRIBUTE.size:
-            return
-        yield kind, body[at + _ATTRIBUTE.size : at + length]
-        at += (length + 3) & ~3
-
-
-def _is_default(
-    _family: int, to: int, _from: int, _tos: int, _table: int, _protocol: int, _scope: int, kind: int, _flags: int
-) -> bool:
-    return to == 0 and kind == _UNICAST
+def _is_default(route: bytes) -> bool:
+    return len(route) >= _ROUTE_SIZE and route[_ROUTE_LENGTH] == 0 and route[_ROUTE_TYPE] == _UNICAST

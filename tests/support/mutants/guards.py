@@ -1328,7 +1328,7 @@ REMOVING = (
     Guard(
         "no removal unless days are set",
         "Retention._obstacle",
-        "self._policy.keep_days is None",
+        "self._config.keep_days is None",
         "False",
         ("test_nothing_goes_unless_days_are_set_however_full_the_disk_is",),
         "pictures would go though nobody said so",

@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 from random import Random
 
 from padding import padded
+from sticky_pi_uploader.config.model import RetentionConfig
+from sticky_pi_uploader.config.values import Space
 from sticky_pi_uploader.demo.pictures import picture_bytes
 from sticky_pi_uploader.models import State
-from sticky_pi_uploader.retention.policy import DAY, INTERVAL, Policy
+from sticky_pi_uploader.retention.policy import DAY, INTERVAL
 from sticky_pi_uploader.service.workers import TROUBLE_WAIT
 from trap_model.clock import Clock
 from trap_model.pool import DEVICES, FIRST, SMALL, file_name
@@ -54,8 +56,8 @@ class Year:
         self.clock = Clock(_BEGINNING)
         self.server = Server("https://api.example.org", self.clock, AnyMd5())
         self.server.rows, self.server.objects = Shelf(folder.parent / "rows"), Shelf(folder.parent / "objects")
-        policy = Policy(KEEP_DAYS, lambda _: 0, KEEP_RECORD_DAYS)
-        self.trap = Trap(folder, self.clock, self.server, disk, policy)
+        keep = RetentionConfig(KEEP_DAYS, Space(bytes=0), (), KEEP_RECORD_DAYS)
+        self.trap = Trap(folder, self.clock, self.server, disk, keep)
         self.disk = disk
         self.taken = self.dated = self.missed = self.reboots = self.outages = self.full = 0
         self.undated = set()

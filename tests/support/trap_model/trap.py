@@ -5,13 +5,15 @@ import resource
 import shutil
 from collections import Counter
 from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 
+from sticky_pi_uploader.config.model import RetentionConfig
 from sticky_pi_uploader.exceptions import OutboxDamagedError, StateError
 from sticky_pi_uploader.intake.intake import Intake
 from sticky_pi_uploader.intake.read_picture import PictureReader
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.outbox import Outbox, outbox_path, put_aside
-from sticky_pi_uploader.retention.policy import Policy, Retention
+from sticky_pi_uploader.retention.policy import Retention
 from sticky_pi_uploader.retention.remover import Remover
 from sticky_pi_uploader.scan_requests import ScanRequests
 from sticky_pi_uploader.service.maintenance import Maintenance
@@ -48,7 +50,7 @@ class _Scanner(Scanner):
 class Trap:
     """A trap with its card and its state in one folder; `None` for `outbox` while it is off."""
 
-    def __init__(self, folder, clock, server, disk=None, policy=None):
+    def __init__(self, folder, clock, server, disk=None, keep=None):
         self.clock = clock
         self.server = server
         self.images = folder / "pictures"
@@ -58,8 +60,9 @@ class Trap:
         for each in (self.images, self.state):
             each.mkdir()
         self.pressed = True
-        """whether there is too little space on the card, so that all goes that may; unless `policy` says otherwise"""
-        self._policy = policy or Policy(30, lambda size: size if self.pressed else 0, KEEP_RECORD_DAYS)
+        """whether there is too little space on the card, so that all goes that may; unless `keep` says otherwise"""
+        min_free = SimpleNamespace(of=lambda size: size if self.pressed else 0)
+        self._keep = keep or RetentionConfig(30, min_free, (), KEEP_RECORD_DAYS)
         self.largest_file = None
         """bytes beyond which every write fails, as on a disk with a fault; None: there is none"""
         self.counts = Counter()
@@ -148,7 +151,7 @@ class Trap:
             self.outbox.retention,
             thumbnails,
             removal,
-            self._policy,
+            self._keep,
             image_dir=images,
             store=None,
             clock=clock.time,
@@ -160,7 +163,7 @@ class Trap:
             thumbnails,
             image_dir=images,
             state_dir=str(self.state),
-            keep_record_days=self._policy.keep_record_days,
+            keep_record_days=self._keep.keep_record_days,
             clock=clock.time,
         )
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from flushes import flushes
-from sent_card import MAKE_REMOVAL, NOTHING, NOW, TAKEN, Card, folder_elsewhere, run
+from sent_card import MAKE_REMOVAL, NOW, TAKEN, Card, folder_elsewhere, run
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import UnreachableError
 from sticky_pi_uploader.models import State
 from sticky_pi_uploader.outbox import outbox_path
-from sticky_pi_uploader.retention.policy import DAY, INTERVAL, LOW_SPACE_INTERVAL, Policy
+from sticky_pi_uploader.retention.policy import DAY, INTERVAL, LOW_SPACE_INTERVAL
 
 NEW_YEAR_2000 = 946_684_800.0
 EVERYTHING = lambda size: size  # noqa: E731
@@ -437,9 +437,3 @@ def test_a_full_disk_on_which_nothing_may_go_is_an_alarm_said_once(card, caplog)
     for _ in range(3):
         run(retention)
     assert [record.levelname for record in caplog.records if "less than" in record.getMessage()] == ["ERROR"]
-
-
-def test_the_policy_lists_the_states_that_may_go():
-    policy = Policy(30, NOTHING, 400)
-    assert policy.states == [State.UPLOADED]
-    assert policy._replace(also_remove=("rejected", "suspect")).states == [State.UPLOADED, State.REJECTED]
