@@ -16,7 +16,7 @@ from ..exceptions import ConfigError
 from .model import ApiConfig, Config, RetentionConfig
 from .schema import SCHEMA
 from .secret import CREDENTIAL, read_password_file
-from .sources import ConfigFile, from_environment, from_file, from_flags, read_file, take, unknown_keys
+from .sources import ConfigFile, given_values, read_file, take, unknown_keys
 from .values import is_plain_http_abroad, store_address
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def understand(
     problems: list[str] = []
     file = _read_file(config_file, default_file, problems)
     # The file's values must be valid even where they are overridden. Of the others, only those in force are checked.
-    overrides = {given.key.name: given for given in (*from_environment(environ), *from_flags(flags))}
-    values, wrong = take((*from_file(file), *overrides.values()), problems)
+    values, wrong = take(given_values(file, environ, flags), problems)
     config = _build(values, environ, file.path if file else None)
     # A default that replaces a wrong value contradicts nothing.
     problems += [problem for names, problem in _contradictions(config) if not wrong & names]

@@ -35,8 +35,13 @@ class Key(NamedTuple):
 
     def __str__(self) -> str:
         """Return the name as in messages: `[section] key`."""
-        section, dot, key = self.name.rpartition(".")
-        return f"[{section}] {key}" if dot else key
+        return title(self.name)
+
+
+def title(name: str) -> str:
+    """Return a key's name as in messages: `[section] key`."""
+    section, dot, key = name.rpartition(".")
+    return f"[{section}] {key}" if dot else key
 
 
 SCHEMA: Final = (

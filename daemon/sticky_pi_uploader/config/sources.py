@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from ..exceptions import ConfigError
-from .schema import SCHEMA, SECTIONS, Key
+from .schema import SCHEMA, SECTIONS, Key, title
 
 _LARGEST_FILE: Final = 1_000_000  # bytes
 _SECTION: Final = r"\s*\[\s*(?P<name>[\w.-]+)\s*\]\s*(#.*)?"
@@ -96,8 +96,7 @@ def _syntax_problems(path: str, text: str, error: str) -> list[str]:
 
 
 def _title(name: str) -> str:
-    section, dot, key = name.rpartition(".")
-    return f"[{name}]" if name in SECTIONS else f"[{section}] {key}" if dot else name
+    return f"[{name}]" if name in SECTIONS else title(name)
 
 
 def _first_lines(text: str) -> dict[str, int]:
@@ -125,28 +124,22 @@ class Given(NamedTuple):
     """for messages: the place in the file, the variable, or the flag"""
 
 
-def from_file(file: ConfigFile | None) -> Iterator[Given]:
-    """Yield the known keys of the configuration file."""
+def given_values(
+    file: ConfigFile | None, environ: Mapping[str, str], flags: Mapping[str, str | None]
+) -> Iterator[Given]:
+    """Yield the values of the file, then those that replace them: each key's flag, or else its variable.
+
+    An empty variable counts as not set. A relative path in a flag starts at the current folder.
+    """
     for key in SCHEMA:
         if file and key.name in file.values:
             yield Given(key, file.values[key.name], f"{file.place(key.name)}: {key}")
-
-
-def from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
-    """Yield the keys set in the environment; an empty variable counts as not set."""
     for key in SCHEMA:
-        for variable, read in key.environment.items():
-            if text := environ.get(variable):
-                yield Given(key, read(text), variable)
-                break
-
-
-def from_flags(flags: Mapping[str, str | None]) -> Iterator[Given]:
-    """Yield the keys set by flags; a relative path starts at the current folder."""
-    for key in SCHEMA:
-        text = flags.get(key.name)
-        if key.flag and text is not None:
-            yield Given(key, _from_here(text) if key.is_path else text, key.flag)
+        flag, variable = flags.get(key.name), next(filter(environ.get, key.environment), None)
+        if key.flag and flag is not None:
+            yield Given(key, _from_here(flag) if key.is_path else flag, key.flag)
+        elif variable is not None:
+            yield Given(key, key.environment[variable](environ[variable]), variable)
 
 
 def _from_here(path: str) -> str:

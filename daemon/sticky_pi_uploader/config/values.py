@@ -220,12 +220,12 @@ def _is_ipv6(bracketed: str) -> bool:
 
 def is_plain_http_abroad(url: str) -> bool:
     """Return whether requests to this address leave the machine unencrypted."""
-    if not url.startswith("http://"):
+    protocol, host, _ = server_parts(url) or ("", "", 0)
+    if protocol != "http":
         return False
     from ipaddress import ip_address
 
-    host, _ = _host_and_port(url.removeprefix("http://"))
     try:
-        return not ip_address(host.strip("[]")).is_loopback
+        return not ip_address(host).is_loopback
     except ValueError:
         return host != "localhost"
