@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Final
 
 from sticky_pi_api.filesystem.safe_open import open_file
 
-from .trusted_path import SplitPath, open_split, split
+from .trusted_path import SplitPath, opened_split, split
 
 MARK: Final = ".sticky-pi-uploader-state"
 """A file in every state folder, by which root recognises it: another folder may be named by mistake"""
@@ -23,14 +22,9 @@ MARK: Final = ".sticky-pi-uploader-state"
 _TEXT: Final = b"By this file, `sticky-pi-uploader prepare` knows that it may give this folder to the service.\n"
 
 
-@contextmanager
-def opened(state_dir: str, image_dir: str) -> Iterator[int]:
+def opened(state_dir: str, image_dir: str) -> AbstractContextManager[int]:
     """Open the state folder, as a context. Raises OSError, also if a link is in the way."""
-    folder = open_split(split_path(state_dir, image_dir))
-    try:
-        yield folder
-    finally:
-        os.close(folder)
+    return opened_split(split_path(state_dir, image_dir))
 
 
 def make(state_dir: str, image_dir: str, *, with_parents: bool) -> None:
@@ -44,7 +38,8 @@ def make(state_dir: str, image_dir: str, *, with_parents: bool) -> None:
     # The mode is set as a folder is made: a moment later, another folder may be in its place.
     umask = os.umask(0o022)
     try:
-        os.close(open_split(path, make_last=len(path.rest) if with_parents else 1))
+        with opened_split(path, make_last=len(path.rest) if with_parents else 1):
+            pass
     finally:
         os.umask(umask)
 

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 from sticky_pi_api.filesystem.durable import naming, open_or_make
@@ -78,20 +78,22 @@ def split(path: str, stop_at: str | None = None) -> SplitPath:
     return SplitPath(trusted, [])
 
 
-def open_split(path: SplitPath, *, make_last: int = 0) -> int:
-    """Open the folder that a path leads to, one folder after the other; none of `rest` may be a link.
+@contextmanager
+def opened_split(path: SplitPath, *, make_last: int = 0) -> Iterator[int]:
+    """Open the folder that a path leads to, one folder after the other, for the block; none of `rest` may be a link.
 
     The last ones, `make_last` of them, are made durably where they are missing. Raises OSError.
     """
     folder = os.open(path.trusted, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    for number, name in enumerate(path.rest, 1):
-        above = folder
-        try:
+    try:
+        for number, name in enumerate(path.rest, 1):
+            above = folder
             with naming(os.path.join(path.trusted, *path.rest[:number])):
                 folder = open_or_make(name, above, make=number > len(path.rest) - make_last)
-        finally:
             os.close(above)
-    return folder
+        yield folder
+    finally:
+        os.close(folder)
 
 
 def find_foreign(path: SplitPath) -> ForeignFolder | None:

@@ -11,15 +11,16 @@ import re
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from typing import Final
 
 from sticky_pi_api.filesystem.durable import naming, write
 from sticky_pi_api.filesystem.safe_open import open_file
 
 from ...exceptions import StateError
-from ...state_dir.trusted_path import find_foreign, open_split, split
+from ...state_dir.trusted_path import find_foreign, opened_split, split
 from ..terminal import PROGRAM, complain, print_lines
 
 FILES: Final = os.path.join(os.path.dirname(__file__), "..", "..", "share")
@@ -69,13 +70,17 @@ def install(program: str, files: str = FILES, root: str = "/") -> int:
             f"this {PROGRAM} carries no files of a service: Debian's package has installed them itself, "
             "and a clone has to be installed with pip first"
         )
-    for path in found:
-        with open(os.path.join(files, path), "rb") as file:
+    for name in found:
+        path = os.path.join(root, name)
+        with open(os.path.join(files, name), "rb") as file:
             content = file.read()
-        if path.startswith("etc/systemd/system/"):
+        if name.startswith("etc/systemd/system/"):
             content = re.sub(_CALL, rf"\1{program}", content.decode(), flags=re.MULTILINE).encode()
-        status = _reported(os.path.join(root, path), content) or status
-    return _linked(os.path.join(root, _LINK.lstrip("/")), program) or status
+        status = _reported(path, partial(_written, path, content)) or status
+    if os.path.dirname(program) in _PATH.split(":"):
+        return status
+    link = os.path.join(root, _LINK.lstrip("/"))
+    return _reported(link, partial(_linked, link, program)) or status
 
 
 def _relative_paths(files: str) -> Iterator[str]:
@@ -104,67 +109,58 @@ def _require_safe(program: str) -> None:
         raise StateError(f"a unit can't name {program}: {_MINE_INSTEAD}")
 
 
-def _reported(path: str, content: bytes) -> int:
-    """Write a file unless it is there, and say so; return the exit status."""
+def _reported(path: str, write: Callable[[], str]) -> int:
+    """Write a file by `write`, which returns what was done; say so, and return the exit status."""
     try:
         with naming(path):
-            done = _written(path, content)
+            done = write()
     except OSError as error:
         complain(f"{path} isn't written: {error.strerror}")
         return os.EX_IOERR
-    print_lines([f"{done} {path}"])
+    print_lines([done])
     return os.EX_OK
 
 
 def _written(path: str, content: bytes) -> str:
-    """Write a file, and return what was done. Raises OSError."""
-    name, folder = os.path.basename(path), _open_folder(os.path.dirname(path))
-    try:
+    """Write a file unless it is there, and return what was done. Raises OSError."""
+    name, done = os.path.basename(path), f"wrote {path}"
+    with _opened_folder(os.path.dirname(path)) as folder:
         before = _read(name, folder)
         if before == content:
-            return "unchanged:"
+            return f"unchanged: {path}"
         if before is not None and path.endswith(CONFIGURATION):
-            return "kept, as it is yours:"
+            return f"kept, as it is yours: {path}"
         temporary = f".{name}.{os.getpid()}.{os.urandom(6).hex()}"
         try:
             write(temporary, content, folder)
-            done = "wrote"
             if before is not None:
                 backup = _free_name(f"{name}.old", folder)
                 os.link(name, backup, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-                done = f"wrote (the one before is {backup} now)"
+                done = f"wrote (the one before is {backup} now) {path}"
             os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=folder)
-    finally:
-        os.close(folder)
     return done
 
 
-def _linked(path: str, program: str) -> int:
-    """Make the command known by its name, unless it is; return the exit status."""
-    if os.path.dirname(program) in _PATH.split(":"):
-        return os.EX_OK
-    name, folder = os.path.basename(path), _open_folder(os.path.dirname(path))
-    try:
-        os.symlink(program, name, dir_fd=folder)
-    except FileExistsError:
-        if os.path.realpath(path) == os.path.realpath(program):
-            print_lines([f"unchanged: {path}"])
-            return os.EX_OK
-        complain(f"{path} isn't written: there is another one already, which the service doesn't call")
-        return os.EX_IOERR
-    finally:
-        os.close(folder)
-    print_lines([f"wrote {path}, a link to {program}"])
-    return os.EX_OK
+def _linked(path: str, program: str) -> str:
+    """Make the command known by its name, unless it is, and return what was done. Raises OSError."""
+    with _opened_folder(os.path.dirname(path)) as folder:
+        try:
+            os.symlink(program, os.path.basename(path), dir_fd=folder)
+        except FileExistsError as error:
+            if os.path.realpath(path) == os.path.realpath(program):
+                return f"unchanged: {path}"
+            error.strerror = "there is another one already, which the service doesn't call"
+            raise
+    return f"wrote {path}, a link to {program}"
 
 
-def _open_folder(path: str) -> int:
+def _opened_folder(path: str) -> AbstractContextManager[int]:
     """Open a folder, made if need be, and follow links only where root alone decides about them. Raises OSError."""
-    trusted = split(path)
-    return open_split(trusted, make_last=len(trusted.rest))
+    parts = split(path)
+    return opened_split(parts, make_last=len(parts.rest))
 
 
 def _read(name: str, folder: int) -> bytes | None:
