@@ -35,8 +35,9 @@ class Command(NamedTuple):
     example: str
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Add the arguments that this command has beside the configuration's flags."""
-        self._module().add_arguments(parser)
+        """Add the arguments that this command has beside the configuration's flags, if it has any."""
+        if (add := getattr(self._module(), "add_arguments", None)) is not None:
+            add(parser)
 
     def run(self, arguments: argparse.Namespace) -> int:
         """Run the command and return its exit status. Raises UploaderError and OutputError."""
@@ -144,11 +145,12 @@ def parser(typed: Sequence[str] | None = None) -> argparse.ArgumentParser:
     With the words that were `typed`, only the commands among them are imported and get their arguments. If the first
     word is a command, the parser knows no other one: all of them together would take a good part of a start.
     """
+    width = columns() - 2  # to find it, argparse itself would import `shutil`
     parser = _Parser(
         prog=PROGRAM,
         description="Gets every picture of a Sticky Pi trap from its card to the project's server, by itself.",
         epilog=EXIT_STATUSES,
-        formatter_class=_as_wide_as_the_terminal(argparse.RawDescriptionHelpFormatter),
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=width),
         allow_abbrev=False,
     )
     parser.typed = typed or ()
@@ -162,7 +164,7 @@ def parser(typed: Sequence[str] | None = None) -> argparse.ArgumentParser:
             help=command.summary,
             description=command.summary[0].upper() + command.summary[1:] + ".",
             epilog=f"example: {PROGRAM} {command.example}",
-            formatter_class=_as_wide_as_the_terminal(argparse.HelpFormatter),
+            formatter_class=partial(argparse.HelpFormatter, width=width),
             allow_abbrev=False,
         )
         sub.typed = parser.typed
@@ -171,8 +173,3 @@ def parser(typed: Sequence[str] | None = None) -> argparse.ArgumentParser:
             add_flags(sub)
             sub.set_defaults(command=command.name, run=command.run, usage_error=sub.error)
     return parser
-
-
-def _as_wide_as_the_terminal(formatter: type[argparse.HelpFormatter]) -> Any:
-    # By default, argparse imports `shutil` to find the width.
-    return partial(formatter, width=columns() - 2)

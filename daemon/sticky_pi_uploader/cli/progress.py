@@ -22,7 +22,6 @@ class ProgressLine:
     """The line, which ends as the sum of the run."""
 
     def __init__(self, config: Config) -> None:
-        """Show the progress of a run with this configuration."""
         self._config = config
         self._last: Progress | None = None
 

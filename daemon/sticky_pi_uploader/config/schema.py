@@ -34,7 +34,6 @@ class Key(NamedTuple):
         return self.take in (values.absolute_path, values.password_source)
 
     def __str__(self) -> str:
-        """Return the name as in messages: `[section] key`."""
         return title(self.name)
 
 

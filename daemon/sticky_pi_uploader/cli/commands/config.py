@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 
 from ...config import from_arguments
 from ...config.toml import as_toml
 from ..terminal import print_lines
-
-
-def add_arguments(_: ArgumentParser) -> None:
-    """Add nothing: this command has no arguments of its own."""
 
 
 def run(arguments: Namespace) -> int:

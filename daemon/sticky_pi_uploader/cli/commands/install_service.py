@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from functools import partial
@@ -36,10 +36,6 @@ _CALL: Final = rf"^(Exec\w+=.*?)\b{PROGRAM}(?= [a-z])"
 _BOOTED: Final = "/run/systemd/system"
 _SETTINGS: Final = (["systemd-sysusers", f"{PROGRAM}.conf"], ["journalctl", "--update-catalog"])
 _MINE_INSTEAD: Final = f"install it where only root can write: sudo python3 -m venv /opt/{PROGRAM}"
-
-
-def add_arguments(_: ArgumentParser) -> None:
-    """Add nothing: this command has no arguments of its own."""
 
 
 def run(_: Namespace) -> int:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 
 from ...config import Config, from_arguments
 from ...journal import setup as logs
 from ...service import service
-
-
-def add_arguments(_: ArgumentParser) -> None:
-    """Add nothing: this command has no arguments of its own."""
 
 
 def run(arguments: Namespace) -> int:
