@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 import piexif
 import pytest
 from PIL import Image
+from small_files import small_files_only
 from sticky_pi_uploader.demo.pictures import picture_bytes
 from sticky_pi_uploader.intake.read_picture import PictureReader
 from sticky_pi_uploader.models import Candidate, Fingerprint
@@ -403,13 +404,11 @@ def test_a_file_that_grows_is_not_settled_until_it_is_whole(tmp_path, image_dir,
     assert take_in().final
 
 
-def test_thumbnails_that_cannot_be_written_are_an_error_and_no_fault_of_the_picture(tmp_path, image_dir, take_in):
+def test_thumbnails_that_cannot_be_written_are_an_error_and_no_fault_of_the_picture(image_dir, take_in):
     (image_dir / NAME).write_bytes(WHOLE)
-    (tmp_path / "thumbnails").symlink_to("thumbnails")
-    with pytest.raises(OSError, match="thumbnails") as caught:
+    with small_files_only(), pytest.raises(OSError, match="thumbnails") as caught:
         take_in()
-    assert not isinstance(caught.value, FileNotFoundError)
-    (tmp_path / "thumbnails").unlink()
+    assert caught.value.errno == errno.EFBIG
     assert take_in().final
 
 

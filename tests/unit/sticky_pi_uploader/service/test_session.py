@@ -2,7 +2,6 @@ import gc
 import glob
 import logging
 import os
-import resource
 import sqlite3
 import sys
 import threading
@@ -10,6 +9,7 @@ import time
 from contextlib import closing, contextmanager
 
 import pytest
+from small_files import small_files_only
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import StoreError
 from sticky_pi_uploader import config as config_module
@@ -241,14 +241,9 @@ def test_a_state_folder_that_cannot_be_made_is_a_state_error_and_leaves_nothing_
 
 def test_an_outbox_that_cannot_be_opened_gives_back_the_locks(configure, tmp_path):
     config = configure(state_dir=tmp_path / "state")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
-    try:
-        for _ in range(2):
-            with pytest.raises(StateError, match="can't be used"), opened(config):
-                pass
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    for _ in range(2):
+        with small_files_only(), pytest.raises(StateError, match="can't be used"), opened(config):
+            pass
 
 
 def test_a_server_without_an_account_is_a_configuration_error(configure):
