@@ -75,8 +75,9 @@ def files(folder, expected, thumbnails, *, besides):
 
 
 def is_fleeting(path):
-    """Tell whether a file of a store is one that a process has while it works there."""
-    return path.parent.name in {".incoming", "cache"} or path.name in {"database.db-wal", "database.db-shm"}
+    """Tell whether a file of a store is one that a process has while it works there; a kill leaves it for an hour."""
+    temporary = path.parent.name in {".incoming", "cache"} or path.name.startswith(".trial-")
+    return temporary or path.name in {"database.db-wal", "database.db-shm"}
 
 
 def pictures_on(card):
