@@ -81,7 +81,7 @@ SCHEMA: Final = (
         default_means="file://<state_dir>/store",
         flag="--api-url",
         metavar="URL",
-        environment={"SPI_API_URL": str, "SPI_API_HOSTNAME": values.host_address},
+        environment={"SPI_API_URL": str, "SPI_API_HOSTNAME": "https://{}".format},
     ),
     Key(
         name="api.username",

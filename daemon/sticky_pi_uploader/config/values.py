@@ -127,11 +127,6 @@ def _space(value: object) -> Space | None:
     return Space(percent=amount) if unit == "%" else Space(bytes=round(amount * _UNITS[unit]))
 
 
-def host_address(host: str) -> str:
-    """Return the address of a host that `SPI_API_HOSTNAME` names."""
-    return f"https://{host}"
-
-
 def address(value: object) -> str:
     """Take the destination's address and normalise its spelling; "" is an address that isn't set yet."""
     if not isinstance(value, str):
