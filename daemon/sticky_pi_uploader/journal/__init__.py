@@ -1,1 +1,1 @@
-"""Events, their identifiers and fields, and how they reach the journal or a terminal."""
+"""Events with their identifiers and fields, and their way to the journal or a terminal."""

@@ -1,6 +1,6 @@
-"""The kinds of event that the log tells of, and the fields that a record has in the journal.
+"""The kinds of events in the log, and the fields of their records in the journal.
 
-`systemd/sticky-pi-uploader.catalog` has an entry for each kind: what it means, and what is to be done.
+`systemd/sticky-pi-uploader.catalog` has an entry for each kind: its meaning, and what people have to do.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ..models import Picture
 
 
 class Kind(Enum):
-    """What happened, with the MESSAGE_ID that it has for ever: people's filters and catalogs know it."""
+    """A kind of event, with its MESSAGE_ID, which never changes: people's filters and catalogs refer to it."""
 
     # A picture's life
     TAKEN_IN = "2052858212234b0db4733ba1b6cbd232"
@@ -73,9 +73,10 @@ class Kind(Enum):
 
 
 def about(kind: Kind, picture: Picture | None = None, **more: object) -> dict[str, str]:
-    """Make logging's `extra` for a record of this kind, with the fields of the picture that it is about.
+    """Return logging's `extra` for a record of this kind, with the fields of the picture.
 
-    `more` are further fields, or others than the picture has now: `reason` becomes STICKY_PI_REASON. None is left out.
+    Fields in `more` come in addition, or in place of the picture's own: `reason` becomes STICKY_PI_REASON. A field that
+    is None is left out.
     """
     fields = {"event": kind.name.lower(), **({} if picture is None else _of(picture)), **more}
     known = {f"STICKY_PI_{name.upper()}": str(value) for name, value in fields.items() if value is not None}

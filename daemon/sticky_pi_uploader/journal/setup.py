@@ -1,4 +1,4 @@
-"""Sends what the modules log to the journal, or to stderr in the form that suits who reads it there."""
+"""Send the modules' log records to the journal, or to stderr in a form for systemd or for people."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _DEBUG_PRIORITY: Final = 7
 
 
 def set_up(level: int = logging.INFO, *, before: str = "") -> None:
-    """Log everything from `level` on; what an earlier call has set up is replaced.
+    """Log all records of `level` and above, in place of what an earlier call set up.
 
     Fields given with `extra` become fields of the journal's entry, where systemd-python is installed. Where stderr
-    isn't the journal, `before` stands before each line.
+    isn't the journal, each line begins with `before`.
     """
     root = logging.getLogger()
     for old in [handler for handler in root.handlers if handler.name == IDENTIFIER]:
@@ -29,7 +29,7 @@ def set_up(level: int = logging.INFO, *, before: str = "") -> None:
     handler.handleError = _lose  # type: ignore[method-assign]
     root.addHandler(handler)
     root.setLevel(level)
-    # What it warns of, with a traceback, is said again by the client, in words for the trap's owner.
+    # The client reports what urllib3 warns of, without a traceback and in words for the trap's owner.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
@@ -42,7 +42,7 @@ def _handler(before: str) -> logging.Handler:
         return _stderr_handler(_PriorityFormatter("%(message)s"))
 
     def send(message: str, /, **fields: Any) -> None:
-        # A file's name may hold bytes that are no text; the journal would refuse the whole entry.
+        # A file's name may hold bytes that aren't text: the journal would refuse the whole entry.
         journal.send(_plain(message), **{name: _plain(value) for name, value in fields.items() if name.isupper()})
 
     handler: logging.Handler = journal.JournalHandler(sender_function=send, SYSLOG_IDENTIFIER=IDENTIFIER)
@@ -50,7 +50,7 @@ def _handler(before: str) -> logging.Handler:
 
 
 def _lose(record: logging.LogRecord) -> None:
-    """Lose a line that can't be written: logging's own traceback would only be one more."""
+    """Drop a record that can't be written: logging's own traceback couldn't be written either."""
 
 
 def _plain(value: Any) -> Any:
@@ -64,7 +64,7 @@ def _stderr_handler(formatter: logging.Formatter) -> logging.Handler:
 
 
 def stderr_is_journal() -> bool:
-    """Say whether stderr goes to the journal, by the device and inode that systemd.exec(5) promises."""
+    """Return whether stderr goes to the journal, by the device and inode that systemd.exec(5) promises."""
     try:
         status = os.fstat(sys.stderr.fileno())
     except (OSError, ValueError, AttributeError):  # closed, or no file at all
@@ -73,7 +73,7 @@ def stderr_is_journal() -> bool:
 
 
 class _TimedFormatter(logging.Formatter):
-    """Puts the time in front, in UTC as everywhere."""
+    """Begins each record with its time in UTC."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%SZ"
@@ -81,7 +81,7 @@ class _TimedFormatter(logging.Formatter):
 
 
 class _PriorityFormatter(logging.Formatter):
-    """Puts the priority in front of every line, as sd-daemon(3) wants it; the journal has the time."""
+    """Begins each line with its priority, as sd-daemon(3) wants it; the journal adds the time."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Format the record, tracebacks included."""
