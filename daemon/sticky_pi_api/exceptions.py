@@ -10,30 +10,30 @@ StickyPiError
 │   └── ImageChangedError        nothing      the file is no longer the one that was parsed
 ├── ConflictError                picture      another picture is held under the same device and datetime
 ├── StoreError                   destination  the store can't be opened, read or written
-├── RemoteError                  destination  the server didn't do what it was asked for
+├── RemoteError                  destination  the server didn't do what it was asked to
 │   ├── UnreachableError                      no answer: no name, no route, no connection, or it broke or took too long
-│   │   ├── CertificateError                  the server can't prove who it is
+│   │   ├── CertificateError                  the server can't prove its identity
 │   │   └── ClockNotSetError     nothing      the certificate isn't valid yet by the trap's clock
-│   ├── StrayLinkError                        a link of the server's leads to this machine, or its own network segment
-│   ├── UnavailableError                      it answers that it can't just now
+│   ├── StrayLinkError                        a link of the server leads to this machine, or its own network segment
+│   ├── UnavailableError                      it answers that it can't do it now
 │   │   └── RequestTooLargeError              the web server before it takes none of this size; smaller may pass
-│   ├── NotAnAPIError                         what answers there isn't a Sticky Pi API
-│   │   └── AnswerTooLargeError               it answers with more than is read in one go
+│   ├── NotAnAPIError                         the answer isn't a Sticky Pi API's
+│   │   └── AnswerTooLargeError               its answer is larger than any that is read
 │   ├── AccountError             account      it doesn't accept the user, or not for this
-│   ├── RefusedError             nothing      it refused what was sent, and didn't say why
-│   ├── DoubtfulError            destination  something went out, and nothing says whether it was stored
-│   └── BrokenOffError           nothing      the caller broke the request off
+│   ├── RefusedError             nothing      it refused the request without saying why
+│   ├── DoubtfulError            destination  a request went out, and it isn't known whether it was stored
+│   └── BrokenOffError           nothing      the caller cancelled the request
 ├── BundleError (a ValueError)   nothing      a bundle, or a file of one, can't be used: its name, its key, its bytes
 └── PutImagesError               nothing      some pictures of a `put_images` failed
 ConflictWarning (a UserWarning)
 NoBundleWarning (a UserWarning)
 
-Every StickyPiError has `blame`, and `retry_after`: the seconds after which to try again, None where nobody can say.
+Every StickyPiError has `blame`, and `retry_after`: the seconds after which to try again, or None if unknown.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sticky_pi_api.types import Blame
 
@@ -44,34 +44,32 @@ if TYPE_CHECKING:
 
 
 def printable(text: str) -> str:
-    """Return `text` with what no terminal or log should get (control characters, undecodable bytes) escaped."""
+    """Return `text` with control characters and undecodable bytes escaped, as terminals and logs need it."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class StickyPiError(Exception):
-    """The base of all that this package raises on purpose."""
+    """Base class of all errors that this package raises on purpose."""
 
     blame: Blame = Blame.NOTHING
-    """what it is the fault of"""
-
     retry_after: float | None = None
-    """seconds after which to try again, where somebody knows"""
 
 
 class ImageError(StickyPiError, ValueError):
-    """One picture can't be used: `file` is its path or name, `reason` says why."""
+    """One picture can't be used: `file` is its path or name, `reason` says why.
+
+    `md5` is the checksum of its bytes, or None where they weren't read.
+    """
 
     blame = Blame.PICTURE
 
     def __init__(self, file: str, reason: str, md5: str | None = None) -> None:
-        """Keep the parts; `md5` is of the bytes, where they were read before it failed."""
         super().__init__(file, reason, md5)
         self.file = file
         self.reason = reason
         self.md5 = md5
 
     def __str__(self) -> str:
-        """Name the file, then say what is wrong with it."""
         return f"{printable(self.file)}: {self.reason}"
 
 
@@ -88,7 +86,7 @@ class MetadataError(ImageError):
 
 
 class TooLargeError(ImageError):
-    """It is larger than any server is meant to take."""
+    """The picture is larger than any server is meant to take."""
 
 
 class ImageChangedError(ImageError):
@@ -98,18 +96,16 @@ class ImageChangedError(ImageError):
 
 
 class ConflictError(StickyPiError):
-    """Another picture is held under the same device and datetime; it is never overwritten."""
+    """Another picture, with the md5 `held_md5`, is held under the same device and datetime; it is never overwritten."""
 
     blame = Blame.PICTURE
 
     def __init__(self, file: str, held_md5: str) -> None:
-        """Keep the parts; `held_md5` is of the picture that is held."""
         super().__init__(file, held_md5)
         self.file = file
         self.held_md5 = held_md5
 
     def __str__(self) -> str:
-        """Name the file, then what is in its place."""
         return (
             f"{printable(self.file)}: another picture (md5 {printable(self.held_md5)}) is held under this device and "
             "datetime; it was not overwritten"
@@ -117,15 +113,14 @@ class ConflictError(StickyPiError):
 
 
 class StoreError(StickyPiError):
-    """The store can't be opened, read or written: no picture's fault.
+    """The store can't be opened, read or written; the message names its folder.
 
-    `whole_store` is False when only this picture's own place in the store is concerned, so that others may still go.
+    `whole_store` is False where only the place of one picture is concerned, so that others may still be stored.
     """
 
     blame = Blame.DESTINATION
 
     def __init__(self, message: str, *, whole_store: bool = True) -> None:
-        """Keep the message, which names the folder and what happened to it."""
         super().__init__(message)
         self.whole_store = whole_store
 
@@ -136,51 +131,46 @@ class RemoteError(StickyPiError):
     blame = Blame.DESTINATION
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        """Keep the message, and when to try again."""
         super().__init__(message)
         self.retry_after = retry_after
 
 
 class UnreachableError(RemoteError):
-    """No answer came: no name, no route, no connection, or it broke, or took too long, maybe for the caller."""
+    """No answer came: no name, no route, no connection, or it broke or took too long."""
 
 
 class CertificateError(UnreachableError):
-    """The server can't prove that it is who it says it is; nothing was sent to it."""
+    """The server can't prove its identity; nothing was sent to it."""
 
 
 class ClockNotSetError(UnreachableError):
-    """By the trap's clock, the server's certificate isn't valid yet: over as soon as the clock is set."""
+    """By the trap's clock, the server's certificate isn't valid yet; this ends as soon as the clock is set."""
 
     blame = Blame.NOTHING
 
 
 class StrayLinkError(RemoteError):
-    """A link that the server gave leads to this machine, or its own network segment, where the server isn't."""
+    """A link of the server leads to this machine, or its own network segment, where the server isn't."""
 
 
 class UnavailableError(RemoteError):
-    """The server answers that it can't just now."""
+    """The server answers that it can't do it now."""
 
 
 class RequestTooLargeError(UnavailableError):
-    """The web server in front of it takes none of this size, though the API does: until its limit is set right.
-
-    `size` is that of the request, in bytes. Smaller requests may pass.
-    """
+    """The web server in front of the API takes no request of `size` bytes; smaller ones may pass."""
 
     def __init__(self, message: str, size: int, *, retry_after: float | None = None) -> None:
-        """Keep the parts."""
         super().__init__(message, retry_after=retry_after)
         self.size = size
 
 
 class NotAnAPIError(RemoteError):
-    """What answers at the address isn't a Sticky Pi API: a captive portal, a proxy, another site."""
+    """The answer isn't a Sticky Pi API's, but that of a captive portal, a proxy or another site."""
 
 
 class AnswerTooLargeError(NotAnAPIError):
-    """The answer is larger than any that is read: it is no Sticky Pi API's, or too much was asked for at once."""
+    """The answer is larger than any that is read: it isn't a Sticky Pi API's, or too much was asked for at once."""
 
 
 class AccountError(RemoteError):
@@ -190,25 +180,24 @@ class AccountError(RemoteError):
 
 
 class RefusedError(RemoteError):
-    """The server refused what was sent without saying why: its own trouble and that of a picture look the same."""
+    """The server refused a request without saying why; the cause may be the server or the picture."""
 
     blame = Blame.NOTHING
 
 
 class DoubtfulError(RemoteError):
-    """Something went out, and nothing says whether it was stored: to be asked for again after `retry_after`.
+    """A request went out, and it isn't known whether it was stored; `end` is the error that ended it.
 
-    `end` is how the request ended.
+    Ask for it again after `retry_after`.
     """
 
     def __init__(self, message: str, end: RemoteError, *, retry_after: float | None = None) -> None:
-        """Keep the parts."""
         super().__init__(message, retry_after=retry_after)
         self.end = end
 
 
 class BrokenOffError(RemoteError):
-    """The caller broke the request off, or closed the client, before the server was silent for long."""
+    """The caller cancelled the request, or closed the client, before the server was silent for long."""
 
     blame = Blame.NOTHING
 
@@ -218,16 +207,14 @@ class BundleError(StickyPiError, ValueError):
 
 
 class PutImagesError(StickyPiError):
-    """Some pictures failed: `stored` has the rows of those stored, `failures` the others."""
+    """Some pictures failed: `stored` has the rows of the stored ones, `failures` the outcomes of the others."""
 
-    def __init__(self, stored: Sequence[dict[str, Any]], failures: Sequence[ImageOutcome]) -> None:
-        """Keep both lists."""
+    def __init__(self, stored: Sequence[Row], failures: Sequence[ImageOutcome]) -> None:
         super().__init__(stored, failures)
         self.stored = list(stored)
         self.failures = list(failures)
 
     def __str__(self) -> str:
-        """Say how many failed, and why each of the first ones did."""
         shown = 10
         lines = [str(failure.error) for failure in self.failures[:shown]]
         if more := len(self.failures) - len(lines):
@@ -240,14 +227,16 @@ class ConflictWarning(UserWarning):
 
 
 class NoBundleWarning(UserWarning):
-    """There is no machine-learning bundle of a name, or nothing in it of what was asked for."""
+    """There is no machine-learning bundle of a name, or it has no such files."""
 
 
 class UnclearEndError(Exception):
-    """An upload ended so that the picture may be stored; `row` is a receipt for other bytes than were sent."""
+    """An upload ended with an error, `end`, after which the picture may be stored.
+
+    `whole` says whether the body was sent to its end; `row` is a receipt for other bytes than were sent.
+    """
 
     def __init__(self, end: RemoteError, *, whole: bool, row: Row | None = None) -> None:
-        """Keep what happened, and whether the body had gone out whole by then."""
         super().__init__(end)
         self.end = end
         self.whole = whole
