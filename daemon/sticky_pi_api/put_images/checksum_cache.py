@@ -14,10 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
 
 from sticky_pi_api.sqlite import connection as sqlite
+from sticky_pi_api.sqlite.errors import Fault, classify
 
 MOST_FILES: Final = 500_000
 """How many files are remembered, in some 100 MB; the ones read longest ago are forgotten first"""
@@ -26,9 +26,9 @@ SETTLED: Final = 2.0
 """Seconds since its mtime after which a file's next change shows in it: FAT counts in steps of two"""
 
 _BUSY_TIMEOUT: Final = 1.0
-"""Seconds that another process may keep the cache busy for before it isn't used any more"""
+"""Longest time to wait for another process that uses the cache, in seconds"""
 
-_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
+_DAMAGED = frozenset({Fault.DAMAGED, Fault.NO_DATABASE, Fault.QUERY})
 _TABLE = """
     CREATE TABLE IF NOT EXISTS files (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -41,30 +41,27 @@ _TABLE = """
 """
 _Result = TypeVar("_Result")
 _Stamp = tuple[int, int, int]
+"""The size, mtime and ctime of a file"""
 
 
 class Sighting(NamedTuple):
-    """How a file looked before it was read."""
+    """A file before it was read."""
 
     path: bytes
     stamp: _Stamp
-    """its size, mtime and ctime"""
-    is_settled: bool
-    """whether any change from then on shows in its stamp"""
 
 
 class FileCache:
-    """The checksums that earlier calls of `put_images` left; used by one thread, but for `remember`.
+    """The checksums that earlier calls of `put_images` left in a folder; `remember` alone may be called by any thread.
 
-    Nothing is opened or made before there is a file to ask for or to remember. It never raises: a damaged cache is
-    made anew, and where none can be used, as on a full disk, nothing is remembered.
+    The file is opened or made when it is first used. Nothing is raised: a damaged cache is made anew, and where none
+    can be used, as on a full disk, nothing is remembered.
     """
 
     def __init__(
         self, folder: str, *, most_files: int = MOST_FILES, wall_clock: Callable[[], float] = time.time
     ) -> None:
-        """Keep the cache in `folder`."""
-        self._folder = folder
+        self._path = os.path.join(folder, "put_images.db")
         self._most_files = most_files
         self._wall_clock = wall_clock
         self._connection: sqlite3.Connection | None = None
@@ -73,13 +70,9 @@ class FileCache:
         self._seen: list[tuple[Sighting, str]] = []
 
     def __enter__(self) -> Self:
-        """Return it as it is."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Write the new entries, and close the file."""
+    def __exit__(self, *_: object) -> None:
         self._write()
         self._close()
 
@@ -90,15 +83,14 @@ class FileCache:
         return {path for path, md5 in md5s.items() if _is_known(path, md5, known)} if known else set()
 
     def sight(self, path: str) -> Sighting | None:
-        """Return how a file looks that is about to be read; None where that fails, or would be of no use."""
+        """Look at a file before it is read; return None unless its next change will show in its mtime or ctime."""
         now = self._wall_clock()
-        if not self._is_usable or (found := _stamp(path)) is None:
-            return None
-        return Sighting(_written(path), found, is_settled=now - found[1] / 1e9 >= SETTLED)
+        found = _stamp(path) if self._is_usable else None
+        return None if found is None or now - found[1] / 1e9 < SETTLED else Sighting(_written(path), found)
 
     def remember(self, sighting: Sighting | None, md5: str) -> None:
-        """Keep the md5 of a file that was sighted and then read, unless it changed meanwhile, or could unseen."""
-        if sighting and sighting.is_settled and _stamp(os.fsdecode(sighting.path)) == sighting.stamp:
+        """Keep the md5 of a file that was sighted and then read, unless it changed meanwhile."""
+        if sighting and _stamp(os.fsdecode(sighting.path)) == sighting.stamp:
             with self._lock:
                 self._seen.append((sighting, md5))
 
@@ -112,16 +104,14 @@ class FileCache:
         """Return the result of some work with the database, made anew if it is damaged; stop using it if that fails."""
         for _ in range(2 if self._is_usable else 0):
             try:
-                self._connection = self._connection or _open(self._folder)
+                self._connection = self._connection or _open(self._path)
                 return work(self._connection)
             except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
                 self._close()
-                # Python can't read what SQLite says of a damaged schema.
-                is_damaged = isinstance(error, UnicodeDecodeError)
-                if not is_damaged and getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+                if isinstance(error, OSError) or classify(error, self._path) not in _DAMAGED:
                     break
                 with suppress(OSError):
-                    remove(self._folder)
+                    remove(os.path.dirname(self._path))
         self._is_usable = False
         return None
 
@@ -133,7 +123,7 @@ class FileCache:
 
 
 def remove(folder: str) -> None:
-    """Remove a cache, also while others use it: they go on with files that have no name any more. Raises OSError."""
+    """Remove a cache, also while others use it: they continue with files that have no name any more. Raises OSError."""
     import glob
     import shutil
 
@@ -146,9 +136,8 @@ def remove(folder: str) -> None:
             (shutil.rmtree if is_folder else os.unlink)(removed)
 
 
-def _open(folder: str) -> sqlite3.Connection:
-    os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, "put_images.db")
+def _open(path: str) -> sqlite3.Connection:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     connection = sqlite.connect(path, shared_between_threads=True, timeout=_BUSY_TIMEOUT, durable=False)
     try:
         connection.execute(_TABLE)

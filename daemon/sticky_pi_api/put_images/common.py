@@ -1,6 +1,6 @@
 """Put pictures into a store: read them a few ahead on threads, and yield their outcomes in the order of the files.
 
-The steps that a store and a server have in common are functions here.
+The functions here serve `put_images` to a server as well.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _Result = TypeVar("_Result")
 
 
 class Picture(NamedTuple):
-    """One of the pictures to put."""
+    """A picture to put, by its path or parsed already."""
 
     file: str
-    source: FilePath | ImageParser
     key: Key | None = None
+    parsed: ImageParser | None = None
     error: ImageError | None = None
     """why it has no key"""
 
 
 class Batch:
-    """Puts pictures into a store, and yields the outcome of each."""
+    """One `put_images` to a store."""
 
     def __init__(
         self,
@@ -50,10 +50,9 @@ class Batch:
         n_threads: int,
         cache: FileCache,
     ) -> None:
-        """Take the store's two verbs, as `BaseAPISpec` has them.
+        """Use two methods of the store: `get_images` and `_put_if_absent`.
 
-        Pictures are read and decoded on at most `n_threads` threads, each of which holds one picture's bytes; those
-        that are held, and that `cache` knows, aren't read.
+        Pictures are read and decoded on at most `n_threads` threads, each of which holds the bytes of one picture.
         """
         self._ask = ask
         self._put_if_absent = put_if_absent
@@ -67,16 +66,13 @@ class Batch:
         while pictures := [identify(file) for file in islice(remaining, PICTURES_PER_QUESTION)]:
             held = self._find(pictures)
             known = recognise(self._cache, pictures, held)
-            n_threads = min(
-                self._n_threads,
-                sum(not (isinstance(picture.source, ImageParser) or is_known(picture, known)) for picture in pictures),
-            )
-            with closing(_ahead(partial(self._read, held, known), pictures, n_threads)) as results:
+            unread = sum(picture.parsed is None and picture.file not in known for picture in pictures)
+            ahead = _ahead(partial(self._read, held, known), pictures, min(self._n_threads, unread))
+            with closing(ahead) as results:
                 for picture, found in zip(pictures, results, strict=True):
                     yield self._settle(picture, found, held)
 
     def _find(self, pictures: Sequence[Picture]) -> HeldRows:
-        """Return the rows that are held under the pictures' keys."""
         asked = [{"device": picture.key[0], "datetime": picture.key[1]} for picture in pictures if picture.key]
         if not asked or self._down:
             return {}
@@ -87,10 +83,10 @@ class Batch:
             return {}
 
     def _read(self, held: HeldRows, known: set[str], picture: Picture) -> ImageParser | str | Exception:
-        """Read a picture as far as is needed; return its failure instead of raising it. Runs on a thread."""
+        """Read a picture, if needed, on a thread; return an error instead of raising it."""
         if error := picture.error or self._down:
             return error
-        if is_known(picture, known):
+        if picture.parsed is None and picture.file in known:
             return str(held[picture.key]["md5"])
         try:
             return read(picture, self._cache, is_held=picture.key in held)
@@ -114,45 +110,35 @@ class Batch:
         try:
             return self._put_if_absent(image)
         except StoreError as error:
-            # The others would only be read and decoded for nothing.
+            # With this, the other pictures are neither read nor decoded.
             self._down = error if error.whole_store else None
             raise
 
 
 def identify(file: FilePath | ImageParser) -> Picture:
-    """Return a picture's key, from its name alone, or the reason why it has none."""
+    """Return a picture with its key, which the name alone gives, or with the reason why it has none."""
     if isinstance(file, ImageParser):
-        return Picture(file.path or file.filename, file, key_of(file))
+        return Picture(file.path or file.filename, key_of(file), file)
     path = os.fsdecode(file)
     try:
         device, when = parse_filename(path)
     except ImageError as error:
-        return Picture(path, path, error=error)
-    return Picture(path, path, make_key(device, when))
+        return Picture(path, error=error)
+    return Picture(path, make_key(device, when))
 
 
 def recognise(cache: FileCache, pictures: Iterable[Picture], held: HeldRows) -> set[str]:
-    """Return the files of those pictures that `cache` knows to be the ones that are held."""
-    return cache.recognised(
-        {
-            picture.file: held[picture.key]["md5"]
-            for picture in pictures
-            if picture.key in held and not isinstance(picture.source, ImageParser)
-        }
-    )
-
-
-def is_known(picture: Picture, known: set[str]) -> bool:
-    """Return whether a picture is one of the files that were recognised."""
-    return picture.file in known and not isinstance(picture.source, ImageParser)
+    """Return those files that `cache` knows to be the held pictures, so that they needn't be read."""
+    unread = [picture for picture in pictures if picture.parsed is None and picture.key in held]
+    return cache.recognised({picture.file: held[picture.key]["md5"] for picture in unread})
 
 
 def read(picture: Picture, cache: FileCache, *, is_held: bool) -> ImageParser | str:
-    """Read a picture: return its md5 where its key is held, else all of it parsed. Raises ImageError and OSError."""
-    if isinstance(picture.source, ImageParser):
-        return picture.source
+    """Return the md5 of a picture whose key is held, and other pictures parsed. Raises ImageError and OSError."""
+    if picture.parsed is not None:
+        return picture.parsed
     sighting = cache.sight(picture.file)
-    found = md5(picture.source) if is_held else ImageParser(picture.source)
+    found = md5(picture.file) if is_held else ImageParser(picture.file)
     cache.remember(sighting, found if isinstance(found, str) else found["md5"])
     return found
 
@@ -173,7 +159,7 @@ def failure_outcome(picture: Picture, error: Exception) -> ImageOutcome:
 def _ahead(
     function: Callable[[_Item], _Result], items: Iterable[_Item], n_threads: int
 ) -> Generator[_Result, None, None]:
-    """Yield function(item) of each in order, working on as many ahead as there are threads; one is none."""
+    """Yield function(item) of each item in order, working ahead on threads if there are two or more."""
     if n_threads <= 1:
         yield from map(function, items)
         return

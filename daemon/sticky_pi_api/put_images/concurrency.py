@@ -1,9 +1,8 @@
 """Decide how many pictures are sent at a time, and run the threads that send them.
 
-Several pictures go over the link at once only where each takes but a moment; the others that are sent at a time wait
-for their answers meanwhile. If all of them shared the link, they would end together, and leave it idle while the server
-is at work on them. On a slow link even two are too many: a trap that is awake for a minute would end with a part of
-each, time and again, and with none of them sent.
+Half of the pictures that are sent at a time may use the link, while the others wait for their answers: if all shared
+the link, they would end together, and leave it idle while the server works. On a slow link only one uses it: a trap
+that is awake for a minute would otherwise send a part of each picture again and again, and none of them whole.
 """
 
 from __future__ import annotations
@@ -19,32 +18,28 @@ from sticky_pi_api.transport.deadline import starting
 from sticky_pi_api.types import ImageOutcome
 
 QUICK_UPLOAD: Final = 5.0
-"""Seconds that a picture may take, had it the link for itself, for others to go beside it"""
+"""Longest upload of a picture alone on the link, in seconds, at which others may use the link as well"""
 
 
 class ConcurrencyLimit:
-    """How many pictures may go over a client's link at a time, by how long the last one took."""
+    """The number of pictures that may use a client's link at a time; one until an upload was quick."""
 
     def __init__(self, most: int) -> None:
-        """Let at most `most` pictures be sent at a time, half of them over the link.
-
-        It is one until it is known how long that takes.
-        """
         self._most = max(1, most // 2)
         self._seconds = math.inf
 
     @property
     def uploads(self) -> int:
-        """How many pictures may go over the link now."""
+        """How many pictures may use the link now."""
         return self._most if self._seconds <= QUICK_UPLOAD else 1
 
     def measured(self, seconds: float, beside: int) -> None:
-        """Take note of how many seconds a picture took over the link, beside so many others."""
+        """Record how many seconds a picture used the link, beside how many others."""
         self._seconds = seconds / (1 + beside)
 
 
 class Sent(NamedTuple):
-    """A worker's picture is on its way: only the answer is waited for, and the link is free."""
+    """A worker's picture is sent, and the link is free: only the answer is missing."""
 
     worker: str
 
@@ -57,21 +52,20 @@ class Settled(NamedTuple):
 
 
 class Crashed(NamedTuple):
-    """A worker has ended with an error that no picture has for its outcome."""
+    """A worker has ended with an unexpected error."""
 
     worker: str
     error: BaseException
 
 
 class WorkerPool:
-    """Threads that settle a picture each, and report events to the one thread that starts them.
+    """At most `size` threads that settle a picture each, and report events to the thread that starts them.
 
-    They are daemons, as those of `concurrent.futures` aren't: one that hangs in a file system must not hold up the end
-    of the process.
+    Unlike those of `concurrent.futures`, they are daemons: one that hangs in a file system doesn't keep the process
+    from ending.
     """
 
     def __init__(self, size: int) -> None:
-        """Run at most `size` threads at a time."""
         self._size = size
         self._threads: dict[str, threading.Thread] = {}
         self._uploading: set[str] = set()
@@ -80,27 +74,27 @@ class WorkerPool:
 
     @property
     def is_busy(self) -> bool:
-        """Whether any thread is at work."""
+        """Whether any thread is running."""
         return bool(self._threads)
 
     @property
     def is_full(self) -> bool:
-        """Whether as many threads as may be are at work."""
+        """Whether no further thread may be started."""
         return len(self._threads) >= self._size
 
     @property
     def uploading(self) -> int:
-        """How many threads have a picture that isn't on its way yet."""
+        """How many threads have a picture that isn't sent yet."""
         return len(self._uploading)
 
     def start(self, settle: Callable[[], ImageOutcome]) -> None:
-        """Settle a picture on a thread. Raises OSError where there is none to be had."""
+        """Settle a picture on a new thread. Raises OSError where none can be started."""
 
         def run() -> None:
             name = threading.current_thread().name
             try:
                 self._events.put(Settled(name, settle()))
-            except BaseException as error:  # noqa: BLE001 - it is the caller's thread that raises it
+            except BaseException as error:  # noqa: BLE001 - the caller's thread raises it
                 self._events.put(Crashed(name, error))
 
         thread = threading.Thread(target=run, name=f"send-{next(self._numbers)}", daemon=True)
@@ -110,7 +104,7 @@ class WorkerPool:
         self._threads[thread.name] = thread
 
     def report_sent(self) -> None:
-        """Report, from a worker's thread, that its picture is on its way."""
+        """Report, from a worker's thread, that its picture is sent."""
         self._events.put(Sent(threading.current_thread().name))
 
     def next_event(self) -> Sent | Settled | Crashed:
@@ -122,6 +116,6 @@ class WorkerPool:
         return event
 
     def join(self, seconds: float) -> None:
-        """Wait for each thread to end, so many seconds at most."""
+        """Wait at most so many seconds for each thread to end."""
         for thread in self._threads.values():
             thread.join(seconds)

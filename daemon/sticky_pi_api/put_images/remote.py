@@ -39,24 +39,15 @@ from sticky_pi_api.exceptions import (
 )
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.checksum_cache import FileCache
-from sticky_pi_api.put_images.common import (
-    HeldRows,
-    Picture,
-    compare,
-    failure_outcome,
-    identify,
-    is_known,
-    read,
-    recognise,
-)
+from sticky_pi_api.put_images.common import HeldRows, Picture, compare, failure_outcome, identify, read, recognise
 from sticky_pi_api.put_images.concurrency import ConcurrencyLimit, Crashed, Settled, WorkerPool
 from sticky_pi_api.types import FilePath, ImageOutcome, Key, Outcome, Row, key_of
 
 KEYS_PER_QUESTION: Final = 500
-"""How many pictures are asked for at once"""
+"""Pictures that are asked for at once"""
 
 FRESH: Final = 60.0
-"""Seconds for which an answer is acted on"""
+"""Age up to which an answer is acted on, in seconds"""
 
 SECOND_QUESTION_AFTER: Final = 30.0
 """Seconds between the two times that a doubtful picture is asked for before it is sent again"""
@@ -65,10 +56,10 @@ _MOST_UNCLEAR: Final = 3
 """Uploads in a row without a clear end after which the destination counts as down"""
 
 _MOST_STALE: Final = 3
-"""Answers that may be too old to act on before a picture is given up"""
+"""Answers that may come too late to act on before a picture counts as unsent"""
 
 _CANCEL_TIME: Final = 5.0
-"""Seconds that each thread gets to end in once its requests are cancelled"""
+"""Time in which each thread should end once its requests are cancelled, in seconds"""
 
 
 class StaleAnswerError(Exception):
@@ -76,46 +67,45 @@ class StaleAnswerError(Exception):
 
 
 Ask = Callable[[Sequence[Key]], list[Row]]
-"""Returns the rows that are held under some keys. Raises RemoteError."""
+"""Return the rows that are held under some keys. Raises RemoteError"""
 
 Upload = Callable[[ImageParser, Callable[[], bool], Callable[[], object]], Row]
-"""Uploads a picture if the answer that it relies on is still fresh, and returns the receipt, which has its md5.
+"""Upload a picture if the answer that it relies on is still fresh, and return the receipt, which has its md5.
 
-The last argument is called once the picture is on its way, and only its answer is waited for.
+The last argument is called once the picture is sent, and only its answer is missing.
 Raises StaleAnswerError, UnclearEndError, RemoteError where nothing was stored, ImageError and OSError.
 """
 
 
 class UnclearUploads:
-    """The keys that a client's uploads had no clear end for, and since when."""
+    """The keys of a client's uploads without a clear end, and when each was asked for then."""
 
     def __init__(self) -> None:
-        """Begin with none."""
         self._since: dict[Key, float] = {}
         self._lock = threading.Lock()
 
     def add(self, key: Key, asked_at: float) -> None:
-        """Remember that a picture wasn't there yet, or that nobody could say so, when it was asked for."""
+        """Record that a picture was asked for, and the server didn't have it yet or didn't answer."""
         with self._lock:
             recent = {one: since for one, since in self._since.items() if asked_at - since < SECOND_QUESTION_AFTER}
             self._since = {**recent, key: asked_at}
 
     def wait(self, key: Key, asked_at: float) -> float:
-        """Return the seconds by which an answer came too early to send the picture again; 0 if it didn't."""
+        """Return the seconds by which an answer came too early to send the picture again, or 0."""
         with self._lock:
             since = self._since.get(key)
         return 0.0 if since is None else max(0.0, since + SECOND_QUESTION_AFTER - asked_at)
 
 
 class _Answer(NamedTuple):
-    """What the server said of one picture, and when it was asked."""
+    """The server's answer about one picture, and when it was asked."""
 
     asked_at: float
     row: Row | None
 
 
 class RemoteBatch:
-    """Puts pictures on a server, several at a time, and yields the outcome of each."""
+    """One `put_images` to a server, which sends several pictures at a time."""
 
     def __init__(
         self,
@@ -130,9 +120,9 @@ class RemoteBatch:
         parallel: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take the server's two verbs, and `cancel`, which ends the requests of both where the batch ends early.
+        """Decode at most `n_threads` pictures, and send `parallel` of them, at a time.
 
-        At most `n_threads` pictures are decoded, and `parallel` sent, at a time.
+        `cancel` ends the requests of `ask` and `upload` where the batch ends early.
         """
         self._ask = ask
         self._upload = upload
@@ -184,7 +174,7 @@ class RemoteBatch:
                 workers.join(_CANCEL_TIME)
 
     def _start(self, waiting: deque[Picture]) -> Iterator[ImageOutcome]:
-        """Start on as many pictures as may be sent now, and yield the outcomes of those that take no work."""
+        """Start workers for as many pictures as may be sent now; yield the outcomes of those that need none."""
         while waiting and not self._workers.is_full:
             may_start = self._workers.uploading < self._limit.uploads
             if self._clock() - self._asked_at > FRESH:
@@ -202,7 +192,7 @@ class RemoteBatch:
                 return
 
     def _refresh(self, pictures: Sequence[Picture]) -> None:
-        """Ask which pictures are held of those still to come."""
+        """Ask which of the waiting pictures are held."""
         keys = [picture.key for picture in pictures if picture.key]
         if not keys or self._down:
             return
@@ -214,14 +204,14 @@ class RemoteBatch:
             self._down = error
 
     def _settle(self, picture: Picture) -> ImageOutcome | None:
-        """Return the outcome of a picture that takes no work."""
+        """Return the outcome of a picture that needs no worker."""
         if error := picture.error or self._down:
             return failure_outcome(picture, error)
         if (row := self._held.get(picture.key)) is None:
             return None
-        if is_known(picture, self._known):
-            return compare(picture, row["md5"], row)
-        return compare(picture, picture.source["md5"], row) if isinstance(picture.source, ImageParser) else None
+        if picture.parsed is not None:
+            return compare(picture, picture.parsed["md5"], row)
+        return compare(picture, row["md5"], row) if picture.file in self._known else None
 
     def _work(self, picture: Picture, answer: _Answer) -> ImageOutcome:
         """Settle a picture; runs on a thread."""
@@ -254,22 +244,21 @@ class RemoteBatch:
     def _read(self, picture: Picture, *, is_held: bool) -> ImageParser | str:
         with self._may_read:
             found = read(picture, self._cache, is_held=is_held)
-            if isinstance(found, ImageParser) and found is not picture.source:
-                # It is streamed from its file.
+            if isinstance(found, ImageParser) and picture.parsed is None:
+                # Its upload reads the file.
                 found.forget_blob()
             return found
 
     def _find(self, picture: Picture) -> _Answer:
-        """Ask for one picture."""
         asked_at = self._clock()
         rows = self._ask([picture.key] if picture.key else [])
         return _Answer(asked_at, rows[0] if rows else None)
 
     def _send(self, picture: Picture, image: ImageParser, asked_at: float) -> ImageOutcome:
-        size = _size_of(image)
+        size = len(image.file_blob) if image.path is None else os.path.getsize(image.path)
         if self._too_large is not None and size >= self._too_large[0]:
             return failure_outcome(picture, self._too_large[1])
-        # One that is sent a second time isn't among those going over the link any more.
+        # A picture that is sent for the second time doesn't count as uploading any more.
         began, beside = self._clock(), max(0, self._workers.uploading - 1)
 
         def on_sent() -> None:
@@ -319,11 +308,6 @@ class RemoteBatch:
             self._unclear_in_a_row += 1
             if self._unclear_in_a_row >= _MOST_UNCLEAR or end.retry_after is not None:
                 self._down = end
-
-
-def _size_of(image: ImageParser) -> int:
-    """Return a picture's bytes. Raises OSError."""
-    return len(image.file_blob) if image.path is None else os.path.getsize(image.path)
 
 
 def _doubtful(picture: Picture, end: RemoteError, wait: float) -> ImageOutcome:

@@ -1,10 +1,9 @@
-"""Make the body of an upload: a form with one picture, streamed from its file and hashed on the way."""
+"""Make the body of an upload: a form with one picture, read from its file and hashed while it is sent."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import IO, Any
 
 from sticky_pi_api.exceptions import ImageChangedError
@@ -15,16 +14,12 @@ from sticky_pi_api.transport.rate_limit import RateLimit
 
 
 class UploadBody(FormBody):
-    """The form with one picture and its md5; it ends only if the bytes are those of the md5."""
+    """The form with one picture and its md5; only a picture whose bytes have this md5 is sent to its end."""
 
     def __init__(
         self, image: ImageParser, stream: IO[bytes], limit: RateLimit, on_sent: Callable[[], object] = lambda: None
     ) -> None:
-        """Read the picture from `stream`, and send no faster than `limit` lets it.
-
-        `on_sent` is called when its last block goes, so that the next picture's request can follow at once.
-        Raises FilenameError for a picture whose name no server takes.
-        """
+        """Check the picture's name, which servers require. Raises FilenameError."""
         parse_filename(image.filename)
         self._image = image
         super().__init__(stream, limit, on_sent)
@@ -52,10 +47,3 @@ class UploadBody(FormBody):
                 self._image.path or self._image.filename,
                 f"its bytes are no longer those that were parsed (md5 {self._image['md5']}): it was not sent",
             )
-
-
-@contextmanager
-def open_picture(image: ImageParser) -> Iterator[IO[bytes]]:
-    """Open a picture's file, or the bytes of one that has none. Raises ImageError and OSError."""
-    with image.open() as stream:
-        yield stream

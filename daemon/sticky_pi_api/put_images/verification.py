@@ -20,19 +20,19 @@ class Holding(StrEnum):
     CONFIRMED = "confirmed"
     """the row has the md5, and the stored object's bytes are that picture's"""
     ROW_ONLY = "row only"
-    """the row has the md5; the stored object can't be looked at from here"""
+    """the row has the md5; this client can't inspect the stored object"""
     OVERWRITTEN = "overwritten"
     """the row has the md5, but the stored object is another one, or is missing"""
     OTHER = "other"
     """the row has another md5"""
     SAME_DISK = "same disk"
-    """the object is that picture, but lies on the very file system of the claimed one: no copy to rely on"""
+    """the object is that picture, but lies on the same file system as the claimed one: it is no second copy"""
     ABSENT = "absent"
     """there is no row"""
 
 
 class Claim(NamedTuple):
-    """A picture that a destination is said to hold."""
+    """A picture that a destination should hold."""
 
     device: str
     datetime: datetime
@@ -41,21 +41,21 @@ class Claim(NamedTuple):
     size: int
     """bytes"""
     file_system: str | None = None
-    """the id of the file system that the picture lies on, where the copy has to be on another one"""
+    """the id of the picture's file system, where the copy has to be on another one"""
 
 
 class StoredObject(NamedTuple):
-    """A stored object, as far as it can be known without fetching it whole."""
+    """What a storage says of a stored object, without fetching it whole."""
 
     size: int | None
     """bytes"""
     md5: str | None
-    """None where the storage doesn't tell"""
+    """None where the storage doesn't report it"""
     file_system: str | None = None
-    """the id of the file system that it lies on; None where it isn't on this machine"""
+    """the id of its file system; None where it isn't on this machine"""
 
     def is_of(self, claim: Claim) -> bool | None:
-        """Return whether it is the claimed picture; None where that can't be told."""
+        """Return whether it is the claimed picture, or None if unknown."""
         if self.size not in (None, claim.size) or self.md5 not in (None, claim.md5):
             return False
         return None if self.md5 is None else True
@@ -65,7 +65,7 @@ Ask = Callable[[Iterable[Info], str], list[Row]]
 """A client's get_images"""
 
 Look = Callable[[str], StoredObject | None]
-"""Returns the object behind a row's url; None where it can't be read. Raises FileNotFoundError where it is gone."""
+"""Return the object behind a row's url; None where it can't be inspected. Raises FileNotFoundError where it is gone"""
 
 
 def verify(ask: Ask, look: Look, claims: Sequence[Claim]) -> list[Holding]:
@@ -84,14 +84,9 @@ def _verify(claim: Claim, row: Mapping[str, object] | None, look: Look) -> Holdi
         stored = look(str(row.get("url") or ""))
     except FileNotFoundError:
         return Holding.OVERWRITTEN
-    match None if stored is None else stored.is_of(claim):
-        case None:
-            return Holding.ROW_ONLY
-        case True:
-            return Holding.SAME_DISK if _is_beside(stored, claim) else Holding.CONFIRMED
-        case _:
-            return Holding.OVERWRITTEN
-
-
-def _is_beside(stored: StoredObject | None, claim: Claim) -> bool:
-    return stored is not None and stored.file_system is not None and stored.file_system == claim.file_system
+    if stored is None or (is_claimed := stored.is_of(claim)) is None:
+        return Holding.ROW_ONLY
+    if not is_claimed:
+        return Holding.OVERWRITTEN
+    is_beside = claim.file_system is not None and stored.file_system == claim.file_system
+    return Holding.SAME_DISK if is_beside else Holding.CONFIRMED

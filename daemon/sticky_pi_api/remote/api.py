@@ -16,7 +16,7 @@ from sticky_pi_api.local.images import next_second
 from sticky_pi_api.put_images.checksum_cache import FileCache
 from sticky_pi_api.put_images.concurrency import ConcurrencyLimit
 from sticky_pi_api.put_images.remote import RemoteBatch, StaleAnswerError, UnclearUploads
-from sticky_pi_api.put_images.request import UploadBody, open_picture
+from sticky_pi_api.put_images.request import UploadBody
 from sticky_pi_api.remote.images import find_images, find_series
 from sticky_pi_api.remote.responses import WrongShapeError, read_rows
 from sticky_pi_api.remote.server import SHORT_ANSWER, Server
@@ -219,7 +219,7 @@ class RemoteAPI(BaseAPISpec):
         self, image: ImageParser, is_fresh: Callable[[], bool], on_sent: Callable[[], object], scope: CancelScope
     ) -> Row:
         """Upload a picture, as `put_images.remote.Upload` says."""
-        with open_picture(image) as stream:
+        with image.open() as stream:
             body = UploadBody(image, stream, self._rate, on_sent)
 
             def post(token: Account) -> Answer:

@@ -21,7 +21,7 @@ from sticky_pi_api.exceptions import (
 from sticky_pi_api.put_images.checksum_cache import FileCache
 from sticky_pi_api.put_images.concurrency import ConcurrencyLimit
 from sticky_pi_api.put_images.remote import RemoteBatch, StaleAnswerError, UnclearUploads
-from sticky_pi_api.put_images.request import UploadBody, open_picture
+from sticky_pi_api.put_images.request import UploadBody
 from sticky_pi_api.put_images.verification import StoredObject, verify
 from sticky_pi_api.transport.rate_limit import RateLimit
 from sticky_pi_api.types import Outcome
@@ -112,7 +112,7 @@ class Server:
             raise error
         self.clock.advance(UPLOADING)
         key = _text((image["device"].lower(), image["datetime"]))
-        with open_picture(image) as stream:
+        with image.open() as stream:
             body = b"".join(UploadBody(image, stream, RateLimit(None), on_sent))
         blob = body.partition(b"\r\n\r\n")[2].rpartition(b"\r\n--")[0].rpartition(b"\r\n--")[0]
         md5 = _md5(blob)

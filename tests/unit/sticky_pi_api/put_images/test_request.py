@@ -7,7 +7,7 @@ from api_server.multipart import Part, read_parts, read_parts_so_far
 from sticky_pi_api.exceptions import FilenameError, ImageChangedError, ImageError
 from sticky_pi_api.filesystem.regular_files import FileFailedError
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.put_images.request import UploadBody, open_picture
+from sticky_pi_api.put_images.request import UploadBody
 from sticky_pi_api.transport.rate_limit import LARGEST_BLOCK, RateLimit
 
 NAME = "1b74105a.2020-07-05_10-07-16.jpg"
@@ -20,7 +20,7 @@ def parser(make_trap_picture):
 
 
 def test_the_form_has_the_picture_and_its_md5_and_nothing_else(parser):
-    with open_picture(parser) as stream:
+    with parser.open() as stream:
         body = UploadBody(parser, stream, NO_LIMIT)
         blocks = list(body)
     assert sum(map(len, blocks)) == len(body)
@@ -34,12 +34,12 @@ def test_the_form_has_the_picture_and_its_md5_and_nothing_else(parser):
 
 
 def test_what_goes_around_a_picture_is_less_than_a_thousandth_of_2_mb(parser):
-    with open_picture(parser) as stream:
+    with parser.open() as stream:
         assert len(UploadBody(parser, stream, NO_LIMIT)) - len(parser.file_blob) < 500
 
 
 def test_it_says_how_much_of_it_was_taken_and_can_be_taken_again(parser):
-    with open_picture(parser) as stream:
+    with parser.open() as stream:
         body = UploadBody(parser, stream, NO_LIMIT)
         assert (body.begun, body.whole, body.may_repeat) == (False, False, True)
         blocks = iter(body)
@@ -70,7 +70,7 @@ def test_a_file_that_grows_or_shrinks_while_it_is_sent_never_ends_the_form(parse
     for change in (lambda file: file.truncate(70_000), lambda file: (file.seek(0, 2), file.write(b"more"))):
         parser.forget_blob()
         blob = parser.file_blob
-        with open_picture(parser) as stream:
+        with parser.open() as stream:
             blocks = iter(UploadBody(parser, stream, NO_LIMIT))
             next(blocks)
             with open(parser.path, "r+b") as file:
@@ -100,13 +100,13 @@ def test_a_picture_that_no_server_takes_by_its_name_has_no_form(parser):
 
 
 def test_what_is_no_file_is_not_opened(tmp_path, parser):
-    with pytest.raises(ImageError, match="a folder"), open_picture(ImageParser.restore(tmp_path, parser, b"", b"")):
+    with pytest.raises(ImageError, match="a folder"), ImageParser.restore(tmp_path, parser, b"", b"").open():
         pass
 
 
 def test_the_rate_limit_is_asked_for_every_byte(parser, clock):
     limit = RateLimit(100_000, clock=clock, sleep=clock.sleep)
-    with open_picture(parser) as stream:
+    with parser.open() as stream:
         body = UploadBody(parser, stream, limit)
         assert max(map(len, body)) <= limit.block + 300
     assert clock.now - 1000 >= (len(body) - limit.block - 300) / 100_000
