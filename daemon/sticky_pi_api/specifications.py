@@ -1,4 +1,4 @@
-"""The methods of every API, and the embedded API, which answers checked requests from its database and storage."""
+"""The methods that all APIs have, and the embedded API, which uses a database and a storage."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from datetime import datetime
 from itertools import chain, starmap
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from sticky_pi_api.configuration import BaseAPIConf
@@ -33,124 +32,110 @@ if TYPE_CHECKING:
 
 
 class BaseAPISpec(ABC):
-    """The methods that clients and the embedded API have in common; a context manager that closes itself."""
+    """The methods that clients and the embedded API have in common; a context manager that closes itself.
+
+    `info` has the entries of a request. A device is text; a datetime is a naive `datetime` in UTC, or text. `url` of an
+    image's row is the path or link of its file by `what`: `image`, `thumbnail` or `thumbnail_mini`, and '' for
+    `metadata`. All methods raise ValueError for a request that makes no sense.
+    """
 
     @abstractmethod
     def get_images(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
-        """Return the rows of the images that are there, of those asked for.
-
-        `info` has a `device` and a `datetime` in each entry. `url` of a row is where to get `what` of it (`metadata`,
-        `image`, `thumbnail` or `thumbnail_mini`), '' for `metadata`. Raises ValueError where either makes no sense.
-        """
+        """Return the rows of those images that exist; each entry of `info` has a `device` and a `datetime`."""
 
     @abstractmethod
     def get_image_series(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
         """Return the rows of the images that devices took in a time, one entry after the other.
 
-        `info` has a `device` (a pattern for SQL's LIKE), a `start_datetime` and an `end_datetime`, which is no longer
-        part of the time, in each entry. `url` as for `get_images`.
+        Each entry has a `device` (a pattern for SQL's LIKE), a `start_datetime`, and an `end_datetime`, which is
+        excluded.
         """
 
     @abstractmethod
     def iter_image_series(self, info: Iterable[Info], what: str = "metadata") -> Iterator[Row]:
-        """Yield the rows that get_image_series returns, with little memory however many there are.
+        """Yield the rows of `get_image_series` without holding all of them in memory.
 
-        The embedded store's are sorted by device and datetime within each entry; a server's come one stretch of time
-        after the other, sorted so within each.
+        The embedded store sorts them by device and datetime within each entry, a server within each page of time.
         """
 
     @abstractmethod
     def put_uid_annotations(self, info: Iterable[Info]) -> list[Row]:
         """Add annotations to images, and return their rows, with an empty `json`.
 
-        `info` has in each entry `annotations`, a list with a dict for each object that was found (`contour`, `name`,
-        `fill_colour`, `stroke_colour`, `value`; they are kept as they are), and `metadata`: the `device`, `datetime`
-        and `md5` of the image, the `algo_name` and the `algo_version`. Arrays of numpy are taken as lists. Raises
-        ValueError where it makes no sense, or such an image isn't there, and sqlite3.IntegrityError where the image
-        has annotations of this algorithm and version; nothing is added then.
+        Each entry has `annotations`, a list with a dict for each object (`contour`, `name`, `fill_colour`,
+        `stroke_colour`, `value`), and `metadata`: the `device`, `datetime` and `md5` of the image, the `algo_name` and
+        the `algo_version`. All of it is stored unchanged; arrays of numpy become lists. Nothing is added where this
+        raises ValueError, also for an image that doesn't exist, or sqlite3.IntegrityError for one that has annotations
+        of this algorithm and version.
         """
 
     @abstractmethod
     def get_uid_annotations(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
-        """Return the rows of the annotations of images, each with a `device` and a `datetime` in `info`.
+        """Return the rows of the annotations of images; each entry has a `device` and a `datetime`.
 
-        A row's `parent_image_id` is the `id` of its image's row. `json` is all that was given as text, if `what` is
-        `json` (or `data`), and '' if it is `metadata`. Raises ValueError where either makes no sense.
+        A row's `parent_image_id` is the `id` of its image's row. `json` is the whole entry that was put, as text, if
+        `what` is `json` (or `data`), and '' if it is `metadata`.
         """
 
     @abstractmethod
     def get_uid_annotations_series(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
-        """Return the rows of the annotations of images that devices took in a time, as `get_image_series` has them.
-
-        `what` as for `get_uid_annotations`.
-        """
+        """Return the rows of `get_uid_annotations` for the images of `get_image_series`."""
 
     @abstractmethod
     def get_users(self, info: Info | Sequence[Info] | None = None) -> list[Row]:
-        """Return the rows of all users, or of those that match a dict of patterns, or one of several.
+        """Return the rows of all users, or of those that match a dict of patterns, or one of several dicts.
 
-        A dict has patterns as for SQL's LIKE by columns; a user must be like all of them, whatever the case. There is
-        no password in a row, nor a hash of one. Raises ValueError for what is no column, or no pattern.
+        A dict has the patterns (for SQL's LIKE, without regard to case) of some columns; a user must match all of them.
+        A row has neither a password nor its hash.
         """
 
     @abstractmethod
     def put_users(self, info: Iterable[Info]) -> list[Row]:
-        """Add users, all of them or none, and return their rows.
+        """Add users, all or none, and return their rows.
 
-        `info` has a `username` and a `password` in each entry, and may have `email`, `is_admin`, `can_write` (neither,
-        if it doesn't say so) and `model`, which means nothing. Raises ValueError where it makes no sense, and
-        sqlite3.IntegrityError where a user of that name or address is there.
+        Each entry has a `username` and a `password`, and may have `email`, `is_admin` and `can_write` (False by
+        default), and `model`, which is ignored. Raises sqlite3.IntegrityError where a user has this name or email.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of connections and files; nothing can be asked afterwards."""
+        """Close connections and files; no method can be used afterwards."""
 
     def stalled_for(self) -> float:
-        """Tell, from any thread, by how many seconds a request is past its deadline; without one, since the last.
+        """Return the seconds by which a request is past its deadline; without requests, the seconds since the last.
 
-        What is told grows only where nothing gets on. It is infinite for what makes no requests.
+        It grows only while nothing makes progress, and is infinite for an API without requests.
         """
         return math.inf
 
     @abstractmethod
     def _put_new_images(self, files: Iterable[FileOrPath | ImageParser]) -> list[Row]:
-        """Store images, all of them new, and return their rows.
+        """Store new images, and return their rows.
 
-        Raises sqlite3.IntegrityError at the first whose device and datetime are held, and what else is wrong with one;
-        those before it are stored.
+        Raises sqlite3.IntegrityError, or another error, at the first image whose device and datetime are held, or that
+        can't be stored; the images before it are stored.
         """
 
     @abstractmethod
     def _get_ml_bundle_file_list(self, bundle_name: str, what: str = "all") -> list[Row]:
-        """Return `key`, `url`, `md5` (as of `multipart_etag`) and `mtime` of each file of a bundle; [] of none.
-
-        `what` is `all`, `data` or `model`. Raises ValueError where either makes no sense.
-        """
+        """Return the files of a bundle, as BaseStorage does."""
 
     @abstractmethod
     def _get_ml_bundle_upload_links(self, bundle_name: str, info: Iterable[Info]) -> list[Row]:
-        """Return the entries of `info` (`key`, `md5` and `mtime`) that are wanted, with the `url` to send each to.
-
-        Not wanted is what is there with the same md5, or as new. Raises ValueError for what makes no sense.
-        """
+        """Return the wanted files of a bundle, as BaseStorage does."""
 
     @abstractmethod
     def _send_bundle_file(self, file: FileInfo, url: Any) -> None:
-        """Send a file to the `url` that it was given. Raises BundleError if it has changed since."""
+        """Send a wanted file to its `url`. Raises BundleError if it has changed since it was listed."""
 
     @abstractmethod
     def _fetch_bundle_file(self, row: Row, into: Receive) -> None:
-        """Give a listed file to `into`, once more from its start where the connection broke."""
+        """Give a listed file to `into`, again from its start where the connection broke."""
 
     def __enter__(self) -> Self:
-        """Return it as it is."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close it."""
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -158,8 +143,6 @@ class BaseAPI(BaseAPISpec):
     """An API that finds rows in a database, and their files in a storage."""
 
     def __init__(self, api_conf: BaseAPIConf, *_args: Any, **_kwargs: Any) -> None:
-        """Keep the configuration, and make the storage of files."""
-        self._configuration = api_conf
         self._storage = self._make_storage(api_conf)
 
     def get_images(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
@@ -183,7 +166,7 @@ class BaseAPI(BaseAPISpec):
 
     @abstractmethod
     def _find(self, keys: Sequence[Key]) -> list[Row]:
-        """Return the rows that are there, without `url`."""
+        """Return the rows of images, without `url`."""
 
     @abstractmethod
     def _find_series(self, device_pattern: str, start: datetime, end: datetime) -> Iterator[list[Row]]:
@@ -196,19 +179,18 @@ class BaseAPI(BaseAPISpec):
 
 
 class LocalAPI(BaseAPI):
-    """The whole API in this process, on a folder: `LOCAL_DIR` of its configuration.
+    """The whole API in this process, with a store in a folder: `LOCAL_DIR` of its configuration.
 
-    Any number of threads and processes may use one folder. What the file system or the database can't do is a
-    StoreError.
+    Any number of threads and processes may use one folder. All methods raise StoreError where the file system or the
+    database fails.
     """
 
     _storage: DiskStorage
 
     def __init__(self, api_conf: BaseAPIConf, *args: Any, **kwargs: Any) -> None:
-        """Open the store; create the missing parts of it."""
         super().__init__(api_conf, *args, **kwargs)
         self._folder = os.path.abspath(api_conf["LOCAL_DIR"])
-        with self._blaming_the_store():
+        with blaming_the_store(self._folder):
             make_folders(self._folder)
             self._database = ImagesDatabase(self._folder)
         self._annotations = AnnotationsTable(self._database)
@@ -216,33 +198,26 @@ class LocalAPI(BaseAPI):
 
     def put_uid_annotations(self, info: Iterable[Info]) -> list[Row]:
         """Add annotations to images, all of them or none, as BaseAPISpec says."""
-        annotations = checked_annotations(info)
-        with self._blaming_the_store():
-            return self._annotations.add(annotations)
+        return self._annotations.add(checked_annotations(info))
 
     def get_uid_annotations(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
         """Return the rows of the annotations of images, as BaseAPISpec says, in the order of `info`, each once."""
-        what, keys = checked_annotation_what(what), image_keys(info)
-        with self._blaming_the_store():
-            return self._annotations.find(keys, what)
+        what = checked_annotation_what(what)
+        return self._annotations.find(image_keys(info), what)
 
     def get_uid_annotations_series(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
         """Return the rows of the annotations of series, as BaseAPISpec says."""
-        what, series = checked_annotation_what(what), series_of(info)
-        with self._blaming_the_store():
-            return [row for one in series for row in self._annotations.find_series(*one, what)]
+        what = checked_annotation_what(what)
+        return [row for one in series_of(info) for row in self._annotations.find_series(*one, what)]
 
     def get_users(self, info: Info | Sequence[Info] | None = None) -> list[Row]:
         """Return the rows of users, as BaseAPISpec says."""
         patterns = checked_patterns(info)
-        with self._blaming_the_store():
-            return matching(self._users.all(), patterns)
+        return matching(self._users.all(), patterns)
 
     def put_users(self, info: Iterable[Info]) -> list[Row]:
-        """Add users, as BaseAPISpec says; no password is kept, but a salted hash that takes long to compute."""
-        users = checked_users(info)
-        with self._blaming_the_store():
-            return self._users.add(users)
+        """Add users, as BaseAPISpec says, with a salted hash of each password that takes long to compute."""
+        return self._users.add(checked_users(info))
 
     def close(self) -> None:
         """Close the database."""
@@ -252,52 +227,40 @@ class LocalAPI(BaseAPI):
         return DiskStorage(api_conf)
 
     def _find(self, keys: Sequence[Key]) -> list[Row]:
-        with self._blaming_the_store():
-            return self._database.find(keys)
+        return self._database.find(keys)
 
     def _find_series(self, device_pattern: str, start: datetime, end: datetime) -> Iterator[list[Row]]:
-        pages = self._database.find_series(device_pattern, start, end)
-        while True:
-            with self._blaming_the_store():
-                page = next(pages, None)
-            if page is None:
-                return
-            yield page
+        return self._database.find_series(device_pattern, start, end)
 
     def _put_new_images(self, files: Iterable[FileOrPath | ImageParser]) -> list[Row]:
         images = (file if isinstance(file, ImageParser) else ImageParser(file) for file in files)
         return [self._store(image, unless_held=False)[0] for image in images]
 
     def _put_if_absent(self, image: ImageParser) -> tuple[Row, bool]:
-        """Store an image unless its key is held; return the row that is held then, and whether it is new.
+        """Store an image unless its key is held; return the held row, and whether it is new.
 
-        Raises StoreError for what is wrong with the store, ImageChangedError and OSError for the picture's own file.
+        Raises StoreError, and for the picture's own file ImageChangedError and OSError.
         """
         return self._store(image, unless_held=True)
 
     def _store(self, image: ImageParser, *, unless_held: bool) -> tuple[Row, bool]:
-        # Outside: what is wrong with the picture's own file is not the store's fault.
+        # An error of the picture's own file isn't the store's fault.
         blob = image.file_blob
-        with self._blaming_the_store():
-            staged = self._storage.stage(image, blob)
-            try:
-                # One transaction, so that files and row are of the same picture whoever else is at work, and that
-                # a row means that its files are there. After a crash within it, files without a row are replaced.
-                with self._database.writing():
-                    held = self._database.find([(image["device"], image["datetime"])]) if unless_held else []
-                    rows = held or [self._database.insert(image)]
-                    if not held:
-                        self._storage.place(staged)
-            finally:
-                self._storage.discard(staged)
+        # The files are placed within the transaction: a row then means that its files are there, and of its picture.
+        # After a crash, files without a row are replaced.
+        with blaming_the_store(self._folder), self._storage.staged(image, blob) as place, self._database.writing():
+            held = self._database.find([(image["device"], image["datetime"])]) if unless_held else []
+            rows = held or [self._database.insert(image)]
+            if not held:
+                place()
         return self._with_urls(rows, "metadata")[0], not held
 
     def _get_ml_bundle_file_list(self, bundle_name: str, what: str = "all") -> list[Row]:
-        with self._blaming_the_store():
+        with blaming_the_store(self._folder):
             return self._storage.get_ml_bundle_file_list(bundle_name, what)
 
     def _get_ml_bundle_upload_links(self, bundle_name: str, info: Iterable[Info]) -> list[Row]:
-        with self._blaming_the_store():
+        with blaming_the_store(self._folder):
             return self._storage.get_ml_bundle_upload_links(bundle_name, info)
 
     def _send_bundle_file(self, file: FileInfo, url: str) -> None:
@@ -305,20 +268,17 @@ class LocalAPI(BaseAPI):
         from sticky_pi_api.bundles.transfer import receive
 
         # An error of the file that is sent is not the store's fault.
-        with unwrapped(), open_file(file["path"]) as stream, self._blaming_the_store():
+        with unwrapped(), open_file(file["path"]) as stream, blaming_the_store(self._folder):
             receive(blocks_of(stream, file["path"]), url, file["key"], file["md5"], file["mtime"])
 
     def _fetch_bundle_file(self, row: Row, into: Receive) -> None:
         from sticky_pi_api.bundles.files import blocks_of, open_file
 
         with ExitStack() as stack:
-            with self._blaming_the_store():
+            with blaming_the_store(self._folder):
                 stream = stack.enter_context(open_file(row["url"]))
             try:
                 into(blocks_of(stream, row["url"]))
             except FileFailedError as failure:
-                with self._blaming_the_store():
+                with blaming_the_store(self._folder):
                     raise failure.error from None
-
-    def _blaming_the_store(self) -> AbstractContextManager[None]:
-        return blaming_the_store(self._folder)

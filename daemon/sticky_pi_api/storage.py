@@ -6,9 +6,10 @@ import os
 import stat
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, suppress
-from typing import IO, Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import IO, Any
 
 from sticky_pi_api.configuration import BaseAPIConf
 from sticky_pi_api.filesystem import durable
@@ -31,25 +32,10 @@ def checked_what(what: str) -> str:
     raise ValueError(f"what is {what!r}; it must be one of {', '.join(WHATS)}")
 
 
-class Staged(NamedTuple):
-    """A picture's files, whole and on disk, but not in their place yet."""
-
-    device: str
-    moves: tuple[tuple[str, str], ...]
-    """where each is, and where it belongs"""
-    images: int
-    """the open folder of all devices' images"""
-    incoming: int
-    """the open folder where each is"""
-    closing: ExitStack
-    """closes both"""
-
-
 class BaseStorage(ABC):
-    """Keeps the files of images and of machine-learning bundles, and says where they are."""
+    """The files of images and of machine-learning bundles."""
 
     def __init__(self, api_conf: BaseAPIConf, *_args: Any, **_kwargs: Any) -> None:
-        """Keep the configuration."""
         self._api_conf = api_conf
 
     @abstractmethod
@@ -58,32 +44,30 @@ class BaseStorage(ABC):
 
     @abstractmethod
     def get_url_for_image(self, image: Mapping[str, Any], what: str = "metadata") -> str:
-        """Return where the file of an image (its `device` and `datetime`) is, or '' for `metadata`."""
+        """Return the path or link of the file of an image (its `device` and `datetime`), or '' for `metadata`."""
 
     @abstractmethod
     def get_ml_bundle_file_list(self, bundle_name: str, what: str = "all") -> list[Row]:
-        """Return `key`, `url`, `md5` (as of `multipart_etag`) and `mtime` of each file of a bundle; [] of none.
+        """Return the `key`, `url`, `md5` (as of `multipart_etag`) and `mtime` (Unix seconds) of each file of a bundle.
 
-        `what` is `all`, `data` or `model`. Raises ValueError where either makes no sense.
+        `what` is `all`, `data` or `model`. Raises ValueError for another one, and for an impossible name.
         """
 
     @abstractmethod
     def get_ml_bundle_upload_links(self, bundle_name: str, info: Iterable[Info]) -> list[Row]:
-        """Return the entries of `info` (`key`, `md5` and `mtime`) that are wanted, with the `url` to put each at.
+        """Return the wanted entries of `info` (`key`, `md5` and `mtime`), each with the `url` where to put the file.
 
-        Not wanted is what is there with the same md5, or as new. Raises ValueError for what makes no sense.
+        A file is wanted if it is missing, or older and with another md5. Raises ValueError for an impossible entry.
         """
 
 
 class DiskStorage(BaseStorage):
-    """Keeps them in `<LOCAL_DIR>/raw_images/<device>/` and `<LOCAL_DIR>/ml/<bundle name>/`.
+    """The files in `<LOCAL_DIR>/raw_images/<device>/` and `<LOCAL_DIR>/ml/<bundle name>/`.
 
-    A file is written and made durable elsewhere, in `raw_images/.incoming`, and then renamed: a file with its final
-    name is whole. `stage` and `place` are the two halves of that, for a caller who makes a row in between.
+    A picture's file is made durable in `raw_images/.incoming`, and then renamed: a file with its final name is whole.
     """
 
     def __init__(self, api_conf: BaseAPIConf, *_args: Any, **_kwargs: Any) -> None:
-        """Take the store's folder from the configuration; nothing is made yet."""
         super().__init__(api_conf)
         self._store = os.path.abspath(api_conf["LOCAL_DIR"])
         self._images = os.path.join(self._store, IMAGES)
@@ -91,11 +75,8 @@ class DiskStorage(BaseStorage):
 
     def store_image_files(self, image: ImageParser) -> None:
         """Save an image's JPEG and its two thumbnails, durably; files in their place are replaced."""
-        staged = self.stage(image, image.file_blob)
-        try:
-            self.place(staged)
-        finally:
-            self.discard(staged)
+        with self.staged(image, image.file_blob) as place:
+            place()
 
     def get_url_for_image(self, image: Mapping[str, Any], what: str = "metadata") -> str:
         """Return the path of an image's file, or '' for `metadata`."""
@@ -111,50 +92,47 @@ class DiskStorage(BaseStorage):
         return list_files(self._store, bundle_name, what)
 
     def get_ml_bundle_upload_links(self, bundle_name: str, info: Iterable[Info]) -> list[Row]:
-        """Return which files are wanted, as BaseStorage says; `url` is the path where each belongs."""
+        """Return the wanted files, as BaseStorage says; `url` is a path."""
         from sticky_pi_api.bundles.storage import list_wanted
 
         return list_wanted(self._store, bundle_name, info)
 
-    def stage(self, image: ImageParser, blob: bytes) -> Staged:
-        """Write an image's three files, of which `blob` is the JPEG, where nobody looks for them yet."""
+    @contextmanager
+    def staged(self, image: ImageParser, blob: bytes) -> Iterator[Callable[[], None]]:
+        """Write an image's three files, of which `blob` is the JPEG; the block gets a function that places them.
+
+        Files that the block doesn't place are removed at its end.
+        """
         contents = {"image": blob, "thumbnail": image.thumbnail_jpeg, "thumbnail_mini": image.thumbnail_mini_jpeg}
         unique = f"{image.filename}.{os.getpid()}.{os.urandom(4).hex()}"
-        places = [os.path.join(self._images, INCOMING, f"{unique}.{what}") for what in contents]
-        moves = tuple(zip(places, (self.get_url_for_image(image, what) for what in contents), strict=True))
-        with ExitStack() as stack:
-            images = stack.enter_context(images_folder(self._store, make=True))
-            incoming = stack.enter_context(folder_in(self._store, images, f"{IMAGES}/{INCOMING}", make=True))
+        moves = [(f"{unique}.{what}", self.get_url_for_image(image, what)) for what in contents]
+        path = f"{IMAGES}/{INCOMING}"
+        with (
+            images_folder(self._store, make=True) as images,
+            folder_in(self._store, images, path, make=True) as incoming,
+        ):
             self._sweep(incoming)
-            staged = Staged(image["device"], moves, images, incoming, stack.pop_all())
-        try:
-            for place, content in zip(places, contents.values(), strict=True):
-                durable.write(place, content, incoming)
-        except BaseException:
-            self.discard(staged)
-            raise
-        return staged
+            try:
+                for (name, _), content in zip(moves, contents.values(), strict=True):
+                    durable.write(os.path.join(self._store, path, name), content, incoming)
+                yield partial(self._place, image["device"], moves, images, incoming)
+            finally:
+                for name, _ in moves:
+                    with suppress(OSError):
+                        os.unlink(name, dir_fd=incoming)
 
-    def place(self, staged: Staged) -> None:
-        """Give staged files their names, durably."""
-        path = f"{IMAGES}/{staged.device}"
-        with folder_in(self._store, staged.images, path, make=True, is_whole=False) as folder:
-            for temporary, final in staged.moves:
+    def _place(self, device: str, moves: Sequence[tuple[str, str]], images: int, incoming: int) -> None:
+        """Rename staged files to their final paths, durably."""
+        path = f"{IMAGES}/{device}"
+        with folder_in(self._store, images, path, make=True, is_whole=False) as folder:
+            for name, final in moves:
                 with durable.naming(final):
-                    names = os.path.basename(temporary), os.path.basename(final)
-                    os.rename(*names, src_dir_fd=staged.incoming, dst_dir_fd=folder)
+                    os.rename(name, os.path.basename(final), src_dir_fd=incoming, dst_dir_fd=folder)
             with durable.naming(os.path.join(self._store, path)):
                 durable.flush(folder)
 
-    def discard(self, staged: Staged) -> None:
-        """Remove the files that are still staged."""
-        with staged.closing:
-            for temporary, _ in staged.moves:
-                with suppress(OSError):
-                    os.unlink(os.path.basename(temporary), dir_fd=staged.incoming)
-
     def open_image(self, url: str) -> IO[bytes]:
-        """Open an image's file; a link in its place is none. Raises FileNotFoundError, and other OSErrors."""
+        """Open an image's file, which must not be a link. Raises FileNotFoundError, and other OSErrors."""
         above, name = os.path.split(url)
         path = f"{IMAGES}/{os.path.basename(above)}"
         with images_folder(self._store) as images, folder_in(self._store, images, path, is_whole=False) as folder:
@@ -164,19 +142,13 @@ class DiskStorage(BaseStorage):
                 return os.fdopen(open_file(name, folder=folder), "rb")
 
     def _sweep(self, incoming: int) -> None:
-        """Remove, once in a while, the files that killed processes left behind."""
+        """Remove, once an hour, the files that killed processes left behind."""
         now = time.monotonic()
         if self._swept_at is not None and now - self._swept_at < _LEFTOVER_AGE:
             return
         self._swept_at = now
-        for leftover in list(_older_than(incoming, time.time() - _LEFTOVER_AGE)):
+        for name in os.listdir(incoming):
             with suppress(FileNotFoundError):
-                os.unlink(leftover, dir_fd=incoming)
-
-
-def _older_than(folder: int, then: float) -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            with suppress(FileNotFoundError):
-                if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < then:
-                    yield entry.name
+                found = os.stat(name, dir_fd=incoming, follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode) and found.st_mtime < time.time() - _LEFTOVER_AGE:
+                    os.unlink(name, dir_fd=incoming)

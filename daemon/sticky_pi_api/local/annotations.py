@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
@@ -17,22 +17,21 @@ _OF_IMAGES: Final = "FROM images JOIN uid_annotations AS found ON found.parent_i
 
 
 class AnnotationsTable:
-    """The annotations of the images in a database. Raises sqlite3.Error as it comes."""
+    """The annotations of the images in a database; all methods raise StoreError where that fails."""
 
     def __init__(self, database: ImagesDatabase) -> None:
-        """Take the database, which has the table."""
         self._database = database
 
     def add(self, annotations: Iterable[Annotations]) -> list[Row]:
-        """Add all of them or none, and return their rows, `json` empty.
+        """Add annotations, all or none, and return their rows, with an empty `json`.
 
-        Raises ValueError for an image that isn't held, or not with these bytes, and sqlite3.IntegrityError.
+        Raises ValueError where an image isn't held, or has other bytes, and sqlite3.IntegrityError.
         """
         with self._database.writing():
             return [self._add(one) for one in annotations]
 
     def find(self, keys: Iterable[Key], what: str) -> list[Row]:
-        """Return the rows of the images that are there, in the order of `keys`, each once."""
+        """Return the rows of images, in the order of `keys`, each once."""
         sql = f"SELECT {_columns(what)} {_OF_IMAGES} WHERE device = ? AND datetime = ? ORDER BY found.id"
         return [
             row
@@ -71,9 +70,8 @@ class AnnotationsTable:
 
 
 def _columns(what: str) -> str:
-    """Return the columns as SQL; where the JSON isn't wanted, it isn't read."""
-    names: Sequence[str] = [f"found.{name}" if name != "json" or what == "json" else "'' AS json" for name in COLUMNS]
-    return ", ".join(names)
+    """Return the columns as SQL, with the JSON only if it is wanted: SQLite then doesn't read it."""
+    return ", ".join(f"found.{name}" if name != "json" or what == "json" else "'' AS json" for name in COLUMNS)
 
 
 def _to_row(found: Row) -> Row:

@@ -16,6 +16,7 @@ from sticky_pi_api.filesystem.durable import sync_folder
 from sticky_pi_api.filesystem.safe_open import file_id
 from sticky_pi_api.filesystem.store_folder import require_no_links, require_plain_database
 from sticky_pi_api.local import passwords
+from sticky_pi_api.local.errors import blaming_the_store
 from sticky_pi_api.local.schema import API_VERSION, MIGRATIONS, USERS_TABLE, to_datetime, to_text
 from sticky_pi_api.sqlite import connection as sqlite
 from sticky_pi_api.sqlite.errors import FileReplacedError
@@ -36,13 +37,13 @@ _INSERTED = (
 _TEXTS = {"device", "datetime", "md5", "device_version", "datetime_created", "api_version"}
 
 _CHUNK = 500
-# Written so that each is looked up in the index: `IN` would go through all images.
+# This form looks each key up in the index; `IN` would read all images.
 _FOUND = """
     WITH asked (device, datetime) AS (VALUES {})
     SELECT images.* FROM asked CROSS JOIN images ON images.device = asked.device AND images.datetime = asked.datetime
 """
 _PAGE = "SELECT * FROM images WHERE device = ? AND datetime > ? AND datetime < ? ORDER BY datetime LIMIT ?"
-# One step in the index of (device, datetime) for each device, instead of one for each image.
+# This form takes one step in the index of (device, datetime) for each device, not for each image.
 _DEVICES = """
     WITH RECURSIVE devices (device) AS (
         SELECT min(device) FROM images
@@ -55,7 +56,7 @@ _DEVICES = """
 
 
 def look_at(local_dir: str) -> None:
-    """Check that a store has no links in it, and that its database, if any, can be read; nothing is changed.
+    """Check, without changes, that a store has no links in it, and that its database, if any, can be read.
 
     Raises sqlite3.Error, also where a newer release wrote it, and OSError.
     """
@@ -68,13 +69,13 @@ def look_at(local_dir: str) -> None:
 
 
 class ImagesDatabase:
-    """`<local_dir>/database.db`, for any number of threads: one connection, one at a time on it.
+    """`<local_dir>/database.db`, for any number of threads, which use one connection one after the other.
 
-    Raises sqlite3.Error and OSError as they come.
+    All methods raise StoreError where the database fails.
     """
 
     def __init__(self, local_dir: str) -> None:
-        """Open the database; create the file and the tables that are missing."""
+        """Open the database; make the file and the tables that are missing. Raises sqlite3.Error and OSError."""
         self._folder = local_dir
         self._moved = False
         self._path = path = os.path.join(local_dir, "database.db")
@@ -106,9 +107,9 @@ class ImagesDatabase:
         return found
 
     def find_series(self, device_pattern: str, start: datetime, end: datetime) -> Iterator[list[Row]]:
-        """Yield the rows with start ≤ datetime < end of the devices that are LIKE the pattern, by both, in pages.
+        """Yield the rows with start ≤ datetime < end of the devices that are LIKE the pattern, in pages, sorted by key.
 
-        Rows that others add or remove meanwhile may be among them or not.
+        Rows that are added or removed meanwhile may be missing or present.
         """
         first, until = (to_text(next_second(when)) for when in (start, end))
         for (device,) in self.read(_DEVICES, device_pattern):
@@ -120,18 +121,18 @@ class ImagesDatabase:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the write lock, against threads and processes, so that rows found don't change before the commit."""
-        with self._lock:
+        """Hold the write lock, also against other processes: rows don't change between a query and the commit."""
+        with self._lock, blaming_the_store(self._folder):
             self._move_hashes()
             with sqlite.transaction(self._connection):
                 yield
 
     def keep_hashes(self, hashes: Mapping[str, str]) -> None:
-        """Keep the hashes of some users' passwords by their names, within `writing`. Raises StoreError."""
+        """Keep the hashes of some users' passwords by their names, within `writing`."""
         passwords.keep(self._folder, hashes)
 
     def _move_hashes(self) -> None:
-        """Once, move the hashes that an earlier release left in the table; where that can't be, pictures go on."""
+        """Move, once, the hashes that an earlier release left in the table; the store also works if that fails."""
         if not self._moved:
             self._moved = True
             with suppress(StoreError, sqlite.Error):
@@ -149,19 +150,16 @@ class ImagesDatabase:
         return self._query("SELECT * FROM images WHERE id = ?", self.add("images", values))[0]
 
     def read(self, sql: str, *parameters: object) -> list[sqlite3.Row]:
-        """Return all that a SELECT finds, of any table."""
-        with self._lock:
+        """Return all rows that a SELECT finds, of any table."""
+        with self._lock, blaming_the_store(self._folder):
             if self._look() != self._identity:
                 raise FileReplacedError("it was removed or replaced while it was in use")
             return self._connection.execute(sql, parameters).fetchall()
 
     def add(self, table: str, row: Mapping[str, Any]) -> int | None:
-        """Add a row to a table, within `writing`, and return its id; the names are our own, the values anybody's.
-
-        Raises sqlite3.IntegrityError.
-        """
+        """Add a row to a table, within `writing`, and return its id. Raises sqlite3.IntegrityError."""
         places = ", ".join(f":{name}" for name in row)
-        sql = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})"  # noqa: S608 - no value is in it
+        sql = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})"  # noqa: S608 - our own names
         return self._connection.execute(sql, row).lastrowid
 
     def _query(self, sql: str, *parameters: object) -> list[Row]:
@@ -175,7 +173,7 @@ class ImagesDatabase:
 
 
 def is_storable(fields: object) -> bool:
-    """Return whether something is metadata that an image's row takes, besides its key and md5."""
+    """Return whether a value is metadata that an image's row can hold, besides its key and md5."""
     return (
         isinstance(fields, Mapping)
         and {"width", "height"} <= fields.keys() <= set(_INSERTED)
@@ -190,7 +188,7 @@ def is_storable(fields: object) -> bool:
 
 
 def next_second(when: datetime) -> datetime:
-    """Round a bound of a series up: rows are of whole seconds, and their text sorts only among its like."""
+    """Round a bound of a series up to whole seconds, which rows have: only texts of one form can be compared."""
     whole = when.replace(microsecond=0)
     return whole if whole in (when, _LAST_SECOND) else whole + timedelta(seconds=1)
 

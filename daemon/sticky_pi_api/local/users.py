@@ -17,24 +17,23 @@ _ALL: Final = f"SELECT {', '.join(COLUMNS)} FROM users"  # noqa: S608 - our own 
 
 
 class UsersTable:
-    """The users in a database. Raises sqlite3.Error as it comes."""
+    """The users in a database; all methods raise StoreError where that fails."""
 
     def __init__(self, database: ImagesDatabase) -> None:
-        """Take the database, which has the table."""
         self._database = database
 
     def add(self, users: Iterable[NewUser]) -> list[Row]:
-        """Add all of them or none, and return their rows. Raises sqlite3.IntegrityError."""
-        # Outside the transaction: a hash takes its time.
+        """Add users, all or none, and return their rows. Raises sqlite3.IntegrityError."""
+        # Outside the transaction, as a hash takes long.
         hashed = [(user, hash_password(user.password)) for user in users]
         with self._database.writing():
             rows = [self._add(user) for user, _ in hashed]
-            # Before the rows are committed: one without its hash would be of no use.
+            # Before the rows are committed: a user without a hash would be useless.
             self._database.keep_hashes({user.username: password_hash for user, password_hash in hashed})
             return rows
 
     def all(self) -> list[Row]:
-        """Return the rows of all users, in the order they were added in."""
+        """Return the rows of all users, in the order in which they were added."""
         return self._query(f"{_ALL} ORDER BY id")
 
     def _add(self, user: NewUser) -> Row:

@@ -255,7 +255,7 @@ FLUSHES = (
     ),
     Guard(
         "flush of a stored picture's name",
-        "DiskStorage.place",
+        "DiskStorage._place",
         "durable.flush(folder)",
         "",
         (_DURABLE,),
@@ -299,18 +299,19 @@ FLUSHES = (
         "a stored row after its files",
         "LocalAPI._store",
         """
-        with self._database.writing():
+        with blaming_the_store(self._folder), self._storage.staged(image, blob) as place, self._database.writing():
             held = self._database.find([(image['device'], image['datetime'])]) if unless_held else []
             rows = held or [self._database.insert(image)]
             if not held:
-                self._storage.place(staged)
+                place()
         """,
         """
-        with self._database.writing():
-            held = self._database.find([(image['device'], image['datetime'])]) if unless_held else []
-            rows = held or [self._database.insert(image)]
-        if not held:
-            self._storage.place(staged)
+        with blaming_the_store(self._folder), self._storage.staged(image, blob) as place:
+            with self._database.writing():
+                held = self._database.find([(image['device'], image['datetime'])]) if unless_held else []
+                rows = held or [self._database.insert(image)]
+            if not held:
+                place()
         """,
         (
             _DURABLE,
