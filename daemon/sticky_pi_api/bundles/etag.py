@@ -7,7 +7,7 @@ import math
 from typing import Final, Self
 
 PART: Final = 8 * 2**20
-"""Size of a part, in bytes; larger files are sent in parts, and their ETag depends on its size"""
+"""Bytes of a part; larger files are sent in parts, and their ETag depends on this size"""
 
 _OF_NOTHING = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 
@@ -19,7 +19,6 @@ class Etag:
     """
 
     def __init__(self, part: float = PART) -> None:
-        """Begin a file that is sent in parts of `part` bytes."""
         if part < 1:
             raise ValueError(f"a part has {part} bytes; it must have at least 1")
         self._part = part

@@ -110,7 +110,6 @@ def blocks_of(stream: IO[bytes], path: str) -> Iterator[bytes]:
 
 
 def _read(path: str, etag: Etag) -> float:
-    """Hash a file into `etag`, and return its mtime."""
     with unwrapped(), open_file(path) as stream:
         before = os.fstat(stream.fileno())
         for block in blocks_of(stream, path):
@@ -122,7 +121,6 @@ def _read(path: str, etag: Etag) -> float:
 
 
 def _walk(folder: FilePath) -> Iterator[str]:
-    """Yield the paths of all entries that aren't folders."""
     root = os.path.realpath(folder)
 
     def fail(error: OSError) -> None:

@@ -15,12 +15,11 @@ _LARGEST_MTIME = 1e11
 
 def checked_name(bundle_name: str) -> str:
     """Return the name of a bundle. Raises BundleError for one that can't be the name of its folder."""
-    if reason := _wrong_with(bundle_name):
+    reason = _wrong_with(bundle_name)
+    if not reason and ("/" in bundle_name or bundle_name.startswith(".")):
+        reason = "it must have no slash, and no dot at its start"
+    if reason:
         raise BundleError(f"the bundle's name {_shown(bundle_name)} can't be used: {reason}")
-    if "/" in bundle_name or bundle_name.startswith("."):
-        raise BundleError(
-            f"the bundle's name {_shown(bundle_name)} can't be used: it must have no slash, and no dot at its start"
-        )
     return bundle_name
 
 
@@ -52,7 +51,7 @@ def place(folder: str, key: str) -> str:
 
 
 def checked_entries(info: Iterable[Info]) -> list[dict[str, Any]]:
-    """Return the `key`, `md5` and `mtime` of each file in a request. Raises BundleError."""
+    """Return the entries of a request, each with the `key`, `md5` and `mtime` of a file. Raises BundleError."""
     return [_checked_entry(entry) for entry in info]
 
 

@@ -55,10 +55,10 @@ class BundleForm(FormBody):
 
     def _before(self) -> str:
         fields = "".join(
-            f'--{self.boundary}\r\nContent-Disposition: form-data; name="{_escaped(name)}"\r\n\r\n{value}\r\n'
+            f'--{self.boundary}\r\nContent-Disposition: form-data; name="{name.translate(_ESCAPES)}"\r\n\r\n{value}\r\n'
             for name, value in self._fields.items()
         )
-        name = _escaped(os.path.basename(self._file["key"]))
+        name = os.path.basename(self._file["key"]).translate(_ESCAPES)
         return (
             f'{fields}--{self.boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
             "Content-Type: application/octet-stream\r\n\r\n"
@@ -73,7 +73,3 @@ class BundleForm(FormBody):
     def _check(self, digest: Any, *, is_whole: bool) -> None:
         if not is_whole or not digest.matches(self._file["md5"]):
             raise BundleError(f"{printable(self._file['path'])}: it has changed since it was listed, and was not sent")
-
-
-def _escaped(name: str) -> str:
-    return name.translate(_ESCAPES)

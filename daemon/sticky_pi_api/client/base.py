@@ -1,4 +1,4 @@
-"""The verbs that the clients of a store and of a server share."""
+"""The methods that the clients of a store and of a server share."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from sticky_pi_api.validation.annotations import checked_annotation_what, join_a
 
 
 class BaseClient(BundleClient):
-    """What all clients do alike, each with a folder of its own on this machine."""
+    """A client with a folder of its own on this machine."""
 
     def __init__(self, local_dir: FilePath, n_threads: int = 8, *_args: Any, **_kwargs: Any) -> None:
-        """Make `local_dir` unless it is there; pictures are read and decoded on at most `n_threads` threads.
+        """Make `local_dir` if it doesn't exist; read and decode pictures on at most `n_threads` threads.
 
         Raises StoreError where the folder can't be made.
         """
@@ -41,7 +41,7 @@ class BaseClient(BundleClient):
         return self._local_dir
 
     def delete_cache(self) -> None:
-        """Remove what the client remembers between calls; nothing that is stored is touched."""
+        """Remove the checksums that `put_images` keeps between calls; no stored picture is changed."""
         with blaming_the_store(self._local_dir):
             cache.remove(self._cache_dir)
 
@@ -57,11 +57,11 @@ class BaseClient(BundleClient):
     ) -> list[Row]:
         """Store the pictures that are not held yet, and return the metadata of those stored by this call.
 
-        Each of `files` is a path, or an ImageParser already made. A file that is as an earlier call found it isn't read
-        again. One that fails doesn't keep the others from being stored. `on_outcome` is called with each picture's
-        ImageOutcome as soon as it is known, on the caller's thread; what it raises ends the call there, and pictures
-        without an outcome may be stored or not. Without it, a ConflictWarning names each picture whose key is held with
-        other bytes, and other failures raise one PutImagesError at the end.
+        Each of `files` is a path or an ImageParser. A file that hasn't changed since an earlier call isn't read again.
+        After a failure, the others are stored all the same. `on_outcome` is called with each picture's ImageOutcome as
+        soon as it is known, on the caller's thread; an error of it ends the call, and the pictures without an outcome
+        may be stored or not. Without it, a ConflictWarning names each picture whose key is held with other bytes, and
+        other failures raise one PutImagesError at the end.
         """
         if isinstance(files, str | bytes | os.PathLike | ImageParser):
             raise TypeError("put_images takes a list of pictures, not one")
@@ -83,9 +83,9 @@ class BaseClient(BundleClient):
     ) -> list[Row]:
         """Return the rows of the images that devices took in a time, each with the fields of its annotations.
 
-        An image with several annotations has several rows, one without has None in their fields. Where a field's name
-        is also one of the images', it ends in `_annot`. Sorted by device and datetime, each image once. `info` and
-        `what_image` as for `get_image_series`, `what_annotation` as for `get_uid_annotations`.
+        An image with several annotations has several rows; one without has None in their fields. A field whose name the
+        images have as well ends in `_annot`. The rows are sorted by device and datetime. `info` and `what_image` are
+        those of `get_image_series`, `what_annotation` is that of `get_uid_annotations`.
         """
         series = list(info)
         checked_annotation_what(what_annotation)
@@ -93,19 +93,16 @@ class BaseClient(BundleClient):
         return join_annotations(images, self.get_uid_annotations_series(series, what_annotation))
 
     def holdings(self, claims: Sequence[Claim]) -> list[Holding]:
-        """Return how pictures that are said to be held really are, in their order, by one question.
-
-        Besides the row, the stored object is looked at, where it can be; nothing is changed.
-        """
+        """Return how claimed pictures are held, in their order: by the rows, and if possible by the stored objects."""
         return verify(self.get_images, self._look_at, claims)
 
     @abstractmethod
     def _look_at(self, url: str) -> StoredObject | None:
-        """Look at the object behind a row's url, as `verification.Look` says."""
+        """Inspect the object behind a row's url, as `verification.Look` says."""
 
     @abstractmethod
     def _outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:
-        """Yield what becomes of each picture as soon as it is known; closed, it stops."""
+        """Yield each picture's outcome as soon as it is known; stop when closed."""
 
 
 def _report(stored: list[Row], others: list[ImageOutcome]) -> None:
@@ -115,6 +112,6 @@ def _report(stored: list[Row], others: list[ImageOutcome]) -> None:
             if one.outcome is Outcome.CONFLICT:
                 warnings.warn(str(one.error), ConflictWarning, stacklevel=3)
     finally:
-        # Also where warnings are errors: the rows stored must reach the caller.
+        # Also where warnings are errors: the caller must get the rows of the stored pictures.
         if failures:
             raise PutImagesError(stored, failures)

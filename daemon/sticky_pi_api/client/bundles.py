@@ -31,10 +31,8 @@ class BundleClient(BaseAPISpec):
     def put_ml_bundle_dir(self, bundle_name: str, bundle_dir: FilePath, what: str = "all") -> list[FileInfo]:
         """Send the files of a machine-learning bundle that the destination lacks or has older, and return them.
 
-        `utils.local_bundle_files_info` says which files are part of the bundle, the meaning of `what` (`data`, `model`
-        or `all`), and the description that is returned of each file (`key`, `path`, `md5` and `mtime`). A file that the
-        destination has with other bytes is sent only if it is newer. Nothing is ever removed there. The first error
-        ends the call; the next call continues behind the files that were sent.
+        `utils.local_bundle_files_info` describes `what` (`data`, `model` or `all`) and the returned items. Nothing is
+        ever removed at the destination. The first error ends the call; the next call sends the remaining files.
 
         Raises ValueError for an impossible name or `what`, BundleError (a ValueError) for a file that can't be part of
         a bundle or changes meanwhile, OSError for one that can't be read, and StoreError or RemoteError.
@@ -55,11 +53,10 @@ class BundleClient(BaseAPISpec):
     def get_ml_bundle_dir(self, bundle_name: str, bundle_dir: FilePath, what: str) -> list[FileInfo]:
         """Fetch the files of a machine-learning bundle that a folder lacks or has older, and return them.
 
-        The folder is made if it doesn't exist, and nothing in it is removed; a file with other bytes that is newer
-        stays. A fetched file has the mtime that it was put with. `what`, the returned descriptions and the errors are
-        those of `put_ml_bundle_dir`. A NoBundleWarning says that there is nothing to fetch.
-
-        Raises BundleError (a ValueError) also for keys that lead out of the folder, before anything is fetched.
+        The folder is made if it doesn't exist, and nothing in it is removed. A fetched file has the mtime that it was
+        put with. `what`, the returned items and the errors are those of `put_ml_bundle_dir`; BundleError is raised also
+        for keys that lead out of the folder, before anything is fetched. Where there is no such file, a NoBundleWarning
+        is given.
         """
         from sticky_pi_api.bundles.files import checked_what
         from sticky_pi_api.bundles.keys import checked_name, place

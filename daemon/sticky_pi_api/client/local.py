@@ -21,13 +21,13 @@ from sticky_pi_api.utils import md5
 
 
 class LocalClient(BaseClient, LocalAPI):
-    """The client and the whole API in one process, on a folder: no server, no account.
+    """The client and the whole API in one process, with a store in a folder: no server, no account.
 
     Use it as a context manager, or close it; threads may share it, and processes its folder.
     """
 
     def __init__(self, local_dir: FilePath, n_threads: int = 8, *args: Any, **kwargs: Any) -> None:
-        """Open the store in `local_dir`, made if it isn't there. Raises StoreError where that can't be."""
+        """Open the store in `local_dir`, and make it if it doesn't exist. Raises StoreError where that fails."""
         BaseClient.__init__(self, local_dir, n_threads)
         LocalAPI.__init__(self, LocalAPIConf(LOCAL_DIR=self.local_dir), *args, **kwargs)
 

@@ -46,11 +46,11 @@ class RemoteClient(BaseClient, RemoteAPI):
         wall_clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Take the server's address and an account there; nothing is sent yet.
+        """Prepare for a server without connecting to it.
 
         `ca_file` has the certificates to trust, instead of the system's. At most `parallel` pictures are sent at a
-        time, all together at no more than `max_rate` bytes a second; what goes slower than `lowest_rate`, all together,
-        is given up. Raises ValueError, StoreError for `local_dir` and CertificateError for `ca_file`.
+        time. All uploads together use at most `max_rate` bytes a second; requests are ended where all together are
+        slower than `lowest_rate`. Raises ValueError, StoreError for `local_dir` and CertificateError for `ca_file`.
         """
         # Tracebacks show arguments.
         secret, password = Secret.of(password), ""

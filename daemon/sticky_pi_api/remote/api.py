@@ -42,9 +42,8 @@ if TYPE_CHECKING:
 PARALLEL: Final = 4
 """Pictures sent at a time: enough to fill a link while the server works and answers are on their way.
 
-With a round trip of 0.2 s, 0.5 s of work for each picture and 2 MB a picture, one picture at a time uses 73 % of
-8 Mbit/s, and two, four or eight use 98 % (tests/bench/link.py). Of 1 Mbit/s, one uses 96 %, and two or more use all.
-Four are for longer round trips.
+With a round trip of 0.2 s and 0.5 s of work, one picture of 2 MB at a time uses 73 % of 8 Mbit/s, and two, four or
+eight use 98 % (tests/bench/link.py). Four are for longer round trips.
 """
 
 LOWEST_RATE: Final = 8000.0
@@ -74,6 +73,8 @@ class RemoteAPI(BaseAPISpec):
         """Prepare for a server without connecting to it; the arguments are those of RemoteClient."""
         # Tracebacks show arguments.
         secret, password = Secret.of(password), ""
+        from sticky_pi_api.transport.session import Http
+
         if parallel < 1 or lowest_rate <= 0:
             raise ValueError(f"parallel is {parallel} and lowest_rate {lowest_rate}; both must be more than 0")
         self._parallel = parallel
@@ -81,17 +82,15 @@ class RemoteAPI(BaseAPISpec):
         # All uploads share the link, and the part of it that `max_rate` leaves them.
         lowest = min(lowest_rate, lowest_rate if max_rate is None else max_rate / 2) / parallel
         self._clock = clock
-        self._server = Server(
+        http = Http(
             _address(protocol, host, port),
-            username,
-            secret,
             ca_file=ca_file,
             connections=parallel + 1,
             lowest_rate=lowest,
             timeouts=timeouts,
-            clock=clock,
             wall_clock=wall_clock,
         )
+        self._server = Server(http, username, secret, clock)
         self._unclear = UnclearUploads()
         self._limit = ConcurrencyLimit(parallel)
 

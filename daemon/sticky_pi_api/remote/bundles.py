@@ -27,7 +27,6 @@ class ServerBundles:
     """
 
     def __init__(self, server: Server, limit: RateLimit) -> None:
-        """`limit` is shared with all other uploads to the server."""
         self._server = server
         self._limit = limit
 

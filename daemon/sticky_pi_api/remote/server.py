@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -29,7 +28,7 @@ from sticky_pi_api.transport.status_codes import (
 from sticky_pi_api.types import Row
 
 if TYPE_CHECKING:
-    from sticky_pi_api.transport.session import Body, Receive, Timeouts
+    from sticky_pi_api.transport.session import Body, Http, Receive
 
 SHORT_ANSWER: Final = 2**20
 """Largest unpacked answer to a login or an upload, in bytes: the text of an error may be a long page"""
@@ -47,37 +46,11 @@ _Found = TypeVar("_Found")
 class Server:
     """One server and an account there, for any number of threads; each method raises RemoteError where it fails."""
 
-    def __init__(
-        self,
-        address: str,
-        username: str,
-        password: Secret,
-        *,
-        ca_file: str | None = None,
-        connections: int = 8,
-        lowest_rate: float,
-        timeouts: Timeouts | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
-    ) -> None:
-        """Prepare for a server without connecting to it; the arguments are those of `Http` and `Login`.
-
-        Raises CertificateError for `ca_file`.
-        """
-        from sticky_pi_api.transport.session import Http
-
-        self.address = address
-        self.http = Http(
-            address,
-            ca_file=ca_file,
-            connections=connections,
-            lowest_rate=lowest_rate,
-            timeouts=timeouts,
-            wall_clock=wall_clock,
-        )
+    def __init__(self, http: Http, username: str, password: Secret, clock: Callable[[], float]) -> None:
+        self.address = http.address
+        self.http = http
         self._is_cold = False
         """whether a worker failed since a question was answered"""
-        self._wall_clock = wall_clock
         self._login = Login(username, password, self._get_token, clock=clock)
 
     def ask(
@@ -142,13 +115,13 @@ class Server:
         """Get the file behind a link, as `Http.get` does. Raises RemoteError for another answer than the file."""
         answer = self.http.get(link, receive)
         if answer.status != OK:
-            raise link_failure_of(answer, link.address, self._wall_clock)
+            raise link_failure_of(answer, link.address, self.http.wall_clock)
 
     def send_form(self, link: SignedUrl, body: Body, content_type: str) -> None:
         """Send a form to a link. Raises RemoteError unless the storage confirms that it has the file."""
         answer = self.http.post_form(link, body, content_type)
         if answer.status not in STORED or answer.body.lstrip()[:5].lower() in _PAGES:
-            raise link_failure_of(answer, link.address, self._wall_clock)
+            raise link_failure_of(answer, link.address, self.http.wall_clock)
 
     def with_token(self, post: Callable[[Account], Answer]) -> Answer:
         """Send a request with a token; once more, with a new one, if the server doesn't accept it."""
@@ -166,7 +139,7 @@ class Server:
         A question can't be wrong: a server that refuses one is unavailable.
         """
         if answer.status != OK:
-            failure = failure_of(answer, self.address, self._login.user, self._wall_clock, size=size)
+            failure = failure_of(answer, self.address, self._login.user, self.http.wall_clock, size=size)
             if isinstance(failure, RefusedError) and is_question:
                 failure = UnavailableError(str(failure), retry_after=failure.retry_after)
             raise failure

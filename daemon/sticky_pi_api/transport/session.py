@@ -96,7 +96,7 @@ class Http:
         self.address = address
         self.timeouts = timeouts or Timeouts()
         self._lowest_rate = lowest_rate
-        self._wall_clock = wall_clock
+        self.wall_clock = wall_clock
         self.scope = CancelScope()
         """contains all requests"""
         host = urlsplit(address).hostname or ""
@@ -176,7 +176,7 @@ class Http:
                 error = raised.error if isinstance(raised, BrokenOffBodyError) else raised
                 was_closed = guard.reused and not (guard.cancellation.is_done or find(error, TIMEOUTS))
                 if is_last or not was_closed or not (isinstance(call.body, bytes) or call.body.may_repeat):
-                    failure = explain(error, guard, call.address, self._wall_clock, current.route)
+                    failure = explain(error, guard, call.address, self.wall_clock, current.route)
             except BaseException as raised:
                 # The libraries' frames hold the request, and so the password.
                 raised.__traceback__ = without_libraries(raised.__traceback__)
