@@ -23,8 +23,7 @@ STAGGER: Final = 0.25
 """Seconds that an address gets to answer before the next one is tried beside it (RFC 8305)"""
 
 _UNSENT: Final = 65536
-"""Bytes that the kernel may hold back unsent; by default it takes whole pictures long before they are on their way"""
-
+"""Bytes that the kernel may hold back unsent; by default it accepts whole pictures long before they are sent"""
 
 Address = tuple[Any, ...]
 """An address as getaddrinfo gives it: family, type, protocol, canonical name, socket address"""

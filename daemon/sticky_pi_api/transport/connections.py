@@ -59,7 +59,7 @@ class Route(NamedTuple):
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """Return a TLS context that trusts the certificates in a file, or else the system's. Raises CertificateError."""
+    """Return a TLS context that trusts the certificates in a file, or the system's. Raises CertificateError."""
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:
@@ -118,7 +118,7 @@ class _Connection(HTTPConnection):
         except Exception as error:
             current.guard.cause = error
             if self._raw is not None and self._raw.fileno() >= 0:
-                # A proxy's refusal keeps it open otherwise, until somebody collects garbage.
+                # After a proxy's refusal it would stay open until the next garbage collection.
                 os.close(self._raw.detach())
             if isinstance(error, ConnectionResetError | BrokenPipeError):
                 # As above, with a proxy or TLS.
@@ -146,7 +146,7 @@ class _Connection(HTTPConnection):
             with current.guard.waiting():
                 super().send(data)
         except ConnectionResetError as error:
-            # An answer may have come before it, such as 413: after this one, every version of urllib3 reads it.
+            # The answer may have come already, such as 413: after this error, every version of urllib3 reads it.
             raise BrokenPipeError(*error.args) from error
 
     def getresponse(self) -> Any:
@@ -185,11 +185,10 @@ class _SecurePool(_Pool, HTTPSConnectionPool):
 class Session(requests.Session):
     """A session that follows no redirect, keeps no cookie, and takes neither proxies nor `.netrc` from the environment.
 
-    Nothing of it changes after it was made, so any number of threads may send requests through it.
+    It never changes, so that any number of threads may use it; at most `connections` connections are kept.
     """
 
     def __init__(self, context: ssl.SSLContext, connections: int) -> None:
-        """Keep so many connections at most."""
         super().__init__()
         self.trust_env = False
         self.headers.clear()
@@ -199,14 +198,13 @@ class Session(requests.Session):
             self.mount(scheme, adapter)
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Return None: for a redirect, requests would unpack the whole answer, however large."""
+        """Return None: requests would unpack the whole answer of a redirect, of any size."""
 
 
 class _Adapter(HTTPAdapter):
     """The adapter of requests, with the pools above and one TLS context for all connections."""
 
     def __init__(self, context: ssl.SSLContext, connections: int) -> None:
-        """Keep so many connections at most."""
         self._context = context
         super().__init__(pool_connections=2, pool_maxsize=connections)
 

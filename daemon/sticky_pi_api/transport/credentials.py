@@ -1,6 +1,6 @@
 """Credentials of a request: accounts, tokens and signed URLs; none is printed, logged or left in a traceback.
 
-Whoever has a signed URL may read or write the file behind it, so its path and query are as secret as a password.
+The path and query of a signed URL are as secret as a password: with them, anyone can read or write the file behind it.
 """
 
 from __future__ import annotations
@@ -19,28 +19,24 @@ class Secret:
     __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
-        """Wrap `value`."""
         self._value = value
 
     @classmethod
     def of(cls, value: str | Secret) -> Secret:
-        """Wrap `value`, unless it is wrapped already."""
+        """Return the secret of a text, or the secret itself."""
         return value if isinstance(value, Secret) else cls(value)
 
     def reveal(self) -> str:
-        """Return the text itself."""
+        """Return the text."""
         return self._value
 
     def __repr__(self) -> str:
-        """Show asterisks, as many for every secret."""
         return MASK
 
     def __eq__(self, other: object) -> bool:
-        """Compare the texts."""
         return isinstance(other, Secret) and self._value == other._value
 
     def __hash__(self) -> int:
-        """Agree with the comparison."""
         return hash(self._value)
 
 
@@ -52,7 +48,7 @@ class Account(NamedTuple):
 
     @classmethod
     def of(cls, user: str, password: str | Secret = "") -> Self:
-        """Wrap both."""
+        """Return the account of a user and a password."""
         return cls(Secret(user), Secret.of(password))
 
     @property
@@ -71,12 +67,11 @@ class SignedUrl(NamedTuple):
     """its `http[s]://host[:port]`, which may be shown"""
 
     def __repr__(self) -> str:
-        """Show the host, and neither path nor query."""
         return f"{type(self).__name__}({self.address!r})"
 
     @classmethod
     def of(cls, url: object, giver: str) -> Self:
-        """Check a link that the server at the address `giver` gave. Raises ValueError, without the link's secrets."""
+        """Check a link from the server at the address `giver`. Raises ValueError, without the link's secrets."""
         if not isinstance(url, str) or not url.isascii() or not url.isprintable() or " " in url:
             raise ValueError("a link that isn't one")
         from urllib.parse import urlsplit
@@ -95,10 +90,7 @@ class SignedUrl(NamedTuple):
 
 
 def without_libraries(trace: TracebackType | None) -> TracebackType | None:
-    """Return a traceback reduced to the frames of this package: the local variables of others hold the credentials.
-
-    Whoever logs an error may log the local variables of its traceback as well.
-    """
+    """Return a traceback with the frames of this package alone: those of others hold secrets, which logs may show."""
     frames = []
     while trace is not None:
         if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] == _THIS_PACKAGE:

@@ -1,8 +1,8 @@
-"""Limit how long a request may take, and cancel it wherever it waits: a socket's own timeout is for each read alone.
+"""Limit the time of a request, and cancel it wherever it waits: a socket's own timeout is for each read alone.
 
-A server that drips a byte a second would otherwise hold its client as long as it likes. Three things are kept apart:
-how much time there is (`Deadline`), who cancels what together (`CancelScope`, and the `Cancellation` of each request),
-and what the thread of a request has to know of it (`Guard`).
+A server that sends one byte a second would otherwise hold its client without end. There are three parts: the time
+(`Deadline`), the requests that are cancelled together (`CancelScope`, and the `Cancellation` of each request), and the
+state of one request, for its thread (`Guard`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 if TYPE_CHECKING:
-    # Whoever watches a connection has imported it; whoever only starts threads needs none of it.
+    # Modules that only start threads don't need it.
     import socket
 
 _RESET_ON_CLOSE: Final = (1).to_bytes(4, sys.byteorder) + bytes(4)
@@ -26,10 +26,9 @@ _RESET_ON_CLOSE: Final = (1).to_bytes(4, sys.byteorder) + bytes(4)
 
 
 class Deadline:
-    """The time that something may take, counted from now; it may be extended meanwhile."""
+    """A time limit in seconds, counted from now, which can be extended."""
 
     def __init__(self, seconds: float) -> None:
-        """Allow so many seconds."""
         self.seconds = seconds
         self._ends_at = time.monotonic() + seconds
 
@@ -44,7 +43,7 @@ class Deadline:
         return max(0.0, time.monotonic() - self._ends_at)
 
     def extend(self, seconds: float) -> None:
-        """Allow so many seconds more."""
+        """Allow more seconds."""
         self.seconds += seconds
         self._ends_at += seconds
 
@@ -54,15 +53,16 @@ class _Cancellable(Protocol):
     def overdue(self) -> float:
         """Seconds by which it is past its deadline."""
 
-    def cancel(self) -> None:
-        """End it now."""
+    def cancel(self) -> None: ...
 
 
 class CancelScope:
-    """Requests, and pauses between them, that are cancelled together, those still to come too."""
+    """Requests, and pauses between them, that are cancelled together, or with those of the scope's parent.
+
+    Once it is cancelled, later requests are cancelled as they begin.
+    """
 
     def __init__(self, parent: CancelScope | None = None) -> None:
-        """Begin with none; they are cancelled with those of `parent`, too."""
         self._parent = parent
         self._lock = threading.Lock()
         self._live: set[_Cancellable] = set()
@@ -71,7 +71,7 @@ class CancelScope:
 
     @contextmanager
     def holding(self, one: _Cancellable) -> Iterator[None]:
-        """Count a request among the scope's for the length of a block; cancel it if the scope is cancelled."""
+        """Make a request a part of the scope during a block; cancel it if the scope is cancelled."""
         with nullcontext() if self._parent is None else self._parent.holding(one):
             with self._lock:
                 self._live.add(one)
@@ -86,20 +86,20 @@ class CancelScope:
                     self._ended_at = time.monotonic()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for so many seconds, or until the scope is cancelled; return whether it is."""
+        """Wait, or until the scope is cancelled; return whether it is."""
         pause = _Pause()
         with self.holding(pause):
             return pause.wait(seconds)
 
     def stalled_for(self) -> float:
-        """Return the seconds by which a request is past its deadline; without one, the seconds since the last."""
+        """Return the seconds by which a request is past its deadline; without requests, the seconds since the last."""
         with self._lock:
             if self._live:
                 return max(one.overdue for one in self._live)
             return time.monotonic() - self._ended_at
 
     def cancel(self) -> None:
-        """End all requests now, and each one to come as it begins."""
+        """Cancel all requests."""
         with self._lock:
             self._is_cancelled = True
             live = list(self._live)
@@ -115,20 +115,16 @@ class _Pause(threading.Event):
 
 
 class Cancellation:
-    """Cancels what one request waits for, from any thread: its connections, or a call that can be woken."""
+    """The means to cancel one request from any thread: its connections, or a function that wakes it."""
 
     def __init__(self) -> None:
-        """Begin with nothing to cancel."""
         self.is_done = False
         self._lock = threading.Lock()
         self._handles: list[socket.socket] = []
         self._wake: Callable[[], None] | None = None
 
     def watch(self, *socks: socket.socket) -> None:
-        """Shut these connections down when cancelled, from now on and instead of others.
-
-        Raises OSError where there are no more descriptors; then the others are still watched.
-        """
+        """Shut these connections down when cancelled, instead of earlier ones. Raises OSError without descriptors."""
         with ExitStack() as opened:
             # Descriptors of their own: TLS takes the socket object apart, and responses outlive it.
             handles = [opened.enter_context(_second(sock)) for sock in socks]
@@ -141,7 +137,7 @@ class Cancellation:
 
     @contextmanager
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Call `wake` if cancelled during a block; raise TimeoutError where that was so before."""
+        """Call `wake` if cancelled during a block. Raises TimeoutError if cancelled before it."""
         with self._lock:
             self._wake = wake
             if self.is_done:
@@ -158,7 +154,7 @@ class Cancellation:
             raise ConnectionAbortedError
 
     def cancel(self) -> None:
-        """Cancel the request now."""
+        """Cancel the request."""
         with self._lock:
             self.is_done = True
             self._shut_down()
@@ -167,7 +163,7 @@ class Cancellation:
             wake()
 
     def close(self) -> None:
-        """Forget the connections: nothing is shut down from here on."""
+        """Forget the connections, so that none is shut down any more."""
         with self._lock:
             self._close_handles()
 
@@ -176,7 +172,7 @@ class Cancellation:
 
         for handle in self._handles:
             with suppress(OSError):  # it isn't connected any more
-                # What is still waiting to go out must not: a reset, not a farewell after the rest of a body.
+                # Bytes that the kernel holds back must not be sent: a reset instead of an orderly end.
                 handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
                 handle.shutdown(socket.SHUT_RDWR)
 
@@ -186,55 +182,54 @@ class Cancellation:
 
 
 class Guard:
-    """What one request carries from its start to its end, as a context manager; its deadline is kept meanwhile.
+    """The state of one request, and a context manager that cancels the request at its deadline.
 
-    A request that is cancelled fails in its own thread, within moments, wherever that waits.
+    A cancelled request fails at once in its own thread, wherever this waits.
     """
 
     def __init__(
         self, seconds: float, scope: CancelScope | None = None, *, fresh: bool = False, silence: float = math.inf
     ) -> None:
-        """Let the request take so many seconds at most, and be cancelled with its scope.
+        """Limit the request to so many seconds, and a connection's silence to `silence` seconds.
 
-        `fresh` asks for a fresh connection; a connection may be silent for `silence` seconds.
+        `fresh` asks for a new connection.
         """
         self.deadline = Deadline(seconds)
         self.cancellation = Cancellation()
         self.fresh = fresh
         self.silence = silence
         self.expired = False
-        """whether it was cancelled as its time was up"""
+        """whether it was cancelled at its deadline"""
         self.reused = False
-        """whether it went out on a connection that had been used before"""
+        """whether it used a kept connection"""
         self.cause: Exception | None = None
-        """what went wrong while connecting"""
+        """the error from connecting"""
         self.silent_for = 0.0
-        """seconds for which the other end had been silent when the request was cancelled"""
+        """seconds for which the peer had been silent when the request was cancelled"""
         self._waits_since: float | None = None
         self._held = (scope or CancelScope()).holding(self)
         self._ended = threading.Event()
 
     def __enter__(self) -> Self:
-        """Begin. Raises OSError where its time can't be watched."""
+        """Begin. Raises OSError where no thread can watch the deadline."""
         with starting():
             threading.Thread(target=self._watch_time, name="deadline", daemon=True).start()
         self._held.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End: from here on nothing is cancelled."""
         self._held.__exit__(None, None, None)
         self._ended.set()
         self.cancellation.close()
 
     @property
     def overdue(self) -> float:
-        """Seconds by which it is past its time: moments, unless the thread that is at it can't be reached."""
+        """Seconds by which the request is past its deadline: few, unless its thread can't be woken."""
         return self.deadline.overdue
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Mark a block that waits for the other end; it has moved by the time that the block ends."""
+        """Mark a block that waits for the peer."""
         outer, self._waits_since = self._waits_since, time.monotonic()
         try:
             yield
@@ -242,14 +237,14 @@ class Guard:
             self._waits_since = None if outer is None else time.monotonic()
 
     def cancel(self) -> None:
-        """Cancel the request now."""
+        """Cancel the request."""
         since = self._waits_since
         if not self.cancellation.is_done and since is not None:
             self.silent_for = time.monotonic() - since
         self.cancellation.cancel()
 
     def _watch_time(self) -> None:
-        # It may be given more time meanwhile.
+        # It may be extended meanwhile.
         while self.deadline.left > 0:
             if self._ended.wait(self.deadline.left):
                 return
@@ -266,7 +261,7 @@ def _second(sock: socket.socket) -> socket.socket:
 
 @contextmanager
 def starting() -> Iterator[None]:
-    """Start threads in the block. Raises OSError where one can't be: Python's RuntimeError would look like a bug."""
+    """Start threads in the block. Raises OSError where Python raises RuntimeError, which would look like a bug."""
     try:
         yield
     except RuntimeError as error:

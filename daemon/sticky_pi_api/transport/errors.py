@@ -28,7 +28,7 @@ from sticky_pi_api.transport.deadline import Guard
 from sticky_pi_api.types import EARLIEST
 
 LONG_SILENCE: Final = 5.0
-"""Seconds of silence after which a cancelled request is reported as unanswered: a live server answers sooner"""
+"""Seconds of silence after which a cancelled request is reported as unanswered"""
 
 LIBRARIES = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, UnicodeError)
 """All errors that the libraries and the system raise about a request"""

@@ -1,4 +1,4 @@
-"""Stream a multipart form with one file, and check the file's bytes on the way."""
+"""Send a multipart form with one file, and check the file's bytes on the way."""
 
 from __future__ import annotations
 
@@ -6,33 +6,23 @@ import os
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import IO, Protocol
+from typing import IO, Any
 
 from sticky_pi_api.filesystem.regular_files import FileFailedError
 from sticky_pi_api.transport.rate_limit import RateLimit
-
-
-class Digest(Protocol):
-    """A checksum of a file's bytes, such as one of hashlib's."""
-
-    def update(self, block: bytes, /) -> object:
-        """Take the next bytes."""
 
 
 class FormBody(ABC):
     """A form that is sent to its end only if the file has the announced bytes."""
 
     def __init__(self, stream: IO[bytes], limit: RateLimit, on_sent: Callable[[], object] = lambda: None) -> None:
-        """Read the file from `stream`, and send no faster than `limit` lets it.
-
-        `on_sent` is called when its last block goes.
-        """
+        """Read the file from `stream`; call `on_sent` before the last block is sent."""
         self.boundary = secrets.token_hex(16)
         self.content_type = f"multipart/form-data; boundary={self.boundary}"
         self.begun = False
-        """whether any of it was handed to the network"""
+        """whether its first bytes were sent"""
         self.whole = False
-        """whether its last bytes were handed to the network"""
+        """whether its last bytes were sent"""
         self._stream = stream
         self._limit = limit
         self._on_sent = on_sent
@@ -42,15 +32,14 @@ class FormBody(ABC):
 
     @property
     def may_repeat(self) -> bool:
-        """Whether sending it from its start, on another connection, can do no harm."""
+        """Whether it may be sent from its start again, on another connection, without harm."""
         return not self.begun
 
     def __len__(self) -> int:
-        """Return how many bytes there will be."""
         return len(self._head) + self._size + len(self._tail)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the bytes. Raises FileFailedError and the errors of `_check` before the file's last bytes."""
+        """Yield the blocks. Raises FileFailedError and the errors of `_check` before the file's last bytes."""
         self.begun = True
         # The part before the file may be longer than one block.
         for start in range(0, len(self._head), self._limit.block):
@@ -78,15 +67,15 @@ class FormBody(ABC):
         """Return the form from behind the file's last byte."""
 
     @abstractmethod
-    def _digest(self) -> Digest:
-        """Return a new checksum for the file's bytes."""
+    def _digest(self) -> Any:
+        """Return a new checksum of the file's bytes, such as one of hashlib's."""
 
     @abstractmethod
-    def _check(self, digest: Digest, *, is_whole: bool) -> None:
-        """Raise an error unless the bytes are the announced ones; `is_whole` tells whether they were as many."""
+    def _check(self, digest: Any, *, is_whole: bool) -> None:
+        """Raise an error unless the bytes are the announced ones; `is_whole` says whether their number is."""
 
     def _blocks(self) -> Iterator[bytes]:
-        """Yield the file's blocks, and fail at its end unless they are the ones that were announced."""
+        """Yield the file's blocks, and check them at its end."""
         digest = self._digest()
         left = self._size
         self._stream.seek(0)

@@ -27,23 +27,21 @@ class Proxy(NamedTuple):
 
     variable: str
     address: str
-    """with a password, where it needs one; none where it can't be used"""
+    """with a password, if it needs one; '' if it can't be used"""
     wrong: str | None = None
-    """why it can't be used, in words without anything secret"""
+    """why it can't be used, without secrets"""
 
     def __str__(self) -> str:
-        """Name it and its variable, without the account."""
         return f"{_shown(self.address)} ({self.variable})"
 
     def __repr__(self) -> str:
-        """Show no more than that."""
         return str(self)
 
 
 def proxy_for(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None:
-    """Return the proxy for an address, with the reason if it is unusable; None where the way is direct.
+    """Return the proxy for an address, with the reason if it is unusable; None for a direct connection.
 
-    It raises nothing: the whole environment would be in the traceback.
+    Nothing is raised, as the whole environment would be in the traceback.
     """
     parts = urlsplit(url)
     named = next(filter(None, (_named(kind, environ) for kind in (parts.scheme, "all"))), None)
@@ -69,7 +67,7 @@ def _named(kind: str, environ: Mapping[str, str]) -> Proxy | None:
 
 
 def _value(name: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return a variable and its value; in small letters it goes before that in capitals, be it empty."""
+    """Return a variable and its value; the lower-case variable is preferred, even if it is empty."""
     variable = name if name in environ else name.upper()
     value = environ.get(variable, "")
     return (variable, value) if value else None
@@ -110,7 +108,7 @@ def _is_in_network(host: str, network: str) -> bool:
 
 
 def _shown(address: str) -> str:
-    """Repeat a proxy's address, without the account in it."""
+    """Return a proxy's address without the account in it."""
     before, at, behind = address.rpartition("@")
     scheme, separator, _ = before.partition("://")
     # Without a scheme before it, `://` may be a part of the password.

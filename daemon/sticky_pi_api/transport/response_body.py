@@ -28,19 +28,18 @@ _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
 
 class BrokenOffBodyError(Exception):
-    """The rest of a body doesn't come; no OSError, which might be one of the caller that receives the body."""
+    """A body ended early; no OSError, which may be the error of the caller that receives the body."""
 
     def __init__(self, error: Exception) -> None:
-        """Keep the error that ended it."""
         super().__init__(error)
         self.error = error
 
 
 def read_whole(response: requests.Response, address: str, largest: int, rate: float) -> bytes:
-    """Return the whole body, unpacked if it is packed once by gzip; each `rate` of its bytes gets a second more.
+    """Return the whole body, unpacked if it is packed by gzip; each `rate` bytes extend the deadline by a second.
 
     Raises AnswerTooLargeError for more than `largest` bytes, and NotAnAPIError where a body with status 200 is packed
-    otherwise. With other statuses the status alone is of use, and the body is then empty.
+    otherwise; with other statuses, '' is returned for it.
     """
     coding = _coding(response)
     if coding not in (*_GZIP, *_PLAIN):
@@ -72,7 +71,6 @@ def _coding(response: requests.Response) -> str:
 
 
 def _blocks(response: requests.Response, rate: float = math.inf) -> Iterator[bytes]:
-    """Yield the blocks of a body as they arrive."""
     guard = current.guard
     pieces = response.raw.stream(_BLOCK, decode_content=False)
     try:
@@ -102,7 +100,7 @@ class _Gzip:
         self._zlib = zlib.decompressobj(_GZIP_WINDOW)
 
     def unpack(self, block: bytes, most: int) -> bytes:
-        """Return at most `most` bytes that a block unpacks to."""
+        """Return at most `most` unpacked bytes of a block."""
         try:
             found = self._zlib.decompress(block, most)
         except zlib.error as error:
@@ -112,7 +110,7 @@ class _Gzip:
         return found
 
     def end(self) -> None:
-        """Raise BrokenOffBodyError unless the file is complete."""
+        """Raise BrokenOffBodyError where the file isn't complete."""
         if not self._zlib.eof:
             raise BrokenOffBodyError(ConnectionAbortedError())
 

@@ -19,7 +19,7 @@ from sticky_pi_api.exceptions import (
 
 OK = 200
 STORED = frozenset({200, 201, 204})
-"""The statuses by which a storage confirms that it has a file"""
+"""Statuses with which a storage confirms that it has a file"""
 UNAUTHORISED = 401
 TOO_LARGE = 413
 
@@ -73,7 +73,7 @@ _BY_LINK_STATUS: Mapping[int, tuple[type[RemoteError], str]] = {
 }
 
 UNTOUCHED = frozenset({UNAUTHORISED, 403, 404, 405, 407, 410, TOO_LARGE, 429, 511})
-"""statuses that come before anything is stored, so that they leave no doubt about an upload; redirects as well"""
+"""Statuses, beside redirects, of requests that certainly stored nothing"""
 
 
 def failure_of(
@@ -116,7 +116,7 @@ def leaves_no_doubt(answer: Answer) -> bool:
 
 
 def read_retry_after(headers: Mapping[str, str], clock: Callable[[], float]) -> float | None:
-    """Return the seconds that a `Retry-After` asks for, from 0 to an hour; None where there is none to be read."""
+    """Return the seconds that a `Retry-After` asks for, from 0 to an hour; None where it is missing or unreadable."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         seconds = float(text[:9])
