@@ -13,13 +13,13 @@ from sticky_pi_api.filesystem.regular_files import open_regular
 from sticky_pi_api.images.doubts import summary
 from sticky_pi_api.images.filename import format_filename, parse_filename
 from sticky_pi_api.types import FileOrPath, FilePath
-from sticky_pi_api.utils import string_to_datetime
+from sticky_pi_api.utils import from_start, string_to_datetime
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_SIZE = 100_000_000
-"""bytes; the servers take no more in one request"""
+"""Largest request that the servers accept, in bytes"""
 
 
 class ImageParser(dict[str, Any]):
@@ -31,8 +31,8 @@ class ImageParser(dict[str, Any]):
     """
 
     suspect: str | None
-    """doubts about a picture that decodes, such as a hole in its data or a value that can't be used; where the text
-    begins with `note: `, only harmless ones: bytes behind its end, or a damaged part of its EXIF that nobody needs"""
+    """doubts about a picture that decodes, such as a hole in its data or an unusable value; the text begins with
+    `note: ` where all are harmless: bytes behind its end, or a damaged part of its EXIF that nobody needs"""
 
     surplus: int
     """how many bytes the file has behind the picture's end; 0 for a restored picture"""
@@ -75,8 +75,8 @@ class ImageParser(dict[str, Any]):
     ) -> ImageParser:
         """Return the parser of a picture that was parsed earlier, perhaps by another process; no file is read.
 
-        `fields` are its items of that time (`datetime` may be text). `opener` opens its file where `path` must not be
-        opened through links; it may raise OSError.
+        `fields` are its items (`datetime` may be text). `opener` opens its file where `path` may lead through links;
+        it may raise OSError.
         """
         parser = cls.__new__(cls)
         dict.__init__(parser, fields)
@@ -94,7 +94,7 @@ class ImageParser(dict[str, Any]):
 
     @property
     def file_blob(self) -> bytes:
-        """The bytes that were parsed, kept or read again. Raises ImageChangedError where these changed, and OSError."""
+        """The parsed bytes, kept or read again. Raises ImageChangedError where the file has changed, and OSError."""
         if self._blob is not None:
             return self._blob
         if self.path is None:
@@ -117,7 +117,7 @@ class ImageParser(dict[str, Any]):
         return io.BytesIO(self.file_blob) if self.path is None else open_regular(self.path)
 
     def forget_blob(self) -> None:
-        """Drop the bytes where they can be read again: from now on `file_blob` reads them each time."""
+        """Drop the bytes if they can be read again: from now on `file_blob` reads them each time."""
         if self.path is not None:
             self._blob = None
 
@@ -168,7 +168,6 @@ def _name_of(file: IO[bytes]) -> str:
 
 
 def _path_of(file: IO[bytes]) -> str | None:
-    """Return the path of a file-like object that is a file on disk, else None."""
     name = getattr(file, "name", None)
     try:
         return name if isinstance(name, str) and file.fileno() >= 0 else None
@@ -177,20 +176,10 @@ def _path_of(file: IO[bytes]) -> str | None:
 
 
 def _read_all(file: FileOrPath, name: str) -> bytes:
-    if isinstance(file, str | os.PathLike):
-        with open_regular(file) as stream:
-            _check_size(os.fstat(stream.fileno()).st_size, name)
-            return _read_stream(stream, name)
-    try:
-        _check_size(file.seek(0, os.SEEK_END), name)
-        file.seek(0)
-        return _read_stream(file, name)
-    finally:
-        file.seek(0)
-
-
-def _read_stream(stream: IO[bytes], name: str) -> bytes:
-    blob = stream.read(MAX_SIZE + 1)
+    with from_start(file) as stream:
+        _check_size(stream.seek(0, os.SEEK_END), name)
+        stream.seek(0)
+        blob = stream.read(MAX_SIZE + 1)
     _check_size(len(blob), name)
     return blob
 

@@ -47,22 +47,21 @@ def md5(file: FileOrPath, chunk_size: int = 32768) -> str:
     Raises OSError where the file can't be read, ImageError where it isn't a regular file.
     """
     digest = hashlib.md5(usedforsecurity=False)
-    with _from_start(file) as stream:
+    with from_start(file) as stream:
         for chunk in iter(lambda: stream.read(chunk_size), b""):
             digest.update(chunk)
     return digest.hexdigest()
 
 
 def multipart_etag(file: FileOrPath, chunk_size: int) -> str:
-    """Return the ETag that S3 gives a file sent in parts of `chunk_size` bytes.
+    """Return the ETag that S3 gives a file sent in parts of `chunk_size` bytes; otherwise as `md5`.
 
-    The md5 of the parts' md5s, a dash and their number; of one part its plain md5; of an empty file ''. A file-like
-    object is left at position 0.
+    It is the md5 of the parts' md5s, a dash and their number; for one part its plain md5; for an empty file ''.
     """
     from sticky_pi_api.bundles.etag import Etag
 
     etag = Etag(chunk_size)
-    with _from_start(file) as stream:
+    with from_start(file) as stream:
         for block in iter(lambda: stream.read(min(chunk_size, _BLOCK)), b""):
             etag.update(block)
     return str(etag)
@@ -97,7 +96,11 @@ def utc_now() -> datetime:
 
 
 @contextmanager
-def _from_start(file: FileOrPath) -> Iterator[IO[bytes]]:
+def from_start(file: FileOrPath) -> Iterator[IO[bytes]]:
+    """Open a file for the block, or use a file-like object from its start and leave it at position 0.
+
+    Raises OSError, and ImageError where the path isn't a regular file's.
+    """
     if isinstance(file, str | os.PathLike):
         with open_regular(file) as stream:
             yield stream
