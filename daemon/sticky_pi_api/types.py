@@ -9,19 +9,19 @@ from enum import StrEnum
 from typing import IO, Any, Final, NamedTuple
 
 FilePath = str | os.PathLike[str]
-"""Where a file is; bytes that are not UTF-8 as surrogate escapes"""
+"""The path of a file; bytes that aren't UTF-8 are surrogate escapes"""
 
 FileOrPath = FilePath | IO[bytes]
-"""A file, by its path or opened for reading bytes"""
+"""The path of a file, or a file opened for reading bytes"""
 
 DatetimeLike = datetime | str
 """UTC: a naive datetime, `YYYY-MM-DD_HH-MM-SS` or `YYYY-MM-DDTHH:MM:SSZ`"""
 
 Key = tuple[str, datetime]
-"""A picture's key: its device in lower case, and when it was taken, naive in UTC"""
+"""A picture's key: its device in lower case, and its datetime, naive in UTC"""
 
 EARLIEST: Final = datetime(2019, 11, 1)  # noqa: DTZ001 - naive datetimes are UTC throughout
-"""A picture or a clock of before this datetime was never right: there were no traps"""
+"""Before this datetime there were no traps: an earlier picture or clock is wrong"""
 
 Info = Mapping[str, Any]
 """One entry of a request, such as `{"device": …, "datetime": …}`"""
@@ -50,35 +50,35 @@ class Outcome(StrEnum):
     CONFLICT = "conflict"
     """the destination holds another picture under the same device and datetime"""
     REFUSED = "refused"
-    """it can't be stored as it is; nothing was wrong with the destination"""
+    """it can't be stored; the destination works"""
     DOUBTFUL = "doubtful"
-    """it went out, and no answer said whether it was stored"""
+    """it was sent, and it isn't known whether it was stored"""
     UNSENT = "unsent"
-    """it was not stored, for a reason that is not the picture's: it may go later as it is"""
+    """it wasn't stored, for another reason than the picture: it may be stored later"""
 
 
 class Blame(StrEnum):
     """The cause to which an error is ascribed."""
 
     PICTURE = "picture"
-    """it fails wherever and whenever it is sent"""
+    """it fails at every destination"""
     ACCOUNT = "account"
-    """nothing is stored until somebody sees to the user's name, password or rights"""
+    """nothing is stored until the user's name, password or rights are corrected"""
     DESTINATION = "destination"
-    """nothing is stored until the destination, or the way there, works again"""
+    """nothing is stored until the destination, or the network, works again"""
     NOTHING = "nothing"
-    """nothing yet: it can't be told from this alone"""
+    """unknown from this error alone"""
 
 
 class ImageOutcome(NamedTuple):
     """One picture of a `put_images`, and its outcome."""
 
     file: str
-    """its path as it was given, or the file name of a parsed picture that has no path"""
+    """its given path, or the file name of a parsed picture without a path"""
     outcome: Outcome
     row: Row | None = None
-    """the destination's metadata, where it holds the picture or another one under the same key"""
+    """the destination's row, where it holds the picture or another one under the same key"""
     error: Exception | None = None
-    """why, where the outcome is neither stored nor held"""
+    """the reason, where the outcome is neither stored nor held"""
     seconds: float | None = None
-    """how long its upload took, logging in and asking first apart; None where a server got none"""
+    """seconds that its upload to a server took, without login and questions before it"""

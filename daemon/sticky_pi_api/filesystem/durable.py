@@ -16,7 +16,7 @@ TEMPORARY: Final = ".incoming-"
 """Prefix of the names of the temporary files that `placed` writes"""
 
 _TEMPORARY: Final = re.compile(re.escape(TEMPORARY) + r"[0-9]+\.[0-9a-f]{12}")
-"""The whole names; the user's own files with similar names are left alone"""
+"""The whole names, so that files of the user with similar names are kept"""
 
 _LEFTOVER_AGE: Final = 3600.0
 
@@ -74,7 +74,7 @@ def open_or_make(name: str, above: int, *, make: bool) -> int:
 
 
 def write(path: str, content: bytes, folder: int) -> None:
-    """Make a new file in its open folder; its contents are durable, its name isn't yet. Raises OSError."""
+    """Make a new file in its open folder, with durable contents under a name that isn't durable. Raises OSError."""
     name = os.path.basename(path)
     with naming(path), open(path, "xb", opener=lambda _, flags: os.open(name, flags, 0o666, dir_fd=folder)) as file:
         file.write(content)

@@ -1,7 +1,7 @@
 """Open files and folders where other users can write: no link is followed, and no pipe blocks.
 
-Functions that open return a descriptor, which the caller closes. All raise OSError, whose text names the kind of what
-is at the path where that is neither a file nor a folder.
+Functions that open return a descriptor, which the caller closes. All raise OSError, whose text says what is at the path
+where it is of another kind, such as a link.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def file_id(path: str | int) -> tuple[int, int]:
 
 
 def file_system_id(path: str | int) -> str:
-    """Return an identifier of the file system of a path or descriptor, the same across reboots where it has its own."""
+    """Return an identifier of the file system of a path or descriptor, which reboots don't change if possible."""
     identity = os.statvfs(path).f_fsid
     # Some file systems have none; their device's number may change at a boot.
     return f"{identity:x}" if identity else f"device {os.stat(path).st_dev:x}"
@@ -161,7 +161,6 @@ def _link_and_unlink(folder: int, old: str, new: str) -> None:
 
 
 def _raise_with_kind(error: OSError, path: str, folder: int | None, wanted: int) -> NoReturn:
-    """Raise the error again; where something of another kind is at the path, the text names this kind."""
     try:
         found = os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode
     except OSError:

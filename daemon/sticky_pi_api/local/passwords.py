@@ -1,6 +1,6 @@
-"""Keep the hashes of passwords in a file of their own beside the store's database, which only its owner can read.
+"""Keep the hashes of passwords in a file beside the store's database, which only its owner can read.
 
-After a crash at any moment, each hash is in that file or still in its user's row, where earlier releases kept it.
+After a crash at any moment, each hash is in this file or still in its user's row, where earlier releases kept it.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def hash_password(password: str) -> str:
 
 
 def keep(local_dir: str, hashes: Mapping[str, str]) -> None:
-    """Write the hashes of some users by their names, durably, in the place of their earlier ones.
+    """Write or replace the hashes of some users, by their names, durably. Raises StoreError.
 
-    The caller holds the lock of the store's database. Raises StoreError.
+    The caller holds the lock of the store's database.
     """
     path = os.path.join(local_dir, FILE)
     try:
@@ -94,7 +94,7 @@ def move(local_dir: str, connection: sqlite3.Connection, users_table: str) -> No
 
 
 def _close_to_others(path: str, local_dir: str) -> None:
-    """Make the file where it isn't there, and see that nobody else can read it. Raises OSError."""
+    """Make the file if it doesn't exist, and keep other users from reading it. Raises OSError."""
     try:
         descriptor = open_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -110,6 +110,6 @@ def _close_to_others(path: str, local_dir: str) -> None:
 
 
 def _give_to_owner(descriptor: int, folder: os.stat_result) -> None:
-    """Give a file that root makes in another user's store to that user, who can't use it otherwise."""
+    # A file that root makes in another user's store would be useless to that user.
     if os.geteuid() == 0:
         os.fchown(descriptor, folder.st_uid, folder.st_gid)

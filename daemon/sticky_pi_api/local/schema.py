@@ -1,7 +1,7 @@
 """Create and migrate the embedded store's tables, in numbered steps that are never edited afterwards.
 
-The tables are written as SQL: sqlite-utils has no arguments for CHECK, COLLATE, NUMERIC and ON DELETE CASCADE, and its
-releases quote names differently, whereas `sqlite_master` has to be the same for every store.
+The tables are SQL: sqlite-utils has no arguments for CHECK, COLLATE, NUMERIC and ON DELETE CASCADE, and its releases
+quote names differently, whereas `sqlite_master` has to be the same for every store.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ USERS_TABLE: Final = """
         datetime_created TEXT NOT NULL
     )
     """
-"""`password_hash` is empty: the hashes are in a file of their own, see `passwords`"""
+"""`password_hash` is empty, see `passwords`"""
 
 _ANNOTATIONS_TABLE: Final = """
     CREATE TABLE uid_annotations (
@@ -82,7 +82,7 @@ def _create_annotations_and_users(database: Database) -> None:
 MIGRATIONS: Final = (_create_images, _create_annotations_and_users)
 
 API_VERSION: Final = "1"
-"""Which release of the library's behaviour made a row"""
+"""The release of the library's behaviour that made a row"""
 
 
 def to_text(when: datetime) -> str:

@@ -14,10 +14,14 @@ from sticky_pi_api.remote.responses import WrongShapeError, read_list
 from sticky_pi_api.remote.server import Server
 from sticky_pi_api.transport.credentials import SignedUrl
 from sticky_pi_api.transport.rate_limit import RateLimit
+from sticky_pi_api.transport.status_codes import OK, STORED, link_failure_of
 from sticky_pi_api.types import Info, Row
 
 _BUNDLE_TIME: Final = 600.0
 """Time that a question about a bundle may take longer than other questions, in seconds: it may have many files"""
+
+_PAGES: Final = (b"<html", b"<!doc")
+"""Beginnings of a network's login page"""
 
 
 class ServerBundles:
@@ -58,16 +62,20 @@ class ServerBundles:
         link = SignedUrl.of(url["url"], self._server.address)
         with unwrapped(), open_file(file["path"]) as stream:
             form = BundleForm(file, url["fields"], stream, self._limit)
-            self._server.send_form(link, form, form.content_type)
+            answer = self._server.http.post_form(link, form, form.content_type)
+        if answer.status not in STORED or answer.body.lstrip()[:5].lower() in _PAGES:
+            raise link_failure_of(answer, link.address, self._server.http.wall_clock)
 
     def fetch(self, row: Row, into: Receive) -> None:
         """Fetch a listed file; `into` takes its blocks. Raises OSError where `into` raises it."""
         link = SignedUrl.of(row["url"], self._server.address)
         try:
             with unwrapped():
-                self._server.fetch(link, into)
+                answer = self._server.http.get(link, into)
         except OtherBytesError as error:
             raise UnavailableError(f"{link.address} sends other bytes than announced. {error}") from None
+        if answer.status != OK:
+            raise link_failure_of(answer, link.address, self._server.http.wall_clock)
 
     def _read_files(self, body: bytes) -> list[Row]:
         rows = read_list(body)

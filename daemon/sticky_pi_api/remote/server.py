@@ -13,22 +13,20 @@ from sticky_pi_api.remote.responses import WrongShapeError, read_token
 from sticky_pi_api.remote.token import Login
 from sticky_pi_api.remote.warm_up import FAILED, WarmUp, is_cold
 from sticky_pi_api.sqlite.connection import IntegrityError
-from sticky_pi_api.transport.credentials import Account, Secret, SignedUrl
+from sticky_pi_api.transport.credentials import Account, Secret
 from sticky_pi_api.transport.deadline import CancelScope
 from sticky_pi_api.transport.status_codes import (
     LARGEST_ANSWER,
     OK,
-    STORED,
     UNAUTHORISED,
     Answer,
     failure_of,
     leaves_no_doubt,
-    link_failure_of,
 )
 from sticky_pi_api.types import Row
 
 if TYPE_CHECKING:
-    from sticky_pi_api.transport.session import Body, Http, Receive
+    from sticky_pi_api.transport.session import Http
 
 SHORT_ANSWER: Final = 2**20
 """Largest unpacked answer to a login or an upload, in bytes: the text of an error may be a long page"""
@@ -37,8 +35,6 @@ _GREETING: Final = b'[{"device": "00000000", "datetime": "2020-01-01_00-00-00"}]
 """The smallest question: for a picture that no trap took"""
 
 _BLOCK: Final = 65536
-_PAGES: Final = (b"<html", b"<!doc")
-"""Beginnings of a network's login page"""
 
 _Found = TypeVar("_Found")
 
@@ -110,18 +106,6 @@ class Server:
                 raise
             end = error
         return self._settle(end, look)
-
-    def fetch(self, link: SignedUrl, receive: Receive) -> None:
-        """Get the file behind a link, as `Http.get` does. Raises RemoteError for another answer than the file."""
-        answer = self.http.get(link, receive)
-        if answer.status != OK:
-            raise link_failure_of(answer, link.address, self.http.wall_clock)
-
-    def send_form(self, link: SignedUrl, body: Body, content_type: str) -> None:
-        """Send a form to a link. Raises RemoteError unless the storage confirms that it has the file."""
-        answer = self.http.post_form(link, body, content_type)
-        if answer.status not in STORED or answer.body.lstrip()[:5].lower() in _PAGES:
-            raise link_failure_of(answer, link.address, self.http.wall_clock)
 
     def with_token(self, post: Callable[[Account], Answer]) -> Answer:
         """Send a request with a token; once more, with a new one, if the server doesn't accept it."""

@@ -35,17 +35,17 @@ class WarmUp:
     """The time in which one login or question is repeated until no worker fails at it."""
 
     def __init__(self, seconds: float, pause: Callable[[float], object]) -> None:
-        """Repeat requests for so many seconds from now on, each after a `pause` of some seconds."""
+        """Repeat requests for so many seconds from now on; `pause` waits for some seconds."""
         self.was_needed = False
         """whether a worker failed"""
         self._deadline = Deadline(seconds)
         self._pause = pause
 
     def insist(self, send: Callable[[], Answer]) -> Answer:
-        """Call `send` until it returns another answer than a plain 500, or the time is over; return the last answer.
+        """Call `send` until it returns another answer than a plain 500, or the time is over; return the answer.
 
         `send` is called eleven times at most. The pauses are drawn at random and grow: many traps may wait for the same
-        server. A repetition that is cancelled ends with the 500 before it, which says more.
+        server. A repetition that is cancelled ends with a plain 500, which says more.
         """
         answer = send()
         if not is_cold(answer):

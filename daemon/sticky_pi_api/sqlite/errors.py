@@ -55,7 +55,7 @@ _BY_KIND: Final = {
 }
 
 _MAY_LACK_SPACE: Final = frozenset({Fault.NO_SPACE, Fault.FAILED_IO, Fault.NOT_OPENED, Fault.READ_ONLY})
-"""What SQLite reports of a full disk: mostly an I/O error, or a file beside the database that can't be made"""
+"""SQLite reports a full disk mostly as an I/O error, or as a file beside the database that can't be made"""
 
 
 class OwnError(sqlite3.OperationalError):
@@ -69,7 +69,7 @@ class NewerSchemaError(OwnError):
 
 
 class FileReplacedError(OwnError):
-    """The file was removed or replaced while it was in use; SQLite continues with a file that has no name any more."""
+    """The file was removed or replaced while it was in use; SQLite would continue with the nameless old one."""
 
 
 class UnfitError(OwnError):

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     # Modules that only start threads don't need it.
@@ -48,14 +48,6 @@ class Deadline:
         self._ends_at += seconds
 
 
-class _Cancellable(Protocol):
-    @property
-    def overdue(self) -> float:
-        """Seconds by which it is past its deadline."""
-
-    def cancel(self) -> None: ...
-
-
 class CancelScope:
     """Requests, and pauses between them, that are cancelled together, or with those of the scope's parent.
 
@@ -65,12 +57,12 @@ class CancelScope:
     def __init__(self, parent: CancelScope | None = None) -> None:
         self._parent = parent
         self._lock = threading.Lock()
-        self._live: set[_Cancellable] = set()
+        self._live: set[Guard | _Pause] = set()
         self._is_cancelled = False
         self._ended_at = time.monotonic()
 
     @contextmanager
-    def holding(self, one: _Cancellable) -> Iterator[None]:
+    def holding(self, one: Guard | _Pause) -> Iterator[None]:
         """Make a request a part of the scope during a block; cancel it if the scope is cancelled."""
         with nullcontext() if self._parent is None else self._parent.holding(one):
             with self._lock:

@@ -69,10 +69,9 @@ def checked_annotations(info: Iterable[Info], *, for_server: bool = False) -> li
 
 
 def join_annotations(images: Iterable[Row], annotations: Iterable[Row]) -> list[Row]:
-    """Return the row of each image joined with each of its annotations, sorted by key.
+    """Return the row of each image joined with each of its annotations, or with None in their fields, sorted by key.
 
-    The names of the annotations' fields end in `_annot` where the image has a field of the name. Where an image has no
-    annotations, these fields are None.
+    A field's name ends in `_annot` where the images have a field of this name.
     """
     by_key = {key_of(row): row for row in images}
     of_image: dict[int, dict[tuple[str, str], Row]] = defaultdict(dict)
@@ -138,7 +137,7 @@ def _plain(value: object) -> object:
 
 
 def in_requests(annotations: Sequence[Annotations], most: int) -> list[list[Annotations]]:
-    """Return the annotations in groups of at most `most` bytes of JSON; larger annotations are groups by themselves."""
+    """Return the annotations in groups of at most `most` bytes of JSON, or of a single larger one."""
     groups: list[list[Annotations]] = []
     size = most
     for one in annotations:

@@ -88,7 +88,6 @@ def _check_names(place: str, entry: Info, known: Sequence[str]) -> None:
 
 
 def _as_text(value: Any) -> str:
-    """Return a value as text of the embedded store."""
     if isinstance(value, datetime):
         return f"{value.isoformat()}Z"
     return str(int(value)) if isinstance(value, bool) else str(value)
@@ -97,7 +96,7 @@ def _as_text(value: Any) -> str:
 def _like(pattern: str) -> re.Pattern[str]:
     """Return a pattern of SQL's LIKE as a regular expression: `%` is any text, `_` any character, case is ignored.
 
-    Each text before a `%` is matched at its first place and never tried again: otherwise matching could take for ever.
+    Each text before a `%` is matched at its first place only: with backtracking, matching could take for ever.
     """
     first, *others = (
         "".join("." if character == "_" else re.escape(character) for character in part)
