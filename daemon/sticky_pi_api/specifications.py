@@ -7,7 +7,6 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from datetime import datetime
 from itertools import chain, starmap
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,8 +18,8 @@ from sticky_pi_api.local.annotations import AnnotationsTable
 from sticky_pi_api.local.errors import blaming_the_store
 from sticky_pi_api.local.images import ImagesDatabase
 from sticky_pi_api.local.users import UsersTable
-from sticky_pi_api.storage import BaseStorage, DiskStorage, checked_what
-from sticky_pi_api.types import FileOrPath, Info, Key, Row
+from sticky_pi_api.storage import DiskStorage, checked_what
+from sticky_pi_api.types import FileOrPath, Info, Row
 from sticky_pi_api.validation.annotations import checked_annotation_what, checked_annotations
 from sticky_pi_api.validation.queries import image_keys, series_of
 from sticky_pi_api.validation.users import checked_patterns, checked_users, matching
@@ -140,42 +139,10 @@ class BaseAPISpec(ABC):
 
 
 class BaseAPI(BaseAPISpec):
-    """An API that finds rows in a database, and their files in a storage."""
+    """An API with a database and a storage of its own."""
 
     def __init__(self, api_conf: BaseAPIConf, *_args: Any, **_kwargs: Any) -> None:
-        self._storage = self._make_storage(api_conf)
-
-    def get_images(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
-        """Return the rows of the images that are there, as BaseAPISpec says."""
-        checked = checked_what(what)
-        return self._with_urls(self._find(image_keys(info)), checked)
-
-    def get_image_series(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
-        """Return the rows of the images that devices took in a time, as BaseAPISpec says."""
-        return list(self.iter_image_series(info, what))
-
-    def iter_image_series(self, info: Iterable[Info], what: str = "metadata") -> Iterator[Row]:
-        """Yield the rows of the images that devices took in a time, as BaseAPISpec says."""
-        checked = checked_what(what)
-        pages = chain.from_iterable(starmap(self._find_series, series_of(info)))
-        return chain.from_iterable(self._with_urls(page, checked) for page in pages)
-
-    @abstractmethod
-    def _make_storage(self, api_conf: BaseAPIConf) -> BaseStorage:
-        """Return the storage of the images' files."""
-
-    @abstractmethod
-    def _find(self, keys: Sequence[Key]) -> list[Row]:
-        """Return the rows of images, without `url`."""
-
-    @abstractmethod
-    def _find_series(self, device_pattern: str, start: datetime, end: datetime) -> Iterator[list[Row]]:
-        """Yield the rows of a series in pages, without `url`."""
-
-    def _with_urls(self, rows: list[Row], what: str) -> list[Row]:
-        for row in rows:
-            row["url"] = self._storage.get_url_for_image(row, what)
-        return rows
+        self._api_conf = api_conf
 
 
 class LocalAPI(BaseAPI):
@@ -185,16 +152,30 @@ class LocalAPI(BaseAPI):
     database fails.
     """
 
-    _storage: DiskStorage
-
     def __init__(self, api_conf: BaseAPIConf, *args: Any, **kwargs: Any) -> None:
         super().__init__(api_conf, *args, **kwargs)
         self._folder = os.path.abspath(api_conf["LOCAL_DIR"])
+        self._storage = DiskStorage(api_conf)
         with blaming_the_store(self._folder):
             make_folders(self._folder)
             self._database = ImagesDatabase(self._folder)
         self._annotations = AnnotationsTable(self._database)
         self._users = UsersTable(self._database)
+
+    def get_images(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
+        """Return the rows of images, as BaseAPISpec says."""
+        what = checked_what(what)
+        return self._with_urls(self._database.find(image_keys(info)), what)
+
+    def get_image_series(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
+        """Return the rows of series, as BaseAPISpec says."""
+        return list(self.iter_image_series(info, what))
+
+    def iter_image_series(self, info: Iterable[Info], what: str = "metadata") -> Iterator[Row]:
+        """Yield the rows of series, as BaseAPISpec says."""
+        what = checked_what(what)
+        pages = chain.from_iterable(starmap(self._database.find_series, series_of(info)))
+        return chain.from_iterable(self._with_urls(page, what) for page in pages)
 
     def put_uid_annotations(self, info: Iterable[Info]) -> list[Row]:
         """Add annotations to images, all of them or none, as BaseAPISpec says."""
@@ -223,14 +204,10 @@ class LocalAPI(BaseAPI):
         """Close the database."""
         self._database.close()
 
-    def _make_storage(self, api_conf: BaseAPIConf) -> DiskStorage:
-        return DiskStorage(api_conf)
-
-    def _find(self, keys: Sequence[Key]) -> list[Row]:
-        return self._database.find(keys)
-
-    def _find_series(self, device_pattern: str, start: datetime, end: datetime) -> Iterator[list[Row]]:
-        return self._database.find_series(device_pattern, start, end)
+    def _with_urls(self, rows: list[Row], what: str) -> list[Row]:
+        for row in rows:
+            row["url"] = self._storage.get_url_for_image(row, what)
+        return rows
 
     def _put_new_images(self, files: Iterable[FileOrPath | ImageParser]) -> list[Row]:
         images = (file if isinstance(file, ImageParser) else ImageParser(file) for file in files)
