@@ -12,8 +12,6 @@ import stat
 from contextlib import AbstractContextManager, suppress
 from typing import Final
 
-from sticky_pi_api.filesystem.safe_open import open_file
-
 from .trusted_path import SplitPath, opened_split, split
 
 MARK: Final = ".sticky-pi-uploader-state"
@@ -45,16 +43,9 @@ def make(state_dir: str, image_dir: str, *, with_parents: bool) -> None:
 
 
 def mark(state_dir: str) -> None:
-    """Put the mark into a state folder, unless its disk is full."""
-    path = os.path.join(state_dir, MARK)
-    if os.path.lexists(path):
-        return
-    with suppress(OSError):
-        descriptor = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        try:
-            os.write(descriptor, _TEXT)
-        finally:
-            os.close(descriptor)
+    """Put the mark into a state folder, unless it is there or the disk is full."""
+    with suppress(OSError), open(os.path.join(state_dir, MARK), "xb") as file:
+        file.write(_TEXT)
 
 
 def is_marked(folder: int) -> bool:
