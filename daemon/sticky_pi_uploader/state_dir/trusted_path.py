@@ -132,7 +132,8 @@ def find_foreign_content(folder: str, prefixes: tuple[str, ...]) -> ForeignFolde
         return found
     with suppress(FileNotFoundError):
         for path in _entries_to_check(folder, prefixes):
-            if (found := find_foreign(split(path))) is not None:
+            parts = _split_unless_circle(path)
+            if parts is not None and (found := find_foreign(parts)) is not None:
                 return found
     return None
 
@@ -142,7 +143,8 @@ def _entries_to_check(folder: str, prefixes: tuple[str, ...]) -> Iterator[str]:
         if name.startswith(prefixes):
             path = os.path.join(folder, name)
             yield path
-            yield from _links_and_foreign_folders(path)
+            if _split_unless_circle(path) is not None:
+                yield from _links_and_foreign_folders(path)
 
 
 def _links_and_foreign_folders(path: str) -> list[str]:
@@ -154,6 +156,16 @@ def _links_and_foreign_folders(path: str) -> list[str]:
             if entry.is_symlink() or (is_folder and others_may_write(entry.stat(follow_symlinks=False))):
                 found.append(entry.path)
     return found
+
+
+def _split_unless_circle(path: str) -> SplitPath | None:
+    """Split a path; None where root's own links form a circle, which leads to nothing that others can change."""
+    try:
+        return split(path)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None
+        raise
 
 
 def _trusted_entry(folder: str, name: str) -> os.stat_result | None:
