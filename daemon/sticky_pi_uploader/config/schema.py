@@ -47,7 +47,7 @@ SCHEMA: Final = (
     Key(
         name="image_dir",
         take=values.absolute_path,
-        help="the folder in which the camera program puts the pictures",
+        help="the folder in which the camera program writes the pictures",
         default="/sticky_pi_data",
         flag="--image-dir",
         metavar="FOLDER",
@@ -56,7 +56,7 @@ SCHEMA: Final = (
     Key(
         name="state_dir",
         take=values.absolute_path,
-        help="the folder for what the daemon remembers; it must survive a reboot",
+        help="the folder for the daemon's records; it must survive a reboot",
         default_means="<image_dir>/.sticky-pi-uploader",
         flag="--state-dir",
         metavar="FOLDER",
@@ -65,7 +65,7 @@ SCHEMA: Final = (
     Key(
         name="scan_interval",
         take=values.whole_number(1, 86400),
-        help="seconds between two looks through the whole image folder",
+        help="seconds between two scans of the whole image folder",
         default=600,
     ),
     Key(
@@ -104,55 +104,55 @@ SCHEMA: Final = (
     Key(
         name="api.ca_file",
         take=values.absolute_path,
-        help="the certificates that vouch for the server",
+        help="a file with the certificate authorities to trust for the server",
         default_means="system's",
     ),
     Key(
         name="api.allow_http",
         take=values.truth,
-        help="send the password and the pictures unencrypted to an http:// address elsewhere",
+        help="send the password and the pictures unencrypted to an http:// address on another machine",
         default=False,
     ),
     Key(
         name="api.parallel",
         take=values.whole_number(1, 32),
-        help="pictures that are sent at a time",
+        help="number of pictures that are sent at the same time",
         default_means="measured",
     ),
     Key(
         name="api.max_rate",
         take=values.transfer_rate,
-        help="bytes a second, for all uploads together",
+        help="largest number of bytes a second, for all uploads together",
         default_means="none",
     ),
     Key(
         name="api.give_up_after",
         take=values.whole_number(1, 1000),
-        help="refusals of one picture, while others are accepted, after which it is rejected",
+        help="number of refusals after which a picture is rejected, if the destination accepts others",
         default=5,
     ),
     Key(
         name="retention.keep_days",
         take=values.whole_number(0, 36500),
-        help="days after its upload for which a picture stays on the trap",
+        help="days for which a picture stays on the trap after its upload",
         default_means="off",
     ),
     Key(
         name="retention.min_free",
         take=values.disk_space,
-        help="free space below which the oldest uploaded pictures go sooner, as a share of the disk or in bytes",
+        help="free space below which the oldest uploaded pictures are removed sooner: a share of the disk, or bytes",
         default="15 %",
     ),
     Key(
         name="retention.also_remove",
         take=values.some_of("suspect", "conflict", "rejected"),
-        help="pictures that may be removed as well: some of suspect, conflict and rejected",
+        help="further pictures that may be removed: some of suspect, conflict and rejected",
         default_means="none",
     ),
     Key(
         name="retention.keep_record_days",
         take=values.whole_number(1, 36500),
-        help="days for which the record of a picture is kept once the picture is gone from the trap",
+        help="days for which the record of a picture is kept after the picture is gone from the trap",
         default=400,
     ),
 )
