@@ -77,7 +77,7 @@ class Trap:
 
     def is_damaged(self):
         """Do harm to something in the state folder, to the outbox more often than not."""
-        files = [file for file in self.state.rglob("*") if file.is_symlink() or file.is_file()]
+        files = self.state_files()
         if not files:
             return
         weights = [10 if file.name.startswith("outbox.db") else 1 for file in files]
@@ -86,6 +86,10 @@ class Trap:
         self.harms.append(f"{harm.__name__} {file.relative_to(self.state)}")
         with suppress(OSError):  # an earlier harm made it none that can be read
             harm(file, self)
+
+    def state_files(self):
+        """Return the files in the state folder, without links: no harm may go through one to the stranger's files."""
+        return [file for file in self.state.rglob("*") if file.is_file() and not file.is_symlink()]
 
     def wrong(self, status):
         """Say what isn't as it should be, once a drain has ended with this status."""
@@ -157,7 +161,7 @@ def removed_with_its_folder(file, trap):
 
 
 def exchanged(file, trap):
-    other = trap.chance.choice([each for each in trap.state.rglob("*") if each.is_file()])
+    other = trap.chance.choice(trap.state_files())
     content = other.read_bytes()
     other.write_bytes(file.read_bytes())
     file.write_bytes(content)
