@@ -1,7 +1,7 @@
 """Boots, in order and out of it: with a backlog, without a network, with a card that is late or can't be written."""
 
 import pytest
-from containers.trap import IMAGES, SERVICE
+from containers.trap import IMAGES, SERVICE, STORE
 
 NOWHERE = "https://sticky-pi.invalid"
 
@@ -46,6 +46,14 @@ def test_without_a_network_and_with_the_clock_at_2000_it_takes_pictures_in(own_t
     own_trap.wait_for_message("sticky-pi.invalid")
 
 
+def assert_nothing_looks_like_a_failure(trap, *expected):
+    """See that systemd warned of nothing, and that the service warned of what it waits for and `expected` alone."""
+    assert trap.show("Result") == "success"
+    assert trap.machine.journal("--boot", "_PID=1", f"UNIT={SERVICE}", "--priority=warning") == []
+    warnings = [record["MESSAGE"] for record in trap.messages() if int(record["PRIORITY"]) < 6]
+    assert [text for text in warnings if not any(part in text for part in ("waiting for it", *expected))] == []
+
+
 def test_a_card_that_is_mounted_late_is_waited_for_without_holding_up_the_boot(own_trap, machine):
     own_trap.mount_card_at_boot(",noauto")
     own_trap.configure()
@@ -53,13 +61,48 @@ def test_a_card_that_is_mounted_late_is_waited_for_without_holding_up_the_boot(o
     machine.boot()
     text = f"the image folder {IMAGES} isn't mounted"
     own_trap.wait_until(lambda: text in own_trap.show("StatusText"), "say what it waits for")
-    assert own_trap.show("ActiveState") == "activating"
+    assert own_trap.show("ActiveState", "SubState") == ("active", "running")
     assert own_trap.below_the_card() == []
     machine.run("mount", IMAGES)
+    own_trap.wait_until(lambda: STORE in own_trap.show("StatusText"), "begin its work")
     own_trap.wait_for("uploaded", waiting)
-    own_trap.wait_until(lambda: own_trap.show("ActiveState") == "active", "start the service")
+    assert own_trap.show("ActiveState", "NRestarts") == ("active", "1")
     assert len(own_trap.messages(text)) == 1
     assert own_trap.below_the_card() == []
+    assert_nothing_looks_like_a_failure(own_trap)
+
+
+def test_a_start_and_a_restart_return_though_there_is_no_folder_and_no_destination(own_trap, machine):
+    machine.boot()
+    own_trap.systemctl("disable", "--now", SERVICE)
+    for command in (["enable", "--now", SERVICE], ["restart", SERVICE]):
+        own_trap.systemctl(*command)
+        assert own_trap.show("ActiveState", "SubState") == ("active", "running")
+        assert "[api] url: not set" in own_trap.show("StatusText")
+    own_trap.configure()
+    text = f"the image folder {IMAGES} isn't there; waiting for it"
+    own_trap.wait_until(lambda: own_trap.show("StatusText") == text, "wait for the folder")
+    own_trap.systemctl("restart", SERVICE)
+    assert own_trap.show("StatusText") == text
+    waiting = own_trap.take_picture()
+    own_trap.mount_card()
+    own_trap.wait_until(lambda: STORE in own_trap.show("StatusText"), "begin its work")
+    own_trap.wait_for("uploaded", waiting)
+    assert_nothing_looks_like_a_failure(own_trap)
+
+
+def test_another_card_is_taken_in_the_place_of_the_first(own_trap, machine):
+    own_trap.configure()
+    machine.boot()
+    own_trap.mount_card()
+    own_trap.systemctl("restart", SERVICE)
+    first = own_trap.take_picture()
+    own_trap.wait_for("uploaded", first)
+    machine.run("umount", "--lazy", IMAGES)
+    machine.run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", IMAGES)
+    machine.run("cp", f"/srv/card/{first}", IMAGES)
+    own_trap.wait_for("uploaded", first)
+    assert_nothing_looks_like_a_failure(own_trap, "was replaced: starting over with what is there")
 
 
 def test_a_card_that_can_only_be_read_is_waited_for_and_said_once(own_trap, machine):
@@ -68,8 +111,9 @@ def test_a_card_that_can_only_be_read_is_waited_for_and_said_once(own_trap, mach
     waiting = own_trap.take_picture()
     machine.boot()
     own_trap.wait_until(lambda: "waiting for it" in own_trap.show("StatusText"), "say what it waits for")
-    assert own_trap.show("ActiveState") == "activating"
+    assert own_trap.show("ActiveState") == "active"
     machine.run("mount", "-o", "remount,bind,rw", IMAGES)
+    own_trap.wait_until(lambda: STORE in own_trap.show("StatusText"), "begin its work")
     own_trap.wait_for("uploaded", waiting)
-    own_trap.wait_until(lambda: own_trap.show("ActiveState") == "active", "start the service")
     assert len(own_trap.messages("waiting for it")) == 1
+    assert_nothing_looks_like_a_failure(own_trap)

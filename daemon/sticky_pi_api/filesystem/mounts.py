@@ -46,6 +46,8 @@ class Mount(NamedTuple):
     """its type, such as ext4"""
     options: frozenset[str]
     """of the file system, not of this mount alone"""
+    is_bound_to_itself: bool = False
+    """whether it shows, at a place, but what lies there anyway: so systemd makes a folder writable in a sandbox"""
 
 
 def mount_of(path: str, mountinfo: str = MOUNTINFO) -> Mount | None:
@@ -60,11 +62,16 @@ def mount_of(path: str, mountinfo: str = MOUNTINFO) -> Mount | None:
 
 def mounts(mountinfo: str = MOUNTINFO) -> Iterator[Mount]:
     """Yield everything that is mounted, in the order in which it was (proc(5))."""
-    for fields in fields_of(mountinfo):
-        # A number of optional fields ends with a dash.
-        if len(fields) > 6 and "-" in fields[6:-1]:  # noqa: PLR2004  # proc(5)
-            kind, *rest = fields[fields.index("-", 6) + 1 :]
-            yield Mount(fields[4], kind, frozenset(rest[-1].split(",") if rest else ()))
+    # A number of optional fields ends with a dash.
+    table = [fields for fields in fields_of(mountinfo) if len(fields) > 6 and "-" in fields[6:-1]]  # noqa: PLR2004
+    by_id = {fields[0]: fields for fields in table}
+    for fields in table:
+        _, above, device, root, folder, *_ = fields
+        kind, *rest = fields[fields.index("-", 6) + 1 :]
+        parent = by_id.get(above, fields)
+        here = os.path.normpath(os.path.join(parent[3], os.path.relpath(folder, parent[4])))
+        is_bound = parent is not fields and parent[2] == device and here == root
+        yield Mount(folder, kind, frozenset(rest[-1].split(",") if rest else ()), is_bound)
 
 
 def fields_of(table: str) -> Iterator[list[str]]:

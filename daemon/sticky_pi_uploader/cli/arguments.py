@@ -23,7 +23,7 @@ exit status:
   70   run: a part of the service died
   73   another process is at work on the same folders
   74   the state folder can't be made, read or written
-  75   drain: something is left to send, or couldn't be read; run, prepare: the folders aren't there (any more)
+  75   drain: something is left to send, or couldn't be read; prepare: no image folder; run: to be started anew
   78   the configuration can't be used"""
 
 
@@ -125,7 +125,7 @@ COMMANDS: Final = (
     Command("config", "the effective configuration, secrets masked", "config"),
     Command(
         "prepare",
-        "waits for the image folder, then makes the state folder, for a service without the right to",
+        "makes the state folder, for a service without the right to",
         "prepare --user sticky-pi-uploader",
     ),
     Command(

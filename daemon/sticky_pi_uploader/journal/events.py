@@ -60,6 +60,7 @@ class Kind(Enum):
     # The service
     WAITING = "8e56a71796e5430e803ce1f6a48669fb"
     GAVE_UP_WAITING = "ace8552987424ccb9c8bc8dc88a8f231"
+    STARTS_ANEW = "0a1d072787674c948bdc9d4aecf3b1c3"
     WATCHING = "2a7f5d16eb5444b89e9ec0524d459b54"
     RESUMED = "6550fe0c587b444a85d5c0c4815ed046"
     RELOADED = "0d2e44f575804becacdf2760d0fdd4d7"

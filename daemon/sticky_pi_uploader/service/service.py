@@ -21,7 +21,7 @@ from .liveness import Limits
 from .reload import ReloadableConfig
 from .session import Session
 from .signals import Signals
-from .startup import missing_for_service, wait_until_present
+from .startup import wait_until_present
 from .supervisor import ReplacedError, Supervisor
 from .systemd import ServiceManager
 from .workers import TROUBLE_WAIT, TroubleLog, WorkerDiedError
@@ -42,8 +42,8 @@ def run(load: Callable[[], Config], *, limits: Limits = Limits()) -> int:  # noq
     """Work until SIGTERM or SIGINT; on SIGHUP, `load` the configuration again.
 
     systemd is told how the service is, and gets no more signs of life once a part hangs, by `limits`. Returns the exit
-    status: 0 after a clean stop, 70 if a worker died, 75 if the folders went away and, under systemd, didn't come back.
-    Raises UploaderError where it can't start.
+    status: 0 after a clean stop, 70 if a worker died, 75 where systemd has to start it anew, as for a folder
+    that is there at last. Raises UploaderError where it can't start.
     """
     manager = ServiceManager()
     config = ReloadableConfig(load, manager, check=client_opener)
@@ -64,34 +64,24 @@ class _Service:
         self._locks = locks
         self._limits = limits
         self._trouble_log = TroubleLog("service")
+        self._has_worked = False
 
     def run(self) -> int:
         """Work in one session after the other; return the exit status."""
-        while self._wait_until_present():
-            if (status := self._work()) is not None:
-                return status
-        return os.EX_OK if self._signals.stop else os.EX_TEMPFAIL
-
-    def _wait_until_present(self) -> bool:
-        """Wait for the destination and the folders; return False where the service has to end."""
-        # From inside a sandbox, a disk that is mounted later may not be seen.
-        patience = self._limits.away if self._manager.is_ready and self._manager.listens else math.inf
-        found = wait_until_present(
-            missing_for_service,
-            self._config,
-            self._signals,
-            self._manager,
-            # A disk that is to come back must not be held back by its lock.
-            before_waiting=self._locks.release,
-            patience=patience,
-        )
-        if not (found or self._signals.stop):
-            log.error(
-                "nothing came back within %g s: ending, so that systemd starts the service anew",
-                patience,
-                extra=about(Kind.GAVE_UP_WAITING, folder=self._config.current.image_dir),
+        while True:
+            status = wait_until_present(
+                self._config,
+                self._signals,
+                self._manager,
+                # A disk that is to come back must not be held back by its lock.
+                before_waiting=self._locks.release,
+                patience=self._limits.away,
+                has_worked=self._has_worked,
             )
-        return found
+            if status is None:
+                status = self._work()
+            if status is not None:
+                return status
 
     def _work(self) -> int | None:
         """Work in one session; return the exit status, or None where another one has to begin.
@@ -112,8 +102,12 @@ class _Service:
             # The session put it aside. On a disk that damages every file this must not go round and round.
             self._wait(DAMAGE_WAIT)
         except StateError as error:
-            if not self._manager.is_ready:
+            if not self._has_worked:
                 raise
+            if self._manager.listens and not os.access(session.config.state_dir, os.W_OK):
+                # On another card, only root can make it.
+                log.info("%s: systemd starts the service anew", error, extra=about(Kind.STARTS_ANEW))
+                return os.EX_TEMPFAIL
             self._trouble_log.note(error)
             self._locks.release()  # its disk may have to be unmounted
             self._manager.ping()
@@ -136,6 +130,7 @@ class _Service:
             config.api.url,
             extra=about(Kind.WATCHING, folder=config.image_dir, destination=config.api.url),
         )
+        self._has_worked = True
         manager.ready()
         told_at = -math.inf
         while not signals.stop:

@@ -18,7 +18,7 @@ from ..config import url_not_set
 from ..exceptions import NoSpaceError, StateError
 from ..journal.events import Kind, about
 from ..ownership.run_as_owner import work_as_owner
-from ..state_dir.disk import reason, trial
+from ..state_dir.disk import READ_ONLY, reason, trial
 from ..state_dir.folder import mark
 from ..state_dir.mounts import image_dir_problem, nearest, prepare_state_dir, state_dir_problem
 from ..state_dir.obstacles import clear_obstacle_of_lock, clear_obstacles
@@ -44,49 +44,68 @@ LOOK_EVERY: Final = 5.0
 """Seconds between two looks for what is missing."""
 
 
-def missing_folder(config: Config) -> str | None:
+def _missing_folder(config: Config) -> str | None:
     """Return why the image folder or the place of the state folder can't be used; None where they can."""
-    return image_dir_problem(config.image_dir) or state_dir_problem(config.state_dir)
+    return image_dir_problem(config.image_dir) or state_dir_problem(config.state_dir) or _unwritable(config.state_dir)
 
 
-def missing_for_service(config: Config) -> str | None:
+def _missing(config: Config) -> str | None:
     """Return what the service can't begin without, a destination or a folder that can be written; None if it can."""
     if not config.api.url:
         return url_not_set(config)
-    return missing_folder(config) or _unwritable(config.state_dir)
+    return _missing_folder(config)
+
+
+def _folders(config: Config) -> tuple[str, str]:
+    return config.image_dir, config.state_dir
 
 
 def wait_until_present(
-    missing: Callable[[Config], str | None],
     config: ReloadableConfig,
     signals: Signals,
     manager: ServiceManager,
     *,
-    before_waiting: Callable[[], None] = lambda: None,
-    patience: float = math.inf,
-) -> bool:
-    """Wait until nothing is `missing`, `patience` seconds at most; log what is, once, and tell systemd.
+    before_waiting: Callable[[], None],
+    patience: float,
+    has_worked: bool,
+) -> int | None:
+    """Wait until there are a destination and folders that can be written; log what is missing, once, and tell systemd.
 
     Meanwhile the configuration is read again at SIGHUP, and when its file changes. `before_waiting` is called where
-    something is missing. Returns False where it was told to stop, or the time is over.
+    something is missing. Returns None once work can begin, otherwise the exit status: 0 where the service was told to
+    stop, and 75 where systemd has to start it anew. That is so once a folder is there: root makes the state folder, and
+    the sandbox takes in the disk, only at a start. It is also so after `patience` seconds where a disk that comes back
+    may not be seen from inside the sandbox: one that is read-only, or any disk if the service `has_worked`.
     """
-    told, ends_at, read = None, time.monotonic() + patience, _version(config.current.file)
-    while not signals.stop and time.monotonic() < ends_at:
-        problem = missing(config.current)
+    told, read, are_prepared = None, _version(config.current.file), _missing_folder(config.current) is None
+    folders, ends_at = _folders(config.current), math.inf
+    while not signals.stop:
+        problem = _missing(config.current)
         if problem is None:
-            return True
+            if told is None or not manager.listens or (are_prepared and folders == _folders(config.current)):
+                return None
+            log.info("the folders can be used now: systemd starts the service anew", extra=about(Kind.STARTS_ANEW))
+            return os.EX_TEMPFAIL
         if problem != told:
             told = problem
+            ends_at = time.monotonic() + (patience if has_worked or READ_ONLY in problem else math.inf)
             before_waiting()
             log.warning("%s; waiting for it", problem, extra=about(Kind.WAITING, reason=problem))
             manager.say(f"{problem}; waiting for it")
-        manager.reloaded()
+        elif time.monotonic() >= ends_at and manager.listens:
+            log.info(
+                "nothing came back within %g s: systemd starts the service anew",
+                patience,
+                extra=about(Kind.GAVE_UP_WAITING, folder=config.current.image_dir),
+            )
+            return os.EX_TEMPFAIL
+        manager.ready()
         manager.ping()
         signals.wait(min(LOOK_EVERY, manager.next_ping))
         before, read = read, _version(config.current.file)
         if signals.take_reload() or read != before:
             config.reload()
-    return False
+    return os.EX_OK
 
 
 def prepare_folders(config: Config, locks: Locks) -> None:

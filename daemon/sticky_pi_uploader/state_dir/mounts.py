@@ -39,13 +39,14 @@ def image_dir_problem(image_dir: str, *, fstab: str = _FSTAB, mountinfo: str = M
 
 def _missing_mount(path: str, fstab: str, mountinfo: str) -> str | None:
     """Return the mount point of fstab at or above `path` on which nothing is mounted; None where there is none."""
-    mounted = {mount.folder for mount in mounts(mountinfo)}
-    if not mounted:  # the kernel doesn't tell
+    known = list(mounts(mountinfo))
+    if not known:  # the kernel doesn't tell
         return None
+    mounted = {mount.folder for mount in known if not mount.is_bound_to_itself}
     real = os.path.realpath(path)
     for fields in fields_of(fstab):
         # Without a slash: swap, or "none".
-        if len(fields) > 1 and not fields[0].startswith("#") and fields[1].startswith("/"):
+        if len(fields) > 1 and not fields[0].startswith("#") and fields[1].startswith("/") and fields[0] != fields[1]:
             wanted = os.path.normpath(fields[1])
             if wanted != "/" and is_within(real, os.path.realpath(wanted)) and os.path.realpath(wanted) not in mounted:
                 return wanted

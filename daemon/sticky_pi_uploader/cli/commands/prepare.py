@@ -1,4 +1,4 @@
-"""`prepare`: make the state folder for a service that has no right to: wait for the image folder, hand it to a user.
+"""`prepare`: make the state folder for a service that has no right to, and hand it to the service's user.
 
 It runs as root where others may write, so it follows no link of theirs (`state_dir.folder`, `ownership.handover`).
 """
@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
 
 from ...config import Config, from_arguments
 from ...journal import setup as logs
 from ...ownership.handover import Owner, give
-from ...service.reload import ReloadableConfig
-from ...service.signals import Signals
-from ...service.startup import missing_folder, wait_until_present
-from ...service.systemd import ServiceManager
-from ...state_dir.mounts import prepare_state_dir
+from ...state_dir.mounts import image_dir_problem, prepare_state_dir, state_dir_problem
+from ..terminal import complain
 
 
 class UnknownUserError(Exception):
@@ -35,7 +31,7 @@ def run(arguments: Namespace) -> int:
     except UnknownUserError as error:
         arguments.usage_error(str(error))
     logs.set_up()
-    return prepare(lambda: from_arguments(arguments, os.environ, check_url=False), owner)
+    return prepare(from_arguments(arguments, os.environ, check_url=False), owner)
 
 
 def find_owner(name: str) -> Owner:
@@ -49,17 +45,19 @@ def find_owner(name: str) -> Owner:
     return Owner(name, user.pw_uid, user.pw_gid)
 
 
-def prepare(load: Callable[[], Config], owner: Owner | None) -> int:
-    """Wait until the image folder is there and the state can be written, then make the state folder and hand it over.
+def prepare(config: Config, owner: Owner | None) -> int:
+    """Make the state folder, and hand it over.
 
-    Returns the exit status: 0, or 75 where a signal ended the wait. Raises UploaderError.
+    Returns the exit status: 0, 75 where the image folder isn't there, or 74 where its disk takes no file. The journal
+    isn't told of the last two: the service, which starts next, says what it waits for. Raises UploaderError.
     """
-    manager = ServiceManager()
-    with Signals() as signals:
-        reloadable = ReloadableConfig(load, manager)
-        if not wait_until_present(missing_folder, reloadable, signals, manager):
-            return os.EX_TEMPFAIL
-    config = reloadable.current
+    status, problem = os.EX_TEMPFAIL, image_dir_problem(config.image_dir)
+    if problem is None:
+        status, problem = os.EX_IOERR, state_dir_problem(config.state_dir)
+    if problem is not None:
+        if not logs.stderr_is_journal():
+            complain(problem)
+        return status
     prepare_state_dir(config.state_dir, config.image_dir)
     if owner is not None:
         give(config.state_dir, config.image_dir, owner)

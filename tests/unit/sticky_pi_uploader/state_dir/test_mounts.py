@@ -145,6 +145,24 @@ def test_a_folder_bound_to_the_mount_point_from_the_same_disk_is_fine(tmp_path, 
         subprocess.run(["umount", tmp_path / "card"], check=True)
 
 
+@needs_root
+def test_an_empty_mount_point_that_a_sandbox_bound_to_itself_is_not_mounted_until_the_disk_is(tmp_path, fstab):
+    card = tmp_path / "card"
+    card.mkdir()
+    mounted = []
+    try:
+        for command in (["mount", "--bind", card, card], ["mount", "-t", "tmpfs", "tmpfs", card]):
+            said = image_dir_problem(str(card), fstab=fstab(str(card)))
+            assert said == f"the image folder {card} isn't mounted"
+            if subprocess.run(command, check=False).returncode:
+                pytest.skip("this machine lets nobody mount")
+            mounted.append(command)
+        assert image_dir_problem(str(card), fstab=fstab(str(card))) is None
+    finally:
+        for _ in mounted:
+            subprocess.run(["umount", card], check=True)
+
+
 def test_without_fstab_or_without_the_kernels_list_nothing_is_held_against_a_folder(tmp_path, fstab):
     assert image_dir_problem(str(tmp_path), fstab="/nonexistent") is None
     assert image_dir_problem(str(tmp_path), fstab=fstab(str(tmp_path)), mountinfo="/nonexistent") is None

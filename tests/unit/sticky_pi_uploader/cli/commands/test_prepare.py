@@ -1,12 +1,11 @@
 import os
 import pwd
-import signal
 import sqlite3
 import stat
 import subprocess
 import sys
 from collections import Counter
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import pytest
 from sticky_pi_uploader.outbox import Outbox
@@ -14,7 +13,6 @@ from sticky_pi_uploader.state_dir.folder import MARK
 from tracing import traced
 
 NOBODY = "nobody"
-PATIENCE = 20.0
 PATH = os.pathsep.join(filter(None, sys.path))
 
 EXCHANGE = """if True:
@@ -82,18 +80,6 @@ def run(trap):
         return done.returncode, done.stderr
 
     return run
-
-
-@contextmanager
-def started(flags):
-    """Start the command where it has to wait; gives the process."""
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": PATH}
-    command = [sys.executable, "-m", "sticky_pi_uploader", *flags, "prepare"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def owners(folder):
@@ -358,25 +344,25 @@ def test_an_unknown_user_is_wrong_usage(run):
     assert said.startswith("sticky-pi-uploader: there is no user 'nobody-of-that-name'; see `")
 
 
-def test_an_image_folder_that_is_not_there_is_waited_for_and_nothing_is_made_above_it(trap):
+def test_an_image_folder_that_is_not_there_ends_it_at_once_with_75_and_nothing_is_made_above_it(trap, run):
     trap.images.rmdir()
-    with started(trap.flags) as process:
-        assert f"the image folder {trap.images} isn't there; waiting for it" in process.stderr.readline()
-        assert not trap.images.exists()
-        assert not trap.state.exists()
-        trap.images.mkdir()
-        assert process.wait(PATIENCE) == 0
-        assert process.stderr.read() == ""
+    assert run() == (75, f"sticky-pi-uploader: the image folder {trap.images} isn't there\n")
+    assert not trap.images.exists()
+    assert not trap.state.exists()
+    trap.images.mkdir()
+    assert run() == (0, "")
     assert trap.state.is_dir()
 
 
-def test_a_wait_that_is_stopped_ends_with_75(trap):
+def test_the_journal_is_not_told_of_a_missing_folder_as_the_service_is_started_next_and_waits_for_it(trap):
     trap.images.rmdir()
-    with started(trap.flags) as process:
-        assert "waiting for it" in process.stderr.readline()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 75
-    assert not trap.state.exists()
+    log = trap.folder / "journal"
+    with log.open("wb") as stderr:
+        status = os.fstat(stderr.fileno())
+        environment = os.environ | {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}", "PYTHONPATH": PATH}
+        command = [sys.executable, "-m", "sticky_pi_uploader", "prepare", *trap.flags]
+        assert subprocess.run(command, stderr=stderr, env=environment, check=False).returncode == 75
+    assert log.read_bytes() == b""
 
 
 def test_a_destination_that_is_still_to_be_set_is_no_hindrance(trap):
@@ -394,19 +380,20 @@ def test_a_wrong_configuration_is_78_and_nothing_is_made(trap):
 
 
 @needs_root
-def test_a_card_that_is_read_only_is_waited_for(trap):
+def test_a_card_that_is_read_only_ends_it_at_once_with_74(trap):
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", trap.images], capture_output=True, text=True, check=False
     )
     if mounted.returncode:
         pytest.skip(f"nothing can be mounted here: {mounted.stderr.strip()}")
     state = trap.images / ".sticky-pi-uploader"
+    flags = ["--image-dir", str(trap.images), "--api-url", trap.url]
     try:
-        with started(["--image-dir", str(trap.images), "--api-url", trap.url]) as process:
-            line = process.stderr.readline()
-            assert f"the state folder {state} can't be written: its file system is read-only; waiting for it" in line
-            subprocess.run(["mount", "-o", "remount,rw", trap.images], check=True)
-            assert process.wait(PATIENCE) == 0
+        done = trap.run("prepare", flags=flags)
+        why = f"the state folder {state} can't be written: its file system is read-only"
+        assert (done.returncode, done.stderr.decode()) == (74, f"sticky-pi-uploader: {why}\n")
+        subprocess.run(["mount", "-o", "remount,rw", trap.images], check=True)
+        assert trap.run("prepare", flags=flags).returncode == 0
         assert state.is_dir()
     finally:
         subprocess.run(["umount", "-l", trap.images], check=True)
