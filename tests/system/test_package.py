@@ -2,7 +2,7 @@
 
 import pytest
 from containers import Trap
-from containers.trap import CONFIGURATION, DRAIN, NAME, SERVICE, STATE, TIMER
+from containers.trap import CONFIGURATION, DRAIN, NAME, SERVICE, STATE, STORE, TIMER
 from sticky_pi_uploader.journal.events import Kind
 
 COMPLETE = f"""\
@@ -44,11 +44,11 @@ def test_it_is_installed_and_waits_until_it_is_told_where_the_pictures_go(bare_m
     (waits,) = trap.messages("[api] url: not set", MESSAGE_ID=Kind.WAITING.value)
     assert waits["PRIORITY"] == "4"
     assert CONFIGURATION in waits["MESSAGE"]
-    assert trap.show("ActiveState", "UnitFileState") == ("activating", "enabled")
+    assert trap.show("ActiveState", "UnitFileState") == ("active", "enabled")
     assert trap.show("ActiveState", "UnitFileState", unit=TIMER) == ("inactive", "disabled")
     name = trap.take_picture()
     trap.configure()
-    trap.wait_until(lambda: trap.show("ActiveState") == "active", "begin once it is told")
+    trap.wait_until(lambda: STORE in trap.show("StatusText"), "begin once it is told")
     trap.wait_for("uploaded", name)
 
 
