@@ -100,16 +100,13 @@ def _close_to_others(path: str, local_dir: str) -> None:
     except FileExistsError:
         descriptor = open_file(path)
     else:
-        _give_to_owner(descriptor, os.stat(local_dir))
+        if os.geteuid() == 0:
+            # The file would be useless to another user, whose store it is.
+            folder = os.stat(local_dir)
+            os.fchown(descriptor, folder.st_uid, folder.st_gid)
         sync_folder(local_dir)
     try:
         if stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:  # noqa: PLR2004
             os.fchmod(descriptor, 0o600)
     finally:
         os.close(descriptor)
-
-
-def _give_to_owner(descriptor: int, folder: os.stat_result) -> None:
-    # A file that root makes in another user's store would be useless to that user.
-    if os.geteuid() == 0:
-        os.fchown(descriptor, folder.st_uid, folder.st_gid)

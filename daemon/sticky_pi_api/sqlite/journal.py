@@ -83,19 +83,13 @@ def _settle(connection: sqlite3.Connection, wanted: Journal, *, alone: bool) -> 
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
     if wanted is Journal.ROLLBACK:
         connection.execute("PRAGMA journal_mode=DELETE").fetchall()
-    elif wanted is Journal.BEST and (_is_new(connection) or _has_log(connection)):
-        connection.execute("PRAGMA journal_mode=WAL").fetchall()
+    elif wanted is Journal.BEST:
+        pages, journal = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "journal_mode"))
+        if not pages or journal == "wal":
+            connection.execute("PRAGMA journal_mode=WAL").fetchall()
     if alone and wanted is Journal.ROLLBACK:
         connection.execute("PRAGMA locking_mode=NORMAL")
     connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
-
-
-def _is_new(connection: sqlite3.Connection) -> bool:
-    return bool(connection.execute("PRAGMA page_count").fetchone()[0] == 0)
-
-
-def _has_log(connection: sqlite3.Connection) -> bool:
-    return bool(connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal")
 
 
 def _is_without_locks(path: str) -> bool:

@@ -44,7 +44,7 @@ def proxy_for(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None
     Nothing is raised, as the whole environment would be in the traceback.
     """
     parts = urlsplit(url)
-    named = next(filter(None, (_named(kind, environ) for kind in (parts.scheme, "all"))), None)
+    named = _named(f"{parts.scheme}_proxy", environ) or _named("all_proxy", environ)
     if named is None or exception_for(url, environ) is not None:
         return None
     if (wrong := _wrong_with(named.address)) is not None:
@@ -57,20 +57,16 @@ def exception_for(url: str, environ: Mapping[str, str] = os.environ) -> str | No
     """Return the entry of NO_PROXY by which an address is reached directly, if any."""
     parts = urlsplit(url)
     host, port = (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS.get(parts.scheme)
-    entries = (_value("no_proxy", environ) or ("", ""))[1].replace(",", " ").split()
+    named = _named("no_proxy", environ)
+    entries = named.address.replace(",", " ").split() if named else []
     return next((entry for entry in entries if _covers(entry.lower(), host, port)), None)
 
 
-def _named(kind: str, environ: Mapping[str, str]) -> Proxy | None:
-    found = _value(f"{kind}_proxy", environ)
-    return None if found is None else Proxy(*found)
-
-
-def _value(name: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
+def _named(name: str, environ: Mapping[str, str]) -> Proxy | None:
     """Return a variable and its value; the lower-case variable is preferred, even if it is empty."""
     variable = name if name in environ else name.upper()
     value = environ.get(variable, "")
-    return (variable, value) if value else None
+    return Proxy(variable, value) if value else None
 
 
 def _wrong_with(address: str) -> str | None:

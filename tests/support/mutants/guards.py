@@ -203,11 +203,8 @@ FLUSHES = (
     Guard(
         "flush of the name of a store's file of hashes",
         "_close_to_others",
-        """
-        _give_to_owner(descriptor, os.stat(local_dir))
-        sync_folder(local_dir)
-        """,
-        "_give_to_owner(descriptor, os.stat(local_dir))",
+        "sync_folder(local_dir)",
+        "",
         ("test_the_file_of_hashes_has_its_name_on_the_disk_before_the_hashes_count_as_kept",),
         "the hashes would be gone, here and in the users' rows",
     ),
