@@ -78,8 +78,7 @@ def check_store(folder: str) -> None:
     from sticky_pi_api.local.errors import blaming_the_store
     from sticky_pi_api.local.images import look_at
 
-    _require_disk(folder)
-    _require_trusted(folder)
+    _require_usable(folder)
     with blaming_the_store(folder):
         trial(nearest(folder))
         look_at(folder)
@@ -90,32 +89,26 @@ def _open_store(folder: str) -> LocalClient:
     from sticky_pi_api.filesystem.durable import make_folders
     from sticky_pi_api.local.errors import blaming_the_store
 
-    _require_disk(folder)
-    _require_trusted(folder)
+    _require_usable(folder)
     if os.geteuid() == 0 and not os.path.isdir(folder):
         with blaming_the_store(folder):
             make_folders(folder)
         # In a folder such as /tmp, another user may have made it first.
-        _require_trusted(folder)
+        _require_usable(folder)
     return LocalClient(folder)
 
 
-def _require_trusted(folder: str) -> None:
-    """Check that no other user can change a store that root opens. Raises StoreError."""
-    if os.geteuid() != 0:
-        return
+def _require_usable(folder: str) -> None:
+    """Raise StoreError if a store's disk is missing, or if root opens a store that another user can change."""
     from sticky_pi_api.exceptions import StoreError
     from sticky_pi_api.local.errors import blaming_the_store
-
-    with blaming_the_store(folder):
-        found = find_foreign_content(folder, _STORE_CONTENT)
-    if found is not None:
-        raise StoreError(f"the store in {folder} isn't opened by root: {found}")
-
-
-def _require_disk(folder: str) -> None:
-    from sticky_pi_api.exceptions import StoreError
 
     # Only the folder itself is made: while its disk isn't mounted, a whole path would fill another disk.
     if not os.path.isdir(os.path.dirname(folder)):
         raise StoreError(f"{os.path.dirname(folder)} isn't there: is the disk of the store mounted?")
+    if os.geteuid() != 0:
+        return
+    with blaming_the_store(folder):
+        found = find_foreign_content(folder, _STORE_CONTENT)
+    if found is not None:
+        raise StoreError(f"the store in {folder} isn't opened by root: {found}")

@@ -17,7 +17,8 @@ import logging
 import os
 import threading
 import warnings
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from sticky_pi_api.transport.deadline import starting
 
@@ -34,18 +35,14 @@ STOP_TIMEOUT: Final = 2.0
 _IN_ATTRIB: Final = 0x4  # inotify(7)
 
 
-class Handler(Protocol):
-    """The receiver of the events, in the thread that reads them: it must not raise."""
-
-    def dispatch(self, event: FileSystemEvent) -> None:
-        """Process one event."""
-
-
 class FolderObserver:
     """A running observer of a folder and all folders below it, with its threads."""
 
-    def __init__(self, folder: str, handler: Handler) -> None:
-        """Start to observe. Raises OSError if the folder can't be watched."""
+    def __init__(self, folder: str, dispatch: Callable[[FileSystemEvent], None]) -> None:
+        """Start to observe; `dispatch` processes each event, in the thread that reads it, and must not raise.
+
+        Raises OSError if the folder can't be watched.
+        """
         from watchdog.observers.inotify import InotifyObserver
         from watchdog.utils import BaseThread
 
@@ -57,9 +54,9 @@ class FolderObserver:
         before = set(threading.enumerate())
         self._observer = InotifyObserver()
         try:
-            self._observer.schedule(handler, folder, recursive=True, **_event_filter(self._observer))  # type: ignore[arg-type]
+            _schedule(self._observer, folder)
             for emitter in self._observer.emitters:
-                emitter.queue_event = handler.dispatch  # type: ignore[method-assign]
+                emitter.queue_event = dispatch  # type: ignore[assignment,method-assign]
                 _add_attributes(emitter)
             with starting():
                 self._observer.start()
@@ -118,15 +115,16 @@ class _Warnings(logging.Handler):
         self.threads.add(record.thread)
 
 
-def _event_filter(observer: BaseObserver) -> dict[str, Any]:
-    """Return the event filter in use; Debian 12's version of watchdog has none, and reports every event."""
-    from inspect import signature
+def _schedule(observer: BaseObserver, folder: str) -> None:
+    from watchdog import events
 
-    from watchdog.events import DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileMovedEvent
-
-    if "event_filter" not in signature(observer.schedule).parameters:
-        return {}
-    return {"event_filter": [DirCreatedEvent, DirMovedEvent, FileClosedEvent, FileCreatedEvent, FileMovedEvent]}
+    handler = events.FileSystemEventHandler()  # gets no event: they go past the observer's queue
+    wanted = [events.DirCreatedEvent, events.DirMovedEvent]
+    wanted += [events.FileClosedEvent, events.FileCreatedEvent, events.FileMovedEvent]
+    try:
+        observer.schedule(handler, folder, recursive=True, event_filter=wanted)
+    except TypeError:  # Debian 12's version has no filter, and reports every event
+        observer.schedule(handler, folder, recursive=True)
 
 
 def _add_attributes(emitter: EventEmitter) -> None:

@@ -151,7 +151,7 @@ class Watcher:
         self._restart_reason = None
         self._handler = _Handler(self._scanner, self._scan_requests, self._monotonic)
         try:
-            self._observer = FolderObserver(self._scanner.image_dir, self._handler)
+            self._observer = FolderObserver(self._scanner.image_dir, self._handler.dispatch)
         except OSError as error:
             self._report_unwatched(error)
         if before is not None:
@@ -209,7 +209,7 @@ class _Handler:
         self.new_folder_at: float | None = None
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        """Process one event; watchdog calls this."""
+        """Process one event."""
         self.events += 1
         if event.event_type in ("created", "moved") and event.is_directory:
             path = new_path(event).removeprefix(self._root)
