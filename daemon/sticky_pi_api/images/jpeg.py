@@ -87,9 +87,6 @@ class Jpeg(NamedTuple):
     doubts: tuple[str, ...]
     """doubts about its segments and data, and harmless notes"""
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.width}x{self.height})"
-
     @property
     def has_hole(self) -> bool:
         """Whether a run of zero bytes in the coded data shows that a part of it was never written."""
@@ -115,7 +112,8 @@ def read_jpeg(blob: bytes, most_pixels: int | None) -> Jpeg:
 
     Raises JpegError where it isn't a JPEG picture, is cut short, or claims more than `most_pixels`.
     """
-    _check_start(blob)
+    if not blob.startswith(START):
+        raise JpegError(_describe(blob))
     segments = list(_segments(blob))
     at = next((number for number, (marker, _) in enumerate(segments) if marker == _SCAN), None)
     header, behind = segments[:at], [] if at is None else segments[at + 1 :]
@@ -153,13 +151,6 @@ def read_jpeg(blob: bytes, most_pixels: int | None) -> Jpeg:
     )
 
 
-def _check_start(blob: bytes) -> None:
-    if not blob:
-        raise JpegError("it is empty: nothing of it was written")
-    if not blob.startswith(START):
-        raise JpegError(f"it isn't a JPEG picture: {_describe(blob)}")
-
-
 def _check_end(blob: bytes, data: int, behind: list[_Segment]) -> None:
     """Check that an end mark follows the start of the coded data, and that every decoder finds it.
 
@@ -174,12 +165,12 @@ def _check_end(blob: bytes, data: int, behind: list[_Segment]) -> None:
 
 
 def _describe(blob: bytes) -> str:
+    if not blob:
+        return "it is empty: nothing of it was written"
     if not any(blob):
-        return "it holds nothing but zero bytes, so it was never written"
-    for offset, magic, name in _OTHER_FORMATS:
-        if blob.startswith(magic, offset):
-            return f"it is {name}"
-    return "it begins as no picture does"
+        return "it isn't a JPEG picture: it holds nothing but zero bytes, so it was never written"
+    names = (f"is {name}" for offset, magic, name in _OTHER_FORMATS if blob.startswith(magic, offset))
+    return f"it isn't a JPEG picture: it {next(names, 'begins as no picture does')}"
 
 
 def _segments(blob: bytes) -> Iterator[_Segment]:

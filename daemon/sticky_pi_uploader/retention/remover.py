@@ -81,20 +81,19 @@ class Remover:
 
         Raises StickyPiError if the destination can't be asked, and OSError if files can't be removed.
         """
-        allowed = [picture for picture in pictures if picture.state is not State.UPLOADED]
         confirmed = self._confirm([picture for picture in pictures if picture.state is State.UPLOADED])
-        removable = {picture.id for picture in (*allowed, *confirmed)}
-        waiting = [picture for picture in pictures if picture.id in removable]
-        while waiting and not (enough() or self._stopping()):
-            self._remove_batch(waiting[:PICTURES_PER_FLUSH])
-            del waiting[:PICTURES_PER_FLUSH]
+        removable = [each for each in pictures if each.state is not State.UPLOADED or each.id in confirmed]
+        for start in range(0, len(removable), PICTURES_PER_FLUSH):
+            if enough() or self._stopping():
+                return
+            self._remove_batch(removable[start : start + PICTURES_PER_FLUSH])
 
-    def _confirm(self, pictures: Sequence[Picture]) -> list[Picture]:
-        """Return the pictures that the destination has; record the consequences for the others."""
+    def _confirm(self, pictures: Sequence[Picture]) -> set[int]:
+        """Return the ids of the pictures that the destination has; record the consequences for the others."""
         from ..upload.cancel import cancel_on_stop
 
         if not pictures:
-            return []
+            return set()
         claims = [claim_of(picture)._replace(file_system=picture.file_system) for picture in pictures]
         client = self._open_client()
         try:
@@ -103,9 +102,9 @@ class Remover:
                 found = client.holdings(claims)
         finally:
             client.close()
-        return [
-            picture for picture, holding in zip(pictures, found, strict=True) if self._is_confirmed(picture, holding)
-        ]
+        return {
+            picture.id for picture, holding in zip(pictures, found, strict=True) if self._is_confirmed(picture, holding)
+        }
 
     def _is_confirmed(self, picture: Picture, holding: Holding) -> bool:
         from sticky_pi_api.put_images.verification import Holding

@@ -593,7 +593,7 @@ RECEIPTS = (
         "question before a removal",
         "Remover.remove",
         "self._confirm([picture for picture in pictures if picture.state is State.UPLOADED])",
-        "[picture for picture in pictures if picture.state is State.UPLOADED]",
+        "{picture.id for picture in pictures if picture.state is State.UPLOADED}",
         ("test_a_picture_that_the_destination_lost_is_sent_again_and_stays",),
         "a receipt of months ago would be enough",
     ),
