@@ -6,7 +6,7 @@ It runs as root where others may write, so it follows no link of theirs (`state_
 from __future__ import annotations
 
 import os
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentError, ArgumentParser, Namespace
 
 from ...config import Config, from_arguments
 from ...journal import setup as logs
@@ -15,34 +15,15 @@ from ...state_dir.mounts import image_dir_problem, prepare_state_dir, state_dir_
 from ..terminal import complain
 
 
-class UnknownUserError(Exception):
-    """There is no user of that name."""
-
-
 def add_arguments(parser: ArgumentParser) -> None:
     """Add `--user`."""
-    parser.add_argument("--user", metavar="NAME", help="give the folder, and what is in it, to this user")
+    parser.add_argument("--user", type=find_owner, metavar="NAME", help="give the folder and its contents to this user")
 
 
 def run(arguments: Namespace) -> int:
-    """Prepare the state folder; an unknown user is wrong usage."""
-    try:
-        owner = None if arguments.user is None else find_owner(arguments.user)
-    except UnknownUserError as error:
-        arguments.usage_error(str(error))
+    """Prepare the state folder."""
     logs.set_up()
-    return prepare(from_arguments(arguments, os.environ, check_url=False), owner)
-
-
-def find_owner(name: str) -> Owner:
-    """Look a user up. Raises UnknownUserError."""
-    import pwd
-
-    try:
-        user = pwd.getpwnam(name)
-    except (KeyError, ValueError):
-        raise UnknownUserError(f"there is no user {name!a}") from None
-    return Owner(name, user.pw_uid, user.pw_gid)
+    return prepare(from_arguments(arguments, os.environ, check_url=False), arguments.user)
 
 
 def prepare(config: Config, owner: Owner | None) -> int:
@@ -62,3 +43,14 @@ def prepare(config: Config, owner: Owner | None) -> int:
     if owner is not None:
         give(config.state_dir, config.image_dir, owner)
     return os.EX_OK
+
+
+def find_owner(name: str) -> Owner:
+    """Look a user up. Raises ArgumentError."""
+    import pwd
+
+    try:
+        user = pwd.getpwnam(name)
+    except (KeyError, ValueError):
+        raise ArgumentError(None, f"there is no user {name!a}") from None
+    return Owner(name, user.pw_uid, user.pw_gid)
