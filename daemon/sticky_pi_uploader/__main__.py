@@ -12,8 +12,8 @@ try:
     def _leave(_number: int, _frame: object) -> None:
         os._exit(_INTERRUPTED)
 
-    # Python looks for garbage after every 700 new objects. A start makes many objects, and no garbage.
-    gc.set_threshold(10_000)
+    # Python looks for garbage after every 700 new objects. A short run makes many objects, and no garbage.
+    gc.set_threshold(100_000)
 
     _catches = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if _catches:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from argparse import Namespace
 
@@ -19,4 +20,5 @@ def run(arguments: Namespace) -> int:
         return config._replace(api=config.api.with_certificates())
 
     logs.set_up()
+    gc.set_threshold(10_000)  # in months, garbage would add up
     return service.run(load)
