@@ -23,6 +23,7 @@ def test_the_password_that_readme_puts_into_the_credential_store_opens_the_serve
     (trap.machine.disk / CREDENTIAL[1:]).unlink()
     assert trap.systemctl("start", SERVICE, check=False).status != 0
     assert trap.messages("password", PRIORITY=3)
+    assert "[api] password_file: not set" in trap.show("StatusText")
     type_in(of_readme("/etc/credstore"))
     assert_sends(trap)
     assert trap.machine.run("stat", "--format=%U %a", CREDENTIAL).out == "root 600\n"

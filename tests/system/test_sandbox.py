@@ -45,6 +45,9 @@ ExecStart=python3 /opt/probe {STATE}/probe.json %s
 OWN = {"/tmp", "/var/tmp"}
 """What the service has for itself, and nobody else sees"""
 
+RUNTIME = f"/run/{NAME}"
+"""Where the service says what keeps it from its work"""
+
 
 def probe(trap, unit=SERVICE, *paths):
     """Try in a service's place to write everywhere, and to read these paths; return what could be done."""
@@ -63,8 +66,8 @@ def outside(folder, paths):
 def test_it_can_write_to_nothing_but_its_state_and_has_no_rights(trap, unit):
     picture = trap.take_picture()
     found = probe(trap, unit, f"{IMAGES}/{picture}")
-    assert outside(STATE, found["folders"]) == OWN
-    assert outside(STATE, found["files"]) - found_in_its_group(unit, found) == set()
+    assert outside(STATE, found["folders"]) == OWN | ({RUNTIME} if unit == SERVICE else set())
+    assert outside(RUNTIME, outside(STATE, found["files"])) - found_in_its_group(unit, found) == set()
     assert found["read"] == [f"{IMAGES}/{picture}"]
     assert found["processes"] == []
     status = found["status"]
@@ -80,8 +83,8 @@ def found_in_its_group(unit, found):
 def test_with_the_right_to_delete_pictures_it_can_write_to_nothing_but_the_image_folder(trap):
     trap.drop_in_example("retention.conf")
     found = probe(trap)
-    assert outside(IMAGES, found["folders"]) == OWN
-    assert outside(IMAGES, found["files"]) - found_in_its_group(SERVICE, found) == set()
+    assert outside(IMAGES, found["folders"]) == OWN | {RUNTIME}
+    assert outside(RUNTIME, outside(IMAGES, found["files"])) - found_in_its_group(SERVICE, found) == set()
     assert found["status"]["CapEff"] == found["status"]["CapBnd"] == f"{1 << 1:016x}"  # CAP_DAC_OVERRIDE
 
 
@@ -122,6 +125,9 @@ def test_it_removes_roots_pictures_with_the_drop_in_for_that_and_says_what_is_mi
     trap.systemctl("restart", SERVICE)
     trap.wait_for_message("can't be removed: permission denied", MESSAGE_ID=Kind.NOT_REMOVED.value)
     assert trap.on_the_card(name).exists()
+    trap.wait_until(lambda: "no picture is removed: " in trap.show("StatusText"), "say so in its status")
+    first, *_ = trap.command("status").out.splitlines()
+    assert first.startswith(f"Attention: no picture is removed: {IMAGES}/{name} can't be removed: permission denied")
     trap.drop_in_example("retention.conf")
     trap.systemctl("restart", SERVICE)
     trap.wait_until(lambda: not trap.on_the_card(name).exists(), "remove the picture")

@@ -1,6 +1,6 @@
 """The service from start to stop: what it tells systemd, what it sends, how it takes another configuration."""
 
-from containers.trap import CONFIGURATION, IMAGES, SERVICE, STATE, STORE
+from containers.trap import CONFIGURATION, IMAGES, NAME, SERVICE, STATE, STORE
 from sticky_pi_uploader.journal.events import Kind
 
 SLOW = {"max_rate": "5 kB"}
@@ -54,19 +54,42 @@ def test_a_broken_configuration_is_refused_with_all_its_errors_and_the_old_one_s
     pid = trap.pid
     whole = (trap.machine.disk / CONFIGURATION[1:]).read_text(encoding="utf-8")
     trap.write(CONFIGURATION, f"scan_intervall = 10\n{whole}parallel = 'many'\n")
-    trap.systemctl("reload", SERVICE)
+    assert trap.systemctl("reload", SERVICE, check=False).status != 0
     trap.wait_for_message("the configuration was not reloaded: the one from before stays in force")
     failed = trap.messages(MESSAGE_ID=Kind.RELOAD_FAILED.value)
     assert {record["PRIORITY"] for record in failed} == {"3"}
     said = "\n".join(record["MESSAGE"] for record in failed)
     assert "did you mean scan_interval?" in said
     assert "[api] parallel" in said
+    refused = "the last reload was refused, so the configuration from before stays in force"
+    trap.wait_until(lambda: trap.show("StatusText").startswith(refused), "say so in its status")
+    for command in ("status", "check"):
+        shown = trap.command(command, check=False)
+        assert refused in shown.out + shown.err
     trap.take_picture()
     trap.wait_until(server.objects, "send a picture")
     assert (trap.pid, trap.show("ActiveState")) == (pid, "active")
     trap.write(CONFIGURATION, whole)
     trap.systemctl("reload", SERVICE)
     trap.wait_for_message("the configuration was reloaded: nothing has changed")
+    trap.wait_until(lambda: refused not in trap.show("StatusText"), "forget that")
+    assert refused not in trap.command("status").out
+
+
+def test_a_folder_that_the_service_may_not_read_is_shown_by_its_status_to_everybody(trap):
+    trap.configure()
+    trap.machine.run("mkdir", "--mode=700", f"{IMAGES}/secret")
+    trap.start()
+    why = f"{IMAGES}/secret can't be read (Permission denied): no picture there is seen"
+    trap.wait_until(lambda: trap.show("StatusText").startswith(why), "say so in its status")
+    as_somebody = ("setpriv", "--reuid=daemon", "--regid=daemon", "--clear-groups")
+    shown = trap.machine.run(*as_somebody, NAME, "status").out
+    assert shown.startswith(f"Attention: {why}; no picture to be sent.\n")
+    assert why in trap.command("check", check=False).out
+    trap.machine.run("rmdir", f"{IMAGES}/secret")
+    trap.systemctl("restart", SERVICE)
+    trap.wait_until(lambda: trap.show("StatusText").startswith("no pictures waiting"), "forget that")
+    assert trap.command("status").out.startswith("Nothing yet")
 
 
 def test_a_stop_during_an_upload_breaks_it_off_and_the_next_start_sends_it_once(trap, server):

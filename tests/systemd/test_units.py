@@ -95,7 +95,7 @@ def test_they_call_commands_that_are_there():
     called = re.findall(
         r"^Exec\w+=.*sticky-pi-uploader (\w+)", SERVICE.read_text("utf-8") + DRAIN.read_text("utf-8"), re.MULTILINE
     )
-    assert called == ["prepare", "run", "prepare", "drain"]
+    assert called == ["prepare", "run", "config", "prepare", "drain"]
     assert set(called) <= {command.name for command in COMMANDS}
 
 

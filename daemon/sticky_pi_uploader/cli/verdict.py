@@ -44,6 +44,8 @@ def _trouble(status: Mapping[str, Any]) -> str | None:
         return f"Attention: {wrong}"
     if (wrong := status["image_dir_problem"] or status["state_dir_problem"] or status["store_problem"]) is not None:
         return f"Attention: {wrong}; {to_send}."
+    if troubles := status["trouble"]:
+        return f"Attention: {troubles[0]['what']}; {to_send}."
     if destination in _TROUBLE:
         return f"Attention: the destination {SAYINGS[destination]}; {to_send}."
     if (left := _too_little(status["disk"])) is not None:

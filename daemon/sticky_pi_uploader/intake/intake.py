@@ -138,6 +138,7 @@ class Intake:
             if not os.path.isdir(os.path.join(self._scanner.image_dir, folder)):
                 self._absences.add(missed(self._catalog.known_in(folder)))
         self._folder_cache.end(folders)
+        self._scanner.end_scan()
         self._scanned()
 
     def _rewritten(self) -> Iterator[Candidate]:

@@ -86,6 +86,16 @@ class Scanner:
             return self._removals.is_pending(path)
         return os.path.lexists(os.path.join(self.image_dir, hidden(path)))
 
+    def unreadable(self) -> list[tuple[str, str]]:
+        """Return the folders and files that couldn't be read, each with the reason; any thread may call this."""
+        return self._unreadable.reasons()
+
+    def end_scan(self) -> None:
+        """Forget what could be read in this scan of the whole image dir, or is gone, though nobody said so."""
+        for path, _ in self._unreadable.reasons():
+            if path not in self.missed:
+                self._unreadable.over(path)
+
     def missed_some_of(self, folder: str) -> bool:
         """Return whether a folder, or a file directly in it, couldn't be read."""
         return folder in self.missed or any(

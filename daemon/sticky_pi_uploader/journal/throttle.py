@@ -38,11 +38,12 @@ class Spell(NamedTuple):
 
 
 class _Trouble:
-    __slots__ = ("met_at", "since", "times", "told")
+    __slots__ = ("met_at", "reason", "since", "times", "told")
 
     def __init__(self, since: float) -> None:
         self.since = self.met_at = since
         self.times = 0
+        self.reason = ""
         self.told: dict[str, float] = {}
         """when each reason was told last"""
 
@@ -60,6 +61,7 @@ class Repeats:
         """Take note of trouble; returns what to add when it is told now, or None when it is no news."""
         now = self._monotonic()
         trouble = self._meet(subject, now)
+        trouble.reason = reason
         self._told = [at for at in self._told if now - at < REMIND_AFTER]
         if now - trouble.told.get(reason, now - REMIND_AFTER) < REMIND_AFTER or len(self._told) >= MOST:
             return None
@@ -77,6 +79,10 @@ class Repeats:
     def __contains__(self, subject: str) -> bool:
         """Say whether there is trouble with it, told or not."""
         return subject in self._troubles
+
+    def reasons(self) -> list[tuple[str, str]]:
+        """Return each subject that there is trouble with, and the latest reason; any thread may call this."""
+        return [(subject, trouble.reason) for subject, trouble in list(self._troubles.items())]
 
     def _meet(self, subject: str, now: float) -> _Trouble:
         if subject not in self._troubles:

@@ -70,6 +70,8 @@ class Retention:
         self._clock = clock
         self._after: tuple[str, int] | None = None
         self._repeats = Repeats(monotonic)
+        self.obstacle: str | None = None
+        """why the files of pictures that are to be removed couldn't be removed when that was last tried"""
 
     def step(self) -> float:
         """Remove some of the next pictures if they may be removed; return the seconds until the next step."""
@@ -125,16 +127,18 @@ class Retention:
 
         assert self._remover is not None  # noqa: S101 - as `keep_days` is set
         was_low = self.is_space_low()
+        obstacle: str | None = None
         try:
             # For lack of space, only as many as necessary are removed: the others stay for their days.
             self._remover.remove(batch, enough=lambda: was_low and not self.is_space_low())
         except PermissionError as error:
-            return f"{error.filename} can't be removed: permission denied; see the README on retention"
+            obstacle = f"{error.filename} can't be removed: permission denied; see the README on retention"
         except OSError as error:
-            return f"{error.filename or 'a picture'} can't be removed: {error.strerror}"
+            obstacle = f"{error.filename or 'a picture'} can't be removed: {error.strerror}"
         except StickyPiError as error:
             return f"the destination can't be asked whether it has them: {error}"
-        return None
+        self.obstacle = obstacle
+        return obstacle
 
     def _log_obstacle(self, obstacle: str | None, *, is_low: bool) -> None:
         """Log why pictures aren't removed, and whether the disk fills; repeat it now and then while that lasts."""

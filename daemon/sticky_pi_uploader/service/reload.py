@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from ..exceptions import ConfigError
 from ..journal.events import Kind, about
+from ..wording import counted
+from .trouble import Trouble
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -31,6 +33,8 @@ class ReloadableConfig:
         self._manager = manager
         self._check = check
         self.current = load()
+        self.refusals: list[Trouble] = []
+        """why the last reload was refused; empty if it wasn't"""
 
     def reload(self) -> bool:
         """Read the configuration again; return whether it could be taken, otherwise the one from before stays."""
@@ -43,10 +47,11 @@ class ReloadableConfig:
             for problem in error.problems:
                 log.error("%s", problem, extra=extra)  # noqa: TRY400 - no traceback for people
             log.error("the configuration was not reloaded: the one from before stays in force", extra=extra)  # noqa: TRY400
+            self.refusals = [_refusal(error)]
             return False
         what = "" if config != self.current else ": nothing has changed"
         log.info("the configuration was reloaded%s", what, extra=about(Kind.RELOADED))
-        self.current = config
+        self.current, self.refusals = config, []
         return True
 
     def reload_at_work(self, end_wait: Callable[[], None]) -> bool:
@@ -62,3 +67,12 @@ class ReloadableConfig:
             return True
         self._manager.reloaded()
         return False
+
+
+def _refusal(error: ConfigError) -> Trouble:
+    first, *others = error.problems
+    more = f", and {counted(len(others), 'more mistake')}" if others else ""
+    return Trouble(
+        f"the last reload was refused, so the configuration from before stays in force: {first}{more}",
+        "mend that, see with `sudo sticky-pi-uploader check` that it is right, and reload the service again",
+    )

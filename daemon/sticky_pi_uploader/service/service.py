@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from ..exceptions import OutboxDamagedError, StateError
+from ..exceptions import OutboxDamagedError, StateError, UploaderError
 from ..journal.events import Kind, about
 from ..state_dir.lock import Locks
 from ..upload.client_factory import client_opener
@@ -24,6 +24,7 @@ from .signals import Signals
 from .startup import wait_until_present
 from .supervisor import ReplacedError, Supervisor
 from .systemd import ServiceManager
+from .trouble import SEE_TO_STATE, Trouble
 from .workers import TROUBLE_WAIT, TroubleLog, WorkerDiedError
 
 if TYPE_CHECKING:
@@ -46,10 +47,16 @@ def run(load: Callable[[], Config], *, limits: Limits = Limits()) -> int:  # noq
     that is there at last. Raises UploaderError where it can't start.
     """
     manager = ServiceManager()
-    config = ReloadableConfig(load, manager, check=client_opener)
-    with Signals() as signals, Locks() as locks:
-        status = _Service(config, signals, manager, locks, limits).run()
-        manager.stopping()
+    try:
+        config = ReloadableConfig(load, manager, check=client_opener)
+        with Signals() as signals, Locks() as locks:
+            status = _Service(config, signals, manager, locks, limits).run()
+            manager.stopping()
+    except UploaderError as error:
+        # systemd shows it after the end, too.
+        manager.say("; ".join(str(error).splitlines()))
+        raise
+    manager.record(config.current.state_dir, [])
     log.info("stopped", extra=about(Kind.STOPPED))
     return status
 
@@ -102,6 +109,7 @@ class _Service:
             # The session put it aside. On a disk that damages every file this must not go round and round.
             self._wait(DAMAGE_WAIT)
         except StateError as error:
+            self._manager.record(session.config.state_dir, [Trouble(str(error), SEE_TO_STATE)])
             if not self._has_worked:
                 raise
             if self._manager.listens and not os.access(session.config.state_dir, os.W_OK):
@@ -110,6 +118,7 @@ class _Service:
                 return os.EX_TEMPFAIL
             self._trouble_log.note(error)
             self._locks.release()  # its disk may have to be unmounted
+            self._manager.say(str(error))
             self._manager.ping()
             self._wait(TROUBLE_WAIT)
         if status is None and signals.stop:
@@ -147,13 +156,18 @@ class _Service:
                 longest = min(longest, manager.next_ping)
             if manager.listens:
                 if time.monotonic() - told_at >= PAUSE:
-                    manager.say(supervisor.status())
+                    self._tell(supervisor)
                     told_at = time.monotonic()
                 else:
                     longest = min(longest, told_at + PAUSE - time.monotonic())
             signals.wait(longest, *supervisor.descriptors())
         manager.stopping()
         session.workers.raise_fatal()
+
+    def _tell(self, supervisor: Supervisor) -> None:
+        refusals = self._config.refusals
+        self._manager.say(supervisor.status(refusals))
+        self._manager.record(self._config.current.state_dir, [*refusals, *supervisor.troubles()])
 
     def _wait(self, seconds: float) -> None:
         self._signals.wait(0)  # the workers' last wake-ups

@@ -26,6 +26,7 @@ from ..state_dir.pending_removal import is_there
 from ..state_dir.reserved_space import Reserve
 from ..state_dir.trusted_path import find_foreign, split
 from ..wording import counted
+from .trouble import Trouble
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -91,7 +92,6 @@ def wait_until_present(
             ends_at = time.monotonic() + (patience if has_worked or READ_ONLY in problem else math.inf)
             before_waiting()
             log.warning("%s; waiting for it", problem, extra=about(Kind.WAITING, reason=problem))
-            manager.say(f"{problem}; waiting for it")
         elif time.monotonic() >= ends_at and manager.listens:
             log.info(
                 "nothing came back within %g s: systemd starts the service anew",
@@ -99,6 +99,7 @@ def wait_until_present(
                 extra=about(Kind.GAVE_UP_WAITING, folder=config.current.image_dir),
             )
             return os.EX_TEMPFAIL
+        _tell(manager, config, problem)
         manager.ready()
         manager.ping()
         signals.wait(min(LOOK_EVERY, manager.next_ping))
@@ -106,6 +107,13 @@ def wait_until_present(
         if signals.take_reload() or read != before:
             config.reload()
     return os.EX_OK
+
+
+def _tell(manager: ServiceManager, config: ReloadableConfig, problem: str) -> None:
+    waiting = Trouble(f"{problem}; waiting for it", "see to that: the service goes on by itself")
+    troubles = [waiting, *config.refusals]
+    manager.say("; ".join(trouble.what for trouble in troubles))
+    manager.record(config.current.state_dir, troubles)
 
 
 def prepare_folders(config: Config, locks: Locks) -> None:

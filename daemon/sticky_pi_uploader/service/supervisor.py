@@ -11,19 +11,24 @@ import logging
 import math
 import os
 import time
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from ..exceptions import OutboxDamagedError, StateError
+from sticky_pi_api.exceptions import printable
+
+from ..exceptions import OutboxDamagedError, StateError, in_words
 from ..journal.events import Kind, about
 from ..outbox import outbox_path
 from ..upload.client_factory import check_store
 from ..watch.network import Network
 from ..watch.replacements import ReplacementDetector
 from ..watch.watcher import Watcher
+from ..wording import counted
 from .liveness import SCANS, Health, Limits
 from .session import Session
 from .status_line import status_line
+from .trouble import SEE_TO_STATE, Trouble
 from .workers import TroubleLog
 
 log = logging.getLogger(__name__)
@@ -107,10 +112,25 @@ class Supervisor:
         """Return whether every part gets on with its work."""
         return self._health.is_well()
 
-    def status(self) -> str:
-        """Return in one line how things stand. Raises OutboxDamagedError."""
-        trouble = self._session.workers.trouble() or self._trouble
-        problem = self._health.problem or (None if trouble is None else str(trouble))
+    def troubles(self) -> Iterator[Trouble]:
+        """Yield what keeps the service from a part of its work, the destination's own trouble apart."""
+        session = self._session
+        if self._health.problem is not None:
+            yield Trouble(self._health.problem, "nothing: systemd starts the service anew")
+        if (error := session.workers.trouble() or self._trouble) is not None:
+            yield Trouble(in_words(error), SEE_TO_STATE)
+        if unreadable := session.scanner.unreadable():
+            path, reason = unreadable[0]
+            others = f", and {counted(len(unreadable) - 1, 'other')} neither" if len(unreadable) > 1 else ""
+            what = f"{os.path.join(session.image_dir, path)} can't be read ({reason}){others}: no picture there is seen"
+            advice = "let everybody read it, as with `sudo chmod a+rX`; if the card fails, copy it soon"
+            yield Trouble(printable(what), advice)
+        if (obstacle := session.retention.obstacle) is not None:
+            yield Trouble(f"no picture is removed: {obstacle}", 'see "Making room" in the README, or unset keep_days')
+
+    def status(self, others: Sequence[Trouble] = ()) -> str:
+        """Return in one line how things stand, with `others` before the troubles. Raises OutboxDamagedError."""
+        problem = "; ".join(trouble.what for trouble in (*others, *self.troubles()))
         try:
             return status_line(self._outbox.counts(), self._outbox.destination(self._session.config.api.url), problem)
         except OutboxDamagedError:

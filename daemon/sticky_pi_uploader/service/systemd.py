@@ -1,15 +1,17 @@
-"""Tells systemd how the service is, as sd_notify(3) describes; without systemd it does nothing."""
+"""Tells systemd how the service is, as sd_notify(3) describes, and commands its trouble; without systemd, nothing."""
 
 from __future__ import annotations
 
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
 from sticky_pi_api.exceptions import printable
+
+from .trouble import Trouble, TroubleFile
 
 _PATIENCE: Final = 1.0  # seconds
 
@@ -28,6 +30,7 @@ class ServiceManager:
         self.is_ready = False
         """whether it was told that the service is"""
         self._status = ""
+        self._trouble_file = TroubleFile(environ)
         self._reloading = False
         self._stopping = False
         self._period = _watchdog_time(environ) / _PINGS if self.listens else math.inf
@@ -39,6 +42,10 @@ class ServiceManager:
         if status != self._status:
             self._status = status
             notify(f"STATUS={printable(status)}")
+
+    def record(self, state_dir: str, troubles: Sequence[Trouble]) -> None:
+        """Tell commands for `state_dir` which trouble there is now, for which somebody may have to do something."""
+        self._trouble_file.record(state_dir, troubles)
 
     def ready(self) -> None:
         """Tell that the service is at work, or again so after a reload."""

@@ -10,6 +10,7 @@ from ...clock import PLATFORM_START, is_synchronised
 from ...config import Config
 from ...exceptions import StateError
 from ...outbox import OutboxReader
+from ...service.trouble import read_trouble
 from ..state_reader import consistently, open_state
 from .finding import Finding, ok, problem, warning
 
@@ -38,6 +39,12 @@ def systemd(_: Config) -> Iterator[Finding]:
 
     there = find_spec("systemd") is not None
     yield ok("systemd", "systemd-python is there" if there else "without systemd-python (works the same)")
+
+
+def service(config: Config) -> Iterator[Finding]:
+    """Report the trouble of the running service, which may have other rights and another configuration."""
+    for trouble in read_trouble(config.state_dir):
+        yield problem("service", trouble.what, trouble.advice)
 
 
 def _last_upload(config: Config) -> float | None:

@@ -33,6 +33,7 @@ _CHECKS: Final[tuple[Callable[[Config], Iterator[Finding]], ...]] = (
     destination.last_sending,
     folders.watching,
     system.systemd,
+    system.service,
 )
 
 

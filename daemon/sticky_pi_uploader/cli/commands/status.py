@@ -12,16 +12,18 @@ from typing import Any
 
 from ...clock import unix_time, utc_text
 from ...config import Config
+from ...exceptions import ConfigError
 from ...intake.scanner import Scanner
 from ...models import Destination, DestinationState, Picture, State
 from ...outbox import OutboxReader
+from ...service.trouble import Trouble, read_trouble
 from ...state_dir.disk import LOW_PERCENT, disk_space, failed_disk, obstacle
 from ...state_dir.lock import is_held
 from ...state_dir.mounts import image_dir_problem, nearest
 from ...state_dir.pending_removal import STUCK, hidden
 from ..formatting import add_json_flag, day_and_time, inodes, relative, rows, size, to_json
 from ..state_reader import StateReader, config_as_owner, open_state
-from ..terminal import Complaints, print_lines, safe, suggest
+from ..terminal import Complaints, complain, print_lines, safe, suggest
 from ..verdict import verdict
 
 
@@ -32,7 +34,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Print the status."""
-    config = config_as_owner(arguments)
+    try:
+        config = config_as_owner(arguments)
+    except ConfigError:
+        # The service may go on with the one from before, and is all the more to be told of.
+        for trouble in read_trouble():
+            complain(f"the service says: {trouble.what}")
+        raise
     with open_state(config.state_dir, Complaints()) as state:
         status = status_data(state, config)
     print_lines([to_json(status)] if arguments.json else status_screen(status, time.time(), partial(suggest, config)))
@@ -57,6 +65,7 @@ def status_data(state: StateReader, config: Config) -> dict[str, Any]:
         "wrong_copies": _wrong_copies(state, image_dir),
         "left_over": _left_over(config),
         "disk": _disk(config),
+        "trouble": [_trouble(each) for each in read_trouble(config.state_dir)],
     }
 
 
@@ -80,8 +89,19 @@ def status_screen(status: Mapping[str, Any], now: float, suggest: Callable[[str]
             ("State folder", status["state_dir"]),
             ("Configuration", status["config_file"] or "no file: flags, environment and defaults"),
             ("Uploader", {True: "at work", False: "not running just now", None: None}[status["running"]]),
+            *(row for trouble in status["trouble"] for row in _trouble_rows(trouble)),
         ]
     )
+
+
+def _trouble(trouble: Trouble) -> dict[str, str | None]:
+    return {"since": utc_text(trouble.since), "what": trouble.what, "advice": trouble.advice}
+
+
+def _trouble_rows(trouble: Mapping[str, str | None]) -> Iterator[tuple[str, str | None]]:
+    yield "Its trouble", trouble["what"]
+    yield "", f"since {day_and_time(trouble['since'])}"
+    yield "", f"-> {trouble['advice']}"
 
 
 def _write_problem(name: str, folder: str) -> str | None:

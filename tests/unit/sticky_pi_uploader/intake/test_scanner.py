@@ -325,3 +325,21 @@ def test_a_folder_that_stays_unreadable_is_told_once_an_hour_and_its_end_with_ho
         f"{why} (13 times in 2.0 h)",
         "a can be read again, after 2.2 h",
     ]
+
+
+def test_what_cannot_be_read_is_known_with_its_reason_until_it_can_or_is_gone(tmp_path):
+    scanner = Scanner(os.fspath(tmp_path))
+    why = "Too many levels of symbolic links"
+    for name in ("a", "b", "c"):
+        (tmp_path / name).symlink_to(name)
+        assert scanner.candidates(name) is None
+    assert scanner.unreadable() == [("a", why), ("b", why), ("c", why)]
+    (tmp_path / "b").unlink()
+    (tmp_path / "b").mkdir()
+    assert scanner.candidates("b") == []
+    assert scanner.unreadable() == [("a", why), ("c", why)]
+    scanner.missed.clear()
+    assert scanner.unreadable() == [("a", why), ("c", why)]
+    assert scanner.candidates("c") is None
+    scanner.end_scan()
+    assert scanner.unreadable() == [("c", why)]

@@ -425,10 +425,13 @@ def test_a_card_that_cant_be_written_to_is_said_once_and_left(card, caplog):
     try:
         for _ in range(3):
             run(retention)
+            assert retention.obstacle.endswith("can't be removed: permission denied; see the README on retention")
     finally:
         card.path(0).parent.chmod(0o755)
     assert card.left() == [0]
     assert caplog.text.count("permission denied") == 1
+    run(retention)
+    assert (card.left(), retention.obstacle) == ([], None)
 
 
 def test_a_full_disk_on_which_nothing_may_go_is_an_alarm_said_once(card, caplog):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ from fault_proxy import FaultProxy
 from padding import padded
 from short_paths import short_path
 from sticky_pi_uploader.models import State
+from sticky_pi_uploader.service.trouble import read_trouble
 
 PATIENCE = 30.0
 WATCHDOG = 0.6
@@ -41,6 +43,9 @@ class Manager:
     def __init__(self, folder, address):
         self.address = address
         self.heard = []
+        self.runtime = folder / "runtime"
+        self.runtime.mkdir()
+        self.environment = {"RUNTIME_DIRECTORY": str(self.runtime)}
         self._log = folder / "log"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self.address)
@@ -51,6 +56,7 @@ class Manager:
         """Start Python with these arguments as the service."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SPI_")}
         environment |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "NOTIFY_SOCKET": self.address}
+        environment |= self.environment
         if watchdog is not None:
             environment["WATCHDOG_USEC"] = str(int(watchdog * 1e6))
         with self._log.open("ab") as stderr:
@@ -242,6 +248,96 @@ def test_a_folder_that_does_not_come_back_ends_the_service_with_a_status_that_st
     assert manager.process.wait(PATIENCE) == os.EX_TEMPFAIL
     assert "INFO nothing came back within 2 s" in manager.said
     assert not trap.images.exists()
+
+
+# --- trouble -----------------------------------------------------------------------------------------------------
+
+
+def shown_trouble(trap, manager):
+    """Return what `status` says of the service's trouble; `check` has to say the same."""
+    status = json.loads(trap.run("status", "--json", env=manager.environment).stdout)
+    checked = json.loads(trap.run("check", "--json", env=manager.environment).stdout)
+    of_service = [(each["what"], each["advice"]) for each in checked if each["about"] == "service"]
+    assert of_service == [(each["what"], each["advice"]) for each in status["trouble"]]
+    return [each["what"] for each in status["trouble"]]
+
+
+def test_a_refused_reload_is_trouble_until_one_is_taken(trap, manager, configured):
+    write = configured(f'url = "{trap.url}"')
+    manager.hear("READY=1")
+    assert shown_trouble(trap, manager) == []
+    write("parallel = 'many'\nmax_rate = 'fast'")
+    hear_reload(manager)
+    status = told(manager, "the last reload was refused, so the configuration from before stays in force: ")
+    assert "config.toml, line 4: [api] parallel: expected" in status
+    assert ", and 1 more mistake; no pictures waiting; " in status
+    (what,) = shown_trouble(trap, manager)
+    assert status.startswith(f"{what}; ")
+    first, *_ = trap.run("status", env=manager.environment).stdout.decode().splitlines()
+    assert first == f"Attention: {what}; no picture to be sent."
+    manager.heard.clear()
+    write(f'url = "{trap.url}"')
+    hear_reload(manager)
+    told(manager, "no pictures waiting; ")
+    assert shown_trouble(trap, manager) == []
+    assert manager.stop() == 0
+
+
+def test_status_tells_of_a_refused_reload_though_it_cannot_use_the_configuration_itself(trap, manager, configured):
+    write = configured(f'url = "{trap.url}"')
+    manager.hear("READY=1")
+    write("parallel = 'many'")
+    hear_reload(manager)
+    told(manager, "the last reload was refused")
+    done = trap.run("status", flags=["--config", str(trap.folder / "config.toml")], env=manager.environment)
+    assert done.returncode == os.EX_CONFIG
+    assert b"the service says: the last reload was refused, so the configuration from before stays in" in done.stderr
+    assert manager.stop() == 0
+
+
+def test_a_refused_reload_is_told_while_the_service_waits_too(trap, manager, configured):
+    trap.images.rmdir()
+    write = configured(f'url = "{trap.url}"')
+    waits = f"the image folder {trap.images} isn't there; waiting for it"
+    manager.hear(f"STATUS={waits}", "READY=1")
+    assert shown_trouble(trap, manager) == [waits]
+    write("parallel = 'many'")
+    refused = f"{waits}; the last reload was refused"
+    assert told(manager, refused).startswith(refused)
+    assert len(shown_trouble(trap, manager)) == 2
+    assert manager.stop() == 0
+    assert shown_trouble(trap, manager) == []
+
+
+def test_why_a_service_could_not_start_is_told_after_its_end(trap, manager, configured):
+    write = configured("parallel = 'many'")
+    assert manager.process.wait(PATIENCE) == os.EX_CONFIG
+    assert "[api] parallel: expected" in told(manager, f"{trap.folder / 'config.toml'}, line 4: ")
+    write(f'url = "{trap.url}"')
+    trap.state.write_text("in the way")
+    manager.start("-m", "sticky_pi_uploader", "run", "--config", str(trap.folder / "config.toml"))
+    assert manager.process.wait(PATIENCE) == os.EX_IOERR
+    why = told(manager, "the state folder ")
+    assert [each.what for each in read_trouble(str(trap.state), manager.environment)] == [why]
+
+
+def test_a_state_folder_that_cannot_be_written_is_trouble_until_it_can(trap, manager, configured, make_trap_picture):
+    configured(f'url = "{trap.url}"')
+    manager.hear("READY=1")
+    make_trap_picture(trap.images)
+    eventually(lambda: uploaded(trap) == 1)
+    limits = resource.prlimit(manager.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(manager.process.pid, resource.RLIMIT_FSIZE, (8192, limits[1]))
+    make_trap_picture(trap.images)
+    eventually(lambda: read_trouble(str(trap.state), manager.environment))
+    (why,) = shown_trouble(trap, manager)
+    assert str(trap.outbox) in why
+    told(manager, why)
+    resource.prlimit(manager.process.pid, resource.RLIMIT_FSIZE, limits)
+    eventually(lambda: uploaded(trap) == 2)
+    eventually(lambda: not read_trouble(str(trap.state), manager.environment))
+    assert shown_trouble(trap, manager) == []
+    assert manager.stop() == 0
 
 
 # --- reload ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,78 @@
+"""The trouble of the running service that lasts until somebody mends it, for `status` and `check`.
+
+It lies in a file in the unit's runtime directory: that can be written where the state folder can't, and is empty after
+each boot. A service that runs without systemd has no such folder, and tells its trouble in its log alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
+
+from sticky_pi_api.filesystem.safe_open import open_file
+
+SEE_TO_STATE: Final = "see to the disk and the permissions of the state folder: it is tried again by itself"
+
+_DEFAULT_FOLDER: Final = "/run/sticky-pi-uploader"
+"""The unit's runtime directory, where commands look; systemd names it to the service in RUNTIME_DIRECTORY"""
+
+_LONGEST: Final = 1 << 20  # bytes
+
+
+class Trouble(NamedTuple):
+    """Something that keeps the service from a part of its work."""
+
+    what: str
+    advice: str
+    since: float = 0.0
+    """Unix time; set when it is recorded"""
+
+
+class TroubleFile:
+    """Records the trouble that there is now; its file changes only when the trouble does."""
+
+    def __init__(self, environ: Mapping[str, str] = os.environ, *, clock: Callable[[], float] = time.time) -> None:
+        """Write to the folder that systemd names in `environ`; without one, write nothing."""
+        self._path = None if environ.get("RUNTIME_DIRECTORY") is None else _path(environ)
+        self._clock = clock
+        self._recorded: list[Trouble] | None = None
+
+    def record(self, state_dir: str, found: Sequence[Trouble]) -> None:
+        """Replace the recorded trouble of the service at work on `state_dir`; what was there before keeps its time."""
+        since = {each.what: each.since for each in self._recorded or ()}
+        troubles = [each._replace(since=since.get(each.what, self._clock())) for each in found]
+        if self._path is None or troubles == self._recorded:
+            return
+        self._recorded = troubles
+        text = json.dumps({"state_dir": state_dir, "trouble": [each._asdict() for each in troubles]})
+        # It is told in other places as well, so a lack of memory must not end the service.
+        with suppress(OSError):
+            beside = f"{self._path}.new"
+            with open(open_file(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w", encoding="ascii") as file:
+                file.write(text)
+            os.replace(beside, self._path)
+
+
+def read_trouble(state_dir: str | None = None, environ: Mapping[str, str] = os.environ) -> list[Trouble]:
+    """Return the trouble of the service at work on `state_dir`, None for any; none where nothing is known of it."""
+    try:
+        with open(open_file(_path(environ)), encoding="ascii") as file:
+            found = json.loads(file.read(_LONGEST))
+        if state_dir is not None and os.path.realpath(found["state_dir"]) != os.path.realpath(state_dir):
+            return []
+        return [_trouble(**each) for each in found["trouble"]]
+    except (OSError, LookupError, TypeError, ValueError, RecursionError):
+        return []
+
+
+def _trouble(what: Any, advice: Any, since: Any) -> Trouble:
+    return Trouble(str(what), str(advice), float(since))
+
+
+def _path(environ: Mapping[str, str]) -> str:
+    folder = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    return os.path.join(folder or _DEFAULT_FOLDER, "trouble.json")
