@@ -66,7 +66,8 @@ def _own_name() -> str:
         python = os.path.basename(sys.executable)
         python = python if _find_program(python) == sys.executable else shlex.quote(sys.executable)
         return f"{python} -m {__name__.partition('.')[0]}"
-    return PROGRAM if _find_program(PROGRAM) or not os.path.isabs(sys.argv[0]) else shlex.quote(sys.argv[0])
+    typed = sys.argv[0]
+    return shlex.quote(typed) if os.path.dirname(typed) and _find_program(PROGRAM) != typed else PROGRAM
 
 
 def _find_program(name: str) -> str | None:
