@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ from sticky_pi_api.filesystem.regular_files import open_regular
 from sticky_pi_api.images.doubts import summary
 from sticky_pi_api.images.filename import format_filename, parse_filename
 from sticky_pi_api.types import FileOrPath, FilePath
-from sticky_pi_api.utils import from_start, string_to_datetime
+from sticky_pi_api.utils import from_start, new_md5, string_to_datetime
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,7 +58,9 @@ class ImageParser(dict[str, Any]):
         device, when = parse_filename(name)
         self._blob: bytes | None = _read_all(file, name)
         self._opener: Callable[[], IO[bytes]] | None = None
-        self.update(device=device, datetime=when, filename=format_filename(device, when), md5=_md5(self._blob))
+        self.update(
+            device=device, datetime=when, filename=format_filename(device, when), md5=new_md5(self._blob).hexdigest()
+        )
         self._parse(self._blob, name)
 
     @classmethod
@@ -104,7 +105,7 @@ class ImageParser(dict[str, Any]):
                 blob = _read_all(stream, self.path)
         except ImageError as error:
             raise ImageChangedError(self.path, f"it is no longer the file that was parsed: {error.reason}") from error
-        md5 = _md5(blob)
+        md5 = new_md5(blob).hexdigest()
         if md5 != self["md5"]:
             text = f"its bytes are no longer those that were parsed (md5 {self['md5']})"
             raise ImageChangedError(self.path, text, md5)
@@ -154,10 +155,6 @@ class ImageParser(dict[str, Any]):
         hole = "a part of its data was never written: there are zero bytes in its place" if jpeg.has_hole else None
         self.suspect = summary([*filter(None, (hole, of_data)), *doubts, *jpeg.doubts])
         self.surplus = jpeg.surplus
-
-
-def _md5(blob: bytes) -> str:
-    return hashlib.md5(blob, usedforsecurity=False).hexdigest()
 
 
 def _name_of(file: IO[bytes]) -> str:

@@ -176,6 +176,21 @@ def test_a_drain_with_nothing_to_do_loads_nothing_heavy(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_drain_of_one_picture_to_a_store_does_without_openssl(tmp_path):
+    folder = _trap(tmp_path)
+    make_picture(folder, "5c173ff2", datetime(2020, 6, 20, 21, 33, 24))  # noqa: DTZ001 - naive datetimes are UTC
+    script = """if True:
+        import sys
+        from sticky_pi_uploader.cli.main import main
+        status = main(sys.argv[1:])
+        sys.exit("OpenSSL is loaded" if "_hashlib" in sys.modules else status)
+    """
+    assert _drain(folder).returncode == 0  # makes the tables
+    make_picture(folder, "5c173ff2", datetime(2020, 6, 21, 21, 33, 24))  # noqa: DTZ001
+    done = _drain(folder, "-c", script)
+    assert (done.returncode, "uploaded" in done.stderr) == (0, True), done.stderr
+
+
 def test_nothing_changes_where_numpy_and_pandas_are_installed(tmp_path):
     for name in ("numpy", "pandas"):
         (tmp_path / name).mkdir()
