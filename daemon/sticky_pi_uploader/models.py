@@ -3,7 +3,7 @@
 # Without `from __future__ import annotations`: to parse each field's type from text takes a part of a cold start.
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 
 class State(StrEnum):
@@ -15,6 +15,16 @@ class State(StrEnum):
     CONFLICT = "conflict"
     REJECTED = "rejected"
     LOST = "lost"
+
+
+TO_LOOK_AT: Final = (State.CONFLICT, State.REJECTED, State.LOST)
+"""States of pictures that call for a person's attention, until they are dismissed or removed"""
+
+CUT_SHORT: Final = ("it is cut short", "it is empty")
+"""Starts of the reasons for which pictures are rejected and nobody can do anything: the power went"""
+
+_NO_CLOCK: Final = "the trap's clock wasn't set"
+"""Ends the reason why a picture is rejected for its name alone"""
 
 
 class DestinationState(StrEnum):
@@ -101,12 +111,30 @@ class Picture(NamedTuple):
     receipt_md5: str | None
     uploaded_at: float | None
     removed_at: float | None
+    """Unix time at which its file was removed from the card, or, where it is no picture, found to be gone"""
+    dismissed_at: float | None
+    """Unix time at which a person acknowledged its state; None in states that call for no attention"""
     suspect: str | None
     metadata: Mapping[str, Any] | None
     fingerprint: Fingerprint | None
     file_system: str
     clock_synchronised: bool | None
     """whether a time server had set the trap's clock when it was taken in; None if that is unknown"""
+
+    @property
+    def needs_attention(self) -> bool:
+        """Return whether a person should look at it."""
+        is_over = self.removed_at is not None or self.dismissed_at is not None
+        return self.state in TO_LOOK_AT and not is_over and not (self.reason or "").startswith(CUT_SHORT)
+
+    @property
+    def is_no_picture(self) -> bool:
+        """Return whether its file was read and can't be sent, so that its absence is no loss.
+
+        With a date from a clock that wasn't set, it may well be a picture.
+        """
+        is_rejected_here = self.state is State.REJECTED and self.attempts == 0 and self.fingerprint is not None
+        return is_rejected_here and _NO_CLOCK not in (self.reason or "")
 
 
 class Event(NamedTuple):

@@ -18,7 +18,7 @@ WRONG_USAGE: Final = 2
 EXIT_STATUSES: Final = """\
 exit status:
   0    all went well
-  1    explain, retry: unknown picture; check: something is wrong; audit: something doesn't add up
+  1    explain, retry, dismiss: unknown picture; check: something is wrong; audit: something doesn't add up
   2    wrong usage
   70   run: a part of the service died
   73   another process is at work on the same folders
@@ -120,6 +120,11 @@ COMMANDS: Final = (
     Command("list", "one line a picture", "list --state rejected --state conflict"),
     Command("explain", "the whole story of one picture", "explain 5c173ff2.2020-06-20_21-33-24.jpg"),
     Command("retry", "looks at pictures again now", "retry --all"),
+    Command(
+        "dismiss",
+        "acknowledges rejected, conflicting or lost pictures, so that they need no attention any more",
+        "dismiss holiday.jpg",
+    ),
     Command("audit", "accounts for every picture, and for gaps in the sequence", "audit --verify"),
     Command("check", "finds what is wrong and says how to mend it", "check"),
     Command("config", "the effective configuration, secrets masked", "config"),

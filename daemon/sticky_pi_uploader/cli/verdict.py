@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from ..models import DestinationState, State
-from ..service.status_line import SAYINGS, TO_LOOK_AT
+from ..models import TO_LOOK_AT, DestinationState, State
+from ..service.status_line import SAYINGS
 from ..state_dir.disk import CAMERA_MINIMUM
 from ..wording import counted
 from .formatting import pictures, size
@@ -27,9 +27,9 @@ def verdict(status: Mapping[str, Any], suggest: Callable[[str], str]) -> Iterato
         yield from (f"  {each['path']}: {each['what']}" for each in wrong[:_NAMED])
         if (more := len(wrong) - _NAMED) > 0:
             yield f"  and {pictures(more)} more: `{suggest('status --json')}` names all"
-    if look := [state for state in TO_LOOK_AT if status["counts"][state]]:
+    if look := [state for state in TO_LOOK_AT if status["to_look_at"][state]]:
         flags = " ".join(f"--state {state}" for state in look)
-        yield f"`{suggest(f'list {flags}')}` says which and why."
+        yield f"`{suggest(f'list {flags}')}` says which and why; `{suggest('dismiss FILE')}` ends this."
 
 
 def waiting(counts: Mapping[str, int]) -> int:
@@ -74,7 +74,7 @@ def _too_little(disk: Mapping[str, int | None]) -> str | None:
 
 def _to_look_at(status: Mapping[str, Any], to_send: str) -> str | None:
     """Say which pictures need attention, here or at the destination; None where there are none."""
-    if look := {state: status["counts"][state] for state in TO_LOOK_AT if status["counts"][state]}:
+    if look := {state: count for state, count in status["to_look_at"].items() if count}:
         total, kinds = sum(look.values()), ", ".join(f"{count:,} {state}" for state, count in look.items())
         need = counted(total, "picture needs a look", "pictures need a look")
         rest = to_send if waiting(status["counts"]) else "nothing else is left to send"
@@ -105,4 +105,6 @@ def _progress(status: Mapping[str, Any]) -> str:
         return "Nothing yet: no picture has been taken in."
     if waits:
         return f"All is well: {waits:,} of {pictures(total)} still to be sent."
+    if (sent := status["counts"][State.UPLOADED]) < total:
+        return f"All is well: the destination has {sent:,} of {pictures(total)}; the others need no attention."
     return f"All is well: {pictures(total)}, and the destination has {'it' if total == 1 else 'every one'}."

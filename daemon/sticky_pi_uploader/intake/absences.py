@@ -11,7 +11,7 @@ from typing import Final
 from sticky_pi_api.exceptions import printable
 
 from ..journal.events import Kind, about
-from ..models import Fingerprint, State
+from ..models import Fingerprint, Picture, State
 from ..outbox import Catalog, Known
 from ..wording import counted
 from .scanner import Scanner
@@ -71,13 +71,27 @@ class Absences:
         if known is None or picture is None or not known.missed:
             return False
         if gone and self._is_readable(os.path.dirname(path), picture.file_system):
-            if self._catalog.lose(picture):
-                extra = about(Kind.LOST, picture, state=State.LOST)
-                log.warning("%s: gone from the card before it was sent", printable(path), extra=extra)
+            self._lose(picture)
             return False
         if known.present:
             self._catalog.set_present(path, present=False)
         return known.present
+
+    def _lose(self, picture: Picture) -> None:
+        """Record that a picture is lost, unless its bytes are here under another name."""
+        for other in self._catalog.with_bytes_of(picture):
+            if self._is_here(other) and self._catalog.merge(picture, other):
+                extra = about(Kind.RENAMED, other, renamed_from=picture.path)
+                log.info("%s: renamed from %s", printable(other.path), printable(picture.path), extra=extra)
+                return
+        if self._catalog.lose(picture) is State.LOST:
+            extra = about(Kind.LOST, picture, state=State.LOST)
+            log.warning("%s: gone from the card before it was sent", printable(picture.path), extra=extra)
+
+    def _is_here(self, picture: Picture) -> bool:
+        """Return whether a picture's file looks as it did when it was read."""
+        seen, known = self._scanner.look(picture.path), picture.fingerprint
+        return seen is not None and known is not None and known.is_like(seen.fingerprint)
 
     def _is_readable(self, folder: str, file_system: str) -> bool:
         """Return whether a folder, or the nearest existing one above it, can be read on this file system."""

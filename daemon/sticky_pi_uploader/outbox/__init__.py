@@ -5,7 +5,9 @@
     record              all but uploading                   pending or conflict, where its bytes changed or it was asked
                                                             for again; rejected, where they are no picture now;
                                                             else as it was
-    lose                pending, conflict, rejected         lost
+    lose                pending, conflict, rejected         lost; rejected and gone, where it never was a picture
+    merge               pending, conflict, rejected, lost   (unknown): its file is recorded under another path
+    dismiss             conflict, rejected, lost            the same, calling for no attention; retry takes that back
     lose, record        conflict with that file             pending
     claim, claim_canary pending, due                        uploading
     confirm             uploading                           uploaded, with the receipt

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from sticky_pi_api.exceptions import printable
 from sticky_pi_api.images.doubts import summary
 
-from ..models import Fingerprint, Picture, State, Taken
+from ..models import CUT_SHORT, TO_LOOK_AT, Fingerprint, Picture, State, Taken
 from .codec import metadata_text, split_path, to_path
 from .database import Part
 from .schema import UNTRIED
@@ -23,6 +23,12 @@ CHANGED_UNSEEN: Final = "its bytes changed, but neither its size nor its time di
 
 _MISSED: Final = (State.PENDING, State.CONFLICT, State.REJECTED)
 """States of pictures that nobody has but the card"""
+
+_NEEDS_ATTENTION: Final = (
+    "state IN ('conflict', 'rejected', 'lost') AND removed_at IS NULL AND dismissed_at IS NULL"
+    + "".join(f" AND coalesce(reason, '') NOT GLOB '{start}*'" for start in CUT_SHORT)
+)
+"""Condition of the pictures of which `Picture.needs_attention` is true"""
 
 
 class Known(NamedTuple):
@@ -95,13 +101,42 @@ class Catalog(Part):
         with self._database.damage_told():
             return [os.path.join(*map(to_path, row)) for row in rows]
 
-    def twins(self, taken: Taken) -> list[Picture]:
+    def count_to_look_at(self) -> int:
+        """Count the pictures that need attention."""
+        return int(self._database.value(f"SELECT count(*) FROM pictures WHERE {_NEEDS_ATTENTION}"))
+
+    def twins(self, taken: Taken | Picture) -> list[Picture]:
         """Find the pictures with the same key and md5 that were recorded under another path."""
         twins = self._database.pictures(
             "SELECT * FROM pictures WHERE device = ? AND datetime = ? AND md5 = ? AND NOT (folder = ? AND name = ?)",
             (taken.device, taken.datetime, taken.md5, *split_path(taken.path)),
         )
         return list(twins)
+
+    def with_bytes_of(self, gone: Picture) -> list[Picture]:
+        """Find the records of a picture's bytes under other paths: of copies, or of its own file under another name."""
+        return [*self.twins(gone), *self._of_same_file(gone)]
+
+    def merge(self, gone: Picture, other: Picture) -> bool:
+        """End the record of a picture whose file is gone; add its history to that of another with its bytes.
+
+        False if either moved on, if the picture has a receipt, or if the other won't be sent and calls for no
+        attention: then nobody would hear of the loss.
+        """
+        if gone.receipt_md5 is not None or (other.state in TO_LOOK_AT and not other.needs_attention):
+            return False
+        why = f"renamed from {gone.path!a}{_was(gone)}"
+        values = {"dismissed_at": gone.dismissed_at} if gone.state is other.state else None
+        with self._database.writing() as connection:
+            if not (
+                self._database.move(gone.id, (*_MISSED, State.LOST), gone.state)
+                and self._database.move(other.id, (other.state,), other.state, why, values)
+            ):
+                return False
+            connection.execute("UPDATE history SET picture_id = ? WHERE picture_id = ?", (other.id, gone.id))
+            connection.execute("DELETE FROM pictures WHERE id = ?", (gone.id,))
+            self._clear_the_way(gone)
+            return True
 
     def rename(self, picture: Picture, path: str) -> bool:
         """Record that the file was renamed; False where something is recorded under the new path already."""
@@ -140,16 +175,29 @@ class Catalog(Part):
                 [(each.ctime_ns, *split_path(path), *each[:3]) for path, each in fingerprints.items()],
             )
 
-    def lose(self, picture: Picture) -> bool:
-        """Record that the file is gone before the destination had it."""
-        was = "" if picture.reason is None else f" (it was {picture.state}: {picture.reason})"
-        why = f"gone from the card before it was sent{was}"
+    def lose(self, picture: Picture) -> State | None:
+        """Record that the file is gone before the destination had it; one that never was a picture stays rejected.
+
+        Return the state, or None if it moved on.
+        """
+        if picture.is_no_picture and not self._was_picture(picture):
+            removed = {"removed_at": self._database.clock(), "recheck": 0}
+            moved = self._database.move(picture.id, (State.REJECTED,), State.REJECTED, "gone from the card", removed)
+            return State.REJECTED if moved else None
+        why = f"gone from the card before it was sent{_was(picture)}"
         values = {"reason": why, "not_before": None, "recheck": 0, "present": 0}
         with self._database.writing():
             lost = self._database.move(picture.id, _MISSED, State.LOST, why, values)
             if lost:
                 self._clear_the_way(picture)
-            return lost
+            return State.LOST if lost else None
+
+    def dismiss(self, picture: Picture) -> bool:
+        """Record that a person acknowledged a picture's state; False if it needs no attention, or moved on."""
+        if not picture.needs_attention:
+            return False
+        values = {"dismissed_at": self._database.clock()}
+        return self._database.move(picture.id, (picture.state,), picture.state, "dismissed by hand", values)
 
     def _row(self, path: str) -> sqlite3.Row | None:
         return next(
@@ -169,10 +217,17 @@ class Catalog(Part):
         row = self._row(taken.path)
         if row is None:
             self._record_new(taken)
-            return True
-        known = self._database.picture(row)
-        if known.state is State.UPLOADING:
+        elif row["state"] == State.UPLOADING:
             return False
+        else:
+            self._record_again(row, taken)
+        for each in self._of_same_file(taken):
+            if each.state is State.LOST and (found := self.at(taken.path)) is not None:
+                self.merge(each, found)
+        return True
+
+    def _record_again(self, row: sqlite3.Row, taken: Taken) -> None:
+        known = self._database.picture(row)
         if taken.rejected is not None:
             self._record_no_picture(known, taken, taken.rejected)
         elif taken.md5 != known.md5:
@@ -183,7 +238,6 @@ class Catalog(Part):
             self._take_in_again(known, taken, "read again: it is there, and a picture")
         else:
             self._touch(known, taken)
-        return True
 
     def _record_new(self, taken: Taken) -> None:
         state, why = self._first_state(taken)
@@ -191,6 +245,28 @@ class Catalog(Part):
         reason = None if state is State.PENDING else why
         values = {**_columns(taken), "folder": folder, "name": name, "state": state.value, "reason": reason}
         self._database.note(self._database.insert("INSERT", values), state, why)
+
+    def _of_same_file(self, file: Taken | Picture) -> list[Picture]:
+        """Find the records of a file under other paths, by its inode and md5.
+
+        Without an md5, as of a name that no picture can have, its size and time decide.
+        """
+        if file.fingerprint is None:
+            return []
+        folder, name = split_path(file.path)
+        values = {"file_system": file.file_system, "folder": folder, "name": name, "md5": file.md5}
+        found = self._database.pictures(
+            "SELECT * FROM pictures INDEXED BY pictures_by_inode WHERE inode = :inode AND inode != 0"
+            " AND file_system = :file_system AND NOT (folder = :folder AND name = :name)"
+            " AND iif(md5 IS NULL OR :md5 IS NULL, size = :size AND mtime_ns = :mtime_ns, md5 = :md5)",
+            values | _fingerprint_columns(file.fingerprint),
+        )
+        return list(found)
+
+    def _was_picture(self, rejected: Picture) -> bool:
+        """Return whether a rejected picture was to be sent earlier, perhaps with another name or other bytes."""
+        query = "SELECT 1 FROM history WHERE picture_id = ? AND state IN ('pending', 'conflict')"
+        return next(self._database.rows(query, (rejected.id,)), None) is not None
 
     def _first_state(self, taken: Taken) -> tuple[State, str]:
         if taken.rejected is not None:
@@ -242,7 +318,8 @@ class Catalog(Part):
             self._clear_the_way(known)
 
     def _overwrite(self, known: Picture, taken: Taken, state: State, why: str) -> None:
-        reset = {**UNTRIED, "receipt_md5": None, "uploaded_at": None, "removed_at": None, "present": 1, "recheck": 0}
+        reset: dict[str, Any] = {**UNTRIED, "present": 1, "recheck": 0}
+        reset |= dict.fromkeys(("receipt_md5", "uploaded_at", "removed_at", "dismissed_at"))
         if state is known.state is State.PENDING and _is_same_file(known, taken):
             # The file is the same, so it is the card that gave other bytes; it may do so again.
             reset |= {"misses": known.misses, "not_before": known.not_before}
@@ -253,6 +330,10 @@ class Catalog(Part):
         values = {**_fingerprint_columns(taken.fingerprint), "file_system": taken.file_system}
         values |= {"present": 1, "recheck": 0, "removed_at": None}
         self._database.move(known.id, (known.state,), known.state, None, values)
+
+
+def _was(picture: Picture) -> str:
+    return "" if picture.reason is None else f" (it was {picture.state}: {picture.reason})"
 
 
 def _is_same_file(known: Picture, taken: Taken) -> bool:

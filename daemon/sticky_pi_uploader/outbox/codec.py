@@ -22,13 +22,13 @@ _PICTURE: Final[Mapping[str, _Kinds]] = {
     **dict.fromkeys(("folder", "name"), _PATH),
     **dict.fromkeys(("state", "file_system"), (str,)),
     **dict.fromkeys(("device", "datetime", "md5", "reason", "receipt_md5", "suspect", "metadata"), _TEXT),
-    **dict.fromkeys(("not_before", "uploaded_at", "removed_at"), _TIME),
+    **dict.fromkeys(("not_before", "uploaded_at", "removed_at", "dismissed_at"), _TIME),
     **dict.fromkeys(("failed_since", "refused_after", "size", "mtime_ns", "inode", "ctime_ns"), _COUNT),
     **dict.fromkeys(("attempts", "misses"), (int,)),
 }
 """What a sound value is in each column of `pictures`; SQLite itself takes any in any"""
 
-_LATER: Final = ("clock_synchronised", "ctime_ns")
+_LATER: Final = ("clock_synchronised", "ctime_ns", "dismissed_at")
 """Columns that an outbox of an earlier release lacks, until it is opened for writing; the newest is the last"""
 
 _EVENT: Final[Mapping[str, _Kinds]] = {"at": (int, float), "state": (str,), "why": (str,)}
@@ -99,6 +99,7 @@ def to_picture(row: Row) -> Picture:
         receipt_md5=row["receipt_md5"],
         uploaded_at=row["uploaded_at"],
         removed_at=row["removed_at"],
+        dismissed_at=row["dismissed_at"],
         suspect=row["suspect"],
         metadata=_metadata(row["metadata"]),
         fingerprint=fingerprint,

@@ -16,7 +16,7 @@ from sticky_pi_api.sqlite import connection as sqlite
 from sticky_pi_api.sqlite.errors import NewerSchemaError
 
 from ..exceptions import OutboxNewerError, StateError
-from ..models import Picture, State
+from ..models import TO_LOOK_AT, Picture, State
 from .codec import Row, split_path, to_picture
 from .errors import damaged, plain_errors
 from .schema import MIGRATIONS
@@ -143,6 +143,8 @@ class WritableDatabase(Database):
         """Change the state, with its line of history unless `why` is None; False if it was in none of `sources`."""
         states = [state.value for state in sources]
         changes = {**(values or {}), "state": target.value}
+        if target not in TO_LOOK_AT:
+            changes["dismissed_at"] = None
         assignments = ", ".join(f"{name} = ?" for name in changes)
         marks = ", ".join("?" * len(states))
         with self.writing(durable=durable) as connection:

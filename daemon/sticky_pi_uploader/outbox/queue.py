@@ -186,7 +186,8 @@ class Queue(Part):
                 return moved
         if picture.state in (State.REJECTED, State.LOST):
             # The intake reads it again, and decides; a lost one only if its file is back.
-            return self._database.move(picture.id, (picture.state,), picture.state, why, {"recheck": 1})
+            values = {"recheck": 1, "dismissed_at": None}
+            return self._database.move(picture.id, (picture.state,), picture.state, why, values)
         return False
 
     def end_impossible_waits(self) -> None:

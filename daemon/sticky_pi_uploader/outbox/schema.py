@@ -129,10 +129,17 @@ def _add_answered(database: Database) -> None:
     database.execute(f"ALTER TABLE destinations ADD COLUMN {column}")
 
 
+def _add_dismissals(database: Database) -> None:
+    database.execute("ALTER TABLE pictures ADD COLUMN dismissed_at REAL")
+    # A file that has another name now is found by its inode.
+    database.execute("CREATE INDEX pictures_by_inode ON pictures (inode)")
+
+
 MIGRATIONS: Final = (
     _create_pictures_history_and_destinations,
     _create_tasks_and_add_clocks,
     _create_folders_and_index_waits,
     _add_ctimes,
     _add_answered,
+    _add_dismissals,
 )

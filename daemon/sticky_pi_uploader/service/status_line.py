@@ -19,16 +19,18 @@ SAYINGS: Final = {
 }
 """The words for each state of a destination, after its address."""
 
-TO_LOOK_AT: Final = (State.CONFLICT, State.REJECTED, State.LOST)
-"""States in which a picture needs a person to look at it."""
 
+def status_line(
+    counts: Mapping[State, int], to_look_at: int, destination: Destination, problem: str | None = None
+) -> str:
+    """Describe the pictures in each state and the destination, after a `problem` of the service itself.
 
-def status_line(counts: Mapping[State, int], destination: Destination, problem: str | None = None) -> str:
-    """Describe the pictures in each state and the destination, after a `problem` of the service itself."""
+    `to_look_at` is the number of pictures that need attention.
+    """
     waiting = counts[State.PENDING] + counts[State.UPLOADING]
     parts = [problem] if problem else []
     parts.append(f"{counted(waiting, 'picture') if waiting else 'no pictures'} waiting")
-    if to_look_at := sum(counts[state] for state in TO_LOOK_AT):
+    if to_look_at:
         parts.append(f"{to_look_at} to be looked at")
     parts.append(f"{destination.url} {SAYINGS[destination.state]}")
     if destination.retry_at is not None:

@@ -132,7 +132,9 @@ class Supervisor:
         """Return in one line how things stand, with `others` before the troubles. Raises OutboxDamagedError."""
         problem = "; ".join(trouble.what for trouble in (*others, *self.troubles()))
         try:
-            return status_line(self._outbox.counts(), self._outbox.destination(self._session.config.api.url), problem)
+            destination = self._outbox.destination(self._session.config.api.url)
+            to_look_at = self._outbox.catalog.count_to_look_at()
+            return status_line(self._outbox.counts(), to_look_at, destination, problem)
         except OutboxDamagedError:
             raise
         except StateError as error:

@@ -842,38 +842,14 @@ STATES = (
     Guard(
         "no record over what is being sent",
         "Catalog._record_one",
-        """
-        if known.state is State.UPLOADING:
-            return False
-        if taken.rejected is not None:
-            ...
-        elif taken.md5 != known.md5:
-            taken = _marked(taken, known)
-            receipt = '' if known.receipt_md5 is None else f' after it was sent (receipt {known.receipt_md5})'
-            self._take_in_again(known, taken, f'the file changed{receipt}: taken in again')
-        elif known.state is State.LOST or row['recheck']:
-            self._take_in_again(known, taken, 'read again: it is there, and a picture')
-        else:
-            self._touch(known, taken)
-        """,
-        """
-        if taken.rejected is not None:
-            ...
-        elif taken.md5 != known.md5:
-            taken = _marked(taken, known)
-            receipt = '' if known.receipt_md5 is None else f' after it was sent (receipt {known.receipt_md5})'
-            self._take_in_again(known, taken, f'the file changed{receipt}: taken in again')
-        elif known.state is State.LOST or row['recheck']:
-            self._take_in_again(known, taken, 'read again: it is there, and a picture')
-        else:
-            self._touch(known, taken)
-        """,
+        "row['state'] == State.UPLOADING",
+        "False",
         ("test_a_file_that_changes_while_it_is_sent_waits_for_the_outcome",),
         "the new bytes would get the old ones' receipt",
     ),
     Guard(
         "bytes that changed are taken in anew",
-        "Catalog._record_one",
+        "Catalog._record_again",
         "taken.md5 != known.md5",
         "False",
         ("test_a_sent_file_that_changed_is_taken_in_again_and_its_old_receipt_is_in_the_history",),
@@ -1296,6 +1272,38 @@ REMOVING = (
         "self._scanner.look(path) is not None",
         ("test_what_is_being_removed_just_now_is_left_to_who_does_it_and_is_no_loss",),
         "a file that its owner has removed would be called lost, or away",
+    ),
+    Guard(
+        "the bytes of the other file, before a picture's record ends in that one's",
+        "Absences._lose",
+        "self._is_here(other) and self._catalog.merge(picture, other)",
+        "self._catalog.merge(picture, other)",
+        ("test_a_copy_that_was_written_over_makes_up_for_no_picture",),
+        "a picture would be gone, and nobody would hear of it",
+    ),
+    Guard(
+        "no picture's record ended in that of a file that is dismissed",
+        "Catalog.merge",
+        "gone.receipt_md5 is not None or (other.state in TO_LOOK_AT and (not other.needs_attention))",
+        "gone.receipt_md5 is not None",
+        ("test_the_record_of_a_picture_does_not_end_in_that_of_a_dismissed_file",),
+        "a picture that isn't sent would call for no attention",
+    ),
+    Guard(
+        "a receipt, which no other record gets",
+        "Catalog.merge",
+        "gone.receipt_md5 is not None or (other.state in TO_LOOK_AT and (not other.needs_attention))",
+        "other.state in TO_LOOK_AT and (not other.needs_attention)",
+        ("test_the_record_of_a_picture_that_moved_on_or_has_a_receipt_does_not_end_in_another",),
+        "the evidence that it was sent would be gone",
+    ),
+    Guard(
+        "no loss left untold of a picture that can't be sent under its new name",
+        "Catalog.lose",
+        "picture.is_no_picture and (not self._was_picture(picture))",
+        "picture.is_no_picture",
+        ("test_a_picture_that_got_a_name_that_cannot_be_sent_is_lost_once_it_is_gone",),
+        "a picture would be gone, and nobody would hear of it",
     ),
     Guard(
         "no name given back while the removal is going on",

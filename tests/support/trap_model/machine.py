@@ -59,8 +59,8 @@ class TrapMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(dir=folder))
         self.disk = disk
         self.clock = Clock(RIGHT)
-        sound = {content.md5 for content in pool() if content.kind != "broken"}
-        self.servers = [Server(f"https://{name}.example.org", self.clock, sound) for name in ("here", "there")]
+        self.sound = {content.md5 for content in pool() if content.kind != "broken"}
+        self.servers = [Server(f"https://{name}.example.org", self.clock, self.sound) for name in ("here", "there")]
         self.trap = Trap(self.folder, self.clock, self.servers[0], disk)
         self.card = {}
         """what lies on the card, by path, as people and the camera left it there"""
@@ -205,6 +205,18 @@ class TrapMachine(RuleBasedStateMachine):
         rows = self._rows() if self._is_on() else None
         if rows:
             self._attempt(lambda: self.trap.outbox.queue.retry(rows[sorted(rows)[pick % len(rows)]]))
+
+    @rule(pick=picks)
+    def somebody_dismisses_a_picture(self, pick):
+        rows = self._rows() if self._is_on() else None
+        if not rows:
+            return
+        picture = rows[sorted(rows)[pick % len(rows)]]
+        done, dismissed = self._attempt(lambda: self.trap.outbox.catalog.dismiss(picture))
+        if done and (after := self._rows()) is not None:
+            assert dismissed == picture.needs_attention
+            assert not dismissed or not after[picture.path].needs_attention
+            assert {path: row.state for path, row in after.items()} == {path: row.state for path, row in rows.items()}
 
     @rule()
     def it_looks_after_its_outbox(self):
@@ -457,7 +469,9 @@ class TrapMachine(RuleBasedStateMachine):
             # What was sent to another server, and is here again, is seen to be so.
             assert row.state is not State.UPLOADED or (key_in(path), row.md5) in self.server.confirmed, row
         for path in after.keys() - self.card.keys():
-            assert after[path].state in (State.UPLOADED, State.UPLOADING, State.LOST), after[path]
+            row = after[path]
+            is_no_loss = row.state is State.REJECTED and row.removed_at is not None and row.md5 not in self.sound
+            assert is_no_loss or row.state in (State.UPLOADED, State.UPLOADING, State.LOST), row
 
     def _may_be_held_back(self, row):
         if row.state is State.REJECTED:

@@ -112,6 +112,7 @@ def _screen(story: Mapping[str, Any]) -> Iterator[str]:
             ("Receipt", story["receipt_md5"]),
             ("Sent", day_and_time(story["uploaded_at"])),
             ("Removed here", day_and_time(story["removed_at"])),
+            ("Dismissed", day_and_time(story["dismissed_at"])),
             ("Refused", f"{story['attempts']} times" if story["attempts"] else None),
             ("Not before", day_and_time(story["not_before"])),
         ]

@@ -51,6 +51,8 @@ def list_line(picture: Picture) -> str:
         parts.append(picture.suspect if is_note(picture.suspect) else f"suspect: {picture.suspect}")
     if picture.removed_at is not None:
         parts.append("removed from the card")
+    if picture.dismissed_at is not None:
+        parts.append("dismissed")
     return safe("  ".join(parts))
 
 
@@ -68,6 +70,7 @@ def picture_data(picture: Picture, image_dir: str) -> dict[str, Any]:
         "receipt_md5": picture.receipt_md5,
         "uploaded_at": utc_text(picture.uploaded_at),
         "removed_at": utc_text(picture.removed_at),
+        "dismissed_at": utc_text(picture.dismissed_at),
         "suspect": picture.suspect,
     }
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Final
 
+from ...config import Config
 from ...exceptions import StateError
 from ...models import Picture, State
 from ...outbox import Outbox, outbox_path
@@ -41,9 +43,7 @@ def run(arguments: Namespace) -> int:
         return 0
     retried, unknown = outcome
     print_lines([f"{pictures(retried).capitalize()} to be looked at again."])
-    for file in unknown:
-        complain(f"{file}: {why_unknown(config, file)}")
-    return 1 if unknown else 0
+    return complain_of_unknown(config, unknown)
 
 
 def retry(state_dir: str, image_dir: str, files: Sequence[str], *, everything: bool) -> tuple[int, list[str]] | None:
@@ -52,27 +52,52 @@ def retry(state_dir: str, image_dir: str, files: Sequence[str], *, everything: b
     Returns the number of pictures, and the files of which nothing is recorded; None where there is no outbox. Raises
     StateError where the outbox can't be written.
     """
+    with open_to_change(state_dir) as outbox:
+        if outbox is None:
+            return None
+        chosen, unknown = find_all(outbox, image_dir, files)
+        if everything:
+            # A pending picture without a wait is due anyway.
+            waiting = (each for each in outbox.pictures(_UNFINISHED) if each.state != State.PENDING or each.not_before)
+            chosen |= {picture.id: picture for picture in waiting}
+        retried = change(outbox, chosen.values(), outbox.queue.retry)
+        outbox.destinations.end_wait()
+    return retried, unknown
+
+
+@contextmanager
+def open_to_change(state_dir: str) -> Iterator[Outbox | None]:
+    """Open the outbox in `state_dir` for a command that changes it; None where there is none. Raises StateError."""
     path = outbox_path(state_dir)
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        yield None
+        return
     except OSError as error:
         raise StateError(f"the outbox {path} can't be used: {error.strerror}") from error
     with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
-        found = {file: find(outbox, image_dir, file) for file in files}
-        chosen = {picture.id: picture for picture in _chosen(outbox, found.values(), everything=everything)}
-        remaining, retried = iter(chosen.values()), 0
-        while batch := list(islice(remaining, ROWS_PER_COMMIT)):
-            with outbox.queue.together():
-                retried += sum(map(outbox.queue.retry, batch))
-        outbox.destinations.end_wait()
-    return retried, [file for file, pictures in found.items() if not pictures]
+        yield outbox
 
 
-def _chosen(outbox: Outbox, named: Iterable[list[Picture]], *, everything: bool) -> Iterator[Picture]:
-    for found in named:
-        yield from found
-    if everything:
-        # A pending picture without a wait is due anyway.
-        yield from (each for each in outbox.pictures(_UNFINISHED) if each.state != State.PENDING or each.not_before)
+def find_all(outbox: Outbox, image_dir: str, files: Sequence[str]) -> tuple[dict[int, Picture], list[str]]:
+    """Return the pictures called `files`, by id, and the files of which nothing is recorded."""
+    found = {file: find(outbox, image_dir, file) for file in files}
+    chosen = {picture.id: picture for pictures in found.values() for picture in pictures}
+    return chosen, [file for file, pictures in found.items() if not pictures]
+
+
+def change(outbox: Outbox, chosen: Iterable[Picture], verb: Callable[[Picture], bool]) -> int:
+    """Apply a verb of the outbox to pictures, some in each transaction; return how many it changed."""
+    remaining, changed = iter(chosen), 0
+    while batch := list(islice(remaining, ROWS_PER_COMMIT)):
+        with outbox.catalog.together():
+            changed += sum(map(verb, batch))
+    return changed
+
+
+def complain_of_unknown(config: Config, unknown: Sequence[str]) -> int:
+    """Say of each file why nothing is recorded of it; return the exit status."""
+    for file in unknown:
+        complain(f"{file}: {why_unknown(config, file)}")
+    return 1 if unknown else 0

@@ -14,7 +14,7 @@ from ...clock import unix_time, utc_text
 from ...config import Config
 from ...exceptions import ConfigError
 from ...intake.scanner import Scanner
-from ...models import Destination, DestinationState, Picture, State
+from ...models import TO_LOOK_AT, Destination, DestinationState, Picture, State
 from ...outbox import OutboxReader
 from ...service.trouble import Trouble, read_trouble
 from ...state_dir.disk import LOW_PERCENT, disk_space, failed_disk, obstacle
@@ -59,6 +59,7 @@ def status_data(state: StateReader, config: Config) -> dict[str, Any]:
         "store_problem": None if store is None else _write_problem("store", store),
         "running": is_held(config.state_dir),
         "counts": _counts(state),
+        "to_look_at": _to_look_at(state),
         "oldest_pending": state.ask(OutboxReader.oldest_pending, None),
         "last_upload": utc_text(state.ask(OutboxReader.last_upload, None)),
         "destination": _destination(state, config.api.url),
@@ -114,6 +115,12 @@ def _counts(state: StateReader) -> dict[str, int]:
     if counts is None:
         counts = Counter(picture.state for picture in state.salvage())
     return {each.value: counts.get(each, 0) for each in State}
+
+
+def _to_look_at(state: StateReader) -> dict[str, int]:
+    """Count the pictures in each state that need attention."""
+    counts = Counter(picture.state for picture in state.pictures(TO_LOOK_AT) if picture.needs_attention)
+    return {each.value: counts[each] for each in TO_LOOK_AT}
 
 
 def _destination(state: StateReader, url: str) -> dict[str, Any]:

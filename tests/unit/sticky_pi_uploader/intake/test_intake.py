@@ -345,7 +345,8 @@ def test_a_name_that_is_not_utf8_is_one_row_over_many_scans(trap):
     assert trap.states() == {path: "rejected"}
     os.unlink(trap.image_dir / path)
     trap.scan()
-    assert trap.states() == {path: "lost"}
+    trap.scan()
+    assert [why for _, why in trap.story(path)][1:] == ["gone from the card"]
 
 
 # Renamed, copied, deleted
@@ -370,6 +371,121 @@ def test_a_file_moved_between_folders_stays_one_row_and_is_not_called_lost(trap,
     assert trap.states() == {after: "pending"}
     assert [state for state, _ in trap.story(after)] == ["pending", "pending"]
     assert trap.story(after)[1][1].startswith("renamed from")
+
+
+UNSET = "1b74105a.1970-01-01_00-00-10.jpg"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(name(0), name(5)), (name(0), "1b74105a-old.jpg"), (UNSET, name(5)), (name(0), UNSET)]
+)
+@pytest.mark.parametrize("how", ["scan", "the old one first", "the new one first"])
+def test_a_file_that_gets_another_name_stays_one_row_and_is_not_called_lost(trap, caplog, how, old, new):
+    trap.put(old)
+    trap.scan()
+    inode = os.stat(trap.image_dir / old).st_ino
+    os.rename(trap.image_dir / old, trap.image_dir / new)
+    for path in {"scan": (), "the old one first": (old, new), "the new one first": (new, old)}[how]:
+        trap.scan_requests.file(path)
+        trap.finish()
+    trap.scan()
+    (picture,) = trap.outbox.pictures()
+    assert (picture.path, picture.fingerprint.inode) == (new, inode)
+    assert trap.states() == {new: "pending" if new == name(5) else "rejected"}
+    assert any(why.startswith(f"renamed from '{old}'") for _, why in trap.story(new))
+    if new == name(5) and how != "the old one first":
+        assert "gone from the card" not in caplog.text
+
+
+def test_a_picture_that_got_a_name_that_cannot_be_sent_is_lost_once_it_is_gone(trap):
+    trap.put(name())
+    trap.scan()
+    os.rename(trap.image_dir / name(), trap.image_dir / "holiday.jpg")
+    trap.scan()
+    os.unlink(trap.image_dir / "holiday.jpg")
+    trap.scan()
+    trap.scan()
+    assert trap.states() == {"holiday.jpg": "lost"}
+
+
+def test_pictures_that_are_all_renamed_to_the_time_of_the_next_are_none_lost(trap):
+    for number in range(3):
+        trap.put(name(number), blob(number))
+    trap.scan()
+    md5s = [trap.outbox.at(name(number)).md5 for number in range(3)]
+    for number in (2, 1, 0):
+        os.rename(trap.image_dir / name(number), trap.image_dir / name(number + 1))
+    trap.scan()
+    trap.scan()
+    assert trap.states() == {name(number + 1): "pending" for number in range(3)}
+    assert [trap.outbox.at(name(number + 1)).md5 for number in range(3)] == md5s
+
+
+def test_a_picture_that_was_sent_keeps_its_receipt_when_it_gets_another_name(trap):
+    trap.put(name())
+    trap.scan()
+    trap.upload(name())
+    sent = trap.outbox.at(name())
+    os.rename(trap.image_dir / name(), trap.image_dir / name(5))
+    trap.scan()
+    trap.scan()
+    assert trap.outbox.at(name()) == sent
+    assert trap.states() == {name(): "uploaded", name(5): "pending"}
+
+
+def test_a_picture_that_is_renamed_while_it_is_sent_is_not_called_lost(trap):
+    trap.put(name())
+    trap.scan()
+    [claimed] = trap.outbox.queue.claim(1)
+    os.rename(trap.image_dir / name(), trap.image_dir / name(5))
+    trap.scan()
+    trap.outbox.queue.release(claimed)
+    trap.scan()
+    assert trap.states() == {name(5): "pending"}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_file_with_the_inode_of_a_deleted_one_makes_up_for_it_only_with_the_same_bytes(trap, seed):
+    trap.put(name())
+    trap.scan()
+    os.unlink(trap.image_dir / name())
+    trap.put(name(5), blob(seed))
+    # A file system may give the number of a deleted file to the next one.
+    inode = os.stat(trap.image_dir / name(5)).st_ino
+    trap.outbox.database.connection.execute("UPDATE pictures SET inode = ?", (inode,))
+    trap.scan()
+    trap.scan()
+    assert trap.states() == ({name(5): "pending"} if seed == 0 else {name(): "lost", name(5): "pending"})
+
+
+def test_a_copy_that_was_written_over_makes_up_for_no_picture(trap):
+    for folder in ("a", "b"):
+        trap.put(f"{folder}/{name()}")
+        trap.scan()
+    os.unlink(trap.image_dir / "a" / name())
+    trap.put(f"b/{name()}", blob(1))
+    trap.scan_requests.file(f"a/{name()}")
+    trap.finish()
+    assert trap.states()[f"a/{name()}"] == "lost"
+
+
+def test_a_copy_whose_first_file_is_deleted_is_not_called_lost(trap):
+    for folder in ("a", "b"):
+        trap.put(f"{folder}/{name()}")
+        trap.scan()
+    os.unlink(trap.image_dir / "a" / name())
+    trap.scan()
+    assert trap.states() == {f"b/{name()}": "pending"}
+
+
+def test_of_two_copies_that_are_both_deleted_one_is_lost(trap):
+    for folder in ("a", "b"):
+        trap.put(f"{folder}/{name()}")
+        trap.scan()
+    for folder in ("a", "b"):
+        os.unlink(trap.image_dir / folder / name())
+    trap.scan()
+    assert "lost" in trap.states().values()
 
 
 def test_many_pictures_in_a_renamed_folder_keep_their_rows(trap):

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ LONGEST_WAIT = 1800.0
 HERE = "file:///here"
 THERE = "file:///there"
 NAME = "1b74105a.2020-07-05_10-07-16.jpg"
+OTHER_NAME = "1b74105a.2020-07-06_10-07-16.jpg"
 STARTED = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC, as in the file names
 
 
@@ -42,12 +44,15 @@ class Clock:
 
 
 def taken(path=NAME, md5="a" * 32, *, version=1, rejected=None, **more):
-    """Make what ingest makes of a file; `version` is another one for each time that the file changes."""
+    """Make what ingest makes of a file; `version` is another one for each time that the file changes.
+
+    Files of another path than `NAME` have inodes of their own.
+    """
     device, time, _ = os.path.basename(path).split(".")
     day, _, clock = time.partition("_")
     return Taken(
         path,
-        Fingerprint(1000, version, 7),
+        Fingerprint(1000, version, 7 if path == NAME else zlib.crc32(os.fsencode(path))),
         "disk",
         device=device,
         datetime=f"{day}T{clock.replace('-', ':')}Z",
@@ -120,7 +125,7 @@ def bring(outbox, start, path=NAME):
         # Its rival is sent, so that no verb of the walk touches it.
         outbox.queue.confirm(outbox.queue.claim(1)[0], "f" * 32, "stored")
         return outbox.at(path)
-    outbox.catalog.record([taken(path, rejected="it is cut short" if start is State.REJECTED else None)])
+    outbox.catalog.record([taken(path, rejected="it is a PNG picture" if start is State.REJECTED else None)])
     picture = outbox.at(path)
     if start is State.LOST:
         outbox.catalog.lose(picture)
@@ -145,7 +150,11 @@ CONFLICTS = (State.CONFLICT, CLASHED_HERE)
 VERBS = {
     "lose": (
         lambda outbox, picture: outbox.catalog.lose(picture),
-        dict.fromkeys((State.PENDING, *CONFLICTS, State.REJECTED, REFUSED), State.LOST),
+        {**dict.fromkeys((State.PENDING, *CONFLICTS, REFUSED), State.LOST), State.REJECTED: State.REJECTED},
+    ),
+    "dismiss": (
+        lambda outbox, picture: outbox.catalog.dismiss(picture),
+        {start: state_of(start) for start in (*CONFLICTS, State.REJECTED, REFUSED, State.LOST)},
     ),
     "claim": (lambda outbox, _: outbox.queue.claim(5), {State.PENDING: State.UPLOADING}),
     "confirm": (
@@ -242,6 +251,175 @@ def test_another_destination_makes_pending_what_the_last_one_answered_and_nothin
     assert whys(outbox)[-1] == f"the destination changed from {HERE} to {THERE}"
 
 
+@pytest.mark.parametrize("start", STARTS)
+def test_the_record_of_a_file_that_has_another_name_ends_in_that_ones_history_unless_it_is_sent(outbox, path, start):
+    picture = bring(outbox, start)
+    outbox.catalog.record([taken(OTHER_NAME)])
+    before, other = everything(path), outbox.at(OTHER_NAME)
+    merged = outbox.catalog.merge(picture, other)
+    assert merged == (start not in (State.UPLOADING, State.UPLOADED))
+    if not merged:
+        assert everything(path) == before
+        return
+    assert not outbox.catalog.merge(picture, other)
+    assert outbox.at(NAME) is None
+    told = [line[2:] for line in before[1] if line[1] in (picture.id, other.id)]
+    after = [line[2:] for line in everything(path)[1] if line[1] == other.id]
+    assert after[:-1] == told
+    was = "" if picture.reason is None else f" (it was {picture.state}: {picture.reason})"
+    assert after[-1][1:] == (State.PENDING, f"renamed from '{NAME}'{was}")
+    assert sum(outbox.counts().values()) == len(before[0]) - 1
+
+
+def test_the_record_of_a_picture_that_moved_on_or_has_a_receipt_does_not_end_in_another(outbox, path):
+    before = bring(outbox, State.PENDING)
+    outbox.catalog.record([taken(OTHER_NAME)])
+    outbox.queue.claim(2)
+    outbox.queue.confirm(before, before.md5, "stored")
+    told = everything(path)
+    assert not outbox.catalog.merge(before, outbox.at(OTHER_NAME))
+    outbox.queue.release(outbox.at(OTHER_NAME))
+    sent = before._replace(path=f"b/{NAME}", state=State.LOST, receipt_md5=before.md5, uploaded_at=5.0)
+    outbox.recovery.adopt(sent, [], "carried over")
+    assert not outbox.catalog.merge(outbox.at(sent.path), outbox.at(OTHER_NAME))
+    assert outbox.at(sent.path).receipt_md5 == before.md5
+    assert outbox.at(NAME).receipt_md5 == before.md5
+    assert len(everything(path)[0]) == len(told[0]) + 1
+
+
+def test_the_record_of_a_picture_does_not_end_in_that_of_a_dismissed_file(outbox):
+    outbox.catalog.record([taken(), taken(OTHER_NAME, rejected="it is a PNG picture")])
+    outbox.catalog.dismiss(outbox.at(OTHER_NAME))
+    assert not outbox.catalog.merge(outbox.at(NAME), outbox.at(OTHER_NAME))
+    outbox.queue.retry(outbox.at(OTHER_NAME))
+    assert outbox.catalog.merge(outbox.at(NAME), outbox.at(OTHER_NAME))
+    assert outbox.catalog.count_to_look_at() == 1
+
+
+def test_a_renamed_file_stays_dismissed(outbox):
+    names = ("a.b.jpg", "c.d.jpg")
+    first, second = (
+        taken(path, rejected="its name has 2 fields between dots")._replace(device=None, datetime=None)
+        for path in names
+    )
+    outbox.catalog.record([first])
+    outbox.catalog.dismiss(outbox.at("a.b.jpg"))
+    at = outbox.at("a.b.jpg").dismissed_at
+    outbox.catalog.record([second])
+    outbox.catalog.merge(outbox.at("a.b.jpg"), outbox.at("c.d.jpg"))
+    assert outbox.at("c.d.jpg").dismissed_at == at
+    assert outbox.catalog.count_to_look_at() == 0
+
+
+def test_another_name_of_a_file_is_found_by_its_inode_and_md5_or_else_its_size_and_time(outbox):
+    looks = Fingerprint(1000, 1, 8)
+    files = {
+        "itself": taken()._replace(fingerprint=looks),
+        "renamed": taken(OTHER_NAME)._replace(fingerprint=looks._replace(mtime_ns=2)),
+        "inode used again": taken(name(1), md5="b" * 32)._replace(fingerprint=looks),
+        "copy": taken(name(2))._replace(fingerprint=looks._replace(inode=9)),
+        "another disk": taken(name(3))._replace(fingerprint=looks, file_system="other"),
+        "not read": taken("a.b.jpg", None, rejected="its name")._replace(fingerprint=looks, device=None, datetime=None),
+        "not read, and later": taken("c.d.jpg", None, rejected="its name")._replace(
+            fingerprint=looks._replace(mtime_ns=3), device=None, datetime=None
+        ),
+    }
+    outbox.catalog.record(list(files.values()))
+    found = {each.path for each in outbox.catalog.with_bytes_of(outbox.at(NAME))}
+    assert found == {files[each].path for each in ("renamed", "not read")}
+    unread = outbox.catalog.with_bytes_of(outbox.at("a.b.jpg"))
+    assert {each.path for each in unread} == {NAME, name(1)}
+    plan = outbox.database.rows(
+        "EXPLAIN QUERY PLAN SELECT * FROM pictures INDEXED BY pictures_by_inode WHERE inode = 1"
+    )
+    assert [row["detail"] for row in plan] == ["SEARCH pictures USING INDEX pictures_by_inode (inode=?)"]
+
+
+def test_files_that_were_never_seen_are_no_other_names_of_each_other(outbox):
+    lost = bring(outbox, State.LOST)
+    for number in range(1, 3):
+        outbox.recovery.adopt(
+            lost._replace(path=name(number), datetime=f"2020-07-05T1{number}:07:16Z"), [], "carried over"
+        )
+        assert outbox.at(name(number)).fingerprint.inode == 0
+    assert outbox.catalog.with_bytes_of(outbox.at(name(1))) == []
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_lost_file_that_is_found_under_another_name_is_lost_no_more(outbox, known):
+    outbox.catalog.record([taken()] + [taken(OTHER_NAME, md5="c" * 32)] * known)
+    outbox.catalog.lose(outbox.at(NAME))
+    outbox.catalog.dismiss(outbox.at(NAME))
+    outbox.catalog.record([taken(OTHER_NAME)._replace(fingerprint=Fingerprint(1000, 2, 7))])
+    assert outbox.at(NAME) is None
+    assert outbox.at(OTHER_NAME).state is State.PENDING
+    assert outbox.history(outbox.at(OTHER_NAME))[-1].why.startswith(f"renamed from '{NAME}' (it was lost: ")
+
+
+def test_a_picture_that_became_a_rejected_file_and_is_gone_then_is_lost(outbox):
+    outbox.catalog.record([taken()])
+    outbox.catalog.record([taken(version=2, md5="b" * 32, rejected="it is cut short: the end is missing")])
+    assert outbox.catalog.lose(outbox.at(NAME)) is State.LOST
+
+
+def test_a_picture_that_is_dismissed_needs_no_attention_until_it_is_retried_or_changes(outbox, clock):
+    for change in ("retry", "other bytes", "no picture"):
+        where = f"{change}.{NAME}".replace(".1b74105a", "/1b74105a")
+        outbox.catalog.record([taken(where, md5="b" * 32, rejected="it is a PNG picture")])
+        assert outbox.catalog.count_to_look_at() == 1
+        clock.now += 5
+        assert outbox.catalog.dismiss(outbox.at(where))
+        assert not outbox.catalog.dismiss(outbox.at(where))
+        assert (outbox.catalog.count_to_look_at(), outbox.at(where).dismissed_at) == (0, clock.now)
+        outbox.catalog.record([taken(where, md5="b" * 32, rejected="it is a PNG picture", version=3)])
+        assert outbox.catalog.count_to_look_at() == 0
+        if change == "retry":
+            outbox.queue.retry(outbox.at(where))
+        else:
+            why = "it is no picture" if change == "no picture" else None
+            outbox.catalog.record([taken(where, md5="c" * 32, rejected=why, version=2)])
+        assert outbox.catalog.count_to_look_at() == (0 if change == "other bytes" else 1)
+        outbox.catalog.dismiss(outbox.at(where))
+
+
+@pytest.mark.parametrize("start", [*CONFLICTS, REFUSED])
+def test_a_picture_that_is_dismissed_and_then_gone_is_lost_and_needs_no_attention(outbox, start):
+    picture = bring(outbox, start)
+    outbox.catalog.dismiss(picture)
+    assert outbox.catalog.lose(outbox.at(NAME)) is State.LOST
+    assert outbox.catalog.count_to_look_at() == 0
+    outbox.catalog.record([taken()])
+    assert outbox.at(NAME).dismissed_at is None
+
+
+@pytest.mark.parametrize(
+    ("why", "known", "state"),
+    [
+        ("its name has 2 fields between dots", True, State.REJECTED),
+        ("the datetime in its name is before 2019-11-01: the trap's clock wasn't set", True, State.LOST),
+        ("can't be read: Input/output error", False, State.LOST),
+    ],
+)
+def test_a_rejected_file_that_is_gone_is_lost_only_if_it_may_be_a_picture(outbox, clock, why, known, state):
+    file = taken("a.b.jpg", rejected=why)._replace(device=None, datetime=None)
+    outbox.catalog.record([file if known else file._replace(fingerprint=None, md5=None)])
+    assert outbox.catalog.lose(outbox.at("a.b.jpg")) is state
+    picture = outbox.at("a.b.jpg")
+    assert (picture.state, picture.removed_at) == (state, clock.now if state is State.REJECTED else None)
+    assert outbox.catalog.count_to_look_at() == (0 if state is State.REJECTED else 1)
+    assert not outbox.catalog.known_at("a.b.jpg").missed
+    outbox.retention.forget(clock.now + 1, 9)
+    assert (outbox.at("a.b.jpg") is None) == (state is State.REJECTED)
+
+
+@pytest.mark.parametrize("why", ["it is cut short: the end of the picture is missing", "it is empty: nothing of it"])
+def test_what_a_power_cut_left_of_a_picture_needs_no_attention_in_reports(outbox, why):
+    outbox.catalog.record([taken(rejected=why)])
+    assert (outbox.counts()[State.REJECTED], outbox.catalog.count_to_look_at()) == (1, 0)
+    assert not outbox.at(NAME).needs_attention
+    assert not outbox.catalog.dismiss(outbox.at(NAME))
+
+
 def test_a_picture_that_comes_back_after_its_destination_changed_is_sent_to_the_new_one(outbox):
     bring(outbox, State.UPLOADED)
     outbox.destinations.change(THERE, lambda _: False)
@@ -255,7 +433,7 @@ def test_a_picture_that_comes_back_after_its_destination_changed_is_sent_to_the_
 def test_the_same_file_once_more_changes_nothing_but_what_it_looks_like(outbox, start):
     before = bring(outbox, start)
     told = outbox.history(before)
-    again = taken(version=2, rejected="it is cut short" if start is State.REJECTED else None)
+    again = taken(version=2, rejected="it is a PNG picture" if start is State.REJECTED else None)
     waiting = outbox.catalog.record([again])
     after = outbox.at(NAME)
     if start is State.UPLOADING:
@@ -279,7 +457,7 @@ def test_a_new_picture_is_pending_with_all_that_is_known_of_it(outbox, clock):
     assert (picture.state, picture.attempts, picture.not_before, picture.reason) == (State.PENDING, 0, None, None)
     assert (picture.receipt_md5, picture.uploaded_at, picture.removed_at) == (None, None, None)
     assert (picture.suspect, picture.metadata, picture.file_system) == ("a hole", {"temp": 20.5}, "disk")
-    assert picture.fingerprint == Fingerprint(1000, 1, 7)
+    assert picture.fingerprint == Fingerprint(1000, 1, zlib.crc32(os.fsencode(picture.path)))
     (event,) = outbox.history(picture)
     assert (event.at, event.state, event.why) == (clock.now, State.PENDING, "taken in")
 
@@ -364,10 +542,10 @@ def test_a_rejected_file_that_is_looked_at_by_hand_and_still_no_picture_stays_so
     picture = bring(outbox, State.REJECTED)
     outbox.queue.retry(picture)
     assert outbox.catalog.known_at(NAME).fingerprint is None
-    outbox.catalog.record([taken(rejected="it is cut short")])
+    outbox.catalog.record([taken(rejected="it is a PNG picture")])
     assert outbox.at(NAME) == picture
     assert outbox.catalog.known_at(NAME).fingerprint == Fingerprint(1000, 1, 7)
-    assert whys(outbox) == ["it is cut short", "asked for by hand"]
+    assert whys(outbox) == ["it is a PNG picture", "asked for by hand"]
 
 
 def test_a_batch_is_one_transaction_so_that_a_wrong_row_takes_nothing_half(outbox, path):
@@ -1324,6 +1502,8 @@ class Modelled:
     refused_after: int | None = None
     not_before: float | None = None
     receipt: str | None = None
+    dismissed: bool = False
+    removed: bool = False
     present: bool = True
     recheck: bool = False
     reason: str | None = None
@@ -1349,8 +1529,12 @@ class Modelled:
         """Whether no other with its key is sent; what only another destination has is to be read before it is."""
         return self.state in TO_BE_SENT and not (self.state is State.UPLOADED and self.recheck)
 
+    @property
+    def needs_attention(self):
+        return self.state in (State.CONFLICT, State.REJECTED, State.LOST) and not (self.dismissed or self.removed)
+
     def is_read_anew(self, state, md5, reason=None):
-        fresh = {"receipt": None, "present": True, "recheck": False, **UNTRIED}
+        fresh = {"receipt": None, "present": True, "recheck": False, "dismissed": False, "removed": False, **UNTRIED}
         if state is self.state is State.PENDING and self.md5:
             # Files stay the same here, whatever is read from them.
             fresh |= {"misses": self.misses, "not_before": self.not_before}
@@ -1431,7 +1615,7 @@ class OutboxMachine(RuleBasedStateMachine):
         elif content and (one.md5 != md5 or one.state is State.LOST or one.recheck):
             one.is_read_anew(State.CONFLICT if self.is_in_conflict(path, md5) else State.PENDING, md5)
         else:
-            one.present, one.recheck = True, False
+            one.present, one.recheck, one.removed = True, False, False
 
     @rule(most=st.integers(1, 4))
     def claim(self, most):
@@ -1461,7 +1645,7 @@ class OutboxMachine(RuleBasedStateMachine):
         done = self.outbox.queue.confirm(picture, picture.md5 or "", "stored", accepted_by=self.url)
         assert done == (one.state is State.UPLOADING)
         if done:
-            one.becomes(State.UPLOADED, receipt=one.md5, not_before=None, reason=None)
+            one.becomes(State.UPLOADED, receipt=one.md5, not_before=None, reason=None, dismissed=False)
             self.accepted[self.url] += 1
 
     def fails(self, one, state, *, missed=True, told=True, **values):
@@ -1569,8 +1753,10 @@ class OutboxMachine(RuleBasedStateMachine):
     def lose(self, number):
         picture, one = self.one_of(number, State.PENDING, State.CONFLICT, State.REJECTED)
         done = self.outbox.catalog.lose(picture)
-        assert done == (one.state in (State.PENDING, State.CONFLICT, State.REJECTED))
-        if done:
+        assert bool(done) == (one.state in (State.PENDING, State.CONFLICT, State.REJECTED))
+        if one.state is State.REJECTED and not one.attempts and set(one.told) == {State.REJECTED}:
+            one.becomes(State.REJECTED, recheck=False, removed=True)
+        elif done:
             one.becomes(State.LOST, not_before=None, recheck=False, present=False)
             self.clear_the_way(one)
 
@@ -1582,9 +1768,18 @@ class OutboxMachine(RuleBasedStateMachine):
         if not done:
             return
         if one.state in (State.PENDING, State.CONFLICT):
-            one.becomes(State.PENDING, not_before=None, reason=None)
+            recheck = one.recheck or not one.present
+            one.becomes(State.PENDING, not_before=None, reason=None, dismissed=False, recheck=recheck)
         else:
-            one.becomes(one.state, recheck=True)
+            one.becomes(one.state, recheck=True, dismissed=False)
+
+    @rule(number=NUMBERS)
+    def dismiss(self, number):
+        picture, one = self.one_of(number, State.CONFLICT, State.REJECTED, State.LOST)
+        done = self.outbox.catalog.dismiss(picture)
+        assert done == (one.needs_attention)
+        if done:
+            one.becomes(one.state, dismissed=True)
 
     @rule(path=st.sampled_from(PATHS), present=st.booleans())
     def set_present(self, path, present):
@@ -1606,7 +1801,7 @@ class OutboxMachine(RuleBasedStateMachine):
                 if one.state is State.PENDING:
                     one.becomes(State.PENDING, told=False, **UNTRIED)
         for one in answered:
-            one.becomes(State.PENDING, receipt=None, reason=None, **UNTRIED)
+            one.becomes(State.PENDING, receipt=None, reason=None, dismissed=False, **UNTRIED)
         for one in self.model.values():
             one.recheck |= url != self.url and one.state is State.UPLOADED
         self.url = url
@@ -1630,6 +1825,12 @@ class OutboxMachine(RuleBasedStateMachine):
         assert found == {
             one.path: ([getattr(one, each) for each in shared], one.receipt) for one in self.model.values()
         }
+
+    @invariant()
+    def what_needs_attention_is_known(self):
+        needing = sum(one.needs_attention for one in self.model.values())
+        assert self.outbox.catalog.count_to_look_at() == needing
+        assert sum(picture.needs_attention for picture in self.outbox.pictures()) == needing
 
     @invariant()
     def the_evidence_is_what_the_model_says(self):

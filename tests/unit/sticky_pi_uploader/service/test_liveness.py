@@ -1,7 +1,7 @@
 import logging
 
 import pytest
-from sticky_pi_uploader.models import Destination, DestinationState, State
+from sticky_pi_uploader.models import TO_LOOK_AT, Destination, DestinationState, State
 from sticky_pi_uploader.service.liveness import Health
 from sticky_pi_uploader.service.status_line import status_line
 from sticky_pi_uploader.service.workers import Heartbeat
@@ -70,9 +70,10 @@ def test_what_hangs_is_said_once_and_is_never_well_again(caplog):
     ],
 )
 def test_how_things_stand_is_one_line(counts, destination, problem, expected):
-    assert status_line(dict.fromkeys(State, 0) | counts, destination, problem) == expected
+    to_look_at = sum(counts.get(state, 0) for state in TO_LOOK_AT)
+    assert status_line(dict.fromkeys(State, 0) | counts, to_look_at, destination, problem) == expected
 
 
 def test_every_state_of_a_destination_can_be_told():
-    told = {status_line(dict.fromkeys(State, 0), Destination(HERE, state)) for state in DestinationState}
+    told = {status_line(dict.fromkeys(State, 0), 0, Destination(HERE, state)) for state in DestinationState}
     assert len(told) == len(DestinationState)

@@ -165,9 +165,9 @@ def test_rows_that_are_damaged_are_passed_over_and_no_picture_is_made_up(house):
 
 
 def test_what_was_no_trap_picture_is_carried_over_only_where_it_was_rejected(house):
-    fingerprint = Fingerprint(9, 1, 7)
+    fingerprint = Fingerprint(9, 1, 8)
     house.outbox.catalog.record(
-        [Taken(name, fingerprint, "disk", rejected="it is empty") for name in ("a.jpg", "b.jpg")]
+        [Taken(name, fingerprint, "disk", rejected="the trap's clock wasn't set") for name in ("a.jpg", "b.jpg")]
     )
     house.outbox.catalog.lose(house.outbox.at("b.jpg"))
     sound, renamed = house.add(1, here=False), house.add(2, here=False)

@@ -9,9 +9,9 @@ def test_list_has_every_key_for_every_picture(busy):
     for picture in listed:
         assert list(picture) == [
             *("path", "device", "datetime", "md5", "state", "attempts", "not_before", "reason"),
-            *("receipt_md5", "uploaded_at", "removed_at", "suspect"),
+            *("receipt_md5", "uploaded_at", "removed_at", "dismissed_at", "suspect"),
         ]
-        for key in ("datetime", "not_before", "uploaded_at", "removed_at"):
+        for key in ("datetime", "not_before", "uploaded_at", "removed_at", "dismissed_at"):
             assert picture[key] is None or STAMP.fullmatch(picture[key])
     by_path = {picture["path"]: picture for picture in listed}
     assert by_path[f"{busy.images}/notes.jpg"]["md5"] is None

@@ -36,7 +36,7 @@ def test_status_answers_in_its_first_line_whether_all_is_well(trap, taken):
         for picture in outbox.queue.claim(2):
             outbox.queue.confirm(picture, picture.md5, "stored")
     assert first_line() == "All is well: 2 pictures, and the destination has every one."
-    trap.record(taken("c.jpg", 3), taken("d.jpg", rejected="it is empty", device=None, datetime=None, md5=None))
+    trap.record(taken("c.jpg", 3), taken("d.jpg", rejected="it isn't a JPEG", device=None, datetime=None, md5=None))
     assert first_line() == "Attention: 1 picture needs a look (1 rejected); 1 picture to be sent."
     with trap.open() as outbox:
         outbox.destinations.update(Destination(trap.url, DestinationState.REFUSING, "disk full"))
