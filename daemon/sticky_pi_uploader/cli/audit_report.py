@@ -109,10 +109,8 @@ class _Audit:
             return {}
         found = {}
         for folder in self._questions.scanner.folders():
-            candidates = self._questions.scanner.candidates(folder)
-            if candidates is None:
-                self._problem(folder, "the folder can't be read, so nothing is known of what is in it")
-            found.update({candidate.path: candidate for candidate in candidates or ()})
+            candidates = self._questions.scanner.candidates(folder) or ()
+            found.update({candidate.path: candidate for candidate in candidates})
         for path in self._questions.scanner.interrupted_removals():
             self._problem(hidden(path), STUCK)
         return found
@@ -205,7 +203,7 @@ class _Audit:
         for device, found in sorted(self._times.items()):
             times = sorted(found)
             interval = self._questions.interval or learn_interval(times)
-            missed = gaps(times, interval, now) if interval else []
+            missed = gaps(times, interval, now)
             yield {
                 "device": device,
                 "pictures": len(times),
@@ -215,6 +213,7 @@ class _Audit:
                     {"from": utc_text(gap.begins), "to": utc_text(gap.ends), "missing": gap.missing} for gap in missed
                 ],
             }
-            if device == newest and missed and missed[-1].ends is None and missed[-1].missing >= STOPPED:
-                last, owed = utc_text(times[-1]), missed[-1].missing
+            owed = missed[-1].missing if missed and missed[-1].ends is None else None
+            if device == newest and owed is not None and owed >= STOPPED:
+                last = utc_text(times[-1])
                 self._problem("", f"the camera {device} has taken no picture since {last}: it owes {owed}")

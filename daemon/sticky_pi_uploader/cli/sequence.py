@@ -16,6 +16,9 @@ MISSED: Final = 1.5
 SHORTEST: Final = 1.0
 """Shortest interval in seconds; a picture that follows sooner wasn't taken by the camera's timer"""
 
+ENDED: Final = 14 * 86400.0
+"""Seconds without a picture after which a camera was taken down, most likely, so that nothing is expected of it"""
+
 
 class Gap(NamedTuple):
     """A time without the pictures that were expected."""
@@ -24,8 +27,8 @@ class Gap(NamedTuple):
     """Unix time of the last picture before it"""
     ends: float | None
     """Unix time of the first picture after it; None where there is none yet"""
-    missing: int
-    """number of pictures, by the interval"""
+    missing: int | None
+    """number of pictures, by the interval; None after so long a silence that none were expected"""
 
 
 def learn_interval(times: Sequence[float]) -> float | None:
@@ -37,14 +40,16 @@ def learn_interval(times: Sequence[float]) -> float | None:
     return median_low(steps) if len(steps) >= LEARNT_FROM - 1 else None
 
 
-def gaps(times: Sequence[float], interval: float, now: float) -> list[Gap]:
-    """Return the gaps in sorted Unix times, with one that is still open `now`."""
+def gaps(times: Sequence[float], interval: float | None, now: float) -> list[Gap]:
+    """Return the gaps in sorted Unix times, with one that is still open `now`; only the longest without an interval."""
     found = [Gap(before, after, _missing(before, after, interval)) for before, after in pairwise(times)]
     if times:
         found.append(Gap(times[-1], None, _missing(times[-1], now, interval)))
-    return [gap for gap in found if gap.missing]
+    return [gap for gap in found if gap.missing != 0]
 
 
-def _missing(before: float, after: float, interval: float) -> int:
-    steps = (after - before) / interval
+def _missing(before: float, after: float, interval: float | None) -> int | None:
+    if after - before >= ENDED:
+        return None
+    steps = 0.0 if interval is None else (after - before) / interval
     return 0 if steps < MISSED else max(1, round(steps) - 1)

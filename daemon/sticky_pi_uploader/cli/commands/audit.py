@@ -115,5 +115,9 @@ def _camera(camera: Mapping[str, Any]) -> Iterator[str]:
     last = day_and_time(camera["last"])
     yield f"  Camera {camera['device']}: {pictures(camera['pictures'])}{every}, the last {last}"
     for gap in camera["gaps"]:
+        if gap["missing"] is None:
+            next_one = f"; the next is of {day_and_time(gap['to'])}" if gap["to"] else ""
+            yield f"    it ended with its picture of {day_and_time(gap['from'])}{next_one}"
+            continue
         until = f"to {day_and_time(gap['to'])}" if gap["to"] else "until now"
         yield f"    none from {day_and_time(gap['from'])} {until}: about {gap['missing']:,} missing"

@@ -15,6 +15,7 @@ from ...exceptions import ConfigError, StateError
 from ...ownership.run_as_owner import work_as_owner
 from ..checks import destination, folders, system
 from ..checks.finding import Finding, Level, lines, ok, problem
+from ..checks.lost_and_found import lost_and_found
 from ..formatting import add_json_flag, to_json
 from ..terminal import print_lines
 
@@ -56,6 +57,7 @@ def look(flags: Mapping[str, str | None], environ: Mapping[str, str], config_fil
     found = [problem(_CONFIGURATION, line) for line in problems]
     if not problems:
         found.append(ok(_CONFIGURATION, config.file or "no file: flags, environment and defaults"))
+    found += lost_and_found(config)
     try:
         work_as_owner(config.state_dir, config.image_dir, sends=True)
     except StateError as error:

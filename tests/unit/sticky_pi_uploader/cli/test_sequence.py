@@ -1,5 +1,5 @@
 import pytest
-from sticky_pi_uploader.cli.sequence import Gap, gaps, learn_interval
+from sticky_pi_uploader.cli.sequence import ENDED, Gap, gaps, learn_interval
 
 MINUTES = 60.0
 
@@ -37,3 +37,13 @@ def test_a_clock_behind_the_last_picture_shows_no_gap():
 
 def test_no_pictures_have_no_gaps():
     assert gaps([], 1200.0, 1e9) == []
+
+
+@pytest.mark.parametrize("interval", [1200.0, None])
+def test_after_weeks_of_silence_nothing_was_expected_whether_it_goes_on_later_or_not(interval):
+    times = [0.0, ENDED]
+    assert gaps(times, interval, times[-1] + 2 * ENDED) == [Gap(0.0, ENDED, None), Gap(ENDED, None, None)]
+
+
+def test_without_an_interval_shorter_gaps_are_not_known():
+    assert gaps([0.0, ENDED - 1], None, ENDED) == []

@@ -302,6 +302,53 @@ def test_of_two_cameras_only_the_newer_one_is_missed_when_it_stops(trap, make_tr
     assert what.startswith("the camera 1b74105a has taken no picture since ")
 
 
+def test_a_camera_that_was_silent_for_weeks_has_ended_and_owes_nothing(trap, make_trap_picture, recently):
+    for days in (200, 100, 15):
+        for number in range(3):
+            when = recently - timedelta(days=days) + timedelta(minutes=20 * number)
+            make_trap_picture(trap.images, device="2b2b2b2b" if days == 200 else "1b74105a", when=when)
+    trap.run("drain")
+    report = trap.json("audit")
+    new, old = report["cameras"]
+    ends = [gap["to"] for gap in new["gaps"]]
+    assert [gap["missing"] for gap in (*new["gaps"], *old["gaps"])] == [None, None, None]
+    assert (ends[0] is None, ends[1], old["gaps"][0]["from"]) == (False, None, old["last"])
+    text = trap.run("audit").stdout.decode()
+    assert text.startswith("All adds up: 9 pictures accounted for.")
+    assert text.count("it ended with its picture of ") == 3
+    assert text.count("; the next is of ") == 1
+    assert "missing" not in text
+
+
+def test_a_camera_with_too_few_pictures_to_know_its_interval_has_ended_too(trap, make_trap_picture, recently):
+    make_trap_picture(trap.images, when=recently - timedelta(days=15))
+    trap.run("drain")
+    [camera] = trap.json("audit")["cameras"]
+    assert (camera["interval"], camera["gaps"]) == (None, [{"from": camera["last"], "to": None, "missing": None}])
+
+
+def test_folders_that_cannot_be_read_are_no_trouble_and_only_lost_and_found_needs_no_word(sent):
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give its rights up")
+    for folder in (sent.folder.parent.parent, sent.folder.parent, sent.folder):
+        os.chmod(folder, 0o755)
+    for folder in ("lost+found", "closed", "open"):
+        (sent.images / folder).mkdir(mode=0o700 if folder != "open" else 0o755)
+    for path in (sent.state, *sent.state.rglob("*"), sent.images):
+        os.chown(path, 65534, 65534)
+    done = sent.run("audit")
+    assert (done.returncode, done.stdout.decode().splitlines()[0]) == (0, "All adds up: 4 pictures accounted for.")
+    assert done.stderr.decode().splitlines() == ["closed can't be read, so no picture there is seen: Permission denied"]
+
+
+def test_a_picture_in_lost_and_found_that_can_be_read_is_one_as_anywhere(sent, make_trap_picture, recently):
+    (sent.images / "lost+found").mkdir()
+    make_trap_picture(sent.images / "lost+found", when=recently + timedelta(minutes=80))
+    assert "on the card, and not taken in" in problems(sent.json("audit", status=1))[0][1]
+    assert sent.run("drain").returncode == 0
+    assert sent.json("audit")["counts"]["uploaded"] == 5
+
+
 def test_with_no_picture_recorded_all_adds_up(trap):
     assert trap.run("drain").returncode == 0
     report = trap.json("audit")

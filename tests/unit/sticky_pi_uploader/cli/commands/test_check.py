@@ -1,3 +1,4 @@
+import json
 import os
 import stat
 import subprocess
@@ -46,6 +47,27 @@ def small_disk(tmp_path):
     mount("tmpfs", place, "-o", "size=100m")
     yield place
     subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_what_fsck_left_in_lost_and_found_is_reported_once_by_root_though_the_state_is_the_services(trap):
+    if os.geteuid() != 0:
+        pytest.skip("needs root: lost+found is root's")
+
+    def reported():
+        return [each for each in json.loads(trap.run("check", "--json").stdout) if each["about"] == "lost+found"]
+
+    folder = trap.images / "lost+found"
+    folder.mkdir(mode=0o700)
+    trap.state.mkdir()
+    os.chown(trap.state, 65534, 65534)
+    assert reported() == []
+    for number in range(3):
+        (folder / f"#{number}").write_text("perhaps a picture")
+    [found] = reported()
+    assert (found["level"], found["what"]) == ("warning", f"fsck put 3 files into {folder}")
+    folder.rename(trap.images / "away")
+    folder.symlink_to("away")
+    assert reported() == []
 
 
 def test_a_trap_in_order_ends_with_0_and_every_finding_has_its_keys(trap):
