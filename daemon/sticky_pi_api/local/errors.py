@@ -33,8 +33,8 @@ _DAMAGED_OR_NOT = f"{_DAMAGED}; but first see whether it stays so: the disk may 
 _BY_FAULT = {
     Fault.NO_SPACE: _DISK_FULL,
     Fault.NO_INODES: _NO_INODES,
-    Fault.READ_ONLY: "its database.db can't be written to: see to its permissions",
-    Fault.NOT_OPENED: "its database.db can't be opened: see to its permissions",
+    Fault.READ_ONLY: "its database.db can't be written to: check its permissions",
+    Fault.NOT_OPENED: "its database.db can't be opened: check its permissions",
     Fault.DENIED: _DENIED,
     Fault.FAILED_READ: _DISK_FAILS,
     Fault.FAILED_IO: _DISK_FAILS,

@@ -39,11 +39,11 @@ class Answer(NamedTuple):
     body: bytes
 
 
-_NO_API = NotAnAPIError, "there is no Sticky Pi API there: see to the address"
+_NO_API = NotAnAPIError, "there is no Sticky Pi API there: check the address"
 _BUSY = UnavailableError, "it can't just now"
 
 _BY_STATUS: Mapping[int, tuple[type[RemoteError], str]] = {
-    UNAUTHORISED: (AccountError, "it doesn't accept the account '{user}': see to the user's name and the password"),
+    UNAUTHORISED: (AccountError, "it doesn't accept the account '{user}': check the user's name and the password"),
     403: (AccountError, "it doesn't let the account '{user}' do this"),
     404: _NO_API,
     405: _NO_API,
@@ -87,7 +87,8 @@ def failure_of(
     says = f"{address} answers with status {answer.status}"
     if answer.status == TOO_LARGE:
         what = "this size" if size is None else f"{-(-size // 1000):,} kB"
-        message = f"{says}: its front takes no request of {what}: see nginx's client_max_body_size"
+        reason = f"the web server in front of the API accepts no request of {what}"
+        message = f"{says}: {reason}: check nginx's client_max_body_size"
         if size is None:
             return UnavailableError(message, retry_after=retry_after)
         return RequestTooLargeError(message, size, retry_after=retry_after)

@@ -121,7 +121,7 @@ class Server:
             raise UnclearEndError(NO_ANSWERS["unreachable"](), whole=False)
         self._examine(key, md5)
         if answer == "front":
-            raise RequestTooLargeError("its front takes no request of 1 kB", len(body))
+            raise RequestTooLargeError("the web server in front of the API accepts no request of 1 kB", len(body))
         if answer == "too large":
             raise TooLargeError(image.path, "status 413")
         if answer == "refused":

@@ -211,7 +211,7 @@ def test_a_front_that_takes_no_picture_at_all_is_named_with_what_to_see_to(serve
     served.go_on()
     assert served.destination.state is DestinationState.REFUSING
     size = (served.images / name(3)).stat().st_size
-    says = re.search(r"takes no request of (\d+) kB: see nginx's client_max_body_size$", served.destination.reason)
+    says = re.search(r"accepts no request of (\d+) kB: check nginx's client_max_body_size$", served.destination.reason)
     assert size < 1000 * int(says[1]) < size + 2000
     assert served.at(3).reason == served.destination.reason
 
@@ -349,7 +349,10 @@ def test_rows_whose_md5_is_none_are_no_answer(served, server, md5):
     sends_everything(served)
 
 
-TOO_LARGE = (Outcome.UNSENT, RequestTooLargeError("its front takes no request of 1 kB", 1000))
+TOO_LARGE = (
+    Outcome.UNSENT,
+    RequestTooLargeError("the web server in front of the API accepts no request of 1 kB", 1000),
+)
 REFUSED = (Outcome.REFUSED, RefusedError("status 500"))
 
 
@@ -434,7 +437,7 @@ def make(kind):
     if issubclass(kind, DoubtfulError):
         return kind("no answer", UnreachableError("no route"), retry_after=30.0)
     if issubclass(kind, RequestTooLargeError):
-        return kind("its front takes no request of 1 kB", 1000)
+        return kind("the web server in front of the API accepts no request of 1 kB", 1000)
     return kind("something")
 
 

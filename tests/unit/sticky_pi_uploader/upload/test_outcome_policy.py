@@ -212,7 +212,7 @@ def test_a_receipt_that_is_not_of_these_bytes_is_doubted(md5, why):
 
 
 def test_a_request_too_large_concerns_only_pictures_from_its_size_on():
-    error = RequestTooLargeError("its front takes no request of 1 kB", 1000)
+    error = RequestTooLargeError("the web server in front of the API accepts no request of 1 kB", 1000)
     trouble = Trouble(REFUSING, str(error), by_size=True)
     assert decided(Outcome.UNSENT, error) == Decision(Action.PUT_OFF, str(error), trouble=trouble)
 

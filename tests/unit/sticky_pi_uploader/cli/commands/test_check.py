@@ -392,11 +392,15 @@ def test_the_defaults_stand_for_what_was_not_understood():
 def test_trouble_with_the_last_pictures_is_told_though_the_destination_answers(trap, look, state, level):
     """As where a server's front lets questions pass, and no picture."""
     with trap.open() as outbox:
-        outbox.destinations.update(Destination(trap.url, state, "its front takes no request of 2,100 kB", failures=1))
+        outbox.destinations.update(
+            Destination(
+                trap.url, state, "the web server in front of the API accepts no request of 2,100 kB", failures=1
+            )
+        )
     found = look().get("sending")
     assert (found and found.level) == level
     assert look.status == (1 if level == "problem" else 0)
-    assert found is None or "its front takes no request of 2,100 kB" in found.what
+    assert found is None or "the web server in front of the API accepts no request of 2,100 kB" in found.what
 
 
 def test_trouble_of_another_destination_is_not_told_of_this_one(trap, look):
