@@ -43,7 +43,7 @@ REFUSING, UNREACHABLE, NOT_AN_API, UNAUTHORIZED = (
 )
 PICTURE = Picture(
     *(1, "a.jpg", "1b74105a", "2020-07-05T10:07:16Z", OURS, State.UPLOADING, 0, 0, None, None, None, None),
-    *(None, None, None, None, None, Fingerprint(1, 1, 1), "disk", None),
+    *(None, None, None, None, None, None, Fingerprint(1, 1, 1), "disk", None),
 )
 
 
