@@ -6,7 +6,7 @@ It runs as root where others may write, so it follows no link of theirs (`state_
 from __future__ import annotations
 
 import os
-from argparse import ArgumentError, ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace
 
 from ...config import Config, from_arguments
 from ...journal import setup as logs
@@ -17,13 +17,19 @@ from ..terminal import complain
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add `--user`."""
-    parser.add_argument("--user", type=find_owner, metavar="NAME", help="give the folder and its contents to this user")
+    parser.add_argument("--user", metavar="NAME", help="give the folder and its contents to this user")
 
 
 def run(arguments: Namespace) -> int:
-    """Prepare the state folder."""
+    """Prepare the state folder; an unknown user is wrong usage."""
+    owner = None
+    if arguments.user is not None:
+        try:
+            owner = find_owner(arguments.user)
+        except (KeyError, ValueError):
+            arguments.usage_error(f"there is no user {arguments.user!a}")
     logs.set_up()
-    return prepare(from_arguments(arguments, os.environ, check_url=False), arguments.user)
+    return prepare(from_arguments(arguments, os.environ, check_url=False), owner)
 
 
 def prepare(config: Config, owner: Owner | None) -> int:
@@ -46,11 +52,8 @@ def prepare(config: Config, owner: Owner | None) -> int:
 
 
 def find_owner(name: str) -> Owner:
-    """Look a user up. Raises ArgumentError."""
+    """Look a user up. Raises KeyError, and ValueError for an impossible name."""
     import pwd
 
-    try:
-        user = pwd.getpwnam(name)
-    except (KeyError, ValueError):
-        raise ArgumentError(None, f"there is no user {name!a}") from None
+    user = pwd.getpwnam(name)
     return Owner(name, user.pw_uid, user.pw_gid)
