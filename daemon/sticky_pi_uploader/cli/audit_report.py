@@ -40,18 +40,6 @@ _PER_QUESTION: Final = 100
 _STATES_WITH_FILE: Final = (State.PENDING, State.UPLOADING, State.CONFLICT, State.REJECTED)
 
 
-class Questions(NamedTuple):
-    """The scope of an audit."""
-
-    scanner: Scanner
-    open_client: Callable[[], Client] | None = None
-    """opens a client of the destination; None: receipts aren't checked there"""
-    deep: bool = False
-    """whether the files on the card are read and hashed"""
-    interval: float | None = None
-    """seconds between two pictures of a camera; None: learnt from them"""
-
-
 class Copy(NamedTuple):
     """A finding about the destination's copy of a picture, to be recorded."""
 
@@ -62,16 +50,21 @@ class Copy(NamedTuple):
     """whether the copy is missing, and the picture is still on the card"""
 
 
-def audit(outbox: OutboxReader, questions: Questions, warn: Warn) -> tuple[dict[str, Any], list[Copy]]:
-    """Return the report for JSON, in which `adds_up` says whether all is accounted for, and the copies to record."""
-    one = _Audit(questions)
-    return one.report(outbox, warn), one.copies
+class Audit:
+    """One audit; `copies` are its findings about the destination's copies, to be recorded after the report."""
 
+    def __init__(
+        self, scanner: Scanner, *, open_client: Callable[[], Client] | None, deep: bool, interval: float | None
+    ) -> None:
+        """Ask the destination through a client that `open_client` opens; if `deep`, read and hash each file.
 
-class _Audit:
-    def __init__(self, questions: Questions) -> None:
-        self._questions = questions
-        self._image_dir = questions.scanner.image_dir
+        `interval` is the number of seconds between two pictures of a camera; None: learnt from them.
+        """
+        self._scanner = scanner
+        self._open_client = open_client
+        self._deep = deep
+        self._interval = interval
+        self._image_dir = scanner.image_dir
         self._counts = dict.fromkeys((*(state.value for state in State), ON_CARD, GONE, REMOVED), 0)
         self._problems: list[dict[str, str]] = []
         self._times: dict[str, set[float]] = defaultdict(set)
@@ -79,6 +72,7 @@ class _Audit:
         self.copies: list[Copy] = []
 
     def report(self, outbox: OutboxReader, warn: Warn) -> dict[str, Any]:
+        """Return the report for JSON, in which `adds_up` says whether all is accounted for."""
         damage: list[str] = []
         files = self._files()
         uploaded = list(self._account(StateReader(outbox, damage.append).pictures(), files))
@@ -93,7 +87,7 @@ class _Audit:
             "image_dir": self._image_dir,
             "counts": self._counts,
             "verified": verified,
-            "read": self._read if self._questions.deep else None,
+            "read": self._read if self._deep else None,
             "cameras": cameras,
             "problems": self._problems,
             "adds_up": not self._problems,
@@ -108,10 +102,10 @@ class _Audit:
             self._problem("", wrong)
             return {}
         found = {}
-        for folder in self._questions.scanner.folders():
-            candidates = self._questions.scanner.candidates(folder) or ()
+        for folder in self._scanner.folders():
+            candidates = self._scanner.candidates(folder) or ()
             found.update({candidate.path: candidate for candidate in candidates})
-        for path in self._questions.scanner.interrupted_removals():
+        for path in self._scanner.interrupted_removals():
             self._problem(hidden(path), STUCK)
         return found
 
@@ -139,7 +133,7 @@ class _Audit:
     def _check_file(self, picture: Picture, candidate: Candidate) -> None:
         if picture.state is State.LOST:
             self._problem(picture.path, "lost, and its file is back: the next scan takes it in")
-        elif self._questions.deep and picture.md5 is not None:
+        elif self._deep and picture.md5 is not None:
             self._read += 1
             if (wrong := self._difference(picture)) is not None:
                 self._problem(picture.path, wrong)
@@ -164,11 +158,11 @@ class _Audit:
 
     def _verify(self, uploaded: list[Picture]) -> dict[str, int] | None:
         """Ask the destination for all uploaded pictures; return the number of answers of each kind."""
-        if self._questions.open_client is None:
+        if self._open_client is None:
             return None
         counts = Counter[str]()
         try:
-            client = self._questions.open_client()
+            client = self._open_client()
             try:
                 remaining = iter(uploaded)
                 while batch := list(islice(remaining, _PER_QUESTION)):
@@ -202,7 +196,7 @@ class _Audit:
         newest = max(self._times, key=lambda device: max(self._times[device]), default=None)
         for device, found in sorted(self._times.items()):
             times = sorted(found)
-            interval = self._questions.interval or learn_interval(times)
+            interval = self._interval or learn_interval(times)
             missed = gaps(times, interval, now)
             yield {
                 "device": device,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Final, TypeVar
 
 from ..config import Config, from_arguments
@@ -14,6 +14,7 @@ from ..models import Picture, State
 from ..outbox import OutboxReader, outbox_path
 from ..ownership.run_as_owner import work_as_owner
 from ..state_dir.privileges import was_root
+from .terminal import complain
 
 Warn = Callable[[str], None]
 """Takes one line for people: what is wrong with the state."""
@@ -28,7 +29,14 @@ class StateReader:
 
     def __init__(self, outbox: OutboxReader | None, warn: Warn) -> None:
         self.outbox = outbox
+        self.warnings: set[str] = set()
         self._warn = warn
+
+    def warn(self, line: str) -> None:
+        """Warn of something wrong with the state, once."""
+        if line not in self.warnings:
+            self.warnings.add(line)
+            self._warn(line)
 
     def ask(self, question: Callable[[OutboxReader], T], unknown: T) -> T:
         """Return the outbox's answer; `unknown` where there is no outbox, or where it is too damaged to tell."""
@@ -72,7 +80,7 @@ class StateReader:
 
     def warn_of_damage(self, error: OutboxDamagedError) -> None:
         """Say that the outbox is damaged, and that a part of it can be read."""
-        self._warn(f"{error}; what can still be read of it is shown")
+        self.warn(f"{error}; what can still be read of it is shown")
 
 
 def consistently(outbox: OutboxReader, question: Callable[[OutboxReader], T]) -> T:
@@ -96,17 +104,15 @@ def config_as_owner(arguments: argparse.Namespace, *, gives: bool = False) -> Co
 
 
 @contextmanager
-def open_state(state_dir: str, warn: Warn, *, silent_if_missing: bool = False) -> Iterator[StateReader]:
+def open_state(state_dir: str, warn: Warn = complain, *, silent_if_missing: bool = False) -> Iterator[StateReader]:
     """Open the outbox in `state_dir` for reading; warn if it is damaged, or if there is none.
 
     Raises StateError where it can't be read for another reason.
     """
-    outbox = _open(outbox_path(state_dir), warn, silent_if_missing=silent_if_missing)
-    if outbox is None:
-        yield StateReader(None, warn)
-        return
-    with outbox, sudo_advised():
-        yield StateReader(outbox, warn)
+    state = StateReader(None, warn)
+    state.outbox = _open(outbox_path(state_dir), state, silent_if_missing=silent_if_missing)
+    with state.outbox or nullcontext(), sudo_advised():
+        yield state
 
 
 @contextmanager
@@ -122,23 +128,22 @@ def sudo_advised() -> Iterator[None]:
         raise StateError(f"{error}; try again with sudo") from error
 
 
-def _open(path: str, warn: Warn, *, silent_if_missing: bool) -> OutboxReader | None:
+def _open(path: str, state: StateReader, *, silent_if_missing: bool) -> OutboxReader | None:
     with sudo_advised():
         try:
             try:
                 return OutboxReader.open_readonly(path)
             except NoSpaceError as error:
-                warn(f"{error}; what is shown may not be the latest")
+                state.warn(f"{error}; what is shown may not be the latest")
                 return OutboxReader.open_as_it_lies(path)
         except (FileNotFoundError, NotADirectoryError):
             if not silent_if_missing:
-                folder = os.path.dirname(path)
-                warn(f"no state in {folder}: {_NOT_YET}")
+                state.warn(f"no state in {os.path.dirname(path)}: {_NOT_YET}")
             return None
         except OSError as error:
             raise StateError(f"the outbox {path} can't be read: {error.strerror}") from error
         except OutboxDamagedError as error:
-            StateReader(None, warn).warn_of_damage(error)
+            state.warn_of_damage(error)
             try:
                 return OutboxReader.open_damaged(path)
             except StateError:

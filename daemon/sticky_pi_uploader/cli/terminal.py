@@ -38,19 +38,6 @@ def complain(text: str) -> None:
         sys.stderr.write(f"{PROGRAM}: {safe(line)}\n")
 
 
-class Complaints:
-    """Writes each different line to stderr once."""
-
-    def __init__(self) -> None:
-        self.said: set[str] = set()
-
-    def __call__(self, line: str) -> None:
-        """Complain, unless this was said before."""
-        if line not in self.said:
-            self.said.add(line)
-            complain(line)
-
-
 def suggest(config: Config, command: str) -> str:
     """Return a command line for people to type: this program's name, the flags of this command line, and a command."""
     import shlex

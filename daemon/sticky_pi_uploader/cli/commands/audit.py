@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 from ...config import from_arguments
@@ -17,12 +16,12 @@ from ...ownership.run_as_owner import work_as_owner
 from ...upload.backoff import LONGEST_WAIT
 from ...upload.client_factory import client_opener
 from ...wording import counted
-from ..audit_report import Copy, Questions, audit
+from ..audit_report import Audit, Copy
 from ..formatting import add_json_flag, day_and_time, pictures, rows, to_json
 from ..state_reader import open_state, sudo_advised
-from ..terminal import Complaints, print_lines, safe
+from ..terminal import print_lines, safe
 from ..verdict import waiting
-from .retry import ROWS_PER_COMMIT
+from .retry import change
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -40,21 +39,20 @@ def run(arguments: Namespace) -> int:
     open_client = client_opener(config) if arguments.verify else None
     sends = arguments.verify or arguments.deep
     work_as_owner(config.state_dir, config.image_dir, sends=sends, gives=arguments.verify)
-    warn = Complaints()
     scanner = Scanner(config.image_dir, config.own_folders)
-    questions = Questions(scanner, open_client, deep=arguments.deep, interval=config.picture_interval)
-    with open_state(config.state_dir, warn) as state:
+    audit = Audit(scanner, open_client=open_client, deep=arguments.deep, interval=config.picture_interval)
+    with open_state(config.state_dir) as state:
         if state.outbox is None:
             print_lines([to_json(None)] if arguments.json else [])
             return 0
-        report, copies = audit(state.outbox, questions, warn)
+        report = audit.report(state.outbox, state.warn)
     try:
         print_lines([to_json(report)] if arguments.json else _screen(report))
     finally:
         # Last, as a full disk must not withhold the report; and always, even if the reader of the report has gone.
         try:
             with sudo_advised():
-                _record(config.state_dir, copies)
+                _record(config.state_dir, audit.copies)
         except StateError as error:
             raise StateError(f"the findings can't be recorded: {error}") from error
     return 0 if report["adds_up"] else 1
@@ -64,15 +62,15 @@ def _record(state_dir: str, copies: Sequence[Copy]) -> None:
     """Have missing pictures sent again, and note whose copy is wrong. Raises StateError."""
     if not copies:
         return
-    remaining = iter(copies)
     with Outbox(outbox_path(state_dir), longest_wait=LONGEST_WAIT) as outbox:
-        while batch := list(islice(remaining, ROWS_PER_COMMIT)):
-            with outbox.retention.together():
-                for copy in batch:
-                    if copy.send_again:
-                        outbox.retention.unconfirm(copy.picture, f"{copy.wrong}; it is sent again")
-                    else:
-                        outbox.retention.note_copy(copy.picture, copy.wrong)
+        records = outbox.retention
+
+        def record(copy: Copy) -> bool:
+            if copy.send_again:
+                return records.unconfirm(copy.picture, f"{copy.wrong}; it is sent again")
+            return records.note_copy(copy.picture, copy.wrong)
+
+        change(outbox, copies, record)
 
 
 def _screen(report: Mapping[str, Any]) -> Iterator[str]:

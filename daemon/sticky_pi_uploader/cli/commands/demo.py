@@ -22,7 +22,7 @@ from ...exceptions import StateError
 from ...ownership.run_as_owner import work_as_owner
 from ...state_dir import folder as state_dirs
 from ..state_reader import open_state
-from ..terminal import complain, print_lines, suggest
+from ..terminal import print_lines, suggest
 from .drain import drain
 from .list import list_line
 
@@ -57,7 +57,7 @@ def run(arguments: Namespace) -> int:
     # The list below says what is wrong with two of the files.
     status = drain(config, level_on_terminal=logging.ERROR)
     print_lines(["", "What became of them:"])
-    with open_state(config.state_dir, complain) as state:
+    with open_state(config.state_dir) as state:
         print_lines(f"  {list_line(picture)}" for picture in state.pictures())
     print_lines(_next_steps(config))
     return status

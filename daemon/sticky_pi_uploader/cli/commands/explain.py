@@ -18,7 +18,7 @@ from ...state_dir.pending_removal import is_stuck
 from ..find_picture import beside, find, find_in_ruins, why_unknown
 from ..formatting import add_json_flag, day_and_time, rows, to_json
 from ..state_reader import StateReader, config_as_owner, consistently, open_state
-from ..terminal import Complaints, print_lines, safe
+from ..terminal import complain, print_lines, safe
 from .list import picture_data
 
 _CLOCKS: Final = {True: "synchronised with a time server", False: "not synchronised with a time server", None: None}
@@ -33,16 +33,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Print the stories of the pictures that are meant; in JSON, only the one that changed last."""
     config = config_as_owner(arguments)
-    warn = Complaints()
-    with open_state(config.state_dir, warn) as state:
+    with open_state(config.state_dir) as state:
         found = stories(state, config, arguments.file)
     if arguments.json:
         print_lines([to_json(last_changed(found) if found else None)])
     else:
         print_lines(_screens(found))
-    if found or state.outbox is None or warn.said:
+    if found or state.outbox is None or state.warnings:
         return 0
-    warn(f"{arguments.file}: {why_unknown(config, arguments.file)}")
+    complain(f"{arguments.file}: {why_unknown(config, arguments.file)}")
     return 1
 
 

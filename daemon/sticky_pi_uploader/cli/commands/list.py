@@ -12,7 +12,7 @@ from ...clock import utc_text
 from ...models import Picture, State
 from ..formatting import add_json_flag, json_array
 from ..state_reader import config_as_owner, open_state
-from ..terminal import Complaints, print_lines, safe
+from ..terminal import print_lines, safe
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Print the pictures as they are read, however many there are."""
     config = config_as_owner(arguments)
-    with open_state(config.state_dir, Complaints()) as state:
+    with open_state(config.state_dir) as state:
         pictures = state.pictures(arguments.states)
         if arguments.json:
             print_lines(json_array(picture_data(picture, config.image_dir) for picture in pictures))

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 from ...config import Config
 from ...exceptions import StateError
@@ -19,7 +19,9 @@ from ..formatting import pictures
 from ..state_reader import config_as_owner, sudo_advised
 from ..terminal import complain, print_lines
 
-ROWS_PER_COMMIT: Final = 500
+T = TypeVar("T")
+
+_ROWS_PER_COMMIT: Final = 500
 """Pictures recorded in one transaction: each waits for the disk, and keeps a running service waiting meanwhile"""
 
 _UNFINISHED: Final = (State.PENDING, State.CONFLICT, State.REJECTED, State.LOST)
@@ -87,10 +89,10 @@ def find_all(outbox: Outbox, image_dir: str, files: Sequence[str]) -> tuple[dict
     return chosen, [file for file, pictures in found.items() if not pictures]
 
 
-def change(outbox: Outbox, chosen: Iterable[Picture], verb: Callable[[Picture], bool]) -> int:
+def change(outbox: Outbox, chosen: Iterable[T], verb: Callable[[T], bool]) -> int:
     """Apply a verb of the outbox to pictures, some in each transaction; return how many it changed."""
     remaining, changed = iter(chosen), 0
-    while batch := list(islice(remaining, ROWS_PER_COMMIT)):
+    while batch := list(islice(remaining, _ROWS_PER_COMMIT)):
         with outbox.catalog.together():
             changed += sum(map(verb, batch))
     return changed

@@ -23,7 +23,7 @@ from ...state_dir.mounts import image_dir_problem, nearest
 from ...state_dir.pending_removal import STUCK, hidden
 from ..formatting import add_json_flag, day_and_time, inodes, relative, rows, size, to_json
 from ..state_reader import StateReader, config_as_owner, open_state
-from ..terminal import Complaints, complain, print_lines, safe, suggest
+from ..terminal import complain, print_lines, safe, suggest
 from ..verdict import verdict
 
 
@@ -41,7 +41,7 @@ def run(arguments: Namespace) -> int:
         for trouble in read_trouble():
             complain(f"the service says: {trouble.what}")
         raise
-    with open_state(config.state_dir, Complaints()) as state:
+    with open_state(config.state_dir) as state:
         status = status_data(state, config)
     print_lines([to_json(status)] if arguments.json else status_screen(status, time.time(), partial(suggest, config)))
     return 0
