@@ -138,10 +138,10 @@ class ImageParser(dict[str, Any]):
 
     def _parse(self, blob: bytes, name: str) -> None:
         # A restored picture needs none of these, and Pillow costs more than all other imports of a start.
-        from sticky_pi_api.images.exif import ExifError
+        from sticky_pi_api.images.exif_metadata import read_metadata
         from sticky_pi_api.images.jpeg import JpegError, read_jpeg
-        from sticky_pi_api.images.metadata import read_metadata
         from sticky_pi_api.images.thumbnails import decode, most_pixels
+        from sticky_pi_api.images.tiff import ExifError
 
         try:
             jpeg = read_jpeg(blob, most_pixels())

@@ -15,7 +15,7 @@ from sticky_pi_api.filesystem.durable import make_folders
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.local.errors import blaming_the_store
 from sticky_pi_api.put_images import checksum_cache as cache
-from sticky_pi_api.put_images.verification import Claim, Holding, StoredObject, verify
+from sticky_pi_api.put_images.holdings import Claim, Holding, StoredObject, verify
 from sticky_pi_api.types import FilePath, ImageOutcome, Info, Outcome, Row
 from sticky_pi_api.validation.annotations import checked_annotation_what, join_annotations
 

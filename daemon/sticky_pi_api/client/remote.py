@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sticky_pi_api.client.base import BaseClient
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.checksum_cache import FileCache
-from sticky_pi_api.put_images.verification import StoredObject
+from sticky_pi_api.put_images.holdings import StoredObject
 from sticky_pi_api.remote.api import LOWEST_RATE, PARALLEL, RemoteAPI
 from sticky_pi_api.remote.objects import look_at
 from sticky_pi_api.transport.credentials import Secret

@@ -11,8 +11,8 @@ import struct
 from io import BytesIO
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sticky_pi_api.images.exif import Tiff, without_warnings
 from sticky_pi_api.images.jpeg import JpegError
+from sticky_pi_api.images.tiff import Tiff, without_warnings
 
 if TYPE_CHECKING:
     from PIL.Image import Image

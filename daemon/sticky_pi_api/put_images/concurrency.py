@@ -14,7 +14,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Final, NamedTuple
 
-from sticky_pi_api.transport.deadline import starting
+from sticky_pi_api.transport.cancellation import starting
 from sticky_pi_api.types import ImageOutcome
 
 QUICK_UPLOAD: Final = 5.0

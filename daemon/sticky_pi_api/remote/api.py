@@ -16,14 +16,14 @@ from sticky_pi_api.local.images import next_second
 from sticky_pi_api.put_images.checksum_cache import FileCache
 from sticky_pi_api.put_images.concurrency import ConcurrencyLimit
 from sticky_pi_api.put_images.remote import RemoteBatch, StaleAnswerError, UnclearUploads
-from sticky_pi_api.put_images.request import UploadBody
+from sticky_pi_api.put_images.upload_body import UploadBody
 from sticky_pi_api.remote.images import find_images, find_series
 from sticky_pi_api.remote.responses import WrongShapeError, read_rows
 from sticky_pi_api.remote.server import SHORT_ANSWER, Server
 from sticky_pi_api.specifications import BaseAPISpec
 from sticky_pi_api.storage import checked_what
+from sticky_pi_api.transport.cancellation import CancelScope
 from sticky_pi_api.transport.credentials import Account, Secret
-from sticky_pi_api.transport.deadline import CancelScope
 from sticky_pi_api.transport.rate_limit import RateLimit
 from sticky_pi_api.transport.status_codes import TOO_LARGE, UNAUTHORISED, Answer, leaves_no_doubt
 from sticky_pi_api.types import FileOrPath, Info, Outcome, Row, key_of

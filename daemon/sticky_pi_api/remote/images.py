@@ -11,7 +11,7 @@ from sticky_pi_api.local.images import next_second
 from sticky_pi_api.put_images.remote import KEYS_PER_QUESTION
 from sticky_pi_api.remote.responses import read_rows
 from sticky_pi_api.remote.server import SHORT_ANSWER, Server
-from sticky_pi_api.transport.deadline import CancelScope
+from sticky_pi_api.transport.cancellation import CancelScope
 from sticky_pi_api.types import Key, Row, key_of, make_key
 from sticky_pi_api.utils import datetime_to_string
 

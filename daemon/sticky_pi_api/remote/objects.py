@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from sticky_pi_api.exceptions import StrayLinkError, UnavailableError
-from sticky_pi_api.put_images.verification import StoredObject
+from sticky_pi_api.put_images.holdings import StoredObject
 from sticky_pi_api.transport.credentials import SignedUrl
 from sticky_pi_api.transport.status_codes import OK, Answer
 

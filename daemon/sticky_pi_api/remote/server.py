@@ -13,8 +13,8 @@ from sticky_pi_api.remote.responses import WrongShapeError, read_token
 from sticky_pi_api.remote.token import Login
 from sticky_pi_api.remote.warm_up import FAILED, WarmUp, is_cold
 from sticky_pi_api.sqlite.connection import IntegrityError
+from sticky_pi_api.transport.cancellation import CancelScope
 from sticky_pi_api.transport.credentials import Account, Secret
-from sticky_pi_api.transport.deadline import CancelScope
 from sticky_pi_api.transport.status_codes import (
     LARGEST_ANSWER,
     OK,

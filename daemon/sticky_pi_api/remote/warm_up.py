@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from sticky_pi_api.exceptions import BrokenOffError
-from sticky_pi_api.transport.deadline import Deadline
+from sticky_pi_api.transport.cancellation import Deadline
 from sticky_pi_api.transport.status_codes import Answer
 
 FAILED: Final = 500

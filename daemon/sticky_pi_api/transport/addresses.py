@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, zip_longest
 from typing import Any, Final
 
-from sticky_pi_api.transport.deadline import Guard, starting
+from sticky_pi_api.transport.cancellation import Guard, starting
 
 STAGGER: Final = 0.25
 """Seconds that an address gets to answer before the next one is tried beside it (RFC 8305)"""

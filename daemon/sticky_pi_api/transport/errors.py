@@ -23,8 +23,8 @@ from sticky_pi_api.exceptions import (
     printable,
 )
 from sticky_pi_api.transport.addresses import StrayError
+from sticky_pi_api.transport.cancellation import Guard
 from sticky_pi_api.transport.connections import Route
-from sticky_pi_api.transport.deadline import Guard
 from sticky_pi_api.types import EARLIEST
 
 LONG_SILENCE: Final = 5.0

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from sticky_pi_api.exceptions import RemoteError, UnreachableError
 from sticky_pi_api.filesystem.regular_files import FileFailedError
 from sticky_pi_api.transport.addresses import StrayError, leads_near
+from sticky_pi_api.transport.cancellation import CancelScope, Guard
 from sticky_pi_api.transport.connections import Route, Session, current, tls_context
 from sticky_pi_api.transport.credentials import Account, SignedUrl, without_libraries
-from sticky_pi_api.transport.deadline import CancelScope, Guard
 from sticky_pi_api.transport.errors import LIBRARIES, TIMEOUTS, cause_of, explain, find
 from sticky_pi_api.transport.proxies import proxy_for
 from sticky_pi_api.transport.response_body import BrokenOffBodyError, read_file, read_whole

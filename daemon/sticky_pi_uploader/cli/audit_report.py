@@ -22,7 +22,7 @@ from .sequence import gaps, learn_interval
 from .state_reader import StateReader, Warn
 
 if TYPE_CHECKING:
-    from sticky_pi_api.put_images.verification import Holding
+    from sticky_pi_api.put_images.holdings import Holding
 
     from ..outbox import OutboxReader
     from ..upload.client_factory import Client
@@ -176,7 +176,7 @@ class Audit:
         return dict(counts)
 
     def _check_copy(self, picture: Picture, holding: Holding) -> None:
-        from sticky_pi_api.put_images.verification import Holding
+        from sticky_pi_api.put_images.holdings import Holding
 
         wrong = {
             Holding.ABSENT: "uploaded, but the destination doesn't have it",

@@ -39,7 +39,7 @@ from ..scan_requests import ScanRequests
 from ..state_dir.pending_removal import PendingRemovals, hidden, hide, open_at, restore
 
 if TYPE_CHECKING:
-    from sticky_pi_api.put_images.verification import Claim, Holding
+    from sticky_pi_api.put_images.holdings import Claim, Holding
 
     from ..upload.client_factory import Client
 
@@ -107,7 +107,7 @@ class Remover:
         }
 
     def _is_confirmed(self, picture: Picture, holding: Holding) -> bool:
-        from sticky_pi_api.put_images.verification import Holding
+        from sticky_pi_api.put_images.holdings import Holding
 
         kind, state = Kind.OVERWRITTEN, picture.state
         match holding:
@@ -275,7 +275,7 @@ def _is_recorded_file(folder: int, name: str, picture: Picture) -> bool:
 
 def claim_of(picture: Picture) -> Claim:
     """Return an uploaded picture in the form that a client's `holdings` takes."""
-    from sticky_pi_api.put_images.verification import Claim
+    from sticky_pi_api.put_images.holdings import Claim
     from sticky_pi_api.utils import string_to_datetime
 
     taken_at = string_to_datetime(str(picture.datetime))

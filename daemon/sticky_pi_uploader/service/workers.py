@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from sticky_pi_api.transport.deadline import starting
+from sticky_pi_api.transport.cancellation import starting
 
 from ..clock import span
 from ..exceptions import OutboxDamagedError, StateError, UploaderError, in_words

@@ -23,7 +23,7 @@ def cancel_on_stop(
 
     It is called sooner if only `left()` seconds are left before a deadline. Raises OSError if no thread can be started.
     """
-    from sticky_pi_api.transport.deadline import starting
+    from sticky_pi_api.transport.cancellation import starting
 
     over = threading.Event()
 

@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from sticky_pi_api.transport.deadline import starting
+from sticky_pi_api.transport.cancellation import starting
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent

@@ -10,8 +10,8 @@ from enum import Enum
 from typing import Any
 
 from PIL import Image
-from sticky_pi_api.images.exif import ExifError, read_exif
-from sticky_pi_api.images.metadata import read_metadata
+from sticky_pi_api.images.exif_metadata import read_metadata
+from sticky_pi_api.images.tiff import ExifError, read_exif
 
 
 class Kind(Enum):

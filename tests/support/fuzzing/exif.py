@@ -4,8 +4,8 @@ import math
 import struct
 
 import piexif
-from sticky_pi_api.images.exif import ExifError
-from sticky_pi_api.images.metadata import read_metadata
+from sticky_pi_api.images.exif_metadata import read_metadata
+from sticky_pi_api.images.tiff import ExifError
 
 from . import seeds
 from .mutations import INTERESTING, mutate

@@ -20,9 +20,9 @@ from sticky_pi_api.exceptions import (
 )
 from sticky_pi_api.put_images.checksum_cache import FileCache
 from sticky_pi_api.put_images.concurrency import ConcurrencyLimit
+from sticky_pi_api.put_images.holdings import StoredObject, verify
 from sticky_pi_api.put_images.remote import RemoteBatch, StaleAnswerError, UnclearUploads
-from sticky_pi_api.put_images.request import UploadBody
-from sticky_pi_api.put_images.verification import StoredObject, verify
+from sticky_pi_api.put_images.upload_body import UploadBody
 from sticky_pi_api.transport.rate_limit import RateLimit
 from sticky_pi_api.types import Outcome
 from sticky_pi_api.utils import datetime_to_string

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from sticky_pi_api.images.exif import read_exif
+from sticky_pi_api.images.tiff import read_exif
 
 DEVICE, WHEN = "1b74105a", "2020-07-05_10-00-00"
 COMMON = {

@@ -10,7 +10,7 @@ from sticky_pi_api.exceptions import StoreError
 from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_api.filesystem.store_folder import file_systems, require_no_links
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.put_images.verification import Claim, Holding
+from sticky_pi_api.put_images.holdings import Claim, Holding
 from sticky_pi_api.types import Outcome
 
 

@@ -9,9 +9,9 @@ from api_server import ApiServer
 from fault_proxy import Fault, Rule
 from sticky_pi_api.exceptions import RefusedError, UnavailableError, UnclearEndError
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.put_images.verification import Claim, Holding
+from sticky_pi_api.put_images.holdings import Claim, Holding
 from sticky_pi_api.remote.warm_up import MOST, WarmUp
-from sticky_pi_api.transport.deadline import CancelScope
+from sticky_pi_api.transport.cancellation import CancelScope
 from sticky_pi_api.transport.session import Timeouts
 from sticky_pi_api.transport.status_codes import Answer
 

@@ -10,8 +10,8 @@ from scripts import says
 from sticky_pi_api.client import RemoteClient
 from sticky_pi_api.exceptions import AnswerTooLargeError, CertificateError, ImageChangedError, StickyPiError, StoreError
 from sticky_pi_api.image_parser import ImageParser
+from sticky_pi_api.transport.cancellation import CancelScope
 from sticky_pi_api.transport.credentials import Account, Secret
-from sticky_pi_api.transport.deadline import CancelScope
 from sticky_pi_api.transport.session import Timeouts
 
 PASSWORD = "pollen"

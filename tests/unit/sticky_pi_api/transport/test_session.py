@@ -23,7 +23,7 @@ from sticky_pi_api.exceptions import (
     UnreachableError,
 )
 from sticky_pi_api.transport.addresses import resolve
-from sticky_pi_api.transport.deadline import CancelScope, Guard
+from sticky_pi_api.transport.cancellation import CancelScope, Guard
 from sticky_pi_api.transport.errors import LONG_SILENCE
 from sticky_pi_api.transport.session import Timeouts
 from sticky_pi_api.types import Blame

@@ -7,7 +7,7 @@ import pytest
 from scripts import says
 from sticky_pi_api.exceptions import UnavailableError
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.put_images.verification import Claim, Holding, StoredObject
+from sticky_pi_api.put_images.holdings import Claim, Holding, StoredObject
 from sticky_pi_api.remote.objects import look_at
 
 OF_SERVERS = pytest.mark.parametrize("kind", [2021, 2023])

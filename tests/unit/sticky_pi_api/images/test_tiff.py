@@ -3,7 +3,7 @@ import tracemalloc
 import warnings
 
 import pytest
-from sticky_pi_api.images.exif import ExifError, read_exif
+from sticky_pi_api.images.tiff import ExifError, read_exif
 
 MAKE, EXIF_IFD, GPS_IFD = 0x010F, 0x8769, 0x8825
 BYTE, ASCII, SHORT, LONG, UNDEFINED, DOUBLE = 1, 2, 3, 4, 7, 12

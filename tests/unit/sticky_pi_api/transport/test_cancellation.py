@@ -4,7 +4,7 @@ import errno
 import threading
 
 import pytest
-from sticky_pi_api.transport.deadline import starting
+from sticky_pi_api.transport.cancellation import starting
 
 TOO_LARGE = 1 << 46
 """A stack of so many bytes is more than there is room for"""

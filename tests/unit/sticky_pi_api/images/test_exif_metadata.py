@@ -5,8 +5,8 @@ import time
 import warnings
 
 import pytest
-from sticky_pi_api.images.exif import ExifError
-from sticky_pi_api.images.metadata import read_metadata
+from sticky_pi_api.images.exif_metadata import read_metadata
+from sticky_pi_api.images.tiff import ExifError
 from sticky_pi_uploader.demo.pictures import FIELDS_2020
 
 HEADER = b"v,T,H,B,L,lat,lng,a,l,b\n"

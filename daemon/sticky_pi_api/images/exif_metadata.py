@@ -14,7 +14,7 @@ from typing import Any
 
 from sticky_pi_api.exceptions import printable
 from sticky_pi_api.images.doubts import NOTE
-from sticky_pi_api.images.exif import Exif, ExifError, read_exif, without_warnings
+from sticky_pi_api.images.tiff import Exif, ExifError, read_exif, without_warnings
 
 Fields = dict[str, Any]
 """Metadata by the names of the images table's columns"""
