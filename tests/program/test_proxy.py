@@ -19,7 +19,7 @@ from sticky_pi_api.client import RemoteClient
 from sticky_pi_api.exceptions import BrokenOffError, DoubtfulError, UnreachableError
 from sticky_pi_api.remote.api import RemoteAPI
 from sticky_pi_api.transport.proxies import proxy_for
-from sticky_pi_api.transport.session import Timeouts
+from sticky_pi_api.transport.timeouts import Timeouts
 from sticky_pi_api.types import Outcome
 
 SOURCE = Path(sticky_pi_uploader.__file__).parents[1]

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sticky_pi_api.bundles.transfer import Receive
     from sticky_pi_api.remote.annotations import ServerAnnotations
     from sticky_pi_api.remote.bundles import ServerBundles
-    from sticky_pi_api.transport.session import Timeouts
+    from sticky_pi_api.transport.timeouts import Timeouts
 
 PARALLEL: Final = 4
 """Pictures sent at a time: enough to fill a link while the server works and answers are on their way.

@@ -18,6 +18,7 @@ from sticky_pi_api.transport.errors import LIBRARIES, TIMEOUTS, cause_of, explai
 from sticky_pi_api.transport.proxies import proxy_for
 from sticky_pi_api.transport.response_body import BrokenOffBodyError, read_file, read_whole
 from sticky_pi_api.transport.status_codes import LARGEST_ANSWER, OK, Answer
+from sticky_pi_api.transport.timeouts import Timeouts
 
 if TYPE_CHECKING:
     import requests
@@ -27,21 +28,6 @@ _LARGEST_OTHER: Final = 2**20
 
 Receive = Callable[[Iterator[bytes]], object]
 """Take the blocks of a response's body, from its start"""
-
-
-class Timeouts(NamedTuple):
-    """Time limits of the parts of a request, in seconds."""
-
-    connect: float = 10.0
-    """for the name's look-up, the connection and the TLS handshake, each"""
-    read: float = 75.0
-    """between two reads or writes; the web server in front of the API gives its workers 60"""
-    whole: float = 60.0
-    """for the whole request, in addition to the time that its body needs"""
-    question: float = 30.0
-    """the same for a login and for a question about pictures, in addition to the time that the answer needs"""
-    again: float = 30.0
-    """for repeating a question to a server that fails because it has just started"""
 
 
 class Body(Protocol):

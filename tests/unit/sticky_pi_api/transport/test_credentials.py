@@ -12,7 +12,7 @@ from sticky_pi_api.exceptions import AnswerTooLargeError, CertificateError, Imag
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.transport.cancellation import CancelScope
 from sticky_pi_api.transport.credentials import Account, Secret
-from sticky_pi_api.transport.session import Timeouts
+from sticky_pi_api.transport.timeouts import Timeouts
 
 PASSWORD = "pollen"
 KEYS = [{"device": "1b74105a", "datetime": "2020-06-20_20-19-15"}]
