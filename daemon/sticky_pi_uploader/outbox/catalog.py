@@ -311,7 +311,7 @@ class Catalog(Part):
             if not same_file:
                 self._database.note(known.id, known.state, f"the file here changed after it was sent: {why}")
             self._touch(known, taken)
-        elif known.state is State.REJECTED and known.reason == why:
+        elif known.state is State.REJECTED and known.attempts == 0 and known.reason == why:
             self._touch(known, taken)
         else:
             self._overwrite(known, taken, State.REJECTED, why)

@@ -15,6 +15,12 @@ CLASH: Final = "the destination holds another picture with this device and time"
 
 _ACCEPTED: Final = "(SELECT accepted FROM destinations WHERE configured = 1)"
 
+_NOTED_SINCE_UPLOADED: Final = (
+    "(SELECT count(*) FROM history WHERE picture_id = pictures.id AND history.id > ifnull((SELECT max(id) FROM history"
+    " AS earlier WHERE picture_id = pictures.id AND earlier.state != 'uploaded'), 0)) > 1"
+)
+"""Condition of the uploaded pictures that have more in their history than the upload: their file may be another one"""
+
 
 class Destinations(Part):
     """The configured destination, and earlier ones."""
@@ -124,6 +130,9 @@ class Destinations(Part):
 
     def _forget_answers(self, why: str, is_here: Callable[[str], bool]) -> int:
         values = {**UNTRIED, "receipt_md5": None, "uploaded_at": None, "reason": None}
+        self._database.connection.execute(
+            f"UPDATE pictures SET recheck = 1 WHERE state = 'uploaded' AND {_NOTED_SINCE_UPLOADED}"
+        )
         answered = self._database.pictures(
             "SELECT * FROM pictures WHERE removed_at IS NULL"
             " AND (state IN ('uploaded', 'conflict') OR (state = 'rejected' AND attempts > 0))"

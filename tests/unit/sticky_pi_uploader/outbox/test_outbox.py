@@ -513,6 +513,26 @@ def test_a_sent_file_that_is_no_picture_any_more_keeps_its_receipt_and_the_damag
     assert len(whys(outbox)) == 3
 
 
+def test_a_sent_file_that_is_no_picture_any_more_is_read_again_before_another_destination_is_asked_for_it(outbox):
+    for path in (NAME, name(1)):
+        bring(outbox, State.UPLOADED, path)
+    outbox.catalog.record([broken := taken(md5="b" * 32, version=2, rejected="it is empty")])
+    assert outbox.destinations.change(THERE, lambda _: True) == 2
+    assert outbox.catalog.files_to_recheck() == [NAME]
+    assert [picture.path for picture in outbox.queue.claim(5)] == [name(1)]
+    outbox.catalog.record([broken])
+    picture = outbox.at(NAME)
+    assert (picture.state, picture.md5, picture.reason) == (State.REJECTED, "b" * 32, "it is empty")
+
+
+def test_a_picture_refused_with_the_reason_that_its_broken_file_has_is_not_offered_again(outbox, clock):
+    outbox.queue.refuse(bring(outbox, State.UPLOADING), "it is empty", not_before=clock.now, charge=1, last=True)
+    outbox.catalog.record([taken(md5="b" * 32, version=2, rejected="it is empty")])
+    assert (outbox.at(NAME).md5, outbox.at(NAME).attempts) == ("b" * 32, 0)
+    clock.now += REOFFER_AFTER
+    assert outbox.queue.reoffer() == 0
+
+
 def test_a_file_that_changes_while_it_is_sent_waits_for_the_outcome(outbox):
     picture = bring(outbox, State.UPLOADING)
     changed = taken(md5="b" * 32, version=2)
