@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import resource
 import shutil
 import signal
@@ -9,8 +10,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from api_server import ApiServer
@@ -49,8 +51,15 @@ class Manager:
         self._log = folder / "log"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self.address)
-        self._socket.setblocking(False)
+        self._told = queue.SimpleQueue()
+        # A few messages fill the socket, whatever the test is at; the next ones would be lost.
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
         self.process = None
+
+    def _read(self):
+        while message := self._socket.recv(10_000):
+            self._told.put(message.decode())
 
     def start(self, *arguments, watchdog=None, env=()):
         """Start Python with these arguments as the service."""
@@ -65,11 +74,10 @@ class Manager:
 
     def listen(self):
         """Return all that was told so far, the oldest first."""
-        while True:
-            try:
-                self.heard.append(self._socket.recv(10_000).decode())
-            except BlockingIOError:
-                return self.heard
+        with suppress(queue.Empty):
+            while True:
+                self.heard.append(self._told.get_nowait())
+        return self.heard
 
     def hear(self, *messages):
         """Wait until these were told, in this order and with anything between them; forget them and what was before."""
@@ -96,6 +104,8 @@ class Manager:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+        self._socket.shutdown(socket.SHUT_RD)
+        self._reader.join()
         self._socket.close()
 
 
