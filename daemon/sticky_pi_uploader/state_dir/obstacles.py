@@ -28,6 +28,8 @@ _DATABASE: Final = ("outbox.db", "outbox.db-wal", "outbox.db-journal")
 _REPLACEABLE: Final = ("outbox.db-shm", "reserve", "reserve-inode")
 """Files that are removed, as they can be made again"""
 _THUMBNAILS: Final = "thumbnails"
+_ASIDE: Final = ".misfit-"
+"""Text in the new name of an obstacle, before the time"""
 
 _BLOCK: Final = 1 << 20
 
@@ -55,8 +57,9 @@ def clear_obstacles(state_dir: str) -> None:
         _set_aside(thumbnails)
         return
     with suppress(FileNotFoundError), os.scandir(thumbnails) as entries:
-        for each in [entry.path for entry in entries if entry.is_symlink() or _is_unwritable(entry.path)]:
-            _set_aside(each)
+        for entry in [entry for entry in entries if _ASIDE not in entry.name]:
+            if entry.is_symlink() or _is_unwritable(entry.path):
+                _set_aside(entry.path)
 
 
 def _has_wrong_type(path: str, is_right: Callable[[int], bool]) -> bool:
@@ -107,7 +110,7 @@ def _copy(path: str, copy: str) -> None:
 
 
 def _set_aside(path: str) -> None:
-    aside = f"{path}.misfit-{time.time_ns()}"
+    aside = f"{path}{_ASIDE}{time.time_ns()}"
     try:
         os.rename(path, aside)
     except OSError as error:

@@ -109,6 +109,7 @@ def test_a_folder_of_thumbnails_elsewhere_is_left_as_it_is(trap, tmp_path, drain
     assert sorted((tmp_path / "elsewhere").rglob("*")) == before
     assert not folder.is_symlink()
     assert (trap.state / "thumbnails").is_dir()
+    assert "was in the way" not in drained()
 
 
 @pytest.mark.parametrize(("name", "look"), [("lock", clear_obstacle_of_lock), ("outbox.db", clear_obstacles)])
