@@ -505,7 +505,7 @@ RECEIPTS = (
         case Holding.CONFIRMED | Holding.ROW_ONLY | Holding.ABSENT:
             ...
         """,
-        ("test_a_picture_that_the_destination_lost_is_sent_again_and_stays",),
+        ("test_a_sent_picture_stays_where_its_copy_or_its_row_is_in_doubt",),
         "the only copy would be removed",
     ),
     Guard(
@@ -519,7 +519,7 @@ RECEIPTS = (
         case Holding.CONFIRMED | Holding.ROW_ONLY | Holding.OTHER:
             ...
         """,
-        ("test_a_picture_is_in_conflict_where_the_destination_has_another_one_by_now",),
+        ("test_a_sent_picture_stays_where_its_copy_or_its_row_is_in_doubt",),
         "the only copy would be removed",
     ),
     Guard(
@@ -533,7 +533,7 @@ RECEIPTS = (
         case Holding.CONFIRMED | Holding.ROW_ONLY | Holding.OVERWRITTEN:
             ...
         """,
-        ("test_a_picture_whose_stored_file_was_overwritten_stays",),
+        ("test_a_sent_picture_stays_where_its_copy_or_its_row_is_in_doubt",),
         "the only copy would be removed",
     ),
     Guard(
@@ -594,7 +594,7 @@ RECEIPTS = (
         "Remover.remove",
         "self._confirm([picture for picture in pictures if picture.state is State.UPLOADED])",
         "{picture.id for picture in pictures if picture.state is State.UPLOADED}",
-        ("test_a_picture_that_the_destination_lost_is_sent_again_and_stays",),
+        ("test_a_sent_picture_stays_where_its_copy_or_its_row_is_in_doubt",),
         "a receipt of months ago would be enough",
     ),
     Guard(
@@ -602,7 +602,7 @@ RECEIPTS = (
         "RetentionRecords.removable",
         "AND (state != 'uploaded' OR receipt_md5 = md5)",
         "",
-        ("test_an_uploaded_row_without_its_receipt_never_goes",),
+        ("test_a_sent_picture_stays_where_its_copy_or_its_row_is_in_doubt",),
         "a damaged row without a receipt could go",
         in_text=True,
     ),
@@ -1179,7 +1179,7 @@ REMOVING = (
         "Remover._remove_file",
         "file_system_id(folder) != picture.file_system",
         "missing is not None and file_system_id(folder) != picture.file_system",
-        ("test_a_picture_of_another_card_stays",),
+        ("test_a_sent_picture_stays_where_its_copy_or_its_row_is_in_doubt",),
         "another card's picture of this name would be removed",
     ),
     Guard(
@@ -1328,7 +1328,7 @@ REMOVING = (
         if False:
             ...
         """,
-        ("test_a_store_on_the_same_disk_lets_nothing_go",),
+        ("test_nothing_goes_without_days_or_for_a_store_on_the_same_disk_however_full_it_is",),
         "one disk's failure would take both copies",
     ),
     Guard(
@@ -1336,7 +1336,7 @@ REMOVING = (
         "Retention._obstacle",
         "self._config.keep_days is None",
         "False",
-        ("test_nothing_goes_unless_days_are_set_however_full_the_disk_is",),
+        ("test_nothing_goes_without_days_or_for_a_store_on_the_same_disk_however_full_it_is",),
         "pictures would go though nobody said so",
     ),
     Guard(
@@ -1371,7 +1371,7 @@ REMOVING = (
         "RetentionRecords.removable",
         "AND present = 1 AND recheck = 0 AND size IS NOT NULL",
         "AND present = 1 AND size IS NOT NULL",
-        ("test_what_is_to_be_read_again_or_cant_be_seen_never_goes",),
+        ("test_a_sent_picture_stays_where_its_copy_or_its_row_is_in_doubt",),
         "a picture of which it is open what it is would go",
         in_text=True,
     ),
@@ -1380,7 +1380,7 @@ REMOVING = (
         "RetentionRecords.removable",
         "AND present = 1 AND recheck = 0 AND size IS NOT NULL",
         "AND recheck = 0 AND size IS NOT NULL",
-        ("test_what_is_to_be_read_again_or_cant_be_seen_never_goes",),
+        ("test_a_sent_picture_stays_where_its_copy_or_its_row_is_in_doubt",),
         "pictures of a card that is out would be asked for, again and again",
         in_text=True,
     ),
