@@ -7,22 +7,16 @@ A test run takes a few fillings. The long run takes one for every 4 KiB, as far 
 
 import os
 import signal
-import subprocess
-import sys
-import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-import sticky_pi_uploader
 from filled_disk import FilledDisk
 from power_cuts import reason_to_skip
+from program import Program, eventually
 
-SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
 LONG = bool(os.environ.get("STICKY_PI_FULL_DISK"))
 FILLINGS = list(range(0, 640 * 1024, 4096)) if LONG else [0, 4096, 40_960, 98_304, 300_000]
 """Bytes that are left; at the most all goes well"""
-PATIENCE = 60.0
 YESTERDAY = datetime.now(UTC).replace(tzinfo=None, microsecond=0) - timedelta(days=1)
 FULL, LEFT = os.EX_IOERR, os.EX_TEMPFAIL
 
@@ -36,7 +30,9 @@ class Trap:
         self.images = self.disk.mount / "pictures"
         self.images.mkdir()
         self.store = folder / "store"
-        self.config = folder / "config.toml"
+        self.config, self.log = folder / "config.toml", folder / "log"
+        flags = ("--config", self.config, "--image-dir", self.images, "--api-url", self.store.as_uri())
+        self._program = Program(*flags)
         self.configure()
         self.pictures = {}
 
@@ -51,33 +47,17 @@ class Trap:
         self.pictures |= {file.name: file.read_bytes() for file in made}
         return [file.name for file in made]
 
-    def command(self, *arguments):
-        flags = ["--config", self.config, "--image-dir", self.images, "--api-url", self.store.as_uri()]
-        return [sys.executable, "-m", "sticky_pi_uploader", *map(str, flags), *arguments]
-
-    @property
-    def environment(self):
-        return {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)}
-
     def run(self, *arguments):
         """Run a command; whatever is full, it says what is wrong in words."""
-        done = subprocess.run(
-            self.command(*arguments),
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
+        done = self._program.run(*arguments)
         assert "Traceback" not in done.stderr, done.stderr
         return done
 
-    def start(self):
-        with (self.folder / "log").open("ab") as log:
-            return subprocess.Popen(self.command("run"), stderr=log, env=self.environment)
+    def service(self):
+        return self._program.service(self.log)
 
     def said(self):
-        return (self.folder / "log").read_text()
+        return self.log.read_text()
 
     def stored(self):
         return {file.name: file.read_bytes() for file in self.store.glob("raw_images/*/*.jpg")}
@@ -100,13 +80,6 @@ def trap(tmp_path, make_trap_picture):
     trap.disk.close()
 
 
-def eventually(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("left", FILLINGS)
 def test_a_round_on_a_full_disk_loses_nothing_and_the_next_one_goes_on(trap, left):
     """Both with nothing recorded yet, and with a record."""
@@ -124,8 +97,7 @@ def test_a_round_on_a_full_disk_loses_nothing_and_the_next_one_goes_on(trap, lef
 
 def test_a_service_that_meets_a_full_disk_waits_and_goes_on_by_itself(trap):
     trap.take(2)
-    service = trap.start()
-    try:
+    with trap.service():
         eventually(lambda: len(trap.stored()) == 2)
         trap.take(30)
         trap.disk.fill()
@@ -133,11 +105,6 @@ def test_a_service_that_meets_a_full_disk_waits_and_goes_on_by_itself(trap):
         assert trap.run("status").returncode == 0
         trap.disk.empty()
         eventually(lambda: trap.stored() == trap.pictures)
-        service.send_signal(signal.SIGTERM)
-        assert service.wait(PATIENCE) == 0
-    finally:
-        service.kill()
-        service.wait()
     assert "Traceback" not in trap.said()
     trap.assert_nothing_lost()
 
@@ -146,29 +113,23 @@ def test_a_service_that_meets_a_full_disk_waits_and_goes_on_by_itself(trap):
 def test_a_service_that_is_started_on_a_full_disk_waits_for_space(trap, state):
     names = trap.take(3)
     if state != "new":
-        service = trap.start()
-        eventually(lambda: len(trap.stored()) == 3)
-        service.send_signal(signal.SIGTERM if state == "closed" else signal.SIGKILL)
-        service.wait(PATIENCE)
+        with trap.service() as service:
+            eventually(lambda: len(trap.stored()) == 3)
+            service.send_signal(signal.SIGTERM if state == "closed" else signal.SIGKILL)
+            service.wait()
         # Without the reserve, as where the disk was filled before there was one.
         reserve = trap.images / ".sticky-pi-uploader" / "reserve"
         eventually(lambda: reserve.exists() or state == "killed")
         reserve.unlink(missing_ok=True)
         (trap.images / ".sticky-pi-uploader" / "outbox.db-shm").unlink(missing_ok=True)
     trap.disk.fill()
-    service = trap.start()
-    try:
+    with trap.service() as service:
         eventually(lambda: "no space left" in trap.said().lower())
         assert service.poll() is None
         done = trap.run("status", "--json")
         assert done.returncode == 0
         trap.disk.empty()
         eventually(lambda: trap.said().count("watching ") == 1 + (state != "new"))
-        service.send_signal(signal.SIGTERM)
-        assert service.wait(PATIENCE) == 0
-    finally:
-        service.kill()
-        service.wait()
     assert set(names) == set(trap.pictures)
     trap.assert_nothing_lost()
 

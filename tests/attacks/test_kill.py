@@ -14,8 +14,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,6 +21,7 @@ from random import Random
 
 import invariants
 import pytest
+from program import Program
 from sticky_pi_uploader.demo.pictures import picture_bytes
 
 ROUNDS = int(os.environ.get("STICKY_PI_KILL_ROUNDS", "1"))
@@ -74,7 +73,7 @@ def _kill_while_pictures_arrive(random, sources, image_dir, log):
         share = len(waiting) // kills_left
         arriving, waiting = waiting[:share], waiting[share:]
         dies_at = time.monotonic() + random.uniform(0, LONGEST_LIFE)
-        with log.open("a") as stderr, _service(image_dir, stderr) as service:
+        with Program("--image-dir", image_dir).service(log) as service:
             while arriving:
                 burst = random.randint(1, share)
                 for name, blob in arriving[:burst]:
@@ -84,21 +83,11 @@ def _kill_while_pictures_arrive(random, sources, image_dir, log):
             time.sleep(max(0, dies_at - time.monotonic()))
             assert service.poll() is None, log.read_text()[-2000:]
             service.kill()
-        assert service.returncode == -signal.SIGKILL
-
-
-def _service(image_dir, stderr):
-    return subprocess.Popen([*_program(image_dir), "run"], stderr=stderr)
+            assert service.wait() == -signal.SIGKILL
 
 
 def _command(name, image_dir):
-    return subprocess.run(
-        [*_program(image_dir), *name.split()], capture_output=True, text=True, timeout=300, check=False
-    )
-
-
-def _program(image_dir):
-    return [sys.executable, "-m", "sticky_pi_uploader", "--image-dir", str(image_dir)]
+    return Program("--image-dir", image_dir).run(*name.split(), timeout=300)
 
 
 def _arrive(random, image_dir, name, blob):

@@ -13,18 +13,15 @@ import random
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import invariants
-import sticky_pi_uploader
+from program import Program
 from sticky_pi_uploader.demo.pictures import picture_bytes
 
-SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
 TRAPS = int(os.environ.get("STICKY_PI_RUBBISH", "8"))
 SEED = int(os.environ.get("STICKY_PI_RUBBISH_SEED") or time.time_ns() // 1_000_000 % 1_000_000)
 FIRST = datetime(2022, 5, 17, 18, 34, 50)  # noqa: DTZ001  # UTC, as in the file names
@@ -106,13 +103,8 @@ class Trap:
     @contextmanager
     def _process(self, command):
         flags = ["--image-dir", self.images, "--state-dir", self.state, "--api-url", self.store.as_uri()]
-        with subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "sticky_pi_uploader", *map(str, flags), command],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with Program(*flags).start(command, **pipes) as process:
             try:
                 yield process
             finally:
@@ -195,18 +187,8 @@ def a_file_instead_of_its_folder(file, trap):
 
 
 HARMS = (
-    bits_flipped,
-    zeros_in,
-    cut_short,
-    overwritten,
-    grown,
-    removed,
-    removed_with_its_folder,
-    exchanged,
-    a_folder_instead,
-    a_link_instead,
-    a_link_to_a_stranger_instead,
-    a_link_to_a_stranger_instead_of_its_folder,
+    *(bits_flipped, zeros_in, cut_short, overwritten, grown, removed, removed_with_its_folder, exchanged),
+    *(a_folder_instead, a_link_instead, a_link_to_a_stranger_instead, a_link_to_a_stranger_instead_of_its_folder),
     a_file_instead_of_its_folder,
 )
 

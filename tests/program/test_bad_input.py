@@ -1,14 +1,10 @@
 """A hundred wrong files of every kind beside ten right ones, through the real commands."""
 
-import contextlib
 import io
 import json
 import os
 import re
-import signal
 import stat
-import subprocess
-import sys
 import time
 from collections import Counter
 from datetime import datetime, timedelta
@@ -16,16 +12,14 @@ from pathlib import Path
 
 import piexif
 import pytest
-import sticky_pi_uploader
 from PIL import Image
+from program import Program, eventually
 from sticky_pi_uploader.demo.pictures import picture_bytes
 from sticky_pi_uploader.outbox import OutboxReader
 
 FIRST = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC, as in the file names
 SMALL = (160, 120)
 WHOLE = picture_bytes("1b74105a", FIRST, size=SMALL)
-PATIENCE = 60.0
-SOURCE_ROOT = Path(sticky_pi_uploader.__file__).parents[1]
 
 
 def name(number, device="1b74105a"):
@@ -134,15 +128,6 @@ def image_dir(tmp_path):
     return folder
 
 
-def command(image_dir, *arguments):
-    return [sys.executable, "-m", "sticky_pi_uploader", *arguments, "--image-dir", os.fspath(image_dir)]
-
-
-def environment():
-    plain = {key: value for key, value in os.environ.items() if not key.startswith("SPI_")}
-    return plain | {"PYTHONPATH": os.fspath(SOURCE_ROOT)}
-
-
 def state_dir(image_dir):
     return image_dir / ".sticky-pi-uploader"
 
@@ -202,45 +187,18 @@ def test_drain_stores_the_right_ones_and_gives_every_wrong_one_its_reason(image_
     before = contents_of(image_dir)
     assert len(wrong) > 80
     assert len(wrong) + len(IGNORED) + len(rivals) > 100
-    done = subprocess.run(
-        command(image_dir, "drain"), env=environment(), capture_output=True, text=True, check=False, timeout=120
-    )
+    program = Program("--image-dir", image_dir)
+    done = program.run("drain", timeout=120)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
     others = check_all(image_dir, right, wrong)
     assert others.pop(future) == ("uploaded", None)
     assert Counter(others.pop(path)[0] for path in rivals) == {"uploaded": 2, "conflict": 2}
     assert others == {}
     assert contents_of(image_dir) == before
-    listed = subprocess.run(
-        command(image_dir, "list", "--json"), env=environment(), capture_output=True, check=True, timeout=60
-    )
-    rows = json.loads(listed.stdout)
+    rows = json.loads(program.run("list", "--json").stdout)
     assert len(rows) == len(right) + len(wrong) + len(rivals) + 1
     assert all(row["reason"] for row in rows if row["state"] in ("rejected", "conflict"))
     assert [row["state"] for row in rows if row["suspect"]] == ["uploaded"]
-
-
-@contextlib.contextmanager
-def running(image_dir, log):
-    """Run the service; it has to end well."""
-    with (
-        open(log, "wb") as errors,
-        subprocess.Popen(command(image_dir, "run"), env=environment(), stderr=errors) as process,
-    ):
-        try:
-            yield process
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(PATIENCE) == 0
-        finally:
-            process.kill()
-
-
-def wait_until(condition, process):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def threads_and_memory(process):
@@ -253,12 +211,12 @@ def threads_and_memory(process):
 def test_the_service_is_as_it_was_after_a_hundred_wrong_files_and_took_the_right_ones(tmp_path, image_dir):
     right, wrong = dict(right_files()), {}
     files = list(wrong_files())
-    with running(image_dir, tmp_path / "log") as process:
+    with Program("--image-dir", image_dir).service(tmp_path / "log") as process:
         for warm_up in range(3):
             path, contents = list(right.items())[warm_up]
             write(image_dir, path, contents)
             write(image_dir, *files[warm_up + 50][:2])
-        wait_until(lambda: len(recorded(image_dir)) == 6, process)
+        eventually(lambda: len(recorded(image_dir)) == 6)
         threads, memory = threads_and_memory(process)
         waiting = list(right.items())[3:]
         for number, (path, contents, why) in enumerate(files):
@@ -275,8 +233,8 @@ def test_the_service_is_as_it_was_after_a_hundred_wrong_files_and_took_the_right
                 file.write(WHOLE[part : part + 500])
             time.sleep(0.02)
         right[growing.name] = WHOLE
-        wait_until(lambda: len(recorded(image_dir)) >= len(right) + len(wrong), process)
-        wait_until(lambda: Counter(state for state, _ in recorded(image_dir).values())["uploaded"] == 11, process)
+        eventually(lambda: len(recorded(image_dir)) >= len(right) + len(wrong))
+        eventually(lambda: Counter(state for state, _ in recorded(image_dir).values())["uploaded"] == 11)
         others = check_all(image_dir, right, wrong)
         assert others.keys() <= {"vanishing.jpg"}
         after_threads, after_memory = threads_and_memory(process)

@@ -23,8 +23,6 @@ import math
 import os
 import re
 import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -34,10 +32,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-import sticky_pi_uploader
 from api_server import ApiServer
 from fault_proxy import Fault, FaultProxy, Rule
 from padding import padded
+from program import Program
 from sticky_pi_uploader.demo.pictures import picture_bytes
 from sticky_pi_uploader.upload.outcome_policy import SEVERAL
 
@@ -184,21 +182,23 @@ class Trap:
 
     def __init__(self, folder, port):
         self.images = folder / "pictures"
-        self._config = folder / "config.toml"
-        self._config.write_text(
+        config = folder / "config.toml"
+        config.write_text(
             f"image_dir = '{self.images}'\nstate_dir = '{folder / 'state'}'\n"
             f"[api]\nurl = 'http://127.0.0.1:{port}'\nusername = 'trap'\ngive_up_after = {GIVE_UP_AFTER}\n"
         )
+        self._program = Program("--config", config, SPI_API_PASSWORD="pollen")
         self.statuses = []
         self.said = ""
 
     def wake(self):
-        done = self._run("drain", "--deadline", str(AWAKE))
+        done = self._program.run("drain", "--deadline", AWAKE, timeout=120)
         self.statuses.append(done.returncode)
         self.said += done.stderr
 
     def list(self):
-        return {Path(one["path"]).name: one for one in json.loads(self._run("list", "--json").stdout)}
+        done = self._program.run("list", "--json", timeout=120)
+        return {Path(one["path"]).name: one for one in json.loads(done.stdout)}
 
     def put(self, files):
         for name, blob in files.items():
@@ -209,12 +209,6 @@ class Trap:
 
     def pending(self):
         return {name for name, one in self.list().items() if one["state"] == "pending"}
-
-    def _run(self, *arguments):
-        source = str(Path(sticky_pi_uploader.__file__).parents[1])
-        environment = os.environ | {"PYTHONPATH": source, "SPI_API_PASSWORD": "pollen"}
-        command = [sys.executable, "-W", "error", "-m", "sticky_pi_uploader", "--config", str(self._config), *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
 def happen(generation, folder, pictures=PICTURES, rules=RULES, unwelcome=SPECIAL):

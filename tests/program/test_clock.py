@@ -13,19 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import sticky_pi_uploader
 from api_server import ApiServer
 from certificates import Authority
 from fault_proxy import FaultProxy
+from program import PATIENCE, Program, environment, eventually
 from sticky_pi_uploader.models import Destination, DestinationState
 from sticky_pi_uploader.outbox import Outbox, outbox_path
 from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
 
-SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
 UNSET = "@2000-01-01 00:00:00"
 UNSET_TIME = 946_684_800.0
 SAYS = "the trap's clock is not set: it says 2000-01-01 00:0"
-PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -57,22 +55,22 @@ class Trap:
         self._state = folder / "state"
         self._url = url
         self._clock = folder / "clock"
-        self._config = folder / "config.toml"
-        self._config.write_text(
+        config = folder / "config.toml"
+        config.write_text(
             f"image_dir = '{self.images}'\nstate_dir = '{self._state}'\n"
             f"[api]\nurl = '{url}'\nusername = 'trap'\nca_file = '{ca_file}'\n"
         )
-        self._environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(SOURCE),
-            "TZ": "UTC",
-            "SPI_API_PASSWORD": "pollen",
-            "LD_PRELOAD": library,
-            "FAKETIME_TIMESTAMP_FILE": str(self._clock),
-            "FAKETIME_NO_CACHE": "1",
+        program = Program(
+            *("--config", config),
+            TZ="UTC",
+            SPI_API_PASSWORD="pollen",
+            LD_PRELOAD=library,
+            FAKETIME_TIMESTAMP_FILE=str(self._clock),
+            FAKETIME_NO_CACHE="1",
             # Debian 12's and newer ones' names of it.
             **dict.fromkeys(("DONT_FAKE_MONOTONIC", "FAKETIME_DONT_FAKE_MONOTONIC", "NO_FAKE_STAT"), "1"),
-        }
+        )
+        self.run, self.service = program.run, program.service
         self.set_clock(UNSET)
 
     def set_clock(self, when):
@@ -80,15 +78,6 @@ class Trap:
         new = self._clock.with_suffix(".new")
         new.write_text(f"{when}\n")
         new.replace(self._clock)
-
-    def command(self, *arguments):
-        return [sys.executable, "-W", "error", "-m", "sticky_pi_uploader", "--config", str(self._config), *arguments]
-
-    def run(self, *arguments):
-        command = self.command(*arguments)
-        return subprocess.run(
-            command, env=self._environment, capture_output=True, text=True, check=False, timeout=PATIENCE
-        )
 
     def list(self):
         return json.loads(self.run("list", "--json").stdout)
@@ -105,16 +94,6 @@ class Trap:
                 )
             )
 
-    @contextmanager
-    def service(self, log):
-        with log.open("w") as stderr:
-            process = subprocess.Popen(self.command("run"), env=self._environment, stderr=stderr)
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait(PATIENCE)
-
 
 @pytest.fixture
 def trap(tmp_path, library, authority, server, make_trap_picture):
@@ -123,14 +102,6 @@ def trap(tmp_path, library, authority, server, make_trap_picture):
         trap = Trap(tmp_path, library, front.url, authority.ca_file)
         make_trap_picture(trap.images)
         yield trap
-
-
-def wait_for(condition):
-    give_up_at = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < give_up_at, "it didn't happen in time"
-        time.sleep(0.1)
-    return found
 
 
 def is_at_rest(process):
@@ -174,13 +145,12 @@ def test_the_service_sends_as_soon_as_the_clock_is_set_however_long_it_was_to_wa
     assert trap.run("drain", "--deadline", "2").returncode == os.EX_TEMPFAIL
     trap.hold_for(LONGEST_WAIT)
     with trap.service(log) as service:
-        wait_for(lambda: "watching" in log.read_text())
+        eventually(lambda: "watching" in log.read_text())
         # Before its parts have found out that there is nothing to do, they need no clock to be set.
-        wait_for(lambda: is_at_rest(service))
+        eventually(lambda: is_at_rest(service))
         assert trap.states() == ["pending"]
         trap.set_clock("+0")
-        wait_for(lambda: ": uploaded" in log.read_text())
-    assert service.returncode == 0
+        eventually(lambda: ": uploaded" in log.read_text())
     assert "the clock was set by +" in log.read_text().split(": uploaded")[0]
     (picture,) = trap.list()
     assert picture["state"] == "uploaded"
@@ -229,15 +199,11 @@ class ShiftedTrap:
         """Run it, until it watches."""
         folders = (f"--image-dir={self.images}", f"--state-dir={self._folder}/state")
         flags = (*folders, f"--api-url=file://{self._folder}/store")
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)}
+        command = [sys.executable, "-W", "error", "-c", SHIFTED, str(self._by), "run", *flags]
         with self._log.open("w") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, "-W", "error", "-c", SHIFTED, str(self._by), "run", *flags],
-                env=environment,
-                stderr=stderr,
-            )
+            process = subprocess.Popen(command, env=environment(), stderr=stderr)
         try:
-            wait_for(lambda: "watching" in self.log() or process.poll() is not None)
+            eventually(lambda: "watching" in self.log() or process.poll() is not None)
             assert process.poll() is None, self.log()
             yield process
         finally:
@@ -265,12 +231,12 @@ def test_a_watch_that_stops_as_the_clock_is_set_back_is_replaced(shifted, make_t
     with shifted.service() as service:
         shifted.set_back_while_files_go()
         service.send_signal(signal.SIGHUP)  # has it look after its parts now
-        wait_for(lambda: "the clock was set by -3600 s" in shifted.log())
+        eventually(lambda: "the clock was set by -3600 s" in shifted.log())
         for number in (1, 2):  # the second one no scan finds: the next is in ten minutes
             settled = make_trap_picture(shifted.images.parent)
             os.utime(settled, (time.time() - 7200,) * 2)
             settled.rename(shifted.images / settled.name)
-            wait_for(lambda number=number: shifted.stored() == number)
+            eventually(lambda number=number: shifted.stored() == number)
         service.terminate()
         assert service.wait(PATIENCE) == 0
 

@@ -1,9 +1,6 @@
 """What the client makes of a link that is slow, or that it isn't to fill: seen by what passes a proxy."""
 
-import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 from contextlib import closing
@@ -13,6 +10,7 @@ import pytest
 from api_server import ApiServer
 from fault_proxy import FaultProxy
 from padding import padded
+from program import Program
 from sticky_pi_api.client import RemoteClient
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_uploader.demo.pictures import picture_bytes
@@ -127,15 +125,8 @@ def test_a_drain_begins_no_upload_that_would_not_end_before_its_deadline(server,
         blob = padded(picture_bytes("1b74105a", when, size=(64, 48)), 500_000, one)
         (images / f"1b74105a.{when:%Y-%m-%d_%H-%M-%S}.jpg").write_bytes(blob)
     with FaultProxy(server.port, rate_up=100_000) as proxy:  # 5 s each: more than one in hand gets at the end
-        address = ("--api-url", f"http://127.0.0.1:{proxy.port}", "--username", "trap")
-        done = subprocess.run(
-            [sys.executable, "-m", "sticky_pi_uploader", "drain", "--deadline", "20", "--image-dir", images, *address],
-            env=os.environ | {"SPI_API_PASSWORD": "pollen", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        flags = ("--image-dir", images, "--api-url", f"http://127.0.0.1:{proxy.port}", "--username", "trap")
+        done = Program(*flags, SPI_API_PASSWORD="pollen").run("drain", "--deadline", "20", timeout=300)
     uploads = server.requests("/_put_new_images")
     assert done.returncode == 75, done.stderr
     assert {upload.status for upload in uploads} == {200}

@@ -1,23 +1,18 @@
 """The real program in a network of its own, whose link, address or route comes back while it waits for the server."""
 
-import os
-import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-import sticky_pi_uploader
 from api_server import ApiServer
+from program import Program, eventually
 from sticky_pi_uploader.models import Destination, DestinationState
 from sticky_pi_uploader.outbox import Outbox, OutboxReader, outbox_path
 from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
 from sticky_pi_uploader.watch.network import SPACING
 from two_networks import FAR, LINK, SERVER, TRAP, TwoNetworks, reason_to_skip
 
-SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
-PATIENCE = 30.0
 GROWN = 20
 """Failures in a row after which the next try may be half an hour away"""
 
@@ -60,7 +55,6 @@ class Trap:
     """A trap with one picture, whose server couldn't be reached for long."""
 
     def __init__(self, folder, networks, url):
-        self._networks = networks
         self._outbox = outbox_path(str(folder / "state"))
         self._url = url
         self._log = folder / "log"
@@ -72,7 +66,7 @@ class Trap:
             f"image_dir = '{self.images}'\nstate_dir = '{folder / 'state'}'\n"
             f"[api]\nurl = '{url}'\nusername = 'trap'\nallow_http = true\n"
         )
-        self._command = [sys.executable, "-W", "error", "-m", "sticky_pi_uploader", "--config", str(config), "run"]
+        self._program = Program("--config", config, before=networks.of_trap, SPI_API_PASSWORD="pollen")
         with Outbox(self._outbox, longest_wait=LONGEST_WAIT) as outbox:
             outbox.destinations.change(url, lambda _: True)
             outbox.destinations.update(
@@ -82,15 +76,9 @@ class Trap:
     @contextmanager
     def service(self):
         """Run it, until it has taken the picture in and waits."""
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE), "SPI_API_PASSWORD": "pollen"}
-        with self._log.open("w") as stderr:
-            process = subprocess.Popen([*self._networks.of_trap, *self._command], env=environment, stderr=stderr)
-        try:
-            wait_until(lambda: "watching" in self._log.read_text() and self._is_taken_in())
-            yield process
-        finally:
-            process.terminate()
-            assert process.wait(PATIENCE) == 0
+        with self._program.service(self._log):
+            eventually(lambda: "watching" in self._log.read_text() and self._is_taken_in())
+            yield
 
     def failures(self):
         with OutboxReader.open_readonly(self._outbox) as reader:
@@ -99,13 +87,6 @@ class Trap:
     def _is_taken_in(self):
         with OutboxReader.open_readonly(self._outbox) as reader:
             return [*reader.pictures()] != []
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it didn't happen in time"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("what", COMES_BACK)
@@ -119,9 +100,9 @@ def test_what_waits_for_the_network_is_sent_soon_after_it_is_back(networks, serv
         assert trap.failures() == GROWN
         networks.trap_ip(*comes_back)
         since = time.monotonic()
-        wait_until(server.rows)
+        eventually(server.rows)
         assert time.monotonic() - since < 10
-        wait_until(lambda: trap.failures() == 0)
+        eventually(lambda: trap.failures() == 0)
 
 
 def test_a_link_that_comes_and_goes_brings_few_tries(networks, serve, tmp_path, make_trap_picture):
@@ -139,5 +120,5 @@ def test_a_link_that_comes_and_goes_brings_few_tries(networks, serve, tmp_path, 
         assert tries <= 1 + (time.monotonic() - since) / SPACING
         server.set_mode("ok")
         since = time.monotonic()
-        wait_until(server.rows)
+        eventually(server.rows)
         assert time.monotonic() - since < 10

@@ -2,19 +2,16 @@
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
-import sticky_pi_uploader
 from api_server import ApiServer
 from certificates import Authority
 from connect_proxy import ConnectProxy
 from fault_proxy import Fault, FaultProxy, Rule
+from program import PATIENCE, Program
 from sticky_pi_api.client import RemoteClient
 from sticky_pi_api.exceptions import BrokenOffError, DoubtfulError, UnreachableError
 from sticky_pi_api.remote.api import RemoteAPI
@@ -22,13 +19,11 @@ from sticky_pi_api.transport.proxies import proxy_for
 from sticky_pi_api.transport.timeouts import Timeouts
 from sticky_pi_api.types import Outcome
 
-SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
 ACCOUNT = "beekeeper:hon ey@hive"
 """The proxy's"""
 IN_ADDRESS = "beekeeper:hon%20ey%40hive"
 WRONG = "beekeeper:marmalade"
 PASSWORDS = ("hon%20ey%40hive", "hon ey@hive", "marmalade", "pollen")
-PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +56,10 @@ def sticky(tmp_path, front, authority, make_trap_picture):
         f"[api]\nurl = '{front.url}'\nusername = 'trap'\nca_file = '{authority.ca_file}'\n"
     )
 
-    def run(*arguments, status=0, **environment):
-        given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE), "SPI_API_PASSWORD": "pollen"}
-        command = [sys.executable, "-W", "error", "-m", "sticky_pi_uploader", "--config", str(config), *arguments]
-        done = subprocess.run(
-            command, env=given | environment, capture_output=True, text=True, check=False, timeout=PATIENCE
-        )
+    program = Program("--config", config, SPI_API_PASSWORD="pollen")
+
+    def run(*arguments, status=0, **variables):
+        done = program.run(*arguments, variables=variables)
         said = done.stdout + done.stderr
         assert done.returncode == status, said
         assert not any(password in said for password in PASSWORDS)

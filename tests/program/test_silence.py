@@ -3,21 +3,16 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
-import sticky_pi_uploader
 from api_server import ApiServer
 from fault_proxy import Fault, FaultProxy, Rule
+from program import Program
 
-SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
 DEADLINE = 12
 """Seconds; uploads are broken off by then, and must have been silent for LONG_SILENCE, however late they began on a
 busy machine"""
-PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -50,16 +45,11 @@ def sticky(tmp_path, make_trap_picture):
     for _ in range(2):
         make_trap_picture(images)
 
+    folders = ("--image-dir", images, "--state-dir", tmp_path / "state")
+    program = Program(*folders, "--username", "trap", SPI_API_PASSWORD="pollen")
+
     def run(port, *arguments, status=0):
-        options = ["--image-dir", images, "--state-dir", tmp_path / "state", "--username", "trap"]
-        done = subprocess.run(
-            [sys.executable, "-m", "sticky_pi_uploader", *arguments, *options, "--api-url", f"http://127.0.0.1:{port}"],
-            env=os.environ | {"PYTHONPATH": str(SOURCE), "SPI_API_PASSWORD": "pollen"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
+        done = program.run("--api-url", f"http://127.0.0.1:{port}", *arguments)
         assert done.returncode == status, done.stderr
         return done.stdout, done.stderr
 

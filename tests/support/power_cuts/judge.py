@@ -13,6 +13,7 @@ from pathlib import Path
 
 import invariants
 from invariants import held_by_server, held_by_store, outbox_rows, pictures_on
+from program import Program
 
 from .disk import mount
 
@@ -88,13 +89,7 @@ class Judge:
             self._blame("audit", (done.stdout + done.stderr)[-1500:])
 
     def _call(self, *command):
-        return subprocess.run(
-            [sys.executable, "-m", "sticky_pi_uploader", *self._flags, *command],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        return Program(*self._flags).run(*command, timeout=PATIENCE)
 
 
 def main():

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from fault_proxy import Fault, FaultProxy, Rule
+from program import eventually
 from scripts import ask, says
 from sticky_pi_api.exceptions import (
     BrokenOffError,
@@ -30,16 +31,7 @@ from sticky_pi_api.types import Blame
 
 QUICK = Timeouts(connect=2.0, read=0.4, whole=1.0)
 DAY = timedelta(days=1)
-PATIENCE = 10.0
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-
-
-def eventually(condition):
-    """Wait until `condition()` is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
 
 
 def always(kind, **details):

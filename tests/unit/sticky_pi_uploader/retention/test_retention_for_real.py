@@ -1,15 +1,11 @@
 """The real program removes what a real server has, beside everything else that it does."""
 
 import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 from api_server import ApiServer
-
-PATIENCE = 30.0
+from program import Program, eventually
 
 
 @pytest.fixture
@@ -67,14 +63,7 @@ def test_the_service_removes_at_its_start_what_was_sent_before(trap, server, fla
     path = make_trap_picture(trap.images)
     assert call("drain", "--config", os.devnull).returncode == 0
     assert path.exists()
-    command = [sys.executable, "-m", "sticky_pi_uploader", *flags, "run"]
-    environment = os.environ | {"SPI_API_PASSWORD": "pollen"}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
-        deadline = time.monotonic() + PATIENCE
-        while path.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.terminate()
-        said = process.stderr.read().decode()
-    assert process.returncode == 0
-    assert not path.exists(), said
-    assert f"{path.name}: removed from the card" in said
+    log = trap.folder / "log"
+    with Program(*flags, SPI_API_PASSWORD="pollen").service(log):
+        eventually(lambda: not path.exists())
+    assert f"{path.name}: removed from the card" in log.read_text()

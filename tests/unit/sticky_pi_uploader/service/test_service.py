@@ -16,6 +16,7 @@ import pytest
 from api_server import ApiServer
 from certificates import Authority
 from fault_proxy import Fault, FaultProxy, Rule
+from program import PATIENCE, eventually
 from sticky_pi_api.client import LocalClient
 from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader.exceptions import LockedError, OutboxDamagedError, StateError
@@ -28,17 +29,6 @@ from sticky_pi_uploader.upload import cancel as breakoff
 
 DONE, DIED, LOCKED, LEFT = os.EX_OK, os.EX_SOFTWARE, os.EX_CANTCREAT, os.EX_TEMPFAIL
 EVERYTHING = {"device": "%", "start_datetime": "2000-01-01_00-00-00", "end_datetime": "2100-01-01_00-00-00"}
-PATIENCE = 15.0
-"""Seconds after which what should have happened long ago is missed."""
-
-
-def eventually(condition):
-    """Wait until `condition()` is true, and return what it gave."""
-    deadline = time.monotonic() + PATIENCE
-    while not (result := condition()):
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.02)
-    return result
 
 
 class Trap:
@@ -551,9 +541,7 @@ def test_a_reload_leaves_no_moment_in_which_another_process_can_take_the_folders
         for number in range(1, 6):
             flags = trap.flags()
             reload(f'scan_interval = {600 + number}\n[api]\nurl = "{flags["api.url"]}"')
-            deadline = time.monotonic() + PATIENCE
             while daemon.is_watching() <= number:
-                assert time.monotonic() < deadline
                 with pytest.raises(BlockingIOError):
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         assert start("drain", "--deadline", "5").process.wait(PATIENCE) == LOCKED

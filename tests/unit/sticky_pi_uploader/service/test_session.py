@@ -9,6 +9,7 @@ import time
 from contextlib import closing, contextmanager
 
 import pytest
+from program import PATIENCE, eventually
 from small_files import small_files_only
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import StoreError
@@ -20,17 +21,6 @@ from sticky_pi_uploader.outbox import Outbox, outbox_path
 from sticky_pi_uploader.service.liveness import Limits
 from sticky_pi_uploader.service.session import Session, client_opener
 from sticky_pi_uploader.service.supervisor import TICK, ReplacedError, Supervisor
-
-PATIENCE = 15.0
-
-
-def eventually(condition):
-    """Wait until `condition()` is true, and return what it gave."""
-    deadline = time.monotonic() + PATIENCE
-    while not (result := condition()):
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
-    return result
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 import logging
 import threading
-import time
 from contextlib import contextmanager
 
 import pytest
+from program import PATIENCE, eventually
 from sticky_pi_uploader.exceptions import OutboxDamagedError, OutboxNewerError, StateError
 from sticky_pi_uploader.service.workers import Heartbeat, Worker, WorkerDiedError, Workers
-
-PATIENCE = 20.0
 
 
 class Impatient(threading.Event):
@@ -88,12 +86,9 @@ def test_a_step_that_does_not_end_is_heard_of_and_a_wait_between_two_is_none():
 
     with working(step, heartbeat=heartbeat):
         assert begun.wait(PATIENCE)
-        deadline = time.monotonic() + PATIENCE
-        while heartbeat.silence() < 0.2:
-            assert time.monotonic() < deadline
+        eventually(lambda: heartbeat.silence() >= 0.2)
         end.set()
-        while heartbeat.silence() > 0:
-            assert time.monotonic() < deadline
+        eventually(lambda: heartbeat.silence() == 0)
 
 
 @pytest.mark.parametrize("wait", [None, 3600.0])
@@ -193,11 +188,8 @@ def failing():
     def start(*errors):
         for number, error in enumerate(errors):
             workers.start(f"part {number}", Steps(*filter(None, [error])))
-        deadline = time.monotonic() + PATIENCE
         fail = [worker for worker, error in zip(workers._workers, errors, strict=True) if error]
-        while not all(worker.trouble or worker.fatal for worker in fail):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        eventually(lambda: all(worker.trouble or worker.fatal for worker in fail))
         return workers
 
     yield start

@@ -2,24 +2,19 @@
 
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-import sticky_pi_uploader
 from filled_disk import SIZE
 from flushes import flushes
 from power_cuts import reason_to_skip
 from power_cuts.disk import Disk, mount
+from program import Program, eventually
 from sticky_pi_uploader.models import Destination, DestinationState
 from sticky_pi_uploader.state_dir.disk import DiskSpace, disk_space, trial_problem
 
-SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
-PATIENCE = 20.0
 READ_ONLY_ON_ERRORS = ("-e", "remount-ro")
 FEW_INODES = ("-N", "64")
 TRY = """
@@ -60,27 +55,12 @@ def use_up_inodes(folder):
         (folder / ".filler" / str(time.time_ns())).touch()
 
 
-def eventually(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
-
-
 @contextmanager
 def service(trap, *flags):
     """Run the service beside the test, and give what it wrote to its log."""
-    command = [sys.executable, "-m", "sticky_pi_uploader", *(flags or trap.flags), "run"]
     log = trap.folder / "log"
-    with log.open("ab") as file:
-        process = subprocess.Popen(command, stderr=file, env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)})
-    try:
+    with Program(*(flags or trap.flags)).service(log):
         yield log.read_text
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 0
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_a_trial_leaves_nothing_behind(tmp_path):

@@ -5,15 +5,13 @@ import math
 import os
 import subprocess
 import sys
-import time
 from itertools import pairwise
 
 import pytest
+from program import eventually
 from sticky_pi_uploader.watch.network import JITTER, SECOND_RETRY, SPACING, RetrySchedule
 from tracing import traced
 from two_networks import LINK, TwoNetworks, reason_to_skip
-
-PATIENCE = 10.0
 
 LISTEN = """if True:
     import json, sys
@@ -24,13 +22,6 @@ LISTEN = """if True:
         for _ in sys.stdin:
             print(json.dumps(network.has_changed()), flush=True)
 """
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.02)
 
 
 class Listener:
@@ -57,7 +48,7 @@ class Listener:
     def hears_in_time(self, *changes):
         """Make changes that take effect a little later, and wait until they are heard of."""
         if not self.hears(*changes):
-            wait_until(self.hears)
+            eventually(self.hears)
         return True
 
     def close(self):
@@ -73,7 +64,7 @@ def networks():
         pytest.skip(reason)
     with TwoNetworks() as networks:
         networks.trap_ip(f"link set {LINK} up")
-        wait_until(networks.is_joined)
+        eventually(networks.is_joined)
         yield networks
 
 
@@ -92,7 +83,7 @@ def test_a_link_that_runs_is_heard_of_each_time_that_it_does_so_again(networks, 
     assert listener.hears_in_time(f"link set {LINK} up")
     assert not listener.hears(f"link set {LINK} alias one")
     networks.server_ip("link set downlink down")
-    wait_until(lambda: not networks.is_joined())
+    eventually(lambda: not networks.is_joined())
     assert not listener.hears()
     networks.server_ip("link set downlink up")
     assert listener.hears_in_time()

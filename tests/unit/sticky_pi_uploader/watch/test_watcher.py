@@ -11,6 +11,7 @@ import time
 from functools import partial
 
 import pytest
+from program import eventually
 from sticky_pi_api.filesystem.mounts import network_file_system
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.journal.events import Kind
@@ -20,7 +21,6 @@ from sticky_pi_uploader.watch.watcher import NEW_FOLDER_DELAY, POLL_INTERVAL, Wa
 from watchdog.observers.api import BaseObserver, EventEmitter
 
 NAME = "1b74105a.2020-07-05_10-07-16.jpg"
-PATIENCE = 10.0
 
 
 class Trap:
@@ -61,11 +61,7 @@ class Trap:
         self.scans += request.everything
 
     def wait(self, condition):
-        deadline = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < deadline, (self.files, self.folders, self.scans)
-            time.sleep(0.005)
-            self.look()
+        eventually(lambda: self.look() or condition())
         self.look()
 
     def wait_for(self, *paths):
