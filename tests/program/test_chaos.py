@@ -49,8 +49,8 @@ GIVE_UP_AFTER = 2
 MOST_TRIES = 10
 """Times that a picture may be sent before it is given up, with refusals that weren't charged"""
 
-AWAKE = 5
-"""Seconds that the trap is awake at a time"""
+AWAKE, LONG_AWAKE = 5, 30
+"""Seconds that the trap is awake at a time; with few, the end breaks uploads off on a busy machine"""
 MOST_WAKES = 300
 DEVICES = ("5c173ff2", "1b74105a", "512858f4", "0a5bb6f4")
 BEGINNING = datetime(2022, 5, 17, 18, 34, 50)  # noqa: DTZ001  # UTC, as in the file names
@@ -180,7 +180,7 @@ def md5(blob):
 class Trap:
     """A trap that wakes, drains, and sleeps."""
 
-    def __init__(self, folder, port):
+    def __init__(self, folder, port, awake):
         self.images = folder / "pictures"
         config = folder / "config.toml"
         config.write_text(
@@ -188,11 +188,12 @@ class Trap:
             f"[api]\nurl = 'http://127.0.0.1:{port}'\nusername = 'trap'\ngive_up_after = {GIVE_UP_AFTER}\n"
         )
         self._program = Program("--config", config, SPI_API_PASSWORD="pollen")
+        self._awake = awake
         self.statuses = []
         self.said = ""
 
     def wake(self):
-        done = self._program.run("drain", "--deadline", AWAKE, timeout=120)
+        done = self._program.run("drain", "--deadline", self._awake, timeout=120)
         self.statuses.append(done.returncode)
         self.said += done.stderr
 
@@ -211,13 +212,13 @@ class Trap:
         return {name for name, one in self.list().items() if one["state"] == "pending"}
 
 
-def happen(generation, folder, pictures=PICTURES, rules=RULES, unwelcome=SPECIAL):
+def happen(generation, folder, pictures=PICTURES, *, rules=RULES, unwelcome=SPECIAL, awake=AWAKE):
     """Let it all happen, and return what came of it."""
     folder.mkdir()
     card = fill(generation, pictures, unwelcome)
     with ApiServer(folder / "api", generation=generation) as server, FaultProxy(server.port, rules=rules) as proxy:
         prepare(card, server, folder / "api")
-        trap = Trap(folder, proxy.port)
+        trap = Trap(folder, proxy.port, awake)
         trap.put(card.files)
         begun = time.monotonic()
         counts = None
@@ -310,7 +311,8 @@ def test_refusals_are_few(outcome):
 @pytest.fixture(params=[2021, 2023])
 def over_a_good_network(request, tmp_path):
     """Return what lets it happen with a given number of unwelcome pictures."""
-    return lambda unwelcome: happen(request.param, tmp_path / "trap", 120, rules=(), unwelcome=unwelcome)
+    good = {"rules": (), "awake": LONG_AWAKE}
+    return lambda unwelcome: happen(request.param, tmp_path / "trap", 120, unwelcome=unwelcome, **good)
 
 
 def test_over_a_good_network_healthy_pictures_are_sent_once_among_many_bad_ones(over_a_good_network):
