@@ -18,7 +18,7 @@ import pytest
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import StoreError
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.put_images.common import PICTURES_PER_QUESTION
+from sticky_pi_api.put_images.local import PICTURES_PER_QUESTION
 from sticky_pi_api.types import Outcome
 from sticky_pi_uploader.demo.pictures import make_picture
 

@@ -16,7 +16,7 @@ import pytest
 from sticky_pi_api.client import LocalClient, RemoteClient
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.checksum_cache import SETTLED, FileCache
-from sticky_pi_api.put_images.common import PICTURES_PER_QUESTION
+from sticky_pi_api.put_images.local import PICTURES_PER_QUESTION
 from sticky_pi_api.types import Outcome
 from sticky_pi_uploader.demo.pictures import make_picture, picture_bytes
 

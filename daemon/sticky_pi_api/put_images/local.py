@@ -1,43 +1,25 @@
-"""Put pictures into a store: read them a few ahead on threads, and yield their outcomes in the order of the files.
-
-The functions here serve `put_images` to a server as well.
-"""
+"""Put pictures into a store: read them a few ahead on threads, and yield their outcomes in the order of the files."""
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import islice
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
-from sticky_pi_api.exceptions import ConflictError, ImageChangedError, ImageError, StoreError
+from sticky_pi_api.exceptions import ImageError, StoreError
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.images.filename import parse_filename
 from sticky_pi_api.put_images.checksum_cache import FileCache
-from sticky_pi_api.types import FilePath, ImageOutcome, Key, Outcome, Row, key_of, make_key
-from sticky_pi_api.utils import md5
+from sticky_pi_api.put_images.picture import HeldRows, Picture, compare, failure_outcome, identify, read, recognise
+from sticky_pi_api.types import FilePath, ImageOutcome, Outcome, Row, key_of
 
 PICTURES_PER_QUESTION: Final = 256
 """How many pictures a store is asked for at once"""
 
-HeldRows = dict[Key | None, Row]
-"""The rows that a destination holds, by their keys"""
-
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-
-
-class Picture(NamedTuple):
-    """A picture to put, by its path or parsed already."""
-
-    file: str
-    key: Key | None = None
-    parsed: ImageParser | None = None
-    error: ImageError | None = None
-    """why it has no key"""
 
 
 class Batch:
@@ -110,50 +92,9 @@ class Batch:
         try:
             return self._put_if_absent(image)
         except StoreError as error:
-            # With this, the other pictures are neither read nor decoded.
+            # Once it is set, the other pictures are neither read nor decoded.
             self._down = error if error.whole_store else None
             raise
-
-
-def identify(file: FilePath | ImageParser) -> Picture:
-    """Return a picture with its key, which the name alone gives, or with the reason why it has none."""
-    if isinstance(file, ImageParser):
-        return Picture(file.path or file.filename, key_of(file), file)
-    path = os.fsdecode(file)
-    try:
-        device, when = parse_filename(path)
-    except ImageError as error:
-        return Picture(path, error=error)
-    return Picture(path, make_key(device, when))
-
-
-def recognise(cache: FileCache, pictures: Iterable[Picture], held: HeldRows) -> set[str]:
-    """Return those files that `cache` knows to be the held pictures, so that they needn't be read."""
-    unread = [picture for picture in pictures if picture.parsed is None and picture.key in held]
-    return cache.recognised({picture.file: held[picture.key]["md5"] for picture in unread})
-
-
-def read(picture: Picture, cache: FileCache, *, is_held: bool) -> ImageParser | str:
-    """Return the md5 of a picture whose key is held, and other pictures parsed. Raises ImageError and OSError."""
-    if picture.parsed is not None:
-        return picture.parsed
-    sighting = cache.sight(picture.file)
-    found = md5(picture.file) if is_held else ImageParser(picture.file)
-    cache.remember(sighting, found if isinstance(found, str) else found["md5"])
-    return found
-
-
-def compare(picture: Picture, md5: str, row: Row) -> ImageOutcome:
-    """Return the outcome of a picture with this md5 whose key is held by `row`."""
-    if row["md5"] == md5:
-        return ImageOutcome(picture.file, Outcome.HELD, row)
-    return ImageOutcome(picture.file, Outcome.CONFLICT, row, ConflictError(picture.file, row["md5"]))
-
-
-def failure_outcome(picture: Picture, error: Exception) -> ImageOutcome:
-    """Return the outcome of a picture that wasn't stored because of `error`."""
-    refused = isinstance(error, ImageError) and not isinstance(error, ImageChangedError)
-    return ImageOutcome(picture.file, Outcome.REFUSED if refused else Outcome.UNSENT, error=error)
 
 
 def _ahead(
