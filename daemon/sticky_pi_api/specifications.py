@@ -14,10 +14,7 @@ from sticky_pi_api.configuration import BaseAPIConf
 from sticky_pi_api.filesystem.durable import make_folders
 from sticky_pi_api.filesystem.regular_files import FileFailedError, unwrapped
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.local.annotations import AnnotationsTable
 from sticky_pi_api.local.errors import blaming_the_store
-from sticky_pi_api.local.images import ImagesDatabase
-from sticky_pi_api.local.users import UsersTable
 from sticky_pi_api.storage import DiskStorage, checked_what
 from sticky_pi_api.types import FileOrPath, Info, Row
 from sticky_pi_api.validation.annotations import checked_annotation_what, checked_annotations
@@ -155,6 +152,11 @@ class LocalAPI(BaseAPI):
     def __init__(self, api_conf: BaseAPIConf, *args: Any, **kwargs: Any) -> None:
         super().__init__(api_conf, *args, **kwargs)
         self._folder = os.path.abspath(api_conf["LOCAL_DIR"])
+        # Clients of a server import this module, too, and need no database.
+        from sticky_pi_api.local.annotations import AnnotationsTable
+        from sticky_pi_api.local.images import ImagesDatabase
+        from sticky_pi_api.local.users import UsersTable
+
         self._storage = DiskStorage(api_conf)
         with blaming_the_store(self._folder):
             make_folders(self._folder)

@@ -191,6 +191,18 @@ def test_a_drain_of_one_picture_to_a_store_does_without_openssl(tmp_path):
     assert (done.returncode, "uploaded" in done.stderr) == (0, True), done.stderr
 
 
+def test_an_upload_to_a_server_does_without_the_database_of_a_store():
+    script = """if True:
+        import sys
+        from sticky_pi_api.client import RemoteClient
+        import sticky_pi_api.validation.images, sticky_pi_uploader.upload.uploader
+        assert RemoteClient and "sticky_pi_api.remote.api" in sys.modules
+        sys.exit(" ".join(name for name in sys.modules if name.startswith("sticky_pi_api.local.")))
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr.split() == ["sticky_pi_api.local.errors"]
+
+
 def test_nothing_changes_where_numpy_and_pandas_are_installed(tmp_path):
     for name in ("numpy", "pandas"):
         (tmp_path / name).mkdir()

@@ -13,8 +13,8 @@ from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.local.errors import blaming_the_store
 from sticky_pi_api.put_images.checksum_cache import FileCache
-from sticky_pi_api.put_images.local import Batch
 from sticky_pi_api.put_images.holdings import StoredObject
+from sticky_pi_api.put_images.local import Batch
 from sticky_pi_api.specifications import LocalAPI
 from sticky_pi_api.types import FilePath, ImageOutcome
 from sticky_pi_api.utils import md5

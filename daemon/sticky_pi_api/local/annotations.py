@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
-from sticky_pi_api.local.images import ImagesDatabase, next_second
+from sticky_pi_api.local.images import ImagesDatabase
 from sticky_pi_api.local.schema import API_VERSION, to_datetime, to_text
 from sticky_pi_api.sqlite.connection import IntegrityError
 from sticky_pi_api.types import Key, Row
 from sticky_pi_api.utils import utc_now
 from sticky_pi_api.validation.annotations import COLUMNS, Annotations
+from sticky_pi_api.validation.queries import next_second
 
 _OF_IMAGES: Final = "FROM images JOIN uid_annotations AS found ON found.parent_image_id = images.id"
 

@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -22,19 +22,11 @@ from sticky_pi_api.sqlite import connection as sqlite
 from sticky_pi_api.sqlite.errors import FileReplacedError
 from sticky_pi_api.types import Key, Row
 from sticky_pi_api.utils import utc_now
+from sticky_pi_api.validation.images import COLUMNS
+from sticky_pi_api.validation.queries import next_second
 
 if TYPE_CHECKING:
     import sqlite3
-
-_LAST_SECOND = datetime.max.replace(microsecond=0)  # noqa: DTZ901 - naive datetimes are UTC throughout
-
-
-_INSERTED = (
-    *("device", "datetime", "md5", "device_version", "width", "height", "alt", "lat", "lng", "temp", "hum"),
-    *("no_flash_shutter_speed", "no_flash_exposure_time", "no_flash_bv", "no_flash_iso", "lum", "bat", "but"),
-    *("datetime_created", "api_version"),
-)
-_TEXTS = {"device", "datetime", "md5", "device_version", "datetime_created", "api_version"}
 
 _CHUNK = 500
 # This form looks each key up in the index; `IN` would read all images.
@@ -141,7 +133,7 @@ class ImagesDatabase:
     def insert(self, image: Mapping[str, Any]) -> Row:
         """Add an image, within `writing`. Raises sqlite3.IntegrityError where its key is there."""
         values = {
-            **{name: image.get(name) for name in _INSERTED},
+            **{name: image.get(name) for name in COLUMNS},
             "datetime": to_text(image["datetime"]),
             "datetime_created": to_text(utc_now()),
             "api_version": API_VERSION,
@@ -170,27 +162,6 @@ class ImagesDatabase:
             return file_id(self._path)
         except FileNotFoundError:
             return None
-
-
-def is_storable(fields: object) -> bool:
-    """Return whether a value is metadata that an image's row can hold, besides its key and md5."""
-    return (
-        isinstance(fields, Mapping)
-        and {"width", "height"} <= fields.keys() <= set(_INSERTED)
-        and all(type(fields[name]) is int for name in ("width", "height"))
-        and fields.get("but") in (None, 0, 1)
-        and all(
-            isinstance(value, str if name in _TEXTS else int | float)
-            for name, value in fields.items()
-            if value is not None
-        )
-    )
-
-
-def next_second(when: datetime) -> datetime:
-    """Round a bound of a series up to whole seconds, which rows have: only texts of one form can be compared."""
-    whole = when.replace(microsecond=0)
-    return whole if whole in (when, _LAST_SECOND) else whole + timedelta(seconds=1)
 
 
 def _to_row(found: sqlite3.Row) -> Row:

@@ -1,4 +1,4 @@
-"""The steps with one picture of a batch: find its key, recognise or read it, and compare it with the row that is held."""
+"""The steps with one picture of a batch: find its key, recognise or read it, compare it with the row held."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ from sticky_pi_api.exceptions import (
 )
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.checksum_cache import FileCache
-from sticky_pi_api.put_images.picture import HeldRows, Picture, compare, failure_outcome, identify, read, recognise
 from sticky_pi_api.put_images.concurrency import ConcurrencyLimit, Crashed, Settled, WorkerPool
+from sticky_pi_api.put_images.picture import HeldRows, Picture, compare, failure_outcome, identify, read, recognise
 from sticky_pi_api.types import FilePath, ImageOutcome, Key, Outcome, Row, key_of
 
 KEYS_PER_QUESTION: Final = 500

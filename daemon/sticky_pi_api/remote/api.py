@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 from sticky_pi_api.exceptions import RemoteError, TooLargeError, UnavailableError, UnclearEndError
 from sticky_pi_api.filesystem.regular_files import FileFailedError
 from sticky_pi_api.image_parser import MAX_SIZE, ImageParser
-from sticky_pi_api.local.images import next_second
 from sticky_pi_api.put_images.checksum_cache import FileCache
 from sticky_pi_api.put_images.concurrency import ConcurrencyLimit
 from sticky_pi_api.put_images.remote import RemoteBatch, StaleAnswerError, UnclearUploads
@@ -29,7 +28,7 @@ from sticky_pi_api.transport.status_codes import TOO_LARGE, UNAUTHORISED, Answer
 from sticky_pi_api.types import FileOrPath, Info, Outcome, Row, key_of
 from sticky_pi_api.utils import utc_now
 from sticky_pi_api.validation.annotations import checked_annotation_what, checked_annotations
-from sticky_pi_api.validation.queries import image_keys, series_of
+from sticky_pi_api.validation.queries import image_keys, next_second, series_of
 from sticky_pi_api.validation.users import checked_patterns, checked_users, matching
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from datetime import datetime
 from itertools import islice
 from typing import Final
 
-from sticky_pi_api.local.images import next_second
 from sticky_pi_api.put_images.remote import KEYS_PER_QUESTION
 from sticky_pi_api.remote.responses import read_rows
 from sticky_pi_api.remote.server import SHORT_ANSWER, Server
 from sticky_pi_api.transport.cancellation import CancelScope
 from sticky_pi_api.types import Key, Row, key_of, make_key
 from sticky_pi_api.utils import datetime_to_string
+from sticky_pi_api.validation.queries import next_second
 
 _LARGEST_ROW: Final = 8192
 """Largest unpacked row of one picture, in bytes: some 600 and a signed link"""

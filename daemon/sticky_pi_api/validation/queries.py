@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeGuard
 
 from sticky_pi_api.types import Info, Key
@@ -11,6 +11,8 @@ from sticky_pi_api.utils import string_to_datetime
 
 LONGEST_PATTERN: Final = 1000
 """Characters; databases refuse patterns that are much longer"""
+
+_LAST_SECOND: Final = datetime.max.replace(microsecond=0)  # noqa: DTZ901 - naive datetimes are UTC throughout
 
 Series = tuple[str, datetime, datetime]
 """A pattern of devices, the start and the end (naive, UTC); the end is excluded"""
@@ -26,6 +28,12 @@ def series_of(info: Iterable[Info]) -> list[Series]:
     return [
         (_pattern_of(entry), datetime_of(entry, "start_datetime"), datetime_of(entry, "end_datetime")) for entry in info
     ]
+
+
+def next_second(when: datetime) -> datetime:
+    """Round a bound of a series up to whole seconds, which rows have: only texts of one form can be compared."""
+    whole = when.replace(microsecond=0)
+    return whole if whole in (when, _LAST_SECOND) else whole + timedelta(seconds=1)
 
 
 def text_of(entry: Info, key: str) -> str:

@@ -248,7 +248,7 @@ class Uploader:
         """Return the picture as it was parsed, with its thumbnails; None if the intake has to read it again."""
         from sticky_pi_api.exceptions import ImageError
         from sticky_pi_api.image_parser import ImageParser
-        from sticky_pi_api.local.images import is_storable
+        from sticky_pi_api.validation.images import is_storable
 
         self._beat()
         path = self._full_path(picture)
