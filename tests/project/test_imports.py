@@ -33,7 +33,7 @@ LAYERS = {
         ("service",),
         ("retention", "watch"),
         ("intake", "ownership", "upload"),
-        ("config", "outbox", "state_dir"),
+        ("config", "image_dir", "outbox", "state_dir"),
         ("journal",),
         ("clock", "demo", "exceptions", "models", "scan_requests"),
         ("wording",),

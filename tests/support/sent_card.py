@@ -12,6 +12,7 @@ import pytest
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_uploader.config.model import RetentionConfig
+from sticky_pi_uploader.image_dir.pending_removal import PendingRemovals
 from sticky_pi_uploader.intake.intake import Intake
 from sticky_pi_uploader.intake.read_picture import PictureReader
 from sticky_pi_uploader.intake.scanner import Scanner
@@ -19,7 +20,6 @@ from sticky_pi_uploader.outbox import Outbox, outbox_path
 from sticky_pi_uploader.retention.policy import Retention
 from sticky_pi_uploader.retention.remover import Remover
 from sticky_pi_uploader.scan_requests import ScanRequests
-from sticky_pi_uploader.state_dir.pending_removal import PendingRemovals
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 from sticky_pi_uploader.upload.uploader import Uploader
 

@@ -7,9 +7,9 @@ import stat
 from collections.abc import Sequence
 
 from ..config import Config
+from ..image_dir.pending_removal import STUCK, hidden, is_stuck, original
 from ..models import Picture
 from ..outbox import OutboxReader
-from ..state_dir.pending_removal import STUCK, hidden, is_stuck, original
 
 
 def find(outbox: OutboxReader, image_dir: str, file: str) -> list[Picture]:

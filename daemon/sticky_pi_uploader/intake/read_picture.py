@@ -16,10 +16,9 @@ from sticky_pi_api.filesystem.durable import flush
 from sticky_pi_api.images.doubts import summary
 
 from ..clock import PLATFORM_START, datetime_text, is_synchronised
+from ..image_dir.picture_file import fingerprint_of, open_picture
 from ..models import Candidate, Fingerprint, Taken
-from ..state_dir.pending_removal import open_picture
 from ..state_dir.thumbnails import ThumbnailFolder, Thumbnails
-from .scanner import fingerprint_of
 
 if TYPE_CHECKING:
     from sticky_pi_api.image_parser import ImageParser

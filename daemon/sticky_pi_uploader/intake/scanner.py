@@ -13,14 +13,13 @@ from sticky_pi_api.exceptions import printable
 from sticky_pi_api.filesystem.safe_open import file_system_id
 
 from ..clock import span
+from ..image_dir.pending_removal import PendingRemovals, hidden, is_stuck, original
+from ..image_dir.picture_file import fingerprint_of
 from ..journal.events import Kind, about
 from ..journal.throttle import Repeats
-from ..models import Candidate, Fingerprint
-from ..state_dir.pending_removal import PendingRemovals, hidden, is_stuck, original
+from ..models import Candidate
 
 log = logging.getLogger(__name__)
-
-_SQLITE_MAX = 2**63 - 1
 
 
 class Scanner:
@@ -246,13 +245,6 @@ def _candidate(path: str, status: os.stat_result) -> Candidate | None:
     if not stat.S_ISREG(status.st_mode):
         return None
     return Candidate(path, fingerprint_of(status))
-
-
-def fingerprint_of(status: os.stat_result) -> Fingerprint:
-    """Return the fields of a file's status that show whether the file changed."""
-    # A damaged inode may have a time that is too large for the database.
-    times = min(status.st_mtime_ns, _SQLITE_MAX), min(status.st_ctime_ns, _SQLITE_MAX)
-    return Fingerprint(status.st_size, times[0], status.st_ino & _SQLITE_MAX, times[1])
 
 
 def _time_in_name(candidate: Candidate) -> str:

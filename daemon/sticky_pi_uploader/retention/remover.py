@@ -30,13 +30,13 @@ from sticky_pi_api.exceptions import printable
 from sticky_pi_api.filesystem.durable import flush, naming
 from sticky_pi_api.filesystem.safe_open import file_system_id, open_file
 
-from ..intake.scanner import fingerprint_of
+from ..image_dir.pending_removal import PendingRemovals, hidden, hide, restore
+from ..image_dir.picture_file import fingerprint_of, open_at
 from ..journal.events import Kind, about
 from ..journal.throttle import Repeats
 from ..models import Picture, State
 from ..outbox import RetentionRecords
 from ..scan_requests import ScanRequests
-from ..state_dir.pending_removal import PendingRemovals, hidden, hide, open_at, restore
 
 if TYPE_CHECKING:
     from sticky_pi_api.put_images.holdings import Claim, Holding

@@ -10,10 +10,10 @@ from itertools import islice
 from typing import Final
 
 from ..exceptions import StateError
+from ..image_dir.pending_removal import is_there
 from ..journal.events import Kind, about
 from ..models import Event, Picture
 from ..outbox import OutboxReader, Recovery, RetentionRecords, earlier_ones, outbox_path, remove_earlier, ruins
-from ..state_dir.pending_removal import is_there
 from ..state_dir.reserved_space import Reserve
 from ..state_dir.thumbnails import ThumbnailFolder
 from ..wording import counted

@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from ..exceptions import OutboxDamagedError
+from ..image_dir.pending_removal import PendingRemovals
 from ..intake.intake import Intake
 from ..intake.read_picture import PictureReader
 from ..intake.scanner import Scanner
@@ -35,7 +36,6 @@ from ..outbox import Aside, open_or_rebuild, outbox_path, put_aside
 from ..retention.policy import Retention
 from ..scan_requests import ScanRequests
 from ..state_dir.lock import Locks
-from ..state_dir.pending_removal import PendingRemovals
 from ..state_dir.thumbnails import ThumbnailFolder
 from ..upload.backoff import LONGEST_WAIT
 from ..upload.client_factory import client_opener

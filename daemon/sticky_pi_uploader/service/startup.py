@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Final
 
 from ..config import url_not_set
 from ..exceptions import NoSpaceError, StateError
+from ..image_dir.pending_removal import is_there
 from ..journal.events import Kind, about
 from ..ownership.run_as_owner import work_as_owner
 from ..state_dir.disk import READ_ONLY, reason, trial
 from ..state_dir.folder import mark
 from ..state_dir.mounts import image_dir_problem, nearest, prepare_state_dir, state_dir_problem
 from ..state_dir.obstacles import clear_obstacle_of_lock, clear_obstacles
-from ..state_dir.pending_removal import is_there
 from ..state_dir.reserved_space import Reserve
 from ..state_dir.trusted_path import find_foreign, split
 from ..wording import counted

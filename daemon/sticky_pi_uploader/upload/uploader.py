@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Final
 from sticky_pi_api.types import ImageOutcome, Outcome
 
 from ..exceptions import StateError
+from ..image_dir.picture_file import open_picture
 from ..models import Picture
 from ..outbox import Destinations, Queue
 from ..scan_requests import ScanRequests
-from ..state_dir.pending_removal import open_picture
 from ..state_dir.thumbnails import ThumbnailFolder, Thumbnails
 from .backoff import is_due
 

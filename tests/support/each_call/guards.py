@@ -43,8 +43,8 @@ def _missed():
 
 def _put_back():
     """What was to be removed, and wasn't, keeps the name that it got for that."""
+    from sticky_pi_uploader.image_dir import pending_removal as leaving
     from sticky_pi_uploader.retention import remover as removal
-    from sticky_pi_uploader.state_dir import pending_removal as leaving
 
     leaving.restore = removal.restore = lambda _folder, _name: None
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 from sticky_pi_uploader.config.model import RetentionConfig
 from sticky_pi_uploader.exceptions import OutboxDamagedError, StateError
+from sticky_pi_uploader.image_dir.pending_removal import PendingRemovals
 from sticky_pi_uploader.intake.intake import Intake
 from sticky_pi_uploader.intake.read_picture import PictureReader
 from sticky_pi_uploader.intake.scanner import Scanner
@@ -17,7 +18,6 @@ from sticky_pi_uploader.retention.policy import Retention
 from sticky_pi_uploader.retention.remover import Remover
 from sticky_pi_uploader.scan_requests import ScanRequests
 from sticky_pi_uploader.service.maintenance import Maintenance
-from sticky_pi_uploader.state_dir.pending_removal import PendingRemovals
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
 from sticky_pi_uploader.upload.uploader import Uploader

@@ -12,9 +12,9 @@ from sticky_pi_api.images.doubts import NOTE, is_note
 from ...clock import utc_text
 from ...config import Config
 from ...exceptions import OutboxDamagedError
+from ...image_dir.pending_removal import is_stuck
 from ...models import Destination, Event, Picture, State
 from ...service.status_line import SAYINGS
-from ...state_dir.pending_removal import is_stuck
 from ..find_picture import beside, find, find_in_ruins, why_unknown
 from ..formatting import add_json_flag, day_and_time, rows, to_json
 from ..state_reader import StateReader, config_as_owner, consistently, open_state

@@ -13,6 +13,7 @@ from typing import Any
 from ...clock import unix_time, utc_text
 from ...config import Config
 from ...exceptions import ConfigError
+from ...image_dir.pending_removal import STUCK, hidden
 from ...intake.scanner import Scanner
 from ...models import TO_LOOK_AT, Destination, DestinationState, Picture, State
 from ...outbox import OutboxReader
@@ -20,7 +21,6 @@ from ...service.trouble import Trouble, read_trouble
 from ...state_dir.disk import LOW_PERCENT, disk_space, failed_disk, obstacle
 from ...state_dir.lock import is_held
 from ...state_dir.mounts import image_dir_problem, nearest
-from ...state_dir.pending_removal import STUCK, hidden
 from ..formatting import add_json_flag, day_and_time, inodes, relative, rows, size, to_json
 from ..state_reader import StateReader, config_as_owner, open_state
 from ..terminal import complain, print_lines, safe, suggest

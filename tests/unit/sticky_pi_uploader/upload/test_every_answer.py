@@ -22,8 +22,8 @@ from sticky_pi_api.transport.timeouts import Timeouts
 from sticky_pi_api.types import Outcome
 from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader.demo import pictures
+from sticky_pi_uploader.image_dir.picture_file import fingerprint_of
 from sticky_pi_uploader.intake.read_picture import PictureReader
-from sticky_pi_uploader.intake.scanner import fingerprint_of
 from sticky_pi_uploader.models import Candidate, Destination, DestinationState, Fingerprint, State
 from sticky_pi_uploader.service.drain import drain
 from sticky_pi_uploader.upload.backoff import LONGEST_WAIT

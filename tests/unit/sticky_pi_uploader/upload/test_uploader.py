@@ -13,7 +13,7 @@ from sticky_pi_api.exceptions import BrokenOffError, DoubtfulError, RefusedError
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.types import Outcome
 from sticky_pi_uploader.exceptions import StateError
-from sticky_pi_uploader.intake.scanner import fingerprint_of
+from sticky_pi_uploader.image_dir.picture_file import fingerprint_of
 from sticky_pi_uploader.models import Candidate, DestinationState, State, Taken
 from sticky_pi_uploader.outbox import REOFFER_AFTER, Destinations, Queue
 from sticky_pi_uploader.scan_requests import ScanRequest

@@ -6,15 +6,16 @@ found.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import IO, Final
+from typing import Final
 
-from sticky_pi_api.filesystem.safe_open import name_of, open_beneath, open_file, open_folder, rename_new
+from sticky_pi_api.filesystem.safe_open import rename_new
+
+from .picture_file import open_at
 
 SUFFIX: Final = ".removing"
 
@@ -119,53 +120,3 @@ class PendingRemovals:
                 return restore(descriptor, name)
             finally:
                 os.close(descriptor)
-
-
-def open_picture(image_dir: str, path: str) -> IO[bytes]:
-    """Open a file of the image dir by its relative path for reading; the file object's name is the whole path.
-
-    Raises FileNotFoundError also where a link or anything else is there that isn't a file, which isn't opened, and
-    where a folder above it is missing.
-    """
-    above, name = os.path.split(path)
-    full = os.path.join(image_dir, path)
-    try:
-        folder = open_at(image_dir, above)
-    except NotADirectoryError as error:
-        raise FileNotFoundError(errno.ENOENT, error.strerror, full) from error
-    try:
-        return open(full, "rb", opener=lambda *_: _open_regular(name, folder))
-    finally:
-        os.close(folder)
-
-
-def _open_regular(name: str, folder: int) -> int:
-    _require_regular(name, folder)
-    try:
-        return open_file(name, folder=folder)
-    except OSError:
-        # Of anything but a file, only its type is of interest.
-        _require_regular(name, folder)
-        raise
-
-
-def _require_regular(name: str, folder: int) -> None:
-    mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
-    if not stat.S_ISREG(mode):
-        raise FileNotFoundError(errno.ENOENT, f"it is {name_of(mode)}, not a file", name)
-
-
-def open_at(image_dir: str, folder: str) -> int:
-    """Open a folder of the image dir by its relative path, without following links below the image dir.
-
-    Raises NotADirectoryError where a link or anything else is there that isn't a folder, and other OSErrors.
-    """
-    root = open_folder(image_dir)
-    try:
-        return open_beneath(root, folder)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise NotADirectoryError(errno.ENOTDIR, error.strerror, error.filename) from error
-        raise
-    finally:
-        os.close(root)

@@ -1,0 +1,1 @@
+"""The camera's folder and the pictures in it."""
