@@ -20,11 +20,16 @@ class State(StrEnum):
 TO_LOOK_AT: Final = (State.CONFLICT, State.REJECTED, State.LOST)
 """States of pictures that call for a person's attention, until they are dismissed or removed"""
 
-CUT_SHORT: Final = ("it is cut short", "it is empty")
-"""Starts of the reasons for which pictures are rejected and nobody can do anything: the power went"""
 
-_NO_CLOCK: Final = "the trap's clock wasn't set"
-"""Ends the reason why a picture is rejected for its name alone"""
+class ReasonCode(StrEnum):
+    """The kind of a picture's reason, if it decides something; the text is only for people, and may change."""
+
+    CLASH = "clash"
+    """the destination holds another picture with its device and time"""
+    CUT_SHORT = "cut_short"
+    """the power failed while its file was written, so that nobody can do anything"""
+    NO_CLOCK = "no_clock"
+    """its name has a date from a clock that wasn't set; it may well be a picture"""
 
 
 class DestinationState(StrEnum):
@@ -120,12 +125,15 @@ class Picture(NamedTuple):
     file_system: str
     clock_synchronised: bool | None
     """whether a time server had set the trap's clock when it was taken in; None if that is unknown"""
+    reason_code: ReasonCode | None = None
+    got_md5: str | None = None
+    """the md5 of other bytes that the destination said it got when the picture was last sent"""
 
     @property
     def needs_attention(self) -> bool:
         """Return whether a person should look at it."""
         is_over = self.removed_at is not None or self.dismissed_at is not None
-        return self.state in TO_LOOK_AT and not is_over and not (self.reason or "").startswith(CUT_SHORT)
+        return self.state in TO_LOOK_AT and not is_over and self.reason_code is not ReasonCode.CUT_SHORT
 
     @property
     def is_no_picture(self) -> bool:
@@ -134,7 +142,7 @@ class Picture(NamedTuple):
         With a date from a clock that wasn't set, it may well be a picture.
         """
         is_rejected_here = self.state is State.REJECTED and self.attempts == 0 and self.fingerprint is not None
-        return is_rejected_here and _NO_CLOCK not in (self.reason or "")
+        return is_rejected_here and self.reason_code is not ReasonCode.NO_CLOCK
 
 
 class Event(NamedTuple):

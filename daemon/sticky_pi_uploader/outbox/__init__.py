@@ -40,7 +40,7 @@ from collections.abc import Callable
 from ..exceptions import OutboxDamagedError
 from .catalog import Catalog, Known
 from .database import WritableDatabase, outbox_path
-from .destinations import CLASH, Destinations
+from .destinations import Destinations
 from .folders import NOT_SEEN, Folders, Seen
 from .queue import REOFFER_AFTER, Queue
 from .reader import OutboxReader
@@ -48,7 +48,6 @@ from .recovery import Aside, Recovery, earlier_ones, put_aside, remove_earlier, 
 from .retention import RetentionRecords
 
 __all__ = [
-    "CLASH",
     "NOT_SEEN",
     "REOFFER_AFTER",
     "Aside",

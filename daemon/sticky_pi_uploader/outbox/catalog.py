@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from sticky_pi_api.exceptions import printable
 from sticky_pi_api.images.doubts import summary
 
-from ..models import CUT_SHORT, TO_LOOK_AT, Fingerprint, Picture, State, Taken
+from ..models import TO_LOOK_AT, Fingerprint, Picture, ReasonCode, State, Taken
 from .codec import metadata_text, split_path, to_path
 from .database import Part
 from .schema import UNTRIED
@@ -26,7 +26,7 @@ _MISSED: Final = (State.PENDING, State.CONFLICT, State.REJECTED)
 
 _NEEDS_ATTENTION: Final = (
     "state IN ('conflict', 'rejected', 'lost') AND removed_at IS NULL AND dismissed_at IS NULL"
-    + "".join(f" AND coalesce(reason, '') NOT GLOB '{start}*'" for start in CUT_SHORT)
+    " AND reason_code IS NOT 'cut_short'"
 )
 """Condition of the pictures of which `Picture.needs_attention` is true"""
 
@@ -323,6 +323,8 @@ class Catalog(Part):
         if state is known.state is State.PENDING and _is_same_file(known, taken):
             # The file is the same, so it is the card that gave other bytes; it may do so again.
             reset |= {"misses": known.misses, "not_before": known.not_before}
+        if state is known.state is State.REJECTED and known.md5 is not None and known.md5 == taken.md5:
+            reset["dismissed_at"] = known.dismissed_at
         reason = None if state is State.PENDING else why
         self._database.move(known.id, (known.state,), state, why, {**_columns(taken), **reset, "reason": reason})
 
@@ -361,7 +363,15 @@ def _columns(taken: Taken) -> dict[str, Any]:
         "metadata": metadata_text(taken.metadata),
         "file_system": taken.file_system,
         "clock_synchronised": taken.clock_synchronised,
+        "reason_code": _code_of(taken.rejected or ""),
     }
+
+
+def _code_of(rejected: str) -> ReasonCode | None:
+    """Return the code of the reason why a file is no picture, by the words that the image parser has for it now."""
+    if rejected.startswith(("it is cut short", "it is empty")):
+        return ReasonCode.CUT_SHORT
+    return ReasonCode.NO_CLOCK if "the trap's clock wasn't set" in rejected else None
 
 
 def _fingerprint_columns(fingerprint: Fingerprint | None) -> dict[str, int | None]:

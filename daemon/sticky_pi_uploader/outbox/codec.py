@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from types import NoneType
 from typing import Any, Final
 
-from ..models import Destination, DestinationState, Event, Fingerprint, Picture, State
+from ..models import Destination, DestinationState, Event, Fingerprint, Picture, ReasonCode, State
+from .schema import coded
 
 Row = sqlite3.Row | dict[str, Any]
 _Kinds = tuple[type, ...]
@@ -22,14 +23,15 @@ _PICTURE: Final[Mapping[str, _Kinds]] = {
     **dict.fromkeys(("folder", "name"), _PATH),
     **dict.fromkeys(("state", "file_system"), (str,)),
     **dict.fromkeys(("device", "datetime", "md5", "reason", "receipt_md5", "suspect", "metadata"), _TEXT),
+    **dict.fromkeys(("reason_code", "got_md5"), _TEXT),
     **dict.fromkeys(("not_before", "uploaded_at", "removed_at", "dismissed_at"), _TIME),
     **dict.fromkeys(("failed_since", "refused_after", "size", "mtime_ns", "inode", "ctime_ns"), _COUNT),
     **dict.fromkeys(("attempts", "misses"), (int,)),
 }
 """What a sound value is in each column of `pictures`; SQLite itself takes any in any"""
 
-_LATER: Final = ("clock_synchronised", "ctime_ns", "dismissed_at")
-"""Columns that an outbox of an earlier release lacks, until it is opened for writing; the newest is the last"""
+_NEW_COLUMNS: Final = ("clock_synchronised", "ctime_ns", "dismissed_at", "reason_code", "got_md5")
+"""Columns that outboxes of earlier releases lack until they are opened for writing; the last is the newest"""
 
 _EVENT: Final[Mapping[str, _Kinds]] = {"at": (int, float), "state": (str,), "why": (str,)}
 _DESTINATION: Final[Mapping[str, _Kinds]] = {
@@ -70,14 +72,14 @@ def to_path(value: object) -> str:
 
 def mended(row: sqlite3.Row) -> dict[str, Any]:
     """Give a row of `pictures` with nothing, or 0, for the damaged values that its picture can do without."""
-    values = dict.fromkeys(_LATER) | dict(zip(row.keys(), row, strict=True))
+    values = dict(_with_new_columns(row))
     wrong = {name: kinds for name, kinds in _PICTURE.items() if not isinstance(values[name], kinds)}
     return values | {name: None if NoneType in kinds else 0 for name, kinds in wrong.items() if str not in kinds}
 
 
 def to_picture(row: Row) -> Picture:
     """Make a Picture of a whole row of `pictures`. Raises ValueError or TypeError where that can't be one."""
-    row = _whole(row)
+    row = _with_new_columns(row)
     _check(row, _PICTURE)
     path = os.path.join(to_path(row["folder"]), to_path(row["name"]))
     fingerprint = None
@@ -105,6 +107,8 @@ def to_picture(row: Row) -> Picture:
         fingerprint=fingerprint,
         file_system=row["file_system"],
         clock_synchronised=None if row["clock_synchronised"] is None else bool(row["clock_synchronised"]),
+        reason_code=None if row["reason_code"] is None else ReasonCode(row["reason_code"]),
+        got_md5=row["got_md5"],
     )
 
 
@@ -169,10 +173,11 @@ def _check(row: Row, kinds: Mapping[str, _Kinds]) -> None:
             raise TypeError(f"{name} can't be {row[name]!r:.40}")
 
 
-def _whole(row: Row) -> Row:
-    """Give a row with nothing in the columns that an outbox of an earlier release lacks."""
+def _with_new_columns(row: Row) -> Row:
+    """Return the row, with the values of columns that its outbox lacks because an earlier release wrote it."""
     try:
-        row[_LATER[-1]]
+        row[_NEW_COLUMNS[-1]]
     except LookupError:
-        return dict.fromkeys(_LATER) | dict(zip(row.keys(), tuple(row), strict=True))
+        values = dict(row)
+        return dict.fromkeys(_NEW_COLUMNS) | coded(values["state"], values["reason"]) | values
     return row

@@ -145,6 +145,8 @@ class WritableDatabase(Database):
         changes = {**(values or {}), "state": target.value}
         if target not in TO_LOOK_AT:
             changes["dismissed_at"] = None
+        if "reason" in changes:
+            changes.setdefault("reason_code", None)
         assignments = ", ".join(f"{name} = ?" for name in changes)
         marks = ", ".join("?" * len(states))
         with self.writing(durable=durable) as connection:

@@ -10,9 +10,6 @@ from .codec import to_destination
 from .database import Database, Part
 from .schema import UNTRIED
 
-CLASH: Final = "the destination holds another picture with this device and time"
-"""How the reason of a conflict with the destination begins"""
-
 _ACCEPTED: Final = "(SELECT accepted FROM destinations WHERE configured = 1)"
 
 _NOTED_SINCE_UPLOADED: Final = (
@@ -122,9 +119,8 @@ class Destinations(Part):
         """Count the different pictures in conflict with the destination since it last held one with our bytes."""
         count: int = self._database.value(
             "SELECT count(DISTINCT lower(device) || datetime) FROM pictures JOIN history ON picture_id = pictures.id"
-            " WHERE pictures.state = 'conflict' AND history.state = 'conflict' AND why LIKE ? AND history.id >"
-            " ifnull((SELECT id FROM history WHERE state = 'uploaded' ORDER BY id DESC LIMIT 1), 0)",
-            (f"{CLASH}%",),
+            " WHERE pictures.state = 'conflict' AND reason_code = 'clash' AND history.state = 'conflict'"
+            " AND history.id > ifnull((SELECT id FROM history WHERE state = 'uploaded' ORDER BY id DESC LIMIT 1), 0)"
         )
         return count
 

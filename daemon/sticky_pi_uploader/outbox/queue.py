@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import chain, zip_longest
 from typing import Any, Final
 
-from ..models import Picture, State
+from ..models import Picture, ReasonCode, State
 from .codec import to_sendable
 from .database import Part, WritableDatabase
 from .destinations import Destinations
@@ -101,7 +101,8 @@ class Queue(Part):
 
     def clash(self, picture: Picture, why: str) -> bool:
         """Record that the destination holds another picture under the same key."""
-        return self._database.move(picture.id, (State.UPLOADING,), State.CONFLICT, why, {"reason": why})
+        values = {"reason": why, "reason_code": ReasonCode.CLASH.value}
+        return self._database.move(picture.id, (State.UPLOADING,), State.CONFLICT, why, values)
 
     def ask_again(self, picture: Picture, held: str) -> int:
         """Have files asked for again that have the bytes that the destination holds under a picture's key.
@@ -141,9 +142,14 @@ class Queue(Part):
             values["reason"] = why
         return self._database.move(picture.id, (State.UPLOADING,), State.PENDING, news, values, durable=False)
 
-    def postpone(self, picture: Picture, why: str, *, not_before: float) -> bool:
-        """Give a claimed picture back of which nobody knows whether it is stored, to be asked for at `not_before`."""
+    def postpone(self, picture: Picture, why: str, *, not_before: float, got_md5: str | None = None) -> bool:
+        """Release a picture that may or may not be stored; the destination is asked for it at `not_before`.
+
+        `got_md5` is the md5 of other bytes that the destination says it got.
+        """
         values = self._failed(picture) | {"misses": picture.misses + 1, "reason": why, "not_before": not_before}
+        if got_md5 is not None:
+            values["got_md5"] = got_md5
         return self._database.move(picture.id, (State.UPLOADING,), State.PENDING, why, values)
 
     def recheck(self, picture: Picture, why: str, *, not_before: float) -> bool:

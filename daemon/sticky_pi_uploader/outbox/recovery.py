@@ -25,7 +25,7 @@ _NEWER: Final = ".newer-"
 
 _AS_IT_WAS: Final = (
     *("device", "datetime", "md5", "attempts", "reason", "receipt_md5", "uploaded_at", "removed_at", "suspect"),
-    *("dismissed_at", "file_system", "clock_synchronised"),
+    *("dismissed_at", "file_system", "clock_synchronised", "reason_code", "got_md5"),
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sticky_pi_api.images.doubts import NOTE
 
 from ..clock import PLATFORM_START
-from ..models import Picture, State
+from ..models import Picture, ReasonCode, State
 from .database import Part
 from .schema import UNTRIED
 
@@ -69,7 +69,8 @@ class RetentionRecords(Part):
 
     def contradict(self, picture: Picture, why: str) -> bool:
         """Record that the destination holds another picture than its receipt said; the file is read again."""
-        values = {"receipt_md5": None, "uploaded_at": None, "reason": why, "recheck": 1}
+        reason = {"reason": why, "reason_code": ReasonCode.CLASH.value}
+        values = {"receipt_md5": None, "uploaded_at": None, "recheck": 1, **reason}
         return self._database.move(picture.id, (State.UPLOADED,), State.CONFLICT, why, values)
 
     def date_anew(self) -> None:

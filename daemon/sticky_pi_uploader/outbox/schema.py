@@ -18,6 +18,7 @@ UNTRIED: Final[Mapping[str, Any]] = {
     "failed_since": None,
     "refused_after": None,
     "not_before": None,
+    "got_md5": None,
 }
 """Values of the columns about a picture's tries before the first"""
 
@@ -135,6 +136,35 @@ def _add_dismissals(database: Database) -> None:
     database.execute("CREATE INDEX pictures_by_inode ON pictures (inode)")
 
 
+def coded(state: object, reason: object) -> dict[str, str | None]:
+    """Return a picture's code and the md5 that the destination got, from its reason as releases before step 7 wrote it.
+
+    Later releases store both. These texts are data of the earlier ones: they stay when messages change.
+    """
+    text = reason if isinstance(reason, str) else ""
+    code = None
+    if state == "conflict" and text.startswith("the destination holds another picture with this device and time"):
+        code = "clash"
+    elif text.startswith(("it is cut short", "it is empty")):
+        code = "cut_short"
+    elif state == "rejected" and "the trap's clock wasn't set" in text:
+        code = "no_clock"
+    _, is_receipt, md5 = text.partition("the destination says that it got other bytes (md5 ")
+    return {"reason_code": code, "got_md5": md5.removesuffix(")") if is_receipt else None}
+
+
+def _add_reason_codes(database: Database) -> None:
+    codes = "'clash', 'cut_short', 'no_clock'"
+    database.execute(f"ALTER TABLE pictures ADD COLUMN reason_code TEXT CHECK (reason_code IN ({codes}))")
+    database.execute("ALTER TABLE pictures ADD COLUMN got_md5 TEXT")
+    rows = database.execute("SELECT id, state, reason FROM pictures WHERE reason IS NOT NULL").fetchall()
+    for picture_id, state, reason in rows:
+        values = coded(state, reason)
+        if any(values.values()):
+            update = "UPDATE pictures SET reason_code = :reason_code, got_md5 = :got_md5 WHERE id = :id"
+            database.execute(update, {**values, "id": picture_id})
+
+
 MIGRATIONS: Final = (
     _create_pictures_history_and_destinations,
     _create_tasks_and_add_clocks,
@@ -142,4 +172,5 @@ MIGRATIONS: Final = (
     _add_ctimes,
     _add_answered,
     _add_dismissals,
+    _add_reason_codes,
 )

@@ -23,7 +23,6 @@ from sticky_pi_api.exceptions import printable
 from sticky_pi_api.types import Blame, Outcome
 
 from ..models import DestinationState, Picture
-from ..outbox import CLASH
 
 if TYPE_CHECKING:
     from sticky_pi_api.types import ImageOutcome
@@ -102,6 +101,8 @@ class Decision(NamedTuple):
     answered: bool = False
     """whether the outcome shows that the destination can be reached"""
     trouble: Trouble | None = None
+    got_md5: str | None = None
+    """md5 of other bytes that the destination says it got"""
 
 
 def decide(  # noqa: C901, PLR0911 - it is a table, with a case for each row
@@ -136,21 +137,24 @@ def decide(  # noqa: C901, PLR0911 - it is a table, with a case for each row
             return Decision(Action.PUT_OFF, str(error), trouble=trouble)
         case Outcome.UNSENT:
             return Decision(Action.PUT_OFF, trouble=trouble_of(error))
-    why = _other_bytes(receipt) if receipt else _reason_of(error)
+    why = f"the destination says that it got other bytes (md5 {receipt})" if receipt else _reason_of(error)
     least = getattr(error, "retry_after", None) or DOUBTFUL_WAIT
-    return Decision(Action.POSTPONE, why, least=least, trouble=trouble_of(getattr(error, "end", error), why))
+    trouble = trouble_of(getattr(error, "end", error), why)
+    return Decision(Action.POSTPONE, why, least=least, trouble=trouble, got_md5=receipt or None)
 
 
 def _decide_on_clash(picture: Picture, held: str, destination: Standing) -> Decision:
     holds = f"(md5 {held or 'unknown'})"
-    is_ours = picture.reason == _other_bytes(held)
+    is_ours = picture.got_md5 == held
     took_another = picture.failed_since is not None and picture.failed_since < destination.accepted
     if not took_another and (is_ours or destination.clashes + 1 >= SEVERAL):
         what = "other bytes than it was sent" if is_ours else "another picture in the place of each of the last"
         return Decision(
             Action.PUT_OFF, trouble=Trouble(DestinationState.REFUSING, f"it says that it holds {what} {holds}")
         )
-    return Decision(Action.CLASH, f"{CLASH} {holds}", answered=True)
+    return Decision(
+        Action.CLASH, f"the destination holds another picture with this device and time {holds}", answered=True
+    )
 
 
 def _decide_on_refusal(
@@ -193,10 +197,6 @@ def is_broken_off(error: Exception | None) -> bool:
 def receipt_of(result: ImageOutcome) -> str:
     """Return the md5 of the bytes that the destination holds, printable and short whatever the destination sent."""
     return printable(str((result.row or {}).get("md5", "")).lower())[:_LONGEST_RECEIPT]
-
-
-def _other_bytes(receipt: str) -> str:
-    return f"the destination says that it got other bytes (md5 {receipt})"
 
 
 def _reason_of(error: Exception | None) -> str:

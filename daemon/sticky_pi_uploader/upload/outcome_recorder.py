@@ -169,7 +169,7 @@ class OutcomeRecorder:
                 queue.recheck(picture, why, not_before=due_at)
                 self._ask_intake(picture, result.error)
             case Action.POSTPONE:
-                queue.postpone(picture, why, not_before=due_at)
+                queue.postpone(picture, why, not_before=due_at, got_md5=decision.got_md5)
             case Action.REFUSE:
                 queue.refuse(picture, why, not_before=due_at, charge=charge)
             case Action.HOLD:

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from program import PATIENCE
 from sticky_pi_api.sqlite import connection as sqlite
 from sticky_pi_uploader.exceptions import OutboxDamagedError, OutboxNewerError, StateError
-from sticky_pi_uploader.models import Destination, DestinationState, Fingerprint, State, Taken
+from sticky_pi_uploader.models import Destination, DestinationState, Fingerprint, ReasonCode, State, Taken
 from sticky_pi_uploader.outbox import REOFFER_AFTER, Outbox, OutboxReader, open_or_rebuild, outbox_path
 from sticky_pi_uploader.outbox.schema import MIGRATIONS
 
@@ -418,6 +418,26 @@ def test_what_a_power_cut_left_of_a_picture_needs_no_attention_in_reports(outbox
     assert (outbox.counts()[State.REJECTED], outbox.catalog.count_to_look_at()) == (1, 0)
     assert not outbox.at(NAME).needs_attention
     assert not outbox.catalog.dismiss(outbox.at(NAME))
+
+
+def test_a_rejected_file_stays_dismissed_when_the_same_fault_is_worded_otherwise(outbox):
+    outbox.catalog.record([taken(rejected="it is a PNG picture")])
+    outbox.catalog.dismiss(before := outbox.at(NAME))
+    outbox.catalog.record([taken(rejected="its bytes are those of a PNG picture", version=2)])
+    assert outbox.at(NAME).reason != before.reason
+    assert (outbox.at(NAME).dismissed_at is None, outbox.catalog.count_to_look_at()) == (False, 0)
+
+
+def test_a_code_goes_with_its_reason_and_the_md5_that_the_destination_got_with_the_bytes(outbox):
+    outbox.queue.postpone(bring(outbox, State.UPLOADING), "other bytes", not_before=0.0, got_md5="f" * 32)
+    assert (outbox.at(NAME).reason_code, outbox.at(NAME).got_md5) == (None, "f" * 32)
+    outbox.queue.claim(1)
+    outbox.queue.clash(outbox.at(NAME), "held")
+    assert (outbox.at(NAME).reason_code, outbox.at(NAME).got_md5) == (ReasonCode.CLASH, "f" * 32)
+    outbox.queue.retry(outbox.at(NAME))
+    assert (outbox.at(NAME).reason_code, outbox.at(NAME).got_md5) == (None, "f" * 32)
+    outbox.catalog.record([taken(md5="b" * 32, version=2)])
+    assert (outbox.at(NAME).reason_code, outbox.at(NAME).got_md5) == (None, None)
 
 
 def test_a_picture_that_comes_back_after_its_destination_changed_is_sent_to_the_new_one(outbox):

@@ -3,13 +3,18 @@
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 
+import old_release
 import pytest
-from sticky_pi_uploader.outbox import Outbox, OutboxReader
+from sticky_pi_uploader.models import ReasonCode, State
+from sticky_pi_uploader.outbox import Outbox, OutboxReader, ruins
 from sticky_pi_uploader.outbox.schema import MIGRATIONS
 
 HERE = "https://here.example.org"
+NEW = ("ctime_ns", "dismissed_at", "reason_code", "got_md5")
 
 FIRST_RELEASE = """
 CREATE TABLE pictures (
@@ -144,12 +149,87 @@ def test_an_outbox_of_the_first_release_is_migrated_with_all_it_knows_and_nothin
         outbox.inspect()
 
 
+REASONS = """
+import sys
+from sticky_pi_uploader.models import Fingerprint, Taken
+from sticky_pi_uploader.outbox import Outbox
+
+outbox = Outbox(sys.argv[1], longest_wait=1800.0)
+def take(name, rejected=None):
+    key = (None, None) if "1970" in name else ("1b74105a", "2020-07-05T10:07:0" + name[-5] + "Z")
+    file = Fingerprint(1000, 1, int(name[-5]) + 7)
+    outbox.record([Taken(name, file, "disk", *key, name[-5] * 32, None, None, rejected)])
+    return outbox.at(name)
+names = ["1b74105a.2020-07-05_10-07-0%d.jpg" % number for number in range(8)]
+sent = [take(name) for name in names[:4]]
+assert len(outbox.claim(9)) == 4
+outbox.confirm(sent[1], sent[1].md5, "stored")
+held = "the destination holds another picture with this device and time"
+outbox.clash(sent[0], held + " (md5 " + "e" * 32 + ")")
+outbox.contradict(sent[1], held + " by now")
+outbox.postpone(sent[2], "the destination says that it got other bytes (md5 " + "f" * 32 + ")", not_before=0.0)
+outbox.refuse(sent[3], "status 500", not_before=0.0)
+take(names[4], "it is cut short: the end of the picture is missing")
+take(names[5], "it is empty: nothing of it was written")
+take("1b74105a.1970-01-01_00-00-06.jpg", "the datetime in its name is before 2019: the trap's clock wasn't set")
+take(names[7], "it is a PNG picture")
+outbox.close()
+"""
+
+
+@pytest.fixture
+def reasons(tmp_path):
+    """Make an outbox by the first release itself, with a picture for each reason that decides something."""
+    source, path = old_release.unpack(tmp_path), str(tmp_path / "reasons.db")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(source / "daemon"), *filter(None, sys.path)])}
+    subprocess.run([sys.executable, "-c", REASONS, path], env=environment, check=True, timeout=60)
+    return path
+
+
+CODED = [
+    *((ReasonCode.CLASH, None, True), (ReasonCode.CLASH, None, True), (None, "f" * 32, False), (None, None, False)),
+    *((ReasonCode.CUT_SHORT, None, False), (ReasonCode.CUT_SHORT, None, False), (ReasonCode.NO_CLOCK, None, True)),
+    (None, None, True),
+]
+"""The code, the md5 that the destination got, and the attention that each of them needs"""
+
+
+def facts(outbox):
+    pictures = sorted(outbox.pictures(), key=lambda picture: picture.id)
+    return [(picture.reason_code, picture.got_md5, picture.needs_attention) for picture in pictures]
+
+
+def test_what_the_reasons_of_an_earlier_release_decide_is_known_before_and_after_its_outbox_is_migrated(reasons):
+    with OutboxReader.open_readonly(reasons) as reader:
+        assert facts(reader) == CODED
+    salvaged = [picture.reason_code for picture, _ in ruins(reasons, lambda _: False)]
+    assert salvaged == [code for code, _, _ in CODED]
+    with Outbox(reasons, longest_wait=1800.0) as outbox:
+        assert facts(outbox) == CODED
+        outbox.inspect()
+
+
+def test_a_reason_that_a_later_release_words_otherwise_decides_the_same(reasons):
+    with Outbox(reasons, longest_wait=1800.0) as outbox:
+        before, clashes = facts(outbox), outbox.destinations.clashes_in_a_row()
+        assert (clashes, outbox.catalog.count_to_look_at()) == (2, 4)
+        with outbox.database.writing() as connection:
+            connection.execute("UPDATE pictures SET reason = 'worded otherwise' WHERE reason IS NOT NULL")
+            connection.execute("UPDATE history SET why = 'worded otherwise'")
+        assert facts(outbox) == before
+        assert outbox.destinations.clashes_in_a_row() == clashes
+        assert outbox.catalog.count_to_look_at() == 4
+        by_code = {picture.reason_code: picture for picture in outbox.pictures()}
+        assert outbox.catalog.lose(by_code[ReasonCode.NO_CLOCK]) is State.LOST
+        assert outbox.catalog.lose(by_code[ReasonCode.CUT_SHORT]) is State.REJECTED
+
+
 def test_all_steps_are_one_transaction_whatever_breaks_it_off(path):
     def steps():
         with closing(sqlite3.connect(path)) as connection:
             columns = {row[1] for row in connection.execute("PRAGMA table_info(pictures)")}
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-            return version, columns & {"ctime_ns", "dismissed_at"}
+            return version, columns & set(NEW)
 
     for step in range(4, len(MIGRATIONS) + 1):
         process = os.fork()
@@ -158,7 +238,7 @@ def test_all_steps_are_one_transaction_whatever_breaks_it_off(path):
         assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
         assert steps() == (3, set())
     with Outbox(path, longest_wait=1800.0):
-        assert steps() == (len(MIGRATIONS), {"ctime_ns", "dismissed_at"})
+        assert steps() == (len(MIGRATIONS), set(NEW))
 
 
 def _die_in(path, step):

@@ -20,7 +20,6 @@ from sticky_pi_api.exceptions import (
 )
 from sticky_pi_api.types import ImageOutcome, Outcome
 from sticky_pi_uploader.models import DestinationState, Fingerprint, Picture, State
-from sticky_pi_uploader.outbox import CLASH
 from sticky_pi_uploader.upload.outcome_policy import (
     DOUBTFUL_WAIT,
     SEVERAL,
@@ -38,6 +37,7 @@ BUSY = UnavailableError("status 503", retry_after=600.0)
 GONE = BrokenOffError("closed")
 DENIED = StoreError("permission denied", whole_store=False)
 SENT_OTHERS = f"the destination says that it got other bytes (md5 {OTHER})"
+CLASH = "the destination holds another picture with this device and time"
 REFUSING, UNREACHABLE, NOT_AN_API, UNAUTHORIZED = (
     DestinationState[name] for name in ("REFUSING", "UNREACHABLE", "NOT_AN_API", "UNAUTHORIZED")
 )
@@ -87,9 +87,9 @@ def test_only_a_receipt_of_the_pictures_own_bytes_confirms_it(outcome):
         (SEVERAL - 1, 9, {"failed_since": 9}, CLASHING),
         (SEVERAL - 1, 9, {"failed_since": 8}, CONFLICT),
         # The other bytes come from our own upload.
-        (0, 9, {"reason": SENT_OTHERS}, CHANGED_ON_THE_WAY),
-        (0, 9, {"reason": SENT_OTHERS, "failed_since": 9}, CHANGED_ON_THE_WAY),
-        (0, 9, {"reason": SENT_OTHERS, "failed_since": 8}, CONFLICT),
+        (0, 9, {"got_md5": OTHER}, CHANGED_ON_THE_WAY),
+        (0, 9, {"got_md5": OTHER, "failed_since": 9}, CHANGED_ON_THE_WAY),
+        (0, 9, {"got_md5": OTHER, "failed_since": 8}, CONFLICT),
     ],
 )
 @pytest.mark.parametrize("outcome", [Outcome.CONFLICT, Outcome.HELD])
@@ -209,6 +209,7 @@ def test_a_receipt_that_is_not_of_these_bytes_is_doubted(md5, why):
     decision = decided(Outcome.STORED, md5=md5)
     assert decision[:4] == (Action.POSTPONE, why, 0, DOUBTFUL_WAIT)
     assert (decision.trouble.state, decision.trouble.why) == (UNREACHABLE, why)
+    assert decision.got_md5 == md5
 
 
 def test_a_request_too_large_concerns_only_pictures_from_its_size_on():
