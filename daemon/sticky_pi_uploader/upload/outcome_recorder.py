@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from sticky_pi_api.types import Outcome
 
@@ -22,6 +22,7 @@ from .backoff import LONGEST_WAIT, delay
 from .outcome_log import OutcomeLog
 from .outcome_policy import SEVERAL, Action, Decision, Standing, Trouble, decide, is_broken_off, receipt_of, trouble_of
 from .receipt_batch import Receipt, ReceiptBatch
+from .size_limit import SizeLimit
 
 if TYPE_CHECKING:
     from sticky_pi_api.types import ImageOutcome
@@ -36,16 +37,6 @@ _LOGGED: Final = {
     Action.REJECT: (Kind.REJECTED, State.REJECTED, "refused, given up for a week"),
     Action.CLASH: (Kind.CONFLICT, State.CONFLICT, "not sent"),
 }
-
-
-class SizeLimit(NamedTuple):
-    """The web server in front of the destination takes only smaller pictures than this."""
-
-    size: int
-    """bytes of the smallest picture that was too large"""
-    why: str
-    passes_smaller: bool = False
-    """whether the destination has taken a smaller one since"""
 
 
 class OutcomeRecorder:
