@@ -135,7 +135,7 @@ def _open(path: str, state: StateReader, *, silent_if_missing: bool) -> OutboxRe
                 return OutboxReader.open_readonly(path)
             except NoSpaceError as error:
                 state.warn(f"{error}; what is shown may not be the latest")
-                return OutboxReader.open_as_it_lies(path)
+                return OutboxReader.open_without_log(path)
         except (FileNotFoundError, NotADirectoryError):
             if not silent_if_missing:
                 state.warn(f"no state in {os.path.dirname(path)}: {_NOT_YET}")

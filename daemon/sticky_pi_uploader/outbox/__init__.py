@@ -1,17 +1,18 @@
-"""The outbox: one durable row a picture, and every verb that changes it. The two halves of the daemon meet only here.
+"""The outbox: one durable row for each picture. The intake and the upload exchange pictures only through it.
 
     verb                from                                to
     record              (unknown)                           pending; rejected; conflict with another file here
-    record              all but uploading                   pending or conflict, where its bytes changed or it was asked
-                                                            for again; rejected, where they are no picture now;
-                                                            else as it was
-    lose                pending, conflict, rejected         lost; rejected and gone, where it never was a picture
+    record              all but uploading                   pending or conflict, if its bytes changed or it was to be
+                                                            read again; rejected, if it is no picture any more;
+                                                            else the same
+    lose                pending, conflict, rejected         lost; rejected and gone, if it never was a picture
     merge               pending, conflict, rejected, lost   (unknown): its file is recorded under another path
     dismiss             conflict, rejected, lost            the same, calling for no attention; retry takes that back
     lose, record        conflict with that file             pending
     claim, claim_canary pending, due                        uploading
     confirm             uploading                           uploaded, with the receipt
-    refuse              uploading                           pending, charged to it or not; at the last, rejected
+    refuse              uploading                           pending, charged to it or not; rejected, if it is the
+                                                            last refusal
     clash               uploading                           conflict
     ask_again           conflict, with the held bytes       pending
     release, put_off,   uploading                           pending, nothing charged
@@ -19,17 +20,17 @@
     recover
     reoffer             rejected after refusals, a week     pending
     change_destination  uploaded, conflict, refused         pending
-    unconfirm           uploaded                            pending, as the destination doesn't have it any more
+    unconfirm           uploaded                            pending, as the destination lost it
     contradict          uploaded                            conflict
-    note_copy           uploaded                            the same, its copy there missing or another one, or not
+    note_copy           uploaded                            the same; its copy there is right, missing or wrong
     mark_removed        uploaded, and what is allowed       the same, gone from the card
-    adopt               (unknown)                           as an earlier outbox had it; uploading is pending
+    adopt               (unknown)                           the same as in an earlier outbox; uploading is pending
     forget              removed long ago                    (unknown)
     retry               pending, conflict                   pending, due now
-    retry               rejected, lost                      the same, to be read again: then record decides
+    retry               rejected, lost                      the same, and read again: then record decides
 
-Each step is `UPDATE … WHERE id = ? AND state IN (…)` with its line of history in one transaction, and tells whether
-it found the picture in a state that it may leave.
+Each step is `UPDATE … WHERE id = ? AND state IN (…)` and its line of history, in one transaction. It returns whether
+the picture was in a state that the step may leave.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ __all__ = [
 
 
 class Outbox(OutboxReader):
-    """The outbox file, open for writing, and the parts that change it: each user gets its own."""
+    """The outbox file, open for writing, and its parts, one for each user."""
 
     def __init__(self, path: str, *, longest_wait: float, clock: Callable[[], float] = time.time) -> None:
         """Open the file at `path`, and make or migrate it where needed.
@@ -90,15 +91,15 @@ class Outbox(OutboxReader):
         self.recovery = Recovery(database)
 
     def changed_by_another(self) -> bool:
-        """Tell whether another process wrote to the outbox since this was last asked."""
+        """Return whether another process wrote to the outbox since the last call."""
         return self.database.changed_by_another()
 
 
 def open_or_rebuild(path: str, *, longest_wait: float) -> tuple[Outbox, Aside | None]:
-    """Open the outbox; a damaged or newer one is put aside for a new one.
+    """Open the outbox; put a damaged or newer one aside, and create a new one.
 
-    The folder and the destination fill that again, and `Maintenance` with what only the earlier one knew. Returns the
-    outbox, and what was put aside for it. Raises StateError where it can't be opened.
+    Scans of the image folder fill it, and `Maintenance` adds the records that only the earlier one had. Return the
+    outbox, and the one that was put aside, if any. Raises StateError if it can't be opened.
     """
     try:
         return Outbox(path, longest_wait=longest_wait), None

@@ -1,4 +1,4 @@
-"""The catalog of files in the image folder: which are recorded, what is known of each, and which are lost."""
+"""Record the files of the image folder: new, changed, renamed and lost ones."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from .database import Part
 from .schema import UNTRIED
 
 _CLAIMS_ITS_KEY: Final = "(state IN ('pending', 'uploading') OR (state = 'uploaded' AND recheck = 0))"
-"""Says of which pictures no other with the same device and time is sent; what only another destination has does not"""
+"""Condition of the pictures that occupy their key, so that no other is sent under it; one that only an earlier
+destination has doesn't"""
 
 CHANGED_UNSEEN: Final = "its bytes changed, but neither its size nor its time did: the card may be failing"
 
 _MISSED: Final = (State.PENDING, State.CONFLICT, State.REJECTED)
-"""States of pictures that nobody has but the card"""
+"""States of pictures that exist only on the card"""
 
 _NEEDS_ATTENTION: Final = (
     "state IN ('conflict', 'rejected', 'lost') AND removed_at IS NULL AND dismissed_at IS NULL"
@@ -53,14 +54,14 @@ class Known(NamedTuple):
 
 
 class Catalog(Part):
-    """The files of the image folder, as the intake found them."""
+    """The records of the files in the image folder."""
 
     def at(self, path: str) -> Picture | None:
         """Return the picture recorded at a path, relative to the image dir."""
         return self._database.at(path)
 
     def pictures(self, paths: Iterable[str]) -> dict[str, Picture]:
-        """Map those of some paths that are recorded to their pictures, by one query for each folder."""
+        """Map the recorded ones of some paths to their pictures, by one query for each folder."""
         names = defaultdict(list)
         for folder, name in map(split_path, paths):
             names[folder].append(name)
@@ -81,7 +82,7 @@ class Catalog(Part):
         return None if row is None else self._known(row)[1]
 
     def folders_to_check(self) -> set[str]:
-        """Name the folders of pictures that are missed if their file is gone."""
+        """Return the folders of the pictures whose absence may be a loss."""
         rows = self._database.rows(
             "SELECT DISTINCT folder FROM pictures"
             " WHERE state IN ('pending', 'uploading', 'conflict', 'rejected') AND removed_at IS NULL"
@@ -90,13 +91,13 @@ class Catalog(Part):
             return {to_path(row[0]) for row in rows}
 
     def rejected_pictures(self) -> list[str]:
-        """Name the files that have a picture's name, and were rejected for what was in them."""
+        """Return the paths of rejected files that have the name of a picture."""
         rows = self._database.rows("SELECT folder, name FROM pictures WHERE state = 'rejected' AND device IS NOT NULL")
         with self._database.damage_told():
             return [os.path.join(*map(to_path, row)) for row in rows]
 
     def files_to_recheck(self) -> list[str]:
-        """Return the paths of the files that are to be read again, whatever they look like."""
+        """Return the paths of the files to read again even if they look unchanged."""
         rows = self._database.rows("SELECT folder, name FROM pictures WHERE recheck = 1")
         with self._database.damage_told():
             return [os.path.join(*map(to_path, row)) for row in rows]
@@ -106,7 +107,7 @@ class Catalog(Part):
         return int(self._database.value(f"SELECT count(*) FROM pictures WHERE {_NEEDS_ATTENTION}"))
 
     def twins(self, taken: Taken | Picture) -> list[Picture]:
-        """Find the pictures with the same key and md5 that were recorded under another path."""
+        """Return the pictures with the same key and md5 that are recorded under another path."""
         twins = self._database.pictures(
             "SELECT * FROM pictures WHERE device = ? AND datetime = ? AND md5 = ? AND NOT (folder = ? AND name = ?)",
             (taken.device, taken.datetime, taken.md5, *split_path(taken.path)),
@@ -114,14 +115,14 @@ class Catalog(Part):
         return list(twins)
 
     def with_bytes_of(self, gone: Picture) -> list[Picture]:
-        """Find the records of a picture's bytes under other paths: of copies, or of its own file under another name."""
+        """Return the records of a picture's bytes under other paths: copies, or its own file under another name."""
         return [*self.twins(gone), *self._of_same_file(gone)]
 
     def merge(self, gone: Picture, other: Picture) -> bool:
-        """End the record of a picture whose file is gone; add its history to that of another with its bytes.
+        """Delete the record of a picture whose file is gone, and add its history to that of another with its bytes.
 
-        False if either moved on, if the picture has a receipt, or if the other won't be sent and calls for no
-        attention: then nobody would hear of the loss.
+        Return False, and change nothing, if either has another state by now, if the picture has a receipt, or if the
+        other is not to be sent and needs no attention: then nobody would hear of the loss.
         """
         if gone.receipt_md5 is not None or (other.state in TO_LOOK_AT and not other.needs_attention):
             return False
@@ -139,7 +140,7 @@ class Catalog(Part):
             return True
 
     def rename(self, picture: Picture, path: str) -> bool:
-        """Record that the file was renamed; False where something is recorded under the new path already."""
+        """Record that the file was renamed; return False if something is recorded under the new path already."""
         with self._database.writing() as connection:
             if self.at(path) is not None:
                 return False
@@ -148,15 +149,15 @@ class Catalog(Part):
             return True
 
     def record(self, batch: Sequence[Taken]) -> list[Taken]:
-        """Record what ingest made of some files, in one transaction.
+        """Record files that were read, in one transaction.
 
-        Returns those that have to wait, because the picture is being sent just now.
+        Return the files that can't be recorded yet, because their picture is being sent.
         """
         with self._database.writing():
             return [taken for taken in batch if not self._record_one(taken)]
 
     def set_present(self, path: str, *, present: bool) -> None:
-        """Record whether the file is there, where its absence can't be called a loss; absent ones aren't claimed."""
+        """Record whether a file that isn't lost is there; absent ones aren't claimed."""
         with self._database.writing() as connection:
             connection.execute(
                 "UPDATE pictures SET present = ? WHERE folder = ? AND name = ?",
@@ -164,9 +165,9 @@ class Catalog(Part):
             )
 
     def note_ctimes(self, fingerprints: Mapping[str, Fingerprint]) -> None:
-        """Record the ctimes of files, by their paths, that have the bytes that are recorded, and look as they did.
+        """Record the new ctimes of files whose bytes didn't change, by path.
 
-        The step is not durable: what is lost of it is looked at once more.
+        The step isn't durable: if it is lost, the files are hashed once more.
         """
         with self._database.writing(durable=False) as connection:
             connection.executemany(
@@ -176,9 +177,9 @@ class Catalog(Part):
             )
 
     def lose(self, picture: Picture) -> State | None:
-        """Record that the file is gone before the destination had it; one that never was a picture stays rejected.
+        """Record that the file is gone before it was sent; one that never was a picture stays rejected.
 
-        Return the state, or None if it moved on.
+        Return the new state, or None if the picture had left its state by now.
         """
         if picture.is_no_picture and not self._was_picture(picture):
             removed = {"removed_at": self._database.clock(), "recheck": 0}
@@ -193,7 +194,7 @@ class Catalog(Part):
             return State.LOST if lost else None
 
     def dismiss(self, picture: Picture) -> bool:
-        """Record that a person acknowledged a picture's state; False if it needs no attention, or moved on."""
+        """Record that a person acknowledged a picture's state; return False if it needs no attention any more."""
         if not picture.needs_attention:
             return False
         values = {"dismissed_at": self._database.clock()}
@@ -264,7 +265,7 @@ class Catalog(Part):
         return list(found)
 
     def _was_picture(self, rejected: Picture) -> bool:
-        """Return whether a rejected picture was to be sent earlier, perhaps with another name or other bytes."""
+        """Return whether a rejected file was a picture earlier, perhaps with another name or other bytes."""
         query = "SELECT 1 FROM history WHERE picture_id = ? AND state IN ('pending', 'conflict')"
         return next(self._database.rows(query, (rejected.id,)), None) is not None
 
@@ -275,7 +276,7 @@ class Catalog(Part):
         return (State.PENDING, "taken in") if conflict is None else (State.CONFLICT, conflict)
 
     def _conflict_here(self, taken: Taken) -> str | None:
-        """Say which other file here has the key, and other contents."""
+        """Return the reason if another file here has the same key, but other contents; None if there is none."""
         rivals = self._database.pictures(
             "SELECT * FROM pictures WHERE device = ? AND datetime = ? AND md5 != ? AND NOT (folder = ? AND name = ?)"
             f" AND {_CLAIMS_ITS_KEY}",
@@ -294,7 +295,7 @@ class Catalog(Part):
             self._overwrite(known, taken, State.CONFLICT, conflict)
 
     def _clear_the_way(self, gone: Picture) -> None:
-        """Have pictures asked for again that were in conflict with one that won't be sent any more."""
+        """Make pictures pending again that were in conflict with one that won't be sent any more."""
         why = "the destination is asked again: the file here with the same device and time is no longer to be sent"
         rows = self._database.rows(
             "SELECT id FROM pictures AS waiting WHERE device = ? AND datetime = ? AND state = 'conflict' AND NOT EXISTS"
@@ -321,7 +322,7 @@ class Catalog(Part):
         reset: dict[str, Any] = {**UNTRIED, "present": 1, "recheck": 0}
         reset |= dict.fromkeys(("receipt_md5", "uploaded_at", "removed_at", "dismissed_at"))
         if state is known.state is State.PENDING and _is_same_file(known, taken):
-            # The file is the same, so it is the card that gave other bytes; it may do so again.
+            # The file is unchanged, so the card read other bytes; that may happen again.
             reset |= {"misses": known.misses, "not_before": known.not_before}
         if state is known.state is State.REJECTED and known.md5 is not None and known.md5 == taken.md5:
             reset["dismissed_at"] = known.dismissed_at
@@ -345,9 +346,9 @@ def _is_same_file(known: Picture, taken: Taken) -> bool:
 
 
 def _marked(taken: Taken, known: Picture) -> Taken:
-    """Mark a picture as suspect that has other bytes than it had, and looks as it did."""
+    """Mark a picture as suspect if its bytes changed, but neither its size nor its time."""
     before, now = known.fingerprint, taken.fingerprint
-    # What wasn't written whole when it was rejected may be filled later: that harms nothing.
+    # A file that wasn't complete when it was rejected may be completed later: that is no doubt.
     if known.state is State.REJECTED or before is None or now is None or not before.is_like(now):
         return taken
     return taken._replace(suspect=summary(filter(None, (taken.suspect, CHANGED_UNSEEN))))

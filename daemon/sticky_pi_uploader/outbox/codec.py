@@ -1,4 +1,4 @@
-"""What the columns hold: paths that may be no text, and rows that make a `Picture`, or are damage."""
+"""Convert between rows and values: paths, which may not be UTF-8, and pictures; find damaged rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PICTURE: Final[Mapping[str, _Kinds]] = {
     **dict.fromkeys(("failed_since", "refused_after", "size", "mtime_ns", "inode", "ctime_ns"), _COUNT),
     **dict.fromkeys(("attempts", "misses"), (int,)),
 }
-"""What a sound value is in each column of `pictures`; SQLite itself takes any in any"""
+"""The types that each column of `pictures` may hold; SQLite doesn't enforce them"""
 
 _NEW_COLUMNS: Final = ("clock_synchronised", "ctime_ns", "dismissed_at", "reason_code", "got_md5")
 """Columns that outboxes of earlier releases lack until they are opened for writing; the last is the newest"""
@@ -52,7 +52,7 @@ def split_path(path: str) -> tuple[str | bytes, str | bytes]:
 
 
 def column(text: str) -> str | bytes:
-    """Give a path's part as a column holds it."""
+    """Return a path, or a part of one, as a column holds it."""
     return text if text.isascii() or _is_unicode(text) else os.fsencode(text)
 
 
@@ -61,7 +61,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def to_path(value: object) -> str:
-    """Give the path, or the part of one, that a column holds. Raises ValueError or TypeError where it can't be one."""
+    """Return the path, or the part of one, that a column holds. Raises ValueError or TypeError if it is damaged."""
     if not isinstance(value, str | bytes):
         raise TypeError(f"a path can't be {value!r:.40}")
     path = os.fsdecode(value)
@@ -70,15 +70,15 @@ def to_path(value: object) -> str:
     return path
 
 
-def mended(row: sqlite3.Row) -> dict[str, Any]:
-    """Give a row of `pictures` with nothing, or 0, for the damaged values that its picture can do without."""
+def repair(row: sqlite3.Row) -> dict[str, Any]:
+    """Return a row of `pictures` with None or 0 in place of damaged values that a picture doesn't need."""
     values = dict(_with_new_columns(row))
     wrong = {name: kinds for name, kinds in _PICTURE.items() if not isinstance(values[name], kinds)}
     return values | {name: None if NoneType in kinds else 0 for name, kinds in wrong.items() if str not in kinds}
 
 
 def to_picture(row: Row) -> Picture:
-    """Make a Picture of a whole row of `pictures`. Raises ValueError or TypeError where that can't be one."""
+    """Return the picture of a whole row of `pictures`. Raises ValueError or TypeError if the row is damaged."""
     row = _with_new_columns(row)
     _check(row, _PICTURE)
     path = os.path.join(to_path(row["folder"]), to_path(row["name"]))
@@ -131,9 +131,10 @@ def _metadata(text: str | None) -> Mapping[str, Any] | None:
 
 
 def to_sendable(row: Row) -> Picture:
-    """Make a Picture that may be sent: its key must be the one in its name, or it would be held as another picture.
+    """Return the picture of a row that is to be sent.
 
-    Raises ValueError or TypeError.
+    Its key must match its file name; otherwise the destination would store it as another picture. Raises ValueError or
+    TypeError if the row is damaged.
     """
     picture = to_picture(row)
     key = f"{picture.device}.{picture.datetime}.jpg".replace("T", "_").replace(":", "-").replace("Z.", ".")
@@ -143,13 +144,13 @@ def to_sendable(row: Row) -> Picture:
 
 
 def to_event(row: sqlite3.Row) -> Event:
-    """Make an Event of a row of `history`. Raises ValueError or TypeError where that can't be one."""
+    """Return the event of a row of `history`. Raises ValueError or TypeError if the row is damaged."""
     _check(row, _EVENT)
     return Event(float(row["at"]), State(row["state"]), row["why"])
 
 
 def to_destination(row: sqlite3.Row) -> Destination:
-    """Make a Destination of a row of `destinations`. Raises ValueError or TypeError where that can't be one."""
+    """Return the destination of a row of `destinations`. Raises ValueError or TypeError if the row is damaged."""
     _check(row, _DESTINATION)
     state = DestinationState(row["state"])
     flags = (bool(row["holds_all"]), bool(row["answered"]))
@@ -157,13 +158,13 @@ def to_destination(row: sqlite3.Row) -> Destination:
 
 
 def to_folder(row: sqlite3.Row) -> tuple[str, tuple[int, int, int, float]]:
-    """Give the path of a row of `folders`, and how the folder looked. Raises ValueError or TypeError."""
+    """Return the path and the fields of a row of `folders`. Raises ValueError or TypeError if the row is damaged."""
     _check(row, _FOLDER)
     return to_path(row["folder"]), (row["inode"], row["mtime_ns"], row["ctime_ns"], float(row["at"]))
 
 
 def check_task(row: sqlite3.Row) -> None:
-    """Raise TypeError where a row of `tasks` can't be one."""
+    """Raise TypeError if a row of `tasks` is damaged."""
     _check(row, _TASK)
 
 

@@ -1,4 +1,4 @@
-"""The outbox's one database: its connection and transactions, and the one way in which a picture changes its state."""
+"""The database of the outbox: its connection, its transactions, and the one method that changes a picture's state."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .errors import damaged, plain_errors
 from .schema import MIGRATIONS
 
 PAGE_SIZE: Final = 1024
-"""Bytes; whatever changes in a page, all of it is written: 75 KB a picture with the usual 4096, and 21 with these"""
+"""Bytes; a change writes its whole page: 75 KB for each picture with pages of 4096 bytes, 21 KB with these"""
 
 
 def outbox_path(state_dir: str) -> str:
@@ -81,9 +81,9 @@ class Database:
             raise damaged(self.path, error) from error
 
     def fault(self) -> str | None:
-        """Check the whole file, with the rules of its tables and its indices; return the first fault, if any.
+        """Check the whole file, its tables' rules and its indices; return the first fault, or None.
 
-        A fault that a second check doesn't find was a read that failed.
+        A fault that a second check doesn't find was a failed read.
         """
         found = self._check()
         return found if found is None else self._check()
@@ -102,7 +102,7 @@ class WritableDatabase(Database):
         Raises OutboxDamagedError, or StateError where it can't be opened for another reason.
         """
         self.was_left_open = _is_filled(path + "-wal") or _is_filled(path + "-journal")
-        """whether the last process that wrote to it broke off: it may have been a power cut"""
+        """whether the last process that wrote to it broke off, perhaps in a power cut"""
         super().__init__(_open(path), path)
         self.clock = clock
         self._lock = threading.RLock()
@@ -110,13 +110,13 @@ class WritableDatabase(Database):
 
     def rows(self, query: str, values: Any = ()) -> Iterator[sqlite3.Row]:
         """Return the rows that a query finds. Raises StateError."""
-        # Fetched whole: another thread's rollback would break off a cursor that is still open.
+        # All rows are fetched: another thread's rollback would end a cursor that is still open.
         with self._lock, plain_errors(self.path):
             return iter(self.connection.execute(query, values).fetchall())
 
     @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """Hold one transaction; inside another it is part of that one. Not durable: a power cut may undo it."""
+        """Hold one transaction, or join the open one; unless it is `durable`, a power cut may undo it."""
         with self._lock, plain_errors(self.path):
             if self.connection.in_transaction:
                 yield self.connection
@@ -140,7 +140,10 @@ class WritableDatabase(Database):
         *,
         durable: bool = True,
     ) -> bool:
-        """Change the state, with its line of history unless `why` is None; False if it was in none of `sources`."""
+        """Change a picture's state and values, and add a line of history unless `why` is None.
+
+        Return False, and change nothing, if the picture is in none of the states `sources`.
+        """
         states = [state.value for state in sources]
         changes = {**(values or {}), "state": target.value}
         if target not in TO_LOOK_AT:
@@ -175,7 +178,7 @@ class WritableDatabase(Database):
         )
 
     def changed_by_another(self) -> bool:
-        """Tell whether another process wrote to the outbox since this was last asked."""
+        """Return whether another process wrote to the outbox since the last call."""
         before, self._seen_version = self._seen_version, self._version()
         return before != self._seen_version
 
@@ -184,7 +187,7 @@ class WritableDatabase(Database):
 
     @contextmanager
     def _rules_kept(self) -> Iterator[None]:
-        """Tell damage from a bug where a row breaks its table's rules: damage is there before the step, too."""
+        """Raise OutboxDamagedError if a row breaks its table's rules because the file is damaged, and not by a bug."""
         try:
             yield
         except sqlite3.IntegrityError as error:
@@ -195,19 +198,19 @@ class WritableDatabase(Database):
 
 
 class Part:
-    """Verbs of the outbox that belong together, on its one database."""
+    """A part of the outbox: changes that belong together."""
 
     def __init__(self, database: WritableDatabase) -> None:
         """Change the rows of `database`, which its owner closes."""
         self._database = database
 
     def together(self) -> AbstractContextManager[object]:
-        """Make one durable step of all that the block does."""
+        """Make one durable transaction of the block."""
         return self._database.writing()
 
 
 def require_files(path: str) -> None:
-    """Check that SQLite finds regular files, or none yet: it would follow a link, and wait for a pipe.
+    """Check that the files are regular, or missing: SQLite would follow a link, and wait for a pipe.
 
     Raises StateError.
     """
@@ -215,7 +218,7 @@ def require_files(path: str) -> None:
         try:
             mode = os.stat(each, follow_symlinks=False).st_mode
         except OSError:
-            # SQLite meets it as well, and its own message is used.
+            # SQLite will fail as well, with a better message.
             continue
         if not stat.S_ISREG(mode):
             raise StateError(f"the outbox can't be used: {each} is {name_of(mode)}, not a file")

@@ -1,4 +1,4 @@
-"""How the destinations answered, and the evidence on whether the destination or a picture is at fault."""
+"""Record the answers of destinations, and count the evidence on whether the destination or a picture is at fault."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Destinations(Part):
         return destination_at(self._database, url)
 
     def change(self, url: str, is_here: Callable[[str], bool]) -> int:
-        """Make `url` the configured destination; where it was another, what is still here becomes pending again.
+        """Make `url` the configured destination; if it was another, make the pictures that it answered pending again.
 
-        A receipt belongs to one destination, and so do its conflicts and refusals. `is_here` tells of a path whether
-        its file is there: pictures whose file isn't keep the receipt that they have. Returns how many changed.
+        Receipts, conflicts and refusals are those of one destination. `is_here` returns whether the file at a path is
+        there; pictures without their file keep their receipt. Return the number of changed pictures.
         """
         with self._database.writing() as connection:
             configured = self._database.rows("SELECT url FROM destinations WHERE configured = 1")
@@ -49,7 +49,7 @@ class Destinations(Part):
             return self._forget_answers(f"the destination changed from {before} to {url}", is_here)
 
     def update(self, destination: Destination) -> None:
-        """Keep how the destination answered, so that a reboot forgets nothing of it."""
+        """Record the answer of a destination, so that it outlasts a reboot."""
         with self._database.writing() as connection:
             connection.execute(
                 "UPDATE destinations SET state = :state, reason = :reason, retry_at = :retry_at, failures = :failures,"
@@ -58,15 +58,15 @@ class Destinations(Part):
             )
 
     def end_wait(self) -> None:
-        """Let the configured destination be asked again at once."""
+        """End the wait of the configured destination."""
         with self._database.writing() as connection:
             connection.execute("UPDATE destinations SET retry_at = NULL WHERE configured = 1")
 
     def end_wait_for_network(self) -> None:
-        """Let the configured destination be asked again at once where nothing but the network may have been in the way.
+        """End the wait of the configured destination if the network may be its cause.
 
-        A login page of another network may have answered in its place. Where it answered itself, or asked for a pause,
-        a new network changes nothing; nor does it for an account or a picture that isn't accepted.
+        A login page of another network may have answered in its place. If the destination itself answered, asked for a
+        pause, or accepted no account or picture, a new network changes nothing.
         """
         with self._database.writing(durable=False) as connection:
             connection.execute(
@@ -80,7 +80,7 @@ class Destinations(Part):
             connection.execute("UPDATE destinations SET retry_at = NULL WHERE retry_at > ?", (latest,))
 
     def accepted(self) -> int:
-        """Tell how many pictures the configured destination took, ever: a clock that nobody can set."""
+        """Return the number of pictures that the configured destination ever took: a clock that nobody can set."""
         return int(self._database.number(f"SELECT {_ACCEPTED}") or 0)
 
     def count_accepted(self, url: str) -> None:
@@ -89,7 +89,7 @@ class Destinations(Part):
             connection.execute("UPDATE destinations SET accepted = accepted + 1 WHERE url = ?", (url,))
 
     def others_refused(self, picture: Picture) -> int:
-        """Count the different pictures to be sent, but this one, that were refused since the destination took one."""
+        """Count the other pictures to be sent, each key once, that were refused since the destination last took one."""
         count: int = self._database.value(
             "SELECT count(DISTINCT lower(device) || datetime) FROM pictures WHERE state IN ('pending', 'uploading')"
             f" AND refused_after = {_ACCEPTED} AND NOT (device = ? AND datetime = ?)",
@@ -98,9 +98,9 @@ class Destinations(Part):
         return count
 
     def lately_failed(self) -> int:
-        """Count the different pictures to be sent that failed, but only since the destination last took one.
+        """Count the pictures to be sent, each key once, that failed only since the destination last took one.
 
-        One that failed before that as well is left out: it is odd itself.
+        If one failed before as well, the picture itself may be the cause.
         """
         count: int = self._database.value(
             "SELECT count(DISTINCT lower(device) || datetime) FROM pictures WHERE state IN ('pending', 'uploading')"
@@ -109,14 +109,14 @@ class Destinations(Part):
         return count
 
     def forget_refusals(self) -> None:
-        """Forget the refusals since the destination last took a picture: they say nothing of the pictures."""
+        """Delete the refusals since the destination last took a picture: they are no evidence against the pictures."""
         with self._database.writing() as connection:
             connection.execute(
                 f"UPDATE pictures SET refused_after = NULL WHERE state = 'pending' AND refused_after = {_ACCEPTED}"
             )
 
     def clashes_in_a_row(self) -> int:
-        """Count the different pictures in conflict with the destination since it last held one with our bytes."""
+        """Count the pictures, each key once, in conflict with the destination since it last held one with our bytes."""
         count: int = self._database.value(
             "SELECT count(DISTINCT lower(device) || datetime) FROM pictures JOIN history ON picture_id = pictures.id"
             " WHERE pictures.state = 'conflict' AND reason_code = 'clash' AND history.state = 'conflict'"
@@ -138,7 +138,7 @@ class Destinations(Part):
             for picture in answered
             if is_here(picture.path)
         )
-        # Should one of the others come back, it is read and sent: its receipt is another destination's.
+        # If one of the other files comes back, it is read and sent: its receipt is another destination's.
         self._database.connection.execute("UPDATE pictures SET recheck = 1, reason = NULL WHERE state = 'uploaded'")
         return changed
 

@@ -59,7 +59,7 @@ def _translate(error: sqlite3.Error, path: str) -> StateError | None:
 def _compare_schemas(text: str, path: str) -> StateError | None:
     """Return the error for a query that failed with SQLite's message `text`, from the tables and indices in the file.
 
-    None where they are as they should be, so that the query is wrong.
+    None if they are right, so that the query is wrong.
     """
     try:
         steps, found = _schema_in(path)
@@ -107,7 +107,7 @@ def _schema_of(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 def _is_sound(path: str) -> bool:
-    """Tell whether the whole file is sound as it is read now: SQLite takes one read that fails for damage."""
+    """Return whether the whole file can be read without a fault now: SQLite reports a single failed read as damage."""
     try:
         with closing(sqlite3.connect(uri(path, "mode=ro"), uri=True)) as connection:
             return bool(connection.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok")
@@ -116,7 +116,7 @@ def _is_sound(path: str) -> bool:
 
 
 def _is_readable(path: str) -> bool:
-    """Tell whether SQLite can read every page; opening the file in another way would end the locks that it holds."""
+    """Return whether SQLite can read every page; opening the file in another way would end SQLite's locks."""
     try:
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA quick_check(1)").fetchall()

@@ -1,4 +1,4 @@
-"""The outbox's memory of folders in which everything was known, for those who scan them."""
+"""Record how folders looked when all their files were recorded, so that scans can skip them."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ _LARGEST = 2**63 - 1
 
 
 class Seen(NamedTuple):
-    """How a folder looked."""
+    """The fields of a folder's status that show whether it changed."""
 
     inode: int
     mtime_ns: int
     ctime_ns: int
     at: float
-    """Unix time: when it was looked at"""
+    """Unix time of the look"""
 
     @classmethod
     def of(cls, status: os.stat_result, at: float) -> Self:
-        """Take it from a folder's status."""
+        """Return the fields of a folder's status, which was read at a Unix time."""
         return cls(status.st_ino & _LARGEST, status.st_mtime_ns, status.st_ctime_ns, at)
 
     def is_like(self, other: Seen) -> bool:
-        """Tell whether it looked the same, whenever that was."""
+        """Return whether the folder looked the same, at whatever time."""
         return self[:3] == other[:3]
 
 
 NOT_SEEN: Final = Seen(0, 0, 0, 0.0)
-"""How no folder looks: of one in which not everything is known"""
+"""A record that equals no folder: some of its files aren't recorded yet"""
 
 
 class Folders(Part):
-    """What scans leave word of to later ones. None of it is durable: what is lost is read again."""
+    """Folder records for later scans. They aren't durable: a lost record costs one more read."""
 
     def seen(self) -> dict[str, Seen]:
-        """Map the folders that are known, relative to the image dir, to how they looked."""
+        """Map the recorded folders, relative to the image dir, to their records."""
         rows = self._database.rows("SELECT folder, inode, mtime_ns, ctime_ns, at FROM folders")
         with self._database.damage_told():
             return {folder: Seen(*looked) for folder, looked in map(to_folder, rows)}
 
     def in_doubt(self) -> set[str]:
-        """Name the folders in which a file is to be looked at, whatever they look like."""
+        """Return the folders to read even if they look unchanged."""
         rows = self._database.rows(f"SELECT DISTINCT folder FROM pictures WHERE {IN_DOUBT}")
         with self._database.damage_told():
             return {to_path(row[0]) for row in rows}
 
     def note(self, seen: Mapping[str, Seen], gone: Collection[str]) -> None:
-        """Remember folders, and how they looked when everything in them was known; forget those that are gone."""
+        """Record folders whose files are all recorded, or NOT_SEEN; delete the records of folders that are gone."""
         with self._database.writing(durable=False) as connection:
             connection.executemany("DELETE FROM folders WHERE folder = ?", [(column(folder),) for folder in gone])
             connection.executemany(
@@ -61,6 +61,6 @@ class Folders(Part):
             )
 
     def forget(self) -> None:
-        """Have all folders read again."""
+        """Delete all records, so that the next scan reads every folder."""
         with self._database.writing(durable=False) as connection:
             connection.execute("DELETE FROM folders")

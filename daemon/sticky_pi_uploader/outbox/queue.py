@@ -1,4 +1,4 @@
-"""The queue of pictures to be sent: which are due, who has claimed them, and the outcome of sending each."""
+"""Claim the pictures to be sent, and record the outcome of each."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ REOFFER_AFTER: Final = 7 * 86400.0
 """Seconds after which a picture that was refused too often is offered again."""
 
 _SENDABLE: Final = "state = 'pending' AND present = 1 AND recheck = 0"
-# SQLite would take the index of the states otherwise, and look at each picture that waits.
+# Otherwise SQLite would use the index of states, and read each picture that waits.
 _BY_TIME: Final = "pictures INDEXED BY pictures_to_send"
 _BY_WAIT: Final = "pictures INDEXED BY pictures_waiting"
 
 
 class Queue(Part):
-    """Pictures to be sent: claimed, and given back with the outcome."""
+    """The pictures to be sent."""
 
     def __init__(self, database: WritableDatabase, destinations: Destinations, *, longest_wait: float) -> None:
         """Count tries by what the configured one of `destinations` accepted.
@@ -34,20 +34,20 @@ class Queue(Part):
         self._longest_wait = longest_wait
 
     def claim(self, most: int, *, untried: bool = False, smaller_than: int | None = None) -> list[Picture]:
-        """Take up to `most` due pictures to be sent: the newest, the oldest, the next newest and so on; no key twice.
+        """Claim up to `most` due pictures: the newest, the oldest, the next newest and so on; no key twice.
 
-        Which ones may be limited as for `next_due`. The step is not durable, and needn't be: after a crash they are
-        pending again, and asked for before they are sent.
+        `untried` and `smaller_than` are as for `next_due`. The step isn't durable, and needn't be: after a crash, the
+        pictures are pending again, and the destination is asked for them before they are sent.
         """
         with self._database.writing(durable=False):
             chosen = list(self._choose(most, _claimable(untried=untried, smaller_than=smaller_than)))
             return [picture for picture in chosen if self._database.move(picture.id, (State.PENDING,), State.UPLOADING)]
 
     def claim_canary(self) -> list[Picture]:
-        """Take one due picture while the destination is in trouble; none is [].
+        """Claim one due picture while the destination is in trouble; return [] if none is due.
 
-        What wasn't tried yet comes first, the newest of it, and then what was tried longest ago: a picture that always
-        fails holds up no other.
+        Pictures that were never tried come first, the newest of them before the others, then the picture that was tried
+        longest ago: one that always fails delays no other.
         """
         with self._database.writing(durable=False):
             order, now = "failed_since IS NOT NULL, not_before, datetime DESC", self._database.clock()
@@ -55,13 +55,13 @@ class Queue(Part):
             return [picture for picture in tried if self._database.move(picture.id, (State.PENDING,), State.UPLOADING)]
 
     def next_due(self, *, untried: bool = False, smaller_than: int | None = None) -> float | None:
-        """Tell in how many seconds a picture falls due (0: now), or None where none is waiting.
+        """Return the seconds until a picture is due (0: now), or None if none is waiting.
 
-        With `untried`, only those count of which no try has failed; with `smaller_than`, those with fewer bytes.
+        With `untried`, only pictures count whose tries never failed; with `smaller_than`, only those with fewer bytes.
         """
         now = self._database.clock()
         which = _claimable(untried=untried, smaller_than=smaller_than)
-        # One after the other, each by an index of its own: it takes no longer with many of them.
+        # Two queries, each with its own index: so the time doesn't grow with the number of pictures.
         for due in (
             f"SELECT 1 FROM {_BY_WAIT} WHERE {which} AND not_before > :now + :longest LIMIT 1",
             f"SELECT 1 FROM {_BY_TIME} WHERE {which} AND not_before IS NULL LIMIT 1",
@@ -73,9 +73,9 @@ class Queue(Part):
         return None if earliest is None else max(0.0, earliest - now)
 
     def confirm(self, picture: Picture, receipt_md5: str, why: str, *, accepted_by: str | None = None) -> bool:
-        """Record the receipt and the outcome, in one step.
+        """Record the receipt, in one step with the count of pictures that the destination took.
 
-        `accepted_by` is the url of the destination where it took the picture just now, rather than held it already.
+        `accepted_by` is the destination's url if it took the picture just now; None if it held the picture already.
         """
         now = self._database.clock()
         values = {"receipt_md5": receipt_md5, "uploaded_at": now, "reason": None, "not_before": None}
@@ -86,17 +86,24 @@ class Queue(Part):
             return confirmed
 
     def refuse(
-        self, picture: Picture, why: str, *, not_before: float, charge: int = 0, missed: bool = True, last: bool = False
+        self,
+        picture: Picture,
+        why: str,
+        *,
+        not_before: float,
+        charge: int = 0,
+        blames_picture: bool = True,
+        last: bool = False,
     ) -> bool:
-        """Record a refusal: it waits until `not_before`, or, the last, is rejected.
+        """Record a refusal: the picture waits until `not_before`, or, if it is the `last` one, is rejected.
 
-        `charge` says how many refusals turned out to be the picture's fault by it; not `missed`, that the destination
-        as a whole is to blame.
+        `charge` is the number of refusals that turn out to be the picture's fault. Unless `blames_picture`, the
+        destination as a whole is to blame, and later waits of the picture don't grow.
         """
         state = State.REJECTED if last else State.PENDING
         until = self._database.clock() + REOFFER_AFTER if last else not_before
         values = self._failed(picture) | {"attempts": picture.attempts + charge, "not_before": until, "reason": why}
-        values |= {"misses": picture.misses + missed, "refused_after": self._destinations.accepted()}
+        values |= {"misses": picture.misses + blames_picture, "refused_after": self._destinations.accepted()}
         return self._database.move(picture.id, (State.UPLOADING,), state, why, values)
 
     def clash(self, picture: Picture, why: str) -> bool:
@@ -105,9 +112,10 @@ class Queue(Part):
         return self._database.move(picture.id, (State.UPLOADING,), State.CONFLICT, why, values)
 
     def ask_again(self, picture: Picture, held: str) -> int:
-        """Have files asked for again that have the bytes that the destination holds under a picture's key.
+        """Make pictures pending again whose bytes the destination turns out to hold under a picture's key.
 
-        They were in conflict with another file here, which has other bytes; `held` is an md5. Tells how many.
+        They were in conflict with another file here, which has other bytes. `held` is the md5 of the held bytes. Return
+        the number of pictures.
         """
         why = "the destination is asked again: it has a picture with this device, time and md5"
         query = "SELECT id FROM pictures WHERE device = ? AND datetime = ? AND md5 = ? AND state = 'conflict'"
@@ -117,24 +125,26 @@ class Queue(Part):
             return sum(self._database.move(row["id"], (State.CONFLICT,), State.PENDING, why, values) for row in rows)
 
     def release(self, picture: Picture, *, not_before: float | None = None) -> bool:
-        """Give a claimed picture back as it was, to be tried no sooner than `not_before`."""
+        """Release a claimed picture unchanged, not to be tried before `not_before`."""
         values = {"not_before": picture.not_before if not_before is None else not_before}
         return self._database.move(picture.id, (State.UPLOADING,), State.PENDING, None, values, durable=False)
 
     def explain_waiting(self, why: str) -> None:
-        """Say why pictures that are to be sent weren't, where no other reason is known."""
+        """Record why pictures weren't sent, for all waiting ones that have no reason yet."""
         with self._database.writing(durable=False) as connection:
             connection.execute(
                 f"UPDATE {_BY_TIME} SET reason = ? WHERE {_SENDABLE} AND reason IS NULL",
                 (why,),
             )
 
-    def put_off(self, picture: Picture, why: str | None = None, *, not_before: float | None, missed: bool) -> bool:
-        """Give a claimed picture back that couldn't be sent, nothing charged.
+    def put_off(
+        self, picture: Picture, why: str | None = None, *, not_before: float | None, blames_picture: bool
+    ) -> bool:
+        """Release a claimed picture that couldn't be sent, with nothing charged to it.
 
-        Without `why` there is nothing to tell of; `missed` says that the destination as a whole isn't to blame.
+        `blames_picture` is as for `refuse`. Without `why`, the reason stays.
         """
-        values = self._failed(picture) | {"misses": picture.misses + missed}
+        values = self._failed(picture) | {"misses": picture.misses + blames_picture}
         if not_before is not None:
             values["not_before"] = not_before
         news = None if why == picture.reason else why
@@ -153,15 +163,15 @@ class Queue(Part):
         return self._database.move(picture.id, (State.UPLOADING,), State.PENDING, why, values)
 
     def recheck(self, picture: Picture, why: str, *, not_before: float) -> bool:
-        """Give a claimed picture back to be read again before it is sent.
+        """Release a claimed picture, to be read again before it is sent.
 
-        If that finds the same file, it isn't sent before `not_before`: the card may give other bytes at each read.
+        If its file is the same, it isn't sent before `not_before`: the card may read other bytes each time.
         """
         values = {"reason": why, "recheck": 1, "misses": picture.misses + 1, "not_before": not_before}
         return self._database.move(picture.id, (State.UPLOADING,), State.PENDING, why, values)
 
     def recover(self) -> int:
-        """Give back what was being sent when an earlier process, or an earlier write, broke off; tells how many."""
+        """Release the pictures that were being sent when the process, or a write, broke off; return their number."""
         why = "broken off while it was being sent"
         with self._database.writing():
             rows = self._database.rows("SELECT id FROM pictures WHERE state = 'uploading'")
@@ -170,7 +180,7 @@ class Queue(Part):
             )
 
     def reoffer(self) -> int:
-        """Make pictures pending that were rejected after refusals long enough ago; tells how many."""
+        """Make pictures pending that were rejected after refusals at least `REOFFER_AFTER` ago; return their number."""
         now = self._database.clock()
         due = (
             "SELECT id FROM pictures WHERE state = 'rejected' AND attempts > 0 AND (not_before <= ? OR not_before > ?)"
@@ -181,7 +191,7 @@ class Queue(Part):
             return sum(self._database.move(row["id"], (State.REJECTED,), State.PENDING, why, UNTRIED) for row in rows)
 
     def retry(self, picture: Picture) -> bool:
-        """Look at a picture again now; False where there is nothing to do, as it is uploaded or being sent."""
+        """Have a picture sent or read again now; return False if it is uploaded or being sent."""
         why = "asked for by hand"
         if picture.state in (State.PENDING, State.CONFLICT):
             values: dict[str, Any] = {"not_before": None, "reason": None}
@@ -191,13 +201,13 @@ class Queue(Part):
                     connection.execute("UPDATE pictures SET recheck = 1 WHERE id = ? AND present = 0", (picture.id,))
                 return moved
         if picture.state in (State.REJECTED, State.LOST):
-            # The intake reads it again, and decides; a lost one only if its file is back.
+            # The intake reads it again and decides; a lost one is read only if its file is back.
             values = {"recheck": 1, "dismissed_at": None}
             return self._database.move(picture.id, (picture.state,), picture.state, why, values)
         return False
 
     def end_impossible_waits(self) -> None:
-        """End the waits that end further ahead than any can: the clock was set back, and may not do so for long."""
+        """End the waits that are longer than any can be, as the clock was set back: it may be right again soon."""
         latest = self._database.clock() + self._longest_wait
         with self._database.writing(durable=False) as connection:
             connection.execute(
@@ -209,7 +219,7 @@ class Queue(Part):
         return {"failed_since": self._destinations.accepted() if picture.failed_since is None else picture.failed_since}
 
     def _choose(self, most: int, which: str) -> Iterator[Picture]:
-        # By one time for both: another falls due between two.
+        # One time for both queries: another picture may be due by the second.
         now = self._database.clock()
         newest, oldest = self._due("datetime DESC", most, now, which), self._due("datetime", most, now, which)
         chosen: set[tuple[str | None, str | None]] = set()
@@ -231,6 +241,6 @@ class Queue(Part):
 
 
 def _claimable(*, untried: bool, smaller_than: int | None) -> str:
-    """Say in SQL which pictures may be claimed."""
+    """Return the SQL condition of the pictures that may be claimed."""
     smaller = "" if smaller_than is None else f" AND size < {smaller_than:d}"
     return f"{_SENDABLE}{' AND failed_since IS NULL' if untried else ''}{smaller}"

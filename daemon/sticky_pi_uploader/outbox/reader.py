@@ -14,7 +14,7 @@ from sticky_pi_api.sqlite.connection import uri
 
 from ..exceptions import StateError
 from ..models import Destination, Event, Picture, State
-from .codec import check_task, column, mended, to_destination, to_event, to_folder, to_picture
+from .codec import check_task, column, repair, to_destination, to_event, to_folder, to_picture
 from .database import Database, require_files
 from .destinations import destination_at
 from .errors import damaged, plain_errors
@@ -29,7 +29,7 @@ _TABLES: Final[Mapping[str, Callable[[sqlite3.Row], object]]] = {
     "folders": to_folder,
     "tasks": check_task,
 }
-"""What raises where a row of each can't be one"""
+"""The function that raises an error for a damaged row, by table"""
 
 
 def _connect(path: str, mode: str) -> sqlite3.Connection:
@@ -41,18 +41,18 @@ def _connect(path: str, mode: str) -> sqlite3.Connection:
 
 _Stamp = tuple[int, ...]
 _BESIDE_WRITER = "mode=ro"
-_AS_IT_LIES = "immutable=1"
+_SNAPSHOT = "immutable=1"
 _MOST_RENEWALS = 10
 
 
 def _mode(path: str) -> str:
-    # Without a writer there is no WAL index, and only the owner could make one: read the file as it lies.
+    # Without a writer there is no WAL index, and only the owner could make one: read the file without its log.
     is_written = os.path.exists(path + "-wal") or _is_without_log(path)
-    return _BESIDE_WRITER if is_written else _AS_IT_LIES
+    return _BESIDE_WRITER if is_written else _SNAPSHOT
 
 
 def _stamp(path: str) -> _Stamp | None:
-    """Return what changes whenever a writer was at the file; None where it isn't there."""
+    """Return the fields of the file's status that change with each write; None if there is no file."""
     try:
         status = os.stat(path, follow_symlinks=False)
     except OSError:
@@ -61,7 +61,7 @@ def _stamp(path: str) -> _Stamp | None:
 
 
 def _is_without_log(path: str) -> bool:
-    """Tell whether its writers keep a rollback journal: then nothing but a lock says that one is at work."""
+    """Return whether writers keep a rollback journal instead of a log: then only a lock shows that one is at work."""
     try:
         with open(open_file(path), "rb") as file:
             return file.read(19)[18:] == b"\x01"
@@ -76,59 +76,59 @@ def _require_tables(connection: sqlite3.Connection, path: str) -> None:
 
 
 class OutboxReader:
-    """The questions that change nothing. `Outbox` adds the verbs."""
+    """The queries of the outbox. `Outbox` adds the changes."""
 
-    def __init__(self, database: Database, lay_so: _Stamp | None = None) -> None:
+    def __init__(self, database: Database, snapshot: _Stamp | None = None) -> None:
         """Read `database`, which this object closes.
 
-        `lay_so` is how the file looked where it is read without regard to a writer.
+        `snapshot` is the stamp of the file if it is read without its log, so that a later writer goes unnoticed.
         """
         self.database = database
-        self._lay_so = lay_so
+        self._snapshot = snapshot
         self._renewed = 0
 
     @classmethod
     def open_readonly(cls, path: str) -> OutboxReader:
         """Open the file at `path` without ever writing to it.
 
-        Raises FileNotFoundError (also where its tables are still to be made), PermissionError or another OSError, or
-        StateError where it can't be opened otherwise.
+        Raises FileNotFoundError (also if it has no tables yet), PermissionError or another OSError, or StateError if it
+        can't be opened for another reason.
         """
-        os.close(open_file(path))  # SQLite's own message doesn't tell these from the rest
+        os.close(open_file(path))  # SQLite's own message doesn't tell these errors apart
         mode, stamp = _mode(path), _stamp(path)
         try:
             return cls._open(path, mode, stamp)
         except (FileNotFoundError, StateError):
             if (mode, stamp) == (_mode(path), _stamp(path)):
                 raise
-            # A writer came or went meanwhile.
+            # A writer has come or gone in the meantime.
             return cls._open(path, _mode(path), _stamp(path))
 
     def renew(self) -> bool:
-        """Open the file anew where a writer has come since; then what was read until now may be wrong.
+        """Open the file again if a writer has come since, and return whether that was so: earlier results may be wrong.
 
-        It isn't done endlessly. Raises StateError where it can't be opened any more.
+        The number of times is limited. Raises StateError if the file can't be opened any more.
         """
-        if self._lay_so is None or self._renewed == _MOST_RENEWALS:
+        if self._snapshot is None or self._renewed == _MOST_RENEWALS:
             return False
         path = self.database.path
         mode, stamp = _mode(path), _stamp(path)
-        if (mode, stamp) == (_AS_IT_LIES, self._lay_so):
+        if (mode, stamp) == (_SNAPSHOT, self._snapshot):
             return False
         self._renewed += 1
         with plain_errors(path):
             self.database.close()
             self.database = Database(_connect(path, mode), path)
-        self._lay_so = stamp if mode == _AS_IT_LIES else None
+        self._snapshot = stamp if mode == _SNAPSHOT else None
         return True
 
     @classmethod
-    def open_as_it_lies(cls, path: str) -> OutboxReader:
-        """Open the file at `path` without its log, where a full disk has no room for what reading that takes.
+    def open_without_log(cls, path: str) -> OutboxReader:
+        """Open the file at `path` without its log, if a full disk has no room for the index that reading the log needs.
 
         Raises as `open_readonly`.
         """
-        return cls._open(path, _AS_IT_LIES)
+        return cls._open(path, _SNAPSHOT)
 
     @classmethod
     def _open(cls, path: str, mode: str, stamp: _Stamp | None = None) -> OutboxReader:
@@ -139,36 +139,34 @@ class OutboxReader:
             except BaseException:
                 connection.close()
                 raise
-        return cls(Database(connection, path), stamp if mode == _AS_IT_LIES else None)
+        return cls(Database(connection, path), stamp if mode == _SNAPSHOT else None)
 
     @classmethod
     def open_beside(cls, path: str) -> OutboxReader:
-        """Open the file at `path` in the process that writes to it, where the other ways would do harm.
+        """Open the file at `path` in the process that writes to it.
 
-        They may open the file outside SQLite: closing it then ends the locks that SQLite holds on it, and another
-        process takes the log away. Raises StateError.
+        The other methods would do harm there: they may open the file outside SQLite, and closing it then ends SQLite's
+        locks, so that another process may delete the log. Raises StateError.
         """
         with plain_errors(path):
-            # Read-only, SQLite wouldn't look at the rules of the tables.
+            # If the file is opened read-only, SQLite doesn't check the rules of the tables.
             connection = _connect(path, "mode=rw")
             connection.execute("PRAGMA query_only = ON")
         return cls(Database(connection, path))
 
     @classmethod
     def open_damaged(cls, path: str) -> OutboxReader:
-        """Open what `open_readonly` found damaged: a file that was cut short can then be read up to there."""
+        """Open a damaged file; one that was cut short can be read up to its end."""
         with plain_errors(path):
             connection = _connect(path, _mode(path))
-            # Nothing is written: it also makes SQLite believe the file's length rather than its header.
+            # Nothing is written: the option also makes SQLite trust the file's length rather than its header.
             connection.execute("PRAGMA writable_schema = ON")
         return cls(Database(connection, path))
 
     def __enter__(self) -> Self:
-        """Give itself; leaving the block closes it."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close."""
         self.close()
 
     def close(self) -> None:
@@ -189,14 +187,14 @@ class OutboxReader:
         return int(count), int(size)
 
     def pictures(self, states: Iterable[State] = ()) -> Iterator[Picture]:
-        """Yield the pictures in these states (none named: in any), by datetime, then path."""
+        """Yield the pictures in these states (in any state, if none is given), by datetime, then path."""
         wanted = list(states)
         where = f"WHERE state IN ({', '.join('?' * len(wanted))})" if wanted else ""
         query = f"SELECT * FROM pictures {where} ORDER BY datetime, folder, name"
         yield from self.database.pictures(query, wanted)
 
     def salvage(self) -> Iterator[Picture]:
-        """Yield the pictures of a damaged outbox that can still be read, in the order in which they were recorded."""
+        """Yield the readable pictures of a damaged outbox, in the order in which they were recorded."""
         after = readable = 0
         ends = time.monotonic() + _PATIENCE
         while time.monotonic() < ends:
@@ -216,17 +214,17 @@ class OutboxReader:
             ends = time.monotonic() + _PATIENCE
 
     def _behind(self, after: int) -> Picture | None:
-        """Read the first picture behind an id. Raises StateError."""
+        """Return the first picture behind an id, or None if it was the last. Raises StateError."""
         rows = self.database.rows("SELECT * FROM pictures WHERE id > ? ORDER BY id LIMIT 1", (after,))
-        picture = next(map(self.database.picture, map(mended, rows)), None)
+        picture = next(map(self.database.picture, map(repair, rows)), None)
         if picture is not None and picture.id <= after:
             raise damaged(self.database.path, f"the ids of pictures are in no order behind {after}")
         return picture
 
     def _readable_behind(self, after: int) -> int:
-        """Find an id behind which something can be read, by leaps that grow slowly; `after` itself if there is none.
+        """Return an id behind which a picture can be read, found by growing steps; `after` itself if there is none.
 
-        To go on from id to id until all hope is gone would take a minute. What is missed is no more than a part in 32.
+        To try each id would take a minute. At most one readable picture in 32 is missed.
         """
         leap = 1
         while leap < _HOPELESS:
@@ -239,40 +237,40 @@ class OutboxReader:
         return after
 
     def wrong_copies(self) -> Iterator[Picture]:
-        """Yield the uploaded pictures whose copy at the destination was found missing, or another one; by datetime."""
+        """Yield the uploaded pictures whose copy at the destination is missing or wrong, by datetime."""
         query = "SELECT * FROM pictures WHERE state = 'uploaded' AND reason IS NOT NULL ORDER BY datetime, folder, name"
         yield from self.database.pictures(query)
 
     def at(self, path: str) -> Picture | None:
-        """Find the picture recorded at this path, relative to the image dir."""
+        """Return the picture recorded at a path, relative to the image dir."""
         return self.database.at(path)
 
     def named(self, name: str) -> list[Picture]:
-        """Find the pictures with this file name, whatever folder they are in."""
+        """Return the pictures with this file name, in any folder."""
         return list(self.database.pictures("SELECT * FROM pictures WHERE name = ?", (column(name),)))
 
     def history(self, picture: Picture) -> list[Event]:
-        """Tell what happened to a picture, oldest first."""
+        """Return the history of a picture, the oldest event first."""
         rows = self.database.rows("SELECT at, state, why FROM history WHERE picture_id = ? ORDER BY id", (picture.id,))
         with self.database.damage_told():
             return list(map(to_event, rows))
 
     def oldest_pending(self) -> str | None:
-        """Give the datetime of the oldest picture still to be sent."""
+        """Return the datetime of the oldest picture that is still to be sent."""
         query = "SELECT min(datetime) FROM pictures WHERE state IN ('pending', 'uploading')"
         oldest: str | None = self.database.value(query)
         return oldest
 
     def last_upload(self) -> float | None:
-        """Give the Unix time of the newest receipt."""
+        """Return the Unix time of the newest receipt."""
         return self.database.number("SELECT max(uploaded_at) FROM pictures")
 
     def destination(self, url: str) -> Destination:
-        """Tell how the destination at `url` answered when it was last asked."""
+        """Return the last answer of the destination at `url`."""
         return destination_at(self.database, url)
 
     def inspect(self) -> None:
-        """Look at the whole file and at every value in it. Raises OutboxDamagedError where something is wrong."""
+        """Check the whole file and every value in it. Raises OutboxDamagedError if something is wrong."""
         if (fault := self.database.fault()) is not None:
             raise damaged(self.database.path, fault)
         for table, read in _TABLES.items():

@@ -1,6 +1,6 @@
-"""Recover from an outbox that can't be used: put it aside, and carry over what only it knew.
+"""Recover from an outbox that can't be used: put it aside, and carry over the records that only it had.
 
-The image folder and the destination tell of all pictures but those that are in neither.
+Pictures that are on the card or at the destination need no record; only those that are in neither place do.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ class Aside(NamedTuple):
 
 
 class Recovery(Part):
-    """Pictures carried over from earlier outboxes, and when that and other maintenance was last done."""
+    """Pictures carried over from earlier outboxes, and the times of maintenance tasks."""
 
     @property
     def was_left_open(self) -> bool:
-        """Tell whether the last process that wrote to the outbox broke off: it may have been a power cut."""
+        """Return whether the last process that wrote to the outbox broke off, perhaps in a power cut."""
         return self._database.was_left_open
 
     def adopt(self, picture: Picture, history: Iterable[Event], why: str) -> bool:
-        """Record what an earlier outbox told of a picture that isn't on the card.
+        """Record a picture of an earlier outbox that isn't on the card.
 
-        False where something is recorded under its path already, or its row breaks the rules.
+        Return False if something is recorded under its path already, or its row breaks the rules.
         """
         state = State.PENDING if picture.state is State.UPLOADING else picture.state
         folder, name = split_path(picture.path)
         values = {column: getattr(picture, column) for column in _AS_IT_WAS}
         values |= {"folder": folder, "name": name, "state": state.value, "metadata": metadata_text(picture.metadata)}
-        # The file that has this size is gone; should one come back, it is read.
+        # The file of this size is gone; if a file comes back, it is read.
         values |= {"size": picture.fingerprint and picture.fingerprint.size, "mtime_ns": 0, "inode": 0}
         with self._database.writing():
             picture_id = self._database.insert("INSERT OR IGNORE", values)
@@ -79,7 +79,7 @@ class Recovery(Part):
 def put_aside(path: str, why: OutboxDamagedError) -> Aside:
     """Rename an outbox that can't be used; it is kept for its owner to examine.
 
-    Raises StateError where it can't be renamed.
+    Raises StateError if it can't be renamed.
     """
     label = _NEWER if isinstance(why, OutboxNewerError) else _DAMAGED
     aside = stamped = f"{path}{label}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
@@ -113,9 +113,9 @@ def remove_earlier(earlier: str) -> None:
 
 
 def ruins(path: str, is_here: Callable[[str], bool]) -> Iterator[tuple[Picture, list[Event]]]:
-    """Yield what can be read in the outbox at `path` of pictures whose file isn't here, each with its history.
+    """Yield the readable pictures of the outbox at `path` whose file isn't here, each with its history.
 
-    `is_here` tells of a path whether its file is there. What can't be read is passed over.
+    `is_here` returns whether the file at a path is there.
     """
     with suppress(StateError, OSError), OutboxReader.open_damaged(path) as reader:
         for picture in reader.salvage():
@@ -124,7 +124,7 @@ def ruins(path: str, is_here: Callable[[str], bool]) -> Iterator[tuple[Picture, 
 
 
 def _is_likely(picture: Picture) -> bool:
-    """Tell whether the row agrees with the picture's name: one that was damaged may name a picture that never was."""
+    """Return whether the row matches the picture's name: a damaged row may describe a picture that never existed."""
     from sticky_pi_api.exceptions import FilenameError
     from sticky_pi_api.images.filename import parse_filename
 

@@ -1,4 +1,4 @@
-"""The outbox as retention sees it: which pictures may be gone from the card, and for how long it remembers those."""
+"""List the pictures that may be removed from the card, and record and forget removed ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .schema import UNTRIED
 
 
 class RetentionRecords(Part):
-    """Pictures that may be removed from the card, and those that were."""
+    """The records of pictures that may be removed from the card, or were."""
 
     def removable(
         self,
@@ -24,11 +24,11 @@ class RetentionRecords(Part):
         after: tuple[str, int] | None,
         most: int,
     ) -> list[Picture]:
-        """List up to `most` pictures that are on the card and may go from it, the oldest first.
+        """List up to `most` pictures that are on the card and may be removed from it, the oldest first.
 
-        Only those in one of `states`; `suspect` ones only if that is True, but those of which there are mere notes
-        always; with `before` (Unix time) only those that were uploaded, or else came into their state, before then;
-        with `after`, what follows this datetime and id.
+        They are in one of `states`, and not in doubt unless `suspect` is True; a note is no doubt. With `before` (Unix
+        time), only pictures that were uploaded, or else came into their state, before then; with `after`, only pictures
+        that follow this datetime and id.
         """
         names = [state.value for state in states]
         marks = ", ".join("?" * len(names))
@@ -45,14 +45,14 @@ class RetentionRecords(Part):
         return list(removable)
 
     def mark_removed(self, picture: Picture, why: str) -> bool:
-        """Record that a picture's file is gone from the card, as it may be; its state stays."""
+        """Record that a picture's file was removed from the card; its state stays."""
         values = {"removed_at": self._database.clock()}
         return self._database.move(picture.id, (picture.state,), picture.state, why, values)
 
     def unconfirm(self, picture: Picture, why: str) -> bool:
-        """Take a receipt back that the destination no longer stands by: the picture is to be read and sent again.
+        """Make an uploaded picture pending again because the destination lost it.
 
-        As long as it was uploaded nobody minded whether its file was there.
+        Its file is to be read first, as it may be gone: the absence of an uploaded picture isn't recorded.
         """
         values = {**UNTRIED, "receipt_md5": None, "uploaded_at": None, "reason": why, "recheck": 1}
         return self._database.move(picture.id, (State.UPLOADED,), State.PENDING, why, values)
@@ -60,7 +60,7 @@ class RetentionRecords(Part):
     def note_copy(self, picture: Picture, wrong: str | None) -> bool:
         """Record what is wrong with the destination's copy of an uploaded picture, or, with None, that nothing is.
 
-        Tells whether that is news.
+        Return whether that changed.
         """
         if wrong == picture.reason:
             return False
@@ -68,13 +68,13 @@ class RetentionRecords(Part):
         return self._database.move(picture.id, (State.UPLOADED,), State.UPLOADED, why, {"reason": wrong})
 
     def contradict(self, picture: Picture, why: str) -> bool:
-        """Record that the destination holds another picture than its receipt said; the file is read again."""
+        """Record that the destination holds another picture than its receipt says; the file is to be read again."""
         reason = {"reason": why, "reason_code": ReasonCode.CLASH.value}
         values = {"receipt_md5": None, "uploaded_at": None, "recheck": 1, **reason}
         return self._database.move(picture.id, (State.UPLOADED,), State.CONFLICT, why, values)
 
     def date_anew(self) -> None:
-        """Date uploads and removals that a clock dated which wasn't set: what follows counts from now on."""
+        """Date uploads and removals anew that were dated by a clock that wasn't set: terms begin now."""
         now = self._database.clock()
         if now < PLATFORM_START:
             return
@@ -87,9 +87,9 @@ class RetentionRecords(Part):
             )
 
     def forget(self, before: float, most: int) -> list[str]:
-        """Forget up to `most` pictures that were removed from the card before a Unix time.
+        """Delete the records of up to `most` pictures that were removed from the card before a Unix time.
 
-        Returns the md5s of which no picture is remembered any more.
+        Return the md5s that no record has any more.
         """
         with self._database.writing() as connection:
             query = "SELECT id, md5 FROM pictures WHERE removed_at < ? ORDER BY removed_at LIMIT ?"
@@ -100,7 +100,7 @@ class RetentionRecords(Part):
             return sorted(md5s - self.known_md5s(md5s))
 
     def known_md5s(self, md5s: Collection[str]) -> set[str]:
-        """Return those of some md5s that a picture has which is remembered."""
+        """Return the md5s that a recorded picture has."""
         marks = ", ".join("?" * len(md5s))
         return {
             row["md5"] for row in self._database.rows(f"SELECT md5 FROM pictures WHERE md5 IN ({marks})", list(md5s))

@@ -110,10 +110,10 @@ class OutcomeRecorder:
         now = self._clock()
         for number, (picture, why) in enumerate(put_off):
             if trouble is None:
-                self._queue.put_off(picture, why, not_before=now + delay(picture.misses + 1), missed=True)
+                self._queue.put_off(picture, why, not_before=now + delay(picture.misses + 1), blames_picture=True)
             else:
                 # The first one may be the cause, so its time of trial is set and another picture is tried next.
-                self._queue.put_off(picture, why, not_before=now if number == 0 else None, missed=False)
+                self._queue.put_off(picture, why, not_before=now if number == 0 else None, blames_picture=False)
         if trouble is not None:
             self._hold(trouble)
         return trouble is not None
@@ -164,7 +164,7 @@ class OutcomeRecorder:
             case Action.REFUSE:
                 queue.refuse(picture, why, not_before=due_at, charge=charge)
             case Action.HOLD:
-                queue.refuse(picture, why, not_before=due_at, missed=False)
+                queue.refuse(picture, why, not_before=due_at, blames_picture=False)
             case Action.REJECT:
                 queue.refuse(picture, why, not_before=due_at, charge=charge, last=True)
             case Action.CLASH:

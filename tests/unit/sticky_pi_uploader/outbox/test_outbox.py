@@ -176,7 +176,7 @@ VERBS = {
     ),
     "release": (lambda outbox, picture: outbox.queue.release(picture), {State.UPLOADING: State.PENDING}),
     "put off": (
-        lambda outbox, picture: outbox.queue.put_off(picture, not_before=None, missed=True),
+        lambda outbox, picture: outbox.queue.put_off(picture, not_before=None, blames_picture=True),
         {State.UPLOADING: State.PENDING},
     ),
     "postpone": (
@@ -848,7 +848,7 @@ def test_in_trouble_what_was_tried_gives_way_to_what_was_not_and_then_to_what_wa
         clock.now += 10
         (picture,) = outbox.queue.claim_canary()
         order.append(picture.path)
-        outbox.queue.put_off(picture, not_before=clock.now, missed=False)
+        outbox.queue.put_off(picture, not_before=clock.now, blames_picture=False)
     assert order == [name(number) for number in (2, 1, 0, 2, 1, 0)]
 
 
@@ -857,8 +857,8 @@ def test_one_that_failed_with_a_whole_batch_comes_after_those_that_never_did_and
 ):
     outbox.catalog.record([taken(name(number)) for number in range(2)])
     first, second = outbox.queue.claim(2)
-    outbox.queue.put_off(first, not_before=clock.now, missed=False)
-    outbox.queue.put_off(second, not_before=None, missed=False)
+    outbox.queue.put_off(first, not_before=clock.now, blames_picture=False)
+    outbox.queue.put_off(second, not_before=None, blames_picture=False)
     assert outbox.queue.next_due(untried=True) is None
     outbox.catalog.record([taken("old/" + name(-50))])
     assert outbox.queue.next_due(untried=True) == 0
@@ -894,7 +894,7 @@ def test_a_receipt_of_other_bytes_is_a_bug_and_leaves_the_picture_as_it_was(outb
 
 
 def test_a_refusal_that_is_not_charged_keeps_the_picture_waiting_and_nothing_counts_against_it(outbox, clock):
-    outbox.queue.refuse(bring(outbox, State.UPLOADING), "full", not_before=clock.now + 9, missed=False)
+    outbox.queue.refuse(bring(outbox, State.UPLOADING), "full", not_before=clock.now + 9, blames_picture=False)
     after = outbox.at(NAME)
     assert (after.state, after.attempts, after.misses, after.reason) == (State.PENDING, 0, 0, "full")
     assert (after.not_before, after.failed_since, after.refused_after) == (clock.now + 9, 0, 0)
@@ -903,9 +903,9 @@ def test_a_refusal_that_is_not_charged_keeps_the_picture_waiting_and_nothing_cou
 def test_tries_that_fail_are_counted_and_dated_by_the_pictures_that_were_taken(outbox, clock):
     take(outbox, 9)
     outbox.catalog.record([taken()])
-    outbox.queue.put_off(outbox.queue.claim(1)[0], not_before=None, missed=False)
+    outbox.queue.put_off(outbox.queue.claim(1)[0], not_before=None, blames_picture=False)
     assert (outbox.at(NAME).misses, outbox.at(NAME).failed_since, outbox.at(NAME).not_before) == (0, 1, None)
-    outbox.queue.put_off(outbox.queue.claim(1)[0], not_before=clock.now, missed=True)
+    outbox.queue.put_off(outbox.queue.claim(1)[0], not_before=clock.now, blames_picture=True)
     outbox.queue.postpone(outbox.queue.claim(1)[0], "doubt", not_before=clock.now)
     take(outbox, 10)
     outbox.queue.refuse(outbox.queue.claim(1)[0], "odd", not_before=clock.now)
@@ -1046,13 +1046,13 @@ def test_only_pictures_that_never_failed_before_the_last_one_was_taken_tell_of_t
     outbox.catalog.record([taken(name(number)) for number in range(3)] + [taken("copy/" + name(0))])
     assert outbox.destinations.lately_failed() == 0
     for picture in outbox.queue.claim(3) + outbox.queue.claim(1):
-        outbox.queue.put_off(picture, not_before=clock.now + 9, missed=False)
+        outbox.queue.put_off(picture, not_before=clock.now + 9, blames_picture=False)
     assert outbox.destinations.lately_failed() == 3
     take(outbox, 9)
     assert outbox.destinations.lately_failed() == 0
     clock.now += 9
     for picture in outbox.queue.claim(3):
-        outbox.queue.put_off(picture, not_before=clock.now, missed=False)
+        outbox.queue.put_off(picture, not_before=clock.now, blames_picture=False)
     assert outbox.destinations.lately_failed() == 0
 
 
@@ -1695,7 +1695,9 @@ class OutboxMachine(RuleBasedStateMachine):
         picture, one = self.one_of(number, State.UPLOADING)
         now = self.clock.now
         charge = charge or int(last)
-        done = self.outbox.queue.refuse(picture, "no", not_before=now + wait, charge=charge, missed=missed, last=last)
+        done = self.outbox.queue.refuse(
+            picture, "no", not_before=now + wait, charge=charge, blames_picture=missed, last=last
+        )
         assert done == (one.state is State.UPLOADING)
         if done:
             self.fails(
@@ -1712,7 +1714,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def put_off(self, number, missed, wait):
         picture, one = self.one_of(number, State.UPLOADING)
         until = {} if wait is None else {"not_before": self.clock.now + wait}
-        done = self.outbox.queue.put_off(picture, **{"not_before": None} | until, missed=missed)
+        done = self.outbox.queue.put_off(picture, **{"not_before": None} | until, blames_picture=missed)
         assert done == (one.state is State.UPLOADING)
         if done:
             self.fails(one, State.PENDING, missed=missed, told=False, **until)
