@@ -27,8 +27,9 @@ def test_the_password_that_readme_puts_into_the_credential_store_opens_the_serve
     type_in(of_readme("/etc/credstore"))
     assert_sends(trap)
     assert trap.machine.run("stat", "--format=%U %a", CREDENTIAL).out == "root 600\n"
-    checked = type_in(of_readme("systemd-run"))
-    assert f"{server.url}" in checked.out
+    checked = type_in(of_readme("sudo sticky-pi-uploader check"))
+    assert checked.out.startswith("All is well")
+    assert f"{server.url} answers, and accepts the account" in checked.out
 
 
 def test_nobody_but_the_service_sees_the_password(trap, server):

@@ -15,6 +15,9 @@ from .terminal import PROGRAM, columns, safe
 
 WRONG_USAGE: Final = 2
 
+AS_SERVICE: Final = frozenset({"audit", "check", "dismiss", "drain", "retry"})
+"""Commands that root runs with the service's user, credentials and limits (`ownership.run_as_service`)"""
+
 EXIT_STATUSES: Final = """\
 exit status:
   0    all went well

@@ -6,10 +6,11 @@ import atexit
 import gc
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 
 from ..exceptions import UploaderError, in_words
-from .arguments import COMMANDS, parser
+from .arguments import AS_SERVICE, COMMANDS, parser
 from .terminal import OutputError, complain
 
 __all__ = ["COMMANDS", "main"]
@@ -45,7 +46,11 @@ def _run_command(argv: Sequence[str] | None) -> int:
     try:
         typed = (sys.argv[1:] if argv is None else argv) or ["help"]
         arguments = parser(typed).parse_args(typed)
-        status: int = arguments.run(arguments)
+        status = _run_as_service(arguments, typed) if arguments.command in AS_SERVICE else None
+        if status is None:
+            status = arguments.run(arguments)
+            if arguments.command in AS_SERVICE - {"check"}:
+                _say_as_whom()
     except SystemExit as end:
         return int(end.code or 0)
     except UploaderError as error:
@@ -72,6 +77,32 @@ def _run_command(argv: Sequence[str] | None) -> int:
         )
         return os.EX_SOFTWARE
     return status
+
+
+def _run_as_service(arguments: Namespace, typed: Sequence[str]) -> int | None:
+    """Run a command of root's as the service would, and return its status; None where it has to go on here."""
+    from ..state_dir.privileges import BOOTED, in_service_unit
+
+    if os.geteuid() != 0 or not os.path.isdir(BOOTED) or in_service_unit():
+        return None
+    from ..ownership.run_as_service import run_as_service
+
+    outcome = run_as_service(arguments.command, vars(arguments), typed)
+    if isinstance(outcome, int):
+        return outcome
+    arguments.viewpoint = outcome
+    if outcome.note is not None:
+        complain(outcome.note)
+    return os.EX_CONFIG if outcome.is_outsider and arguments.command != "check" else None
+
+
+def _say_as_whom() -> None:
+    from ..state_dir.privileges import was_root
+
+    if was_root():
+        from ..state_dir.trusted_path import describe_user
+
+        complain(f"this was done as {describe_user(os.geteuid())}, whose state folder it is")
 
 
 def _report(error: UploaderError) -> None:

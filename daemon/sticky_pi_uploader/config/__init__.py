@@ -14,7 +14,7 @@ from sticky_pi_api.transport.credentials import Secret
 
 from ..exceptions import ConfigError
 from .model import ApiConfig, Config, RetentionConfig
-from .schema import SCHEMA
+from .schema import CONFIG_FLAG, FLAGS, SCHEMA
 from .secret import CREDENTIAL, read_password_file
 from .sources import ConfigFile, given_values, read_file, take, unknown_keys
 from .values import is_plain_http_abroad, store_address
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["CONFIG_FLAG", "DEFAULT_FILE", "Config", "add_flags", "from_arguments", "load", "understand", "url_not_set"]
 
 DEFAULT_FILE: Final = "/etc/sticky-pi-uploader/config.toml"
-
-CONFIG_FLAG: Final = "config_file"
 
 
 def load(
@@ -83,8 +81,8 @@ def understand(
 
 
 def _typed(flags: Mapping[str, str | None], config_file: str | None) -> tuple[str, ...]:
-    given = [("--config", config_file), *((key.flag, flags.get(key.name)) for key in SCHEMA)]
-    return tuple(word for flag, value in given if flag and value is not None for word in (flag, value))
+    given = ((flag, config_file if name == CONFIG_FLAG else flags.get(name)) for name, flag in FLAGS.items())
+    return tuple(word for flag, value in given if value is not None for word in (flag, value))
 
 
 def url_not_set(config: Config) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Final
 
 from sticky_pi_api.filesystem.mounts import MOUNTINFO, fields_of, file_system_type, is_within, mounts
@@ -19,7 +20,7 @@ _KEEPS_TIMES: Final = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f
 
 def image_dir_problem(image_dir: str, *, fstab: str = _FSTAB, mountinfo: str = MOUNTINFO) -> str | None:
     """Say why the image folder can't be read; None where it can."""
-    if (missing := _missing_mount(image_dir, fstab, mountinfo)) is not None:
+    if (missing := missing_mount(image_dir, fstab, mountinfo)) is not None:
         at = "" if missing == image_dir else f" (it lies on {missing})"
         return f"the image folder {image_dir} isn't mounted{at}"
     try:
@@ -37,7 +38,7 @@ def image_dir_problem(image_dir: str, *, fstab: str = _FSTAB, mountinfo: str = M
     return None if reachable else f"the image folder {image_dir} can't be read: {denied()}"
 
 
-def _missing_mount(path: str, fstab: str, mountinfo: str) -> str | None:
+def missing_mount(path: str, fstab: str = _FSTAB, mountinfo: str = MOUNTINFO) -> str | None:
     """Return the mount point of fstab at or above `path` on which nothing is mounted; None where there is none."""
     known = list(mounts(mountinfo))
     if not known:  # the kernel doesn't tell
@@ -51,6 +52,13 @@ def _missing_mount(path: str, fstab: str, mountinfo: str) -> str | None:
             if wanted != "/" and is_within(real, os.path.realpath(wanted)) and os.path.realpath(wanted) not in mounted:
                 return wanted
     return None
+
+
+def is_on_root_disk(folder: str) -> bool:
+    """Return whether a folder lies on the system's own file system; False where it doesn't exist."""
+    with suppress(OSError):
+        return os.stat(folder).st_dev == os.stat("/").st_dev
+    return False
 
 
 def keeps_times(path: str, mountinfo: str = MOUNTINFO) -> bool:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from contextlib import suppress
 from typing import Final
 
 _NOBODY: Final = 65534
 """The group for an unknown user whose folder has root's group"""
+
+BOOTED: Final = "/run/systemd/system"
+"""It exists where systemd is the running system's manager (sd_booted(3))"""
 
 _owner: int | None = None
 """The user that this process became; None where it was started as its user"""
@@ -33,8 +37,17 @@ def was_root() -> bool:
     return _owner is not None
 
 
+def in_service_unit() -> bool:
+    """Return whether this is the service, a round, or a command that runs as the service does."""
+    with suppress(OSError), open("/proc/self/cgroup", encoding="utf-8", errors="replace") as file:
+        return re.search(r"/sticky-pi-uploader[^/]*\.service$", file.read(), re.MULTILINE) is not None
+    return False
+
+
 def denied() -> str:
     """Return the message for a missing permission, with advice."""
+    if _owner is None and in_service_unit():
+        return "permission denied for the service"
     if _owner is None:
         return "permission denied; try it with sudo"
     return f"permission denied for the user {_owner}, whose state folder it is"

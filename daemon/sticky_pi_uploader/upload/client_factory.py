@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..config import url_not_set
 from ..exceptions import ConfigError
 from ..state_dir.disk import trial
-from ..state_dir.mounts import nearest
+from ..state_dir.mounts import is_on_root_disk, missing_mount, nearest
 from ..state_dir.trusted_path import find_foreign_content
 
 if TYPE_CHECKING:
@@ -103,12 +103,25 @@ def _require_usable(folder: str) -> None:
     from sticky_pi_api.exceptions import StoreError
     from sticky_pi_api.local.errors import blaming_the_store
 
-    # Only the folder itself is made: while its disk isn't mounted, a whole path would fill another disk.
-    if not os.path.isdir(os.path.dirname(folder)):
-        raise StoreError(f"{os.path.dirname(folder)} isn't there: is the disk of the store mounted?")
+    if (problem := disk_problem(folder)) is not None:
+        raise StoreError(problem)
     if os.geteuid() != 0:
         return
     with blaming_the_store(folder):
         found = find_foreign_content(folder, _STORE_CONTENT)
     if found is not None:
         raise StoreError(f"the store in {folder} isn't opened by root: {found}")
+
+
+def disk_problem(folder: str) -> str | None:
+    """Return why the disk of a store seems not to be mounted; None where nothing tells that."""
+    # Only the folder itself is made: while its disk isn't mounted, a whole path would fill another disk.
+    above = os.path.dirname(folder)
+    if (place := missing_mount(folder)) is not None:
+        return f"the disk of the store isn't mounted: /etc/fstab has it at {place}"
+    if not os.path.exists(above):
+        return f"{above} isn't there: is the disk of the store mounted?"
+    may_be_made = not os.path.isdir(above) or os.access(above, os.W_OK | os.X_OK)
+    if not os.path.lexists(folder) and is_on_root_disk(above) and not may_be_made:
+        return f"{folder} isn't there, nor may it be made in {above}: is the disk of the store mounted?"
+    return None

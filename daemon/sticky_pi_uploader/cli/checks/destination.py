@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from typing import Final
 
+from sticky_pi_api.filesystem.mounts import is_within
 from sticky_pi_api.filesystem.safe_open import file_system_id
 
 from ...config import Config
 from ...exceptions import ConfigError, StateError
 from ...models import Destination, DestinationState
+from ...ownership.service_unit import restart
+from ...ownership.viewpoint import Viewpoint
 from ...service.status_line import SAYINGS
 from ...state_dir.disk import database_problem
 from ...state_dir.mounts import nearest
 from ..state_reader import open_state
 from ..terminal import suggest
 from .finding import Finding, ok, problem, warning
-from .folders import not_writable, with_file_system
+from .folders import with_file_system
+from .places import left_out, not_writable
+
+_CREDENTIAL: Final = "/etc/credstore/sticky-pi-uploader.api-password"
 
 
-def retention(config: Config) -> Iterator[Finding]:
-    """Report what is removed from the trap."""
-    wanted = config.retention
-    if wanted.keep_days is None or _shares_disk(config):  # the latter is said of the destination
-        return
-    what = f"what was sent goes after {wanted.keep_days} days, or sooner with less than {wanted.min_free} free"
-    yield ok("retention", what)
-
-
-def credentials(config: Config) -> Iterator[Finding]:
+def credentials(config: Config, view: Viewpoint) -> Iterator[Finding]:
     """Check that the server gets an account."""
     if config.api.server is None:
         return
@@ -38,7 +37,10 @@ def credentials(config: Config) -> Iterator[Finding]:
         missing.append("password_file")
     if missing:
         names = " and ".join(missing)
-        yield problem("credentials", f"[api] {names} not set", f"set {names}: the server wants an account")
+        advice = f"set {names}: the server wants an account"
+        if view.service is not None and password is None:
+            advice += f"; README says how to give the password: {_CREDENTIAL}, then: {restart(view.service.name)}"
+        yield problem("credentials", f"[api] {names} not set", advice)
     elif password is not None and (remark := _remark(password.reveal())) is not None:
         what = f"{config.api.username}, with a password that {remark}"
         yield warning("credentials", what, "if the server doesn't accept it, write the password without that")
@@ -46,7 +48,7 @@ def credentials(config: Config) -> Iterator[Finding]:
         yield ok("credentials", f"{config.api.username}, with a password")
 
 
-def proxy(config: Config) -> Iterator[Finding]:
+def proxy(config: Config, _: Viewpoint) -> Iterator[Finding]:
     """Report the proxy, and check that it can be used."""
     if config.api.server is None:
         return
@@ -62,15 +64,15 @@ def proxy(config: Config) -> Iterator[Finding]:
         yield ok(about, f"none for {url}, as NO_PROXY has {entry}")
 
 
-def answer(config: Config) -> Iterator[Finding]:
+def answer(config: Config, view: Viewpoint) -> Iterator[Finding]:
     """Check that the destination can be used."""
     if config.api.store is not None:
-        return _store(config, config.api.store)
+        return _store(config, config.api.store, view)
     # Without an address, the finding about the configuration says it.
     return iter(()) if config.api.server is None else _server(config)
 
 
-def last_sending(config: Config) -> Iterator[Finding]:
+def last_sending(config: Config, _: Viewpoint) -> Iterator[Finding]:
     """Check how the destination answered when pictures were last sent: a question alone may show no trouble."""
     try:
         with open_state(config.state_dir, lambda _: None) as state:
@@ -101,28 +103,38 @@ def _server(config: Config) -> Iterator[Finding]:
         yield ok(about, f"{config.api.url} answers, and accepts the account")
 
 
-def _store(config: Config, store: str) -> Iterator[Finding]:
-    from sticky_pi_api.exceptions import StoreError
-
-    from ...upload.client_factory import check_store
-
-    about, there = "destination", nearest(store)
-    if (wrong := not_writable(about, there)) is not None:
+def _store(config: Config, store: str, view: Viewpoint) -> Iterator[Finding]:
+    about = "destination"
+    is_made_with_state = is_within(store, config.state_dir) and not os.path.lexists(config.state_dir)
+    if not is_made_with_state and (wrong := _store_problem(about, store, view)) is not None:
         yield wrong
-        return
-    try:
-        check_store(store)
-    except StoreError as error:
-        yield problem(about, str(error), "see to what it says; pictures are kept, and sent once it works")
-        return
-    if (why := database_problem(there, "database.db")) is not None:
-        yield problem(about, why, "name a folder on another disk in [api] url")
-    elif _shares_disk(config):
+    elif shares_disk(config):
         what = f"{store} is on the pictures' own disk: a second copy on the same card"
         advice = "fine for trying things; a trap needs another disk. No picture is ever removed for such a copy"
         yield warning(about, what, advice)
     else:
         yield ok(about, with_file_system(store))
+
+
+def _store_problem(about: str, store: str, view: Viewpoint) -> Finding | None:
+    from sticky_pi_api.exceptions import StoreError
+
+    from ...upload.client_factory import check_store, disk_problem
+
+    if (wrong := left_out(about, store, view)) is not None:
+        return wrong
+    if (why := disk_problem(store)) is not None:
+        user = view.unit.user if view.unit else "USER"
+        return problem(about, why, f"mount it; for one on the system's own disk: sudo install -d -o {user} {store}")
+    if (wrong := not_writable(about, store, view)) is not None:
+        return wrong
+    try:
+        check_store(store)
+    except StoreError as error:
+        return problem(about, str(error), "see to what it says; pictures are kept, and sent once it works")
+    if (why := database_problem(nearest(store), "database.db")) is not None:
+        return problem(about, why, "name a folder on another disk in [api] url")
+    return None
 
 
 def _remark(password: str) -> str | None:
@@ -132,7 +144,7 @@ def _remark(password: str) -> str | None:
     return None if password.isprintable() else "has characters that can't be seen"
 
 
-def _shares_disk(config: Config) -> bool:
+def shares_disk(config: Config) -> bool:
     """Tell whether the store, or a folder of pictures in it, lies on the pictures' own disk."""
     from sticky_pi_api.filesystem.store_folder import file_systems
 

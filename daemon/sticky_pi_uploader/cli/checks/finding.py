@@ -14,6 +14,7 @@ class Level(StrEnum):
     """The severity of a finding."""
 
     OK = "ok"
+    UNKNOWN = "unknown"
     WARNING = "warning"
     PROBLEM = "problem"
 
@@ -31,6 +32,11 @@ class Finding(NamedTuple):
 def ok(about: str, what: str) -> Finding:
     """Report that something is as it should be."""
     return Finding(about, Level.OK, what)
+
+
+def unknown(about: str, what: str, advice: str | None = None) -> Finding:
+    """Report something that this user can't look at."""
+    return Finding(about, Level.UNKNOWN, what, advice)
 
 
 def warning(about: str, what: str, advice: str) -> Finding:
@@ -58,4 +64,8 @@ def _summary(findings: Sequence[Finding]) -> str:
     levels = [finding.level for finding in findings]
     counts = {noun: levels.count(noun) for noun in (Level.PROBLEM, Level.WARNING)}
     text = " and ".join(counted(count, noun) for noun, count in counts.items() if count)
-    return f"{text}:" if counts[Level.PROBLEM] else f"All is well{', with ' if text else ''}{text}."
+    if counts[Level.PROBLEM]:
+        return f"{text}:"
+    if Level.UNKNOWN in levels:
+        return f"{text or 'Nothing wrong is seen'}, but this user can't look at everything:"
+    return f"All is well{', with ' if text else ''}{text}."

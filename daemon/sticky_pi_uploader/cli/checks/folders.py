@@ -12,6 +12,7 @@ from ...config import Config
 from ...exceptions import OutboxDamagedError, StateError
 from ...intake.scanner import Scanner
 from ...outbox import OutboxReader, outbox_path
+from ...ownership.viewpoint import Viewpoint
 from ...state_dir.disk import (
     CAMERA_MINIMUM,
     LOW_PERCENT,
@@ -21,62 +22,70 @@ from ...state_dir.disk import (
     database_problem,
     disk_space,
     failed_disk,
-    has_failed,
-    is_read_only,
     trial_problem,
 )
-from ...state_dir.mounts import image_dir_problem, nearest
+from ...state_dir.mounts import image_dir_problem, missing_mount, nearest
 from ...state_dir.privileges import denied
 from ..formatting import inodes, pictures, size
 from ..state_reader import consistently, open_state
-from .finding import Finding, ok, problem, warning
+from .finding import Finding, ok, problem, unknown, warning
+from .places import FSCK, MOUNT_FOR_WRITING, RIGHTS, left_out, not_writable
 
 _WATCHES: Final = "/proc/sys/fs/inotify/max_user_watches"
-_RIGHTS: Final = "give this user the right (or is sudo missing?), or name another folder"
-_FSCK: Final = "see `sudo dmesg` for what the kernel met; unmount the disk, check it with fsck, and mount it again"
 _ADVICE: Final = {
     NO_SPACE: "make room on that disk: remove files, or use a larger one",
     NO_INODES: "remove files from that disk: each takes an inode",
-    READ_ONLY: "mount it for writing, or name another folder",
+    READ_ONLY: MOUNT_FOR_WRITING,
 }
 _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 _REBUILT: Final = "nothing: the next start puts it aside, and makes a new one from the folder and the destination"
 
 
-def image_folder(config: Config) -> Iterator[Finding]:
+def image_folder(config: Config, view: Viewpoint) -> Iterator[Finding]:
     """Check that pictures can be read."""
-    about, wrong = "image folder", image_dir_problem(config.image_dir)
-    if wrong is not None:
-        yield problem(about, wrong, "mount its disk, or set image_dir to the folder with the pictures")
-    elif (wrong := failed_disk(config.image_dir)) is not None:
-        yield problem(about, wrong, _FSCK)
+    about, folder = "image folder", config.image_dir
+    wrong = image_dir_problem(folder)
+    if wrong is None and (failed := failed_disk(folder)) is not None:
+        yield problem(about, failed, FSCK)
+    elif wrong is None:
+        yield ok(about, with_file_system(folder))
+    elif (place := missing_mount(folder)) is not None:
+        yield problem(about, wrong, f"put its card or disk in, then: sudo mount {place}")
+    elif view.service is not None and view.service.hides(os.path.realpath(folder)):
+        yield left_out(about, folder, view) or problem(about, wrong)
+    elif view.is_outsider and (os.path.isdir(folder) or not os.access(os.path.dirname(folder), os.X_OK)):
+        yield unknown(about, f"{folder} can't be read by this user")
+    elif os.path.isdir(folder):
+        yield problem(about, wrong, f"let everybody read it: sudo chmod a+rx {folder}")
     else:
-        yield ok(about, with_file_system(config.image_dir))
+        yield problem(about, wrong, "mount its disk, or set image_dir to the folder with the pictures")
 
 
-def state_folder(config: Config) -> Iterator[Finding]:
+def state_folder(config: Config, view: Viewpoint) -> Iterator[Finding]:
     """Check that state can be written, and survives a reboot."""
     about, folder = "state folder", config.state_dir
     inside = is_within(os.path.realpath(folder), os.path.realpath(config.image_dir))
     there = nearest(folder)
     if inside and image_dir_problem(config.image_dir) is not None:
         return  # it is made once the image folder is there
-    if (wrong := not_writable(about, there)) is not None:
-        yield wrong
-    elif (why := trial_problem(there)) is not None:
-        yield problem(about, f"{folder} can't be written: {why}", _advice(why))
-    elif (why := database_problem(there, os.path.basename(outbox_path(there)))) is not None:
-        yield problem(about, why, "set state_dir to a folder on another disk, best on the pictures' own")
-    elif not inside and there not in (folder, os.path.dirname(folder)):
+    at_start = view.service is not None and there != folder  # root makes it then
+    if not inside and there not in (folder, os.path.dirname(folder)):
         yield problem(about, f"{folder} can't be made, as {os.path.dirname(folder)} isn't there", "make it")
+    elif (wrong := not_writable(about, folder, view, is_made_at_start=True)) is not None:
+        yield wrong
+    elif not at_start and (why := trial_problem(there)) is not None:
+        yield problem(about, f"{folder} can't be written: {why}", _advice(why))
+    elif not at_start and (why := database_problem(there, os.path.basename(outbox_path(there)))) is not None:
+        yield problem(about, why, "set state_dir to a folder on another disk, best on the pictures' own")
     elif file_system_type(there) in _IN_MEMORY:
         advice = "set state_dir to a folder that survives a reboot, such as one on the pictures' disk"
         yield warning(about, f"{with_file_system(folder)}: in memory, so that all is forgotten at power-off", advice)
     else:
-        yield ok(about, with_file_system(folder) + ("" if there == folder else "; it will be made"))
+        later = "" if there == folder else "; it will be made" + " as the service starts" * at_start
+        yield ok(about, with_file_system(folder) + later)
 
 
-def outbox(config: Config) -> Iterator[Finding]:
+def outbox(config: Config, view: Viewpoint) -> Iterator[Finding]:
     """Check that the outbox can be read."""
     about, damage = "outbox", list[str]()
     try:
@@ -90,10 +99,13 @@ def outbox(config: Config) -> Iterator[Finding]:
     except OutboxDamagedError as error:
         yield warning(about, str(error), _REBUILT)
     except StateError as error:
-        yield problem(about, str(error), "give this user the right, or look after the disk")
+        if view.is_outsider:
+            yield unknown(about, str(error))
+        else:
+            yield problem(about, str(error), f"give {view.whose} the right, or look after the disk")
 
 
-def free_space(config: Config) -> Iterator[Finding]:
+def free_space(config: Config, _: Viewpoint) -> Iterator[Finding]:
     """Check that the camera has room for pictures."""
     about = "free space"
     found = disk_space(config.image_dir)
@@ -114,7 +126,7 @@ def free_space(config: Config) -> Iterator[Finding]:
         yield ok(about, what)
 
 
-def watching(config: Config) -> Iterator[Finding]:
+def watching(config: Config, _: Viewpoint) -> Iterator[Finding]:
     """Check that the kernel can watch every folder."""
     about = "watching"
     if not os.path.isdir(config.image_dir):
@@ -132,22 +144,6 @@ def watching(config: Config) -> Iterator[Finding]:
         yield ok(about, f"{folders} of the {most} folders that the kernel can watch")
 
 
-def not_writable(about: str, folder: str) -> Finding | None:
-    """Return a problem where this user can't write in a folder, None where that may work."""
-    if not os.path.isdir(folder):
-        return problem(about, f"{folder} isn't a folder", _RIGHTS)
-    try:
-        read_only = is_read_only(folder)
-    except OSError as error:  # it is gone since a moment
-        return problem(about, f"{folder} can't be looked at: {error.strerror}", _RIGHTS)
-    if read_only:
-        advice = _FSCK if has_failed(folder) else _ADVICE[READ_ONLY]
-        return problem(about, f"{folder} is on a file system that is read-only", advice)
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return problem(about, f"{folder} can't be written by this user", _RIGHTS)
-    return None
-
-
 def with_file_system(folder: str) -> str:
     """Name a folder, and the type of the file system that it is on."""
     kind = file_system_type(nearest(folder))
@@ -156,4 +152,4 @@ def with_file_system(folder: str) -> str:
 
 def _advice(why: str) -> str:
     """Return the advice for the reason why a trial failed; a disk with room that can't be written is failing."""
-    return _RIGHTS if why == denied() else _ADVICE.get(why, _FSCK)
+    return RIGHTS if why == denied() else _ADVICE.get(why, FSCK)

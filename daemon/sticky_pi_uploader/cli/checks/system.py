@@ -10,6 +10,7 @@ from ...clock import PLATFORM_START, is_synchronised
 from ...config import Config
 from ...exceptions import StateError
 from ...outbox import OutboxReader
+from ...ownership.viewpoint import Viewpoint
 from ...service.trouble import read_trouble
 from ..state_reader import consistently, open_state
 from .finding import Finding, ok, problem, warning
@@ -18,7 +19,7 @@ _DAY: Final = 86400.0
 _SET_CLOCK: Final = "set it (sudo date -u -s '2022-05-17 18:34'), and keep it with a clock chip or a time server"
 
 
-def clock(config: Config) -> Iterator[Finding]:
+def clock(config: Config, _: Viewpoint) -> Iterator[Finding]:
     """Check that the clock is set."""
     about, now = "clock", time.time()
     said = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now))
@@ -33,7 +34,7 @@ def clock(config: Config) -> Iterator[Finding]:
         yield ok(about, f"it says {said}")
 
 
-def systemd(_: Config) -> Iterator[Finding]:
+def systemd(_: Config, __: Viewpoint) -> Iterator[Finding]:
     """Report whether systemd-python is installed."""
     from importlib.util import find_spec
 
@@ -41,7 +42,7 @@ def systemd(_: Config) -> Iterator[Finding]:
     yield ok("systemd", "systemd-python is there" if there else "without systemd-python (works the same)")
 
 
-def service(config: Config) -> Iterator[Finding]:
+def service(config: Config, _: Viewpoint) -> Iterator[Finding]:
     """Report the trouble of the running service, which may have other rights and another configuration."""
     for trouble in read_trouble(config.state_dir):
         yield problem("service", trouble.what, trouble.advice)

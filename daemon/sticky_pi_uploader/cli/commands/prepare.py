@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace
+from contextlib import suppress
+
+from sticky_pi_api.filesystem.mounts import is_within
 
 from ...config import Config, from_arguments
+from ...exceptions import StateError
 from ...journal import setup as logs
 from ...ownership.handover import Owner, give
-from ...state_dir.mounts import image_dir_problem, prepare_state_dir, state_dir_problem
+from ...state_dir.folder import make
+from ...state_dir.mounts import image_dir_problem, is_on_root_disk, missing_mount, prepare_state_dir, state_dir_problem
 from ..terminal import complain
 
 
@@ -33,7 +38,7 @@ def run(arguments: Namespace) -> int:
 
 
 def prepare(config: Config, owner: Owner | None) -> int:
-    """Make the state folder, and hand it over.
+    """Make the state folder, and hand it over, with the folder of a store on a mounted disk.
 
     Returns the exit status: 0, 75 where the image folder isn't there, or 74 where its disk takes no file. The journal
     isn't told of the last two: the service, which starts next, says what it waits for. Raises UploaderError.
@@ -48,7 +53,23 @@ def prepare(config: Config, owner: Owner | None) -> int:
     prepare_state_dir(config.state_dir, config.image_dir)
     if owner is not None:
         give(config.state_dir, config.image_dir, owner)
+        _make_store(config, owner)
     return os.EX_OK
+
+
+def _make_store(config: Config, owner: Owner) -> None:
+    """Make a store's own folder where a disk is mounted around it, and give it to a user.
+
+    On the system's own disk, it would take the pictures while the store's disk isn't mounted. Where it can't be made,
+    the service says so as it opens the store.
+    """
+    store = config.api.store
+    if store is None or os.path.lexists(store) or is_within(store, config.state_dir):
+        return
+    if missing_mount(store) is None and not is_on_root_disk(os.path.dirname(store)):
+        with suppress(OSError, StateError):
+            make(store, config.image_dir, with_parents=False)
+            give(store, config.image_dir, owner)
 
 
 def find_owner(name: str) -> Owner:

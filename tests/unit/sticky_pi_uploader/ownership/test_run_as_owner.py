@@ -99,6 +99,15 @@ def test_every_command_works_as_that_user_alone_and_needs_nothing_more_of_root(t
     assert "uploaded" in run(trap, "list").stdout
 
 
+def test_commands_that_would_work_as_the_service_say_as_whom_they_work_without_one(trap):
+    said = f"the user {SERVICE}, whose state folder it is"
+    for command in COMMANDS:
+        done = run(trap, *command)
+        place = {"check": done.stdout, "drain": done.stderr, "retry": done.stderr, "audit": done.stderr}.get(command[0])
+        assert done.stdout.count(said) + done.stderr.count(said) == (place is not None), command
+        assert place is None or said in place, command
+
+
 def test_the_same_goes_for_a_server_whose_password_only_root_can_read(trap, tmp_path):
     with ApiServer(tmp_path / "server", generation=2023) as server:
         secret = tmp_path / "password"

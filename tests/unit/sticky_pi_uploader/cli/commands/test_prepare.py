@@ -4,6 +4,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from contextlib import closing
 
@@ -336,6 +337,60 @@ def test_what_lies_very_deep_is_given_too(trap, run):
     finally:
         os.close(folder)
         subprocess.run(["rm", "-rf", trap.state], check=True)
+
+
+@pytest.fixture
+def stick(tmp_path):
+    """A disk that is mounted at a folder."""
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "none", stick], check=True)
+    yield stick
+    subprocess.run(["umount", "-l", stick], check=True)
+
+
+@needs_root
+def test_a_stores_folder_is_made_on_a_disk_that_is_mounted_there_and_given_to_the_user(run, stick):
+    store = stick / "store"
+    for _ in range(2):
+        assert run("--user", NOBODY, "--api-url", f"file://{store}") == (0, "")
+        assert owners(stick) == {".": "root", "store": NOBODY}
+        assert stat.S_IMODE(store.stat().st_mode) == 0o755
+    assert run("--user", NOBODY, "--api-url", f"file://{stick}/not/there/store") == (0, "")
+    assert not (stick / "not").exists()
+
+
+@needs_root
+@pytest.mark.parametrize("what", ["folder", "link"])
+def test_what_is_in_a_stores_place_stays_as_it_is(run, stick, tmp_path, what):
+    store, outside = stick / "store", tmp_path / "outside"
+    outside.mkdir()
+    if what == "link":
+        store.symlink_to(outside / "made")
+    else:
+        store.mkdir()
+    assert run("--user", NOBODY, "--api-url", f"file://{store}") == (0, "")
+    assert set(owners(stick).values()) == {"root"}
+    assert list(outside.iterdir()) == []
+
+
+@needs_root
+def test_a_link_of_another_users_on_the_way_to_a_store_leads_root_nowhere(run, stick, tmp_path):
+    os.chown(stick, pwd.getpwnam(NOBODY).pw_uid, -1)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (stick / "link").symlink_to(outside)
+    assert run("--user", NOBODY, "--api-url", f"file://{stick}/link/store") == (0, "")
+    assert list(outside.iterdir()) == []
+
+
+@needs_root
+def test_no_stores_folder_is_made_on_the_systems_own_disk(run):
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
+        if os.stat(place).st_dev != os.stat("/").st_dev:
+            pytest.skip("/var/tmp is a disk of its own")
+        assert run("--user", NOBODY, "--api-url", f"file://{place}/store") == (0, "")
+        assert os.listdir(place) == []
 
 
 def test_an_unknown_user_is_wrong_usage(run):

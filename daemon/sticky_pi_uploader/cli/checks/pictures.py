@@ -1,0 +1,61 @@
+"""Check that pictures can be read, and removed where that is wanted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from ...config import Config
+from ...intake.scanner import Scanner
+from ...ownership.viewpoint import Viewpoint
+from ...state_dir.mounts import image_dir_problem
+from ..formatting import pictures
+from .destination import shares_disk
+from .finding import Finding, ok, problem
+from .places import left_out, may_write, write_drop_in
+
+
+def readable(config: Config, view: Viewpoint) -> Iterator[Finding]:
+    """Check that every picture can be read."""
+    about, (found, missed) = "pictures", _find(config)
+    closed = sorted([*(path for path in found if not os.access(path, os.R_OK, effective_ids=True)), *missed])
+    if closed:
+        rest = f", and {len(closed) - 1:,} more" if closed[1:] else ""
+        what = f"{closed[0]} can't be read by {view.whose}{rest}"
+        yield problem(about, what, f"let everybody read it: sudo chmod -R a+rX {closed[0]}")
+    elif found:
+        yield ok(about, f"{pictures(len(found))} on the card, all readable")
+
+
+def retention(config: Config, view: Viewpoint) -> Iterator[Finding]:
+    """Report what is removed from the trap, and check that it can be."""
+    about, wanted, unit = "retention", config.retention, view.service
+    if wanted.keep_days is None or shares_disk(config):  # the latter is said of the destination
+        return
+    folders = sorted({os.path.dirname(path) for path in _find(config)[0]} or {config.image_dir})
+    closed = next((folder for folder in folders if os.path.isdir(folder) and not may_write(folder)), None)
+    what = f"no picture can be removed: {closed} can't be written by {view.whose}"
+    if closed is None:
+        what = f"what was sent goes after {wanted.keep_days} days, or sooner with less than {wanted.min_free} free"
+        yield ok(about, what)
+    elif (wrong := left_out(about, closed, view)) is not None:
+        yield wrong
+    elif unit is None:
+        yield problem(about, what, "give this user the right, or take keep_days out of the configuration")
+    elif "CAP_DAC_OVERRIDE" not in " ".join(unit.values("AmbientCapabilities")).split():
+        lines = [f"{name}=CAP_DAC_OVERRIDE" for name in ("AmbientCapabilities", "CapabilityBoundingSet")]
+        what += ", as the drop-in retention.conf is missing"
+        yield problem(about, what, write_drop_in(unit.name, "retention.conf", lines))
+    else:  # that right ends at the users that the sandbox knows
+        what += ", as the drop-in retention.conf needs PrivateUsers=no for a folder of another user than root"
+        yield problem(about, what, write_drop_in(unit.name, "retention.conf", ["PrivateUsers=no"]))
+
+
+def _find(config: Config) -> tuple[list[str], list[str]]:
+    """Return the paths of all pictures, and of what couldn't be read."""
+    if image_dir_problem(config.image_dir) is not None:
+        return [], []
+    scanner = Scanner(config.image_dir, config.own_folders)
+    found = [each.path for folder in scanner.folders() for each in scanner.candidates(folder) or ()]
+    whole = [[os.path.join(config.image_dir, path) for path in paths] for paths in (found, scanner.missed)]
+    return whole[0], whole[1]

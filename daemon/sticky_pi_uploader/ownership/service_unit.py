@@ -1,0 +1,162 @@
+"""Read the service's systemd unit as it is in force, with its drop-ins: what its program gets, and where it may write.
+
+Everybody may read it. On a trap that wakes for a minute, the unit of the timer's round is the one in force.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from sticky_pi_api.filesystem.mounts import is_within
+
+from ..config.schema import FLAGS
+from ..state_dir.privileges import BOOTED
+
+SERVICE: Final = "sticky-pi-uploader.service"
+ROUND: Final = "sticky-pi-uploader-drain.service"
+TIMER: Final = "sticky-pi-uploader-drain.timer"
+
+_NOT_FOR_COMMANDS: Final = re.compile(
+    r"Exec(Condition|Start|Reload|Stop)|(Exit)?Type|Restart|Timeout|Watchdog|Notify|RuntimeDirectory|RuntimeMax"
+    r"|SuccessExit|RemainAfterExit|Kill|SendSIG|Standard|TTY|WorkingDirectory|X-"
+)
+"""Beginnings of lines that start and end the service, or would take its terminal or its end from a command"""
+
+_NAME: Final = "sticky-pi-uploader"
+
+
+class ServiceUnit(NamedTuple):
+    """A unit of the service, as it is in force."""
+
+    name: str
+    lines: tuple[str, ...]
+    """`Name=value`, of its [Service] section and those of its drop-ins, in their order"""
+
+    @property
+    def for_commands(self) -> list[str]:
+        """The lines that give a command the service's user, credentials and limits."""
+        return [line for line in self.lines if not _NOT_FOR_COMMANDS.match(line)]
+
+    @property
+    def program(self) -> str:
+        """The program that it runs, as it names it."""
+        return self._command[0]
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """The configuration flags of its program, by the names of the configuration."""
+        parts = [part for word in self._command for part in (word.split("=", 1) if word[:2] == "--" else [word])]
+        return {name: value for flag, value in pairwise(parts) for name in FLAGS if FLAGS[name] == flag}
+
+    @property
+    def _command(self) -> list[str]:
+        return _words((self.values("ExecStart") or [""])[-1].lstrip("-@:+!")) or [_NAME]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that the unit sets itself, without files of them."""
+        return dict(word.partition("=")[::2] for value in self.values("Environment") for word in _words(value))
+
+    @property
+    def user(self) -> str:
+        """The user that it runs as."""
+        return (self.values("User") or ["root"])[-1]
+
+    def lets_in(self, folder: str) -> bool:
+        """Return whether one of its lines lets it write in a folder."""
+        places = [word.lstrip("-+") for value in self.values("ReadWritePaths") for word in _words(value)]
+        return any(place.startswith("/") and is_within(folder, os.path.normpath(place)) for place in places)
+
+    def hides(self, folder: str) -> bool:
+        """Return whether a folder is in one of the homes that the sandbox hides."""
+        is_on = (self.values("ProtectHome") or ["no"])[-1].lower() in {"yes", "true", "1", "on", "tmpfs"}
+        return is_on and any(is_within(folder, home) for home in ("/home", "/root", "/run/user"))
+
+    def values(self, name: str) -> list[str]:
+        """Return the values of a setting that are in force; of one that isn't a list, the last is."""
+        values: list[str] = []
+        for line in self.lines:
+            if line.startswith(f"{name}="):
+                values = [*values, value] if (value := line.partition("=")[2]) else []
+        return values
+
+
+def find_unit() -> ServiceUnit | None:
+    """Return the service's unit, or that of the round where only its timer is in use; None where it isn't installed."""
+    if not os.path.isdir(BOOTED):
+        return None
+    return read_unit(ROUND if is_in_use(TIMER) and not is_in_use(SERVICE) else SERVICE)
+
+
+def read_unit(name: str) -> ServiceUnit | None:
+    """Return a unit with the drop-ins that this user may read; None where it isn't installed."""
+    is_there = _show(name).get("LoadState") == "loaded"
+    return ServiceUnit(name, tuple(_parse(_systemctl("cat", name)))) if is_there else None
+
+
+def is_in_use(name: str) -> bool:
+    """Return whether a unit is started at each boot, or was started."""
+    found = _show(name)
+    is_enabled = found.get("UnitFileState", "").startswith(("enabled", "linked"))
+    return is_enabled or found.get("ActiveState") not in {None, "inactive", "failed"}
+
+
+def needs_daemon_reload(name: str) -> bool:
+    """Return whether a unit's files were changed, and systemd hasn't read them again."""
+    return _show(name).get("NeedDaemonReload") == "yes"
+
+
+def drop_in(unit: str, name: str) -> str:
+    """Return the path of a unit's drop-in of this name."""
+    return f"/etc/systemd/system/{unit}.d/{name}"
+
+
+def restart(unit: str) -> str:
+    """Return the command that starts a unit anew, with its files as they are now."""
+    return f"sudo systemctl daemon-reload && sudo systemctl {'restart' if unit == SERVICE else 'start'} {unit}"
+
+
+def _parse(text: str) -> Iterator[str]:
+    """Yield the [Service] lines of what `systemctl cat` prints, in their order (systemd.syntax(7))."""
+    section, begun = "", ""
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith(("#", ";")):
+            continue  # also between the parts of a line that goes on
+        begun += line
+        if begun.endswith("\\"):
+            begun = f"{begun[:-1]} "
+            continue
+        whole, begun = begun.strip(), ""
+        name, equals, value = whole.partition("=")
+        if whole.startswith("["):
+            section = whole
+        elif equals and section == "[Service]":
+            # What systemd replaces in unit files alone (systemd.unit(5)), as far as it is likely here.
+            yield f"{name.rstrip()}={value.strip().replace('%N', _NAME).replace('%%', '%')}"
+
+
+def _show(name: str) -> dict[str, str]:
+    properties = "--property=LoadState,UnitFileState,ActiveState,NeedDaemonReload"
+    return dict(line.partition("=")[::2] for line in _systemctl("show", properties, name).splitlines())
+
+
+def _systemctl(*arguments: str) -> str:
+    """Return what systemctl prints; nothing where it fails."""
+    command, patience = ("systemctl", *arguments), 20  # seconds
+    with suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=patience, check=False)
+        return os.fsdecode(done.stdout)
+    return ""
+
+
+def _words(value: str) -> list[str]:
+    with suppress(ValueError):  # a quote without its end
+        return shlex.split(value)
+    return []
