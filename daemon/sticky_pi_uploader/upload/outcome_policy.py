@@ -5,12 +5,12 @@
 - A refusal without a reason is charged to a picture only if the destination took another picture since it last refused
   this one. If several different pictures are refused and none is taken, the destination refuses everything.
 - A picture is in conflict if the destination holds another one under its key. If several different pictures are in
-  conflict and the destination held none of ours in between, or if the other bytes are those that an earlier upload of
-  ours ended with, the destination is in trouble instead.
+  conflict and the destination held none of ours in between, or if they have the md5 of the wrong receipt that
+  our earlier upload got, the destination is in trouble instead.
 - If nothing answers, nothing is charged to any picture.
 
 The order of events is measured in pictures that the destination took, not in hours: a count can't be set like a clock,
-and it survives a reboot. `outcome_recorder` applies the decisions, and holds the queue while there is trouble.
+and it survives a reboot. `outcome_recorder` applies the decisions, and pauses the queue while there is trouble.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Action(Enum):
     RELEASE = auto()
     """pending, as before the attempt"""
     PUT_OFF = auto()
-    """pending; the end of the batch tells for how long, as the destination may take other pictures until then"""
+    """pending; the wait is set when the batch ends, once it is known whether other pictures passed"""
     READ_AGAIN = auto()
     """pending, after the intake has read its file again"""
     POSTPONE = auto()
@@ -55,7 +55,7 @@ class Action(Enum):
     """pending; it waits with all others for a destination that refuses everything"""
     REJECT = auto()
     """rejected: not tried again for a week"""
-    CLASH = auto()
+    CONFLICT = auto()
     """conflict"""
 
 
@@ -66,22 +66,22 @@ class Trouble(NamedTuple):
     why: str
     retry_after: float | None = None
     """seconds that the destination asked for"""
-    holds_all: bool = False
-    """whether the picture can't be the cause"""
+    blames_destination: bool = False
+    """whether the destination is certainly to blame, so that no picture needs to be tried to find out"""
     answered: bool = True
     """whether the network can't be the cause"""
     by_size: bool = False
     """whether only pictures above a size are concerned"""
 
 
-class Standing(NamedTuple):
+class Evidence(NamedTuple):
     """What the outbox knows of the destination: the evidence on refusals and conflicts."""
 
     accepted: int = 0
-    """pictures that the destination has ever taken"""
+    """pictures that the destination has taken so far"""
     others_refused: int = 0
     """different other pictures that were refused since the destination last took one"""
-    clashes: int = 0
+    conflicts: int = 0
     """different pictures in conflict since the destination last held one with our bytes"""
     refuses_all: bool = False
     """whether the destination is known to refuse pictures of any size"""
@@ -94,7 +94,7 @@ class Decision(NamedTuple):
     why: str | None = None
     charge: int = 0
     """refusals that turned out to be the picture's fault"""
-    least: float = 0.0
+    min_wait: float = 0.0
     """seconds that the picture waits at least"""
     retry_after: float | None = None
     """seconds that the destination asked for"""
@@ -106,11 +106,11 @@ class Decision(NamedTuple):
 
 
 def decide(  # noqa: C901, PLR0911 - it is a table, with a case for each row
-    result: ImageOutcome, picture: Picture, standing: Callable[[], Standing], *, give_up_after: int
+    result: ImageOutcome, picture: Picture, evidence: Callable[[], Evidence], *, give_up_after: int
 ) -> Decision:
     """Decide on the outcome of an upload of `picture`, which is rejected once `give_up_after` refusals are charged.
 
-    `standing` is called only for refusals and conflicts, as counting others takes time in a large outbox.
+    `evidence` is called only for refusals and conflicts, as counting others takes time in a large outbox.
     """
     from sticky_pi_api.exceptions import ImageError, RequestTooLargeError, StoreError
 
@@ -118,18 +118,18 @@ def decide(  # noqa: C901, PLR0911 - it is a table, with a case for each row
     match result.outcome:
         case Outcome.STORED | Outcome.HELD if receipt == picture.md5:
             return Decision(Action.CONFIRM)
-        case Outcome.DOUBTFUL if is_broken_off(error):
-            return Decision(Action.RELEASE, least=DOUBTFUL_WAIT)
-        case _ if is_broken_off(error):
+        case Outcome.DOUBTFUL if is_cancelled(error):
+            return Decision(Action.RELEASE, min_wait=DOUBTFUL_WAIT)
+        case _ if is_cancelled(error):
             return Decision(Action.RELEASE)
         case Outcome.CONFLICT | Outcome.HELD:
-            return _decide_on_clash(picture, receipt, standing())
+            return _decide_on_conflict(picture, receipt, evidence())
         case Outcome.REFUSED if getattr(error, "blame", None) is Blame.PICTURE:
             return Decision(Action.REJECT, _reason_of(error), charge=1, answered=True)
         case Outcome.REFUSED:
-            return _decide_on_refusal(picture, error, standing(), give_up_after)
+            return _decide_on_refusal(picture, error, evidence(), give_up_after)
         case Outcome.UNSENT if isinstance(error, StoreError) and not error.whole_store:
-            return _decide_on_refusal(picture, error, standing(), give_up_after)
+            return _decide_on_refusal(picture, error, evidence(), give_up_after)
         case Outcome.UNSENT if isinstance(error, ImageError | OSError):
             return Decision(Action.READ_AGAIN, _reason_of(error))
         case Outcome.UNSENT if isinstance(error, RequestTooLargeError):
@@ -138,41 +138,39 @@ def decide(  # noqa: C901, PLR0911 - it is a table, with a case for each row
         case Outcome.UNSENT:
             return Decision(Action.PUT_OFF, trouble=trouble_of(error))
     why = f"the destination says that it got other bytes (md5 {receipt})" if receipt else _reason_of(error)
-    least = getattr(error, "retry_after", None) or DOUBTFUL_WAIT
+    min_wait = getattr(error, "retry_after", None) or DOUBTFUL_WAIT
     trouble = trouble_of(getattr(error, "end", error), why)
-    return Decision(Action.POSTPONE, why, least=least, trouble=trouble, got_md5=receipt or None)
+    return Decision(Action.POSTPONE, why, min_wait=min_wait, trouble=trouble, got_md5=receipt or None)
 
 
-def _decide_on_clash(picture: Picture, held: str, destination: Standing) -> Decision:
+def _decide_on_conflict(picture: Picture, held: str, evidence: Evidence) -> Decision:
     holds = f"(md5 {held or 'unknown'})"
     is_ours = picture.got_md5 == held
-    took_another = picture.failed_since is not None and picture.failed_since < destination.accepted
-    if not took_another and (is_ours or destination.clashes + 1 >= SEVERAL):
+    took_another = picture.failed_since is not None and picture.failed_since < evidence.accepted
+    if not took_another and (is_ours or evidence.conflicts + 1 >= SEVERAL):
         what = "other bytes than it was sent" if is_ours else "another picture in the place of each of the last"
         return Decision(
             Action.PUT_OFF, trouble=Trouble(DestinationState.REFUSING, f"it says that it holds {what} {holds}")
         )
     return Decision(
-        Action.CLASH, f"the destination holds another picture with this device and time {holds}", answered=True
+        Action.CONFLICT, f"the destination holds another picture with this device and time {holds}", answered=True
     )
 
 
-def _decide_on_refusal(
-    picture: Picture, error: Exception | None, destination: Standing, give_up_after: int
-) -> Decision:
+def _decide_on_refusal(picture: Picture, error: Exception | None, evidence: Evidence, give_up_after: int) -> Decision:
     why, retry_after = _reason_of(error), getattr(error, "retry_after", None)
-    if picture.refused_after is not None and picture.refused_after < destination.accepted:
+    if picture.refused_after is not None and picture.refused_after < evidence.accepted:
         # The first refusal, which until now could have been the destination's fault, is charged as well.
         charge = 1 if picture.attempts else 2
         if picture.attempts + charge >= give_up_after:
             return Decision(Action.REJECT, why, charge)
         return Decision(Action.REFUSE, why, charge, retry_after=retry_after, answered=True)
-    if destination.refuses_all or destination.others_refused + 1 >= SEVERAL:
+    if evidence.refuses_all or evidence.others_refused + 1 >= SEVERAL:
         return Decision(Action.HOLD, why, trouble=Trouble(DestinationState.REFUSING, why, retry_after))
     return Decision(Action.REFUSE, why, retry_after=retry_after, answered=True)
 
 
-def trouble_of(error: Exception | None, why: str | None = None, *, holds_all: bool = False) -> Trouble:
+def trouble_of(error: Exception | None, why: str | None = None, *, blames_destination: bool = False) -> Trouble:
     """Classify a failure of the destination by the error that an upload, or a whole batch, ended with."""
     from sticky_pi_api.exceptions import AccountError, NotAnAPIError, UnreachableError
 
@@ -181,14 +179,14 @@ def trouble_of(error: Exception | None, why: str | None = None, *, holds_all: bo
     if isinstance(error, AccountError | NotAnAPIError):
         state = DestinationState.UNAUTHORIZED if isinstance(error, AccountError) else DestinationState.NOT_AN_API
     # An account that isn't accepted, or a pause that was asked for, needs no second picture as evidence.
-    holds_all = holds_all or state is not DestinationState.UNREACHABLE or retry_after is not None
+    blames_destination = blames_destination or state is not DestinationState.UNREACHABLE or retry_after is not None
     # Otherwise nobody answered, or a login page of the network did.
     answered = retry_after is not None or not isinstance(error, UnreachableError | NotAnAPIError)
-    return Trouble(state, why or _reason_of(error), retry_after, holds_all, answered)
+    return Trouble(state, why or _reason_of(error), retry_after, blames_destination, answered)
 
 
-def is_broken_off(error: Exception | None) -> bool:
-    """Tell whether an upload failed only because the daemon broke it off."""
+def is_cancelled(error: Exception | None) -> bool:
+    """Return whether an upload failed only because the daemon cancelled it."""
     from sticky_pi_api.exceptions import BrokenOffError
 
     return isinstance(getattr(error, "end", error), BrokenOffError)

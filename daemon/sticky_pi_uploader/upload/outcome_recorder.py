@@ -1,9 +1,8 @@
-"""Apply the policy's decisions to the outbox, log them, and hold the queue while the destination is in trouble.
+"""Apply the policy's decisions to the outbox, log them, and pause the queue while the destination is in trouble.
 
-A destination in trouble holds the queue: there is one wait, which grows, and then one picture is tried. Pictures that
-were never tried wait as well, unless the trouble may be the fault of the few that failed: of fewer than several, or of
-pictures that failed before while the destination took others. A picture that was tried is tried again only after the
-others.
+While a destination is in trouble, the queue waits, longer after each failure, and then one picture is tried. Pictures
+that were never tried wait as well, unless the few that failed may be the cause: if they are fewer than `SEVERAL`, or if
+they failed before while the destination took others. A picture that was tried is tried again only after the others.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from ..outbox import Destinations, Queue
 from ..scan_requests import ScanRequests
 from .backoff import LONGEST_WAIT, delay
 from .outcome_log import OutcomeLog
-from .outcome_policy import SEVERAL, Action, Decision, Standing, Trouble, decide, is_broken_off, receipt_of, trouble_of
+from .outcome_policy import SEVERAL, Action, Decision, Evidence, Trouble, decide, is_cancelled, receipt_of, trouble_of
 from .receipt_batch import Receipt, ReceiptBatch
 from .size_limit import SizeLimit
 
@@ -35,7 +34,7 @@ _LOGGED: Final = {
     Action.REFUSE: (Kind.REFUSED, State.PENDING, "refused, tried again in {:.0f} s"),
     Action.HOLD: (Kind.REFUSED, State.PENDING, "refused, as others are"),
     Action.REJECT: (Kind.REJECTED, State.REJECTED, "refused, given up for a week"),
-    Action.CLASH: (Kind.CONFLICT, State.CONFLICT, "not sent"),
+    Action.CONFLICT: (Kind.CONFLICT, State.CONFLICT, "not sent"),
 }
 
 
@@ -71,7 +70,7 @@ class OutcomeRecorder:
 
     @property
     def refuses_all(self) -> bool:
-        """Tell whether the destination would refuse the rest of the batch as well."""
+        """Whether the destination would refuse the rest of the batch as well."""
         trouble = self._trouble
         return trouble is not None and trouble.state is DestinationState.REFUSING and not trouble.by_size
 
@@ -80,7 +79,7 @@ class OutcomeRecorder:
 
         Raises StateError.
         """
-        decision = decide(result, picture, lambda: self._standing(picture), give_up_after=self._give_up_after)
+        decision = decide(result, picture, lambda: self._evidence(picture), give_up_after=self._give_up_after)
         if decision.action is Action.CONFIRM:
             self._receipts.add(Receipt(picture, result.outcome is Outcome.STORED))
             return
@@ -91,8 +90,8 @@ class OutcomeRecorder:
         """Record that the destination failed as a whole, rather than with one picture. Raises StateError."""
         # Recorded later, the receipts would end the trouble.
         self._receipts.settle()
-        if not is_broken_off(error):
-            self._trouble = trouble_of(error, holds_all=True)
+        if not is_cancelled(error):
+            self._trouble = trouble_of(error, blames_destination=True)
 
     def record_success(self) -> None:
         """Record that a destination which couldn't be used can be used now. Raises StateError."""
@@ -100,7 +99,7 @@ class OutcomeRecorder:
             self._note_answer(took=False)
 
     def end_batch(self) -> bool:
-        """Hold the queue if the destination took nothing after it was in trouble; return whether it does.
+        """Pause the queue if the destination took nothing after it was in trouble; return whether the queue waits.
 
         Raises StateError.
         """
@@ -124,11 +123,11 @@ class OutcomeRecorder:
         self._trouble = None
         self._put_off = []
 
-    def _standing(self, picture: Picture) -> Standing:
+    def _evidence(self, picture: Picture) -> Evidence:
         # The receipts that wait are evidence, too.
         self._receipts.settle()
         refuses = self._destinations.get(self._url).state is DestinationState.REFUSING
-        return Standing(
+        return Evidence(
             self._destinations.accepted(),
             self._destinations.others_refused(picture),
             self._destinations.clashes_in_a_row(),
@@ -136,9 +135,9 @@ class OutcomeRecorder:
         )
 
     def _apply(self, decision: Decision, picture: Picture, result: ImageOutcome) -> None:
-        action, wait = decision.action, decision.least
+        action, wait = decision.action, decision.min_wait
         if action in _WAITS_ALONE:
-            wait = min(LONGEST_WAIT, max(decision.least, delay(picture.misses + 1, decision.retry_after)))
+            wait = min(LONGEST_WAIT, max(decision.min_wait, delay(picture.misses + 1, decision.retry_after)))
         self._move(picture, decision, self._clock() + wait, result)
         if decision.answered:
             self._note_answer(took=False, refused=action is Action.REFUSE)
@@ -149,11 +148,11 @@ class OutcomeRecorder:
             self._log.picture(kind, picture, state, text.format(wait), decision.why)
 
     def _move(self, picture: Picture, decision: Decision, due_at: float, result: ImageOutcome) -> None:
-        """Have the outbox take the step that was decided on; a picture that waits alone is tried again at `due_at`."""
+        """Apply a decision to the outbox; a picture that waits alone is tried again at `due_at`."""
         queue, why, charge = self._queue, decision.why or "", decision.charge
         match decision.action:
             case Action.RELEASE:
-                queue.release(picture, not_before=due_at if decision.least else None)
+                queue.release(picture, not_before=due_at if decision.min_wait else None)
             case Action.PUT_OFF:
                 self._put_off.append((picture, decision.why))
             case Action.READ_AGAIN:
@@ -167,13 +166,13 @@ class OutcomeRecorder:
                 queue.refuse(picture, why, not_before=due_at, blames_picture=False)
             case Action.REJECT:
                 queue.refuse(picture, why, not_before=due_at, charge=charge, last=True)
-            case Action.CLASH:
+            case Action.CONFLICT:
                 with queue.together():
                     queue.clash(picture, why)
                     queue.ask_again(picture, receipt_of(result))
 
     def _ask_intake(self, picture: Picture, error: Exception | None) -> None:
-        """Have the intake look at a picture's file, or at its folder where the file is gone."""
+        """Ask the intake to read a picture's file again, or to scan its folder if the file is gone."""
         if isinstance(error, FileNotFoundError):
             # It may have been renamed, or moved into a folder below.
             self._scan_requests.folder(os.path.dirname(picture.path))
@@ -231,11 +230,11 @@ class OutcomeRecorder:
             self._log.recovery(before.failures)
 
     def _hold(self, trouble: Trouble) -> None:
-        """Have the queue wait for the destination, longer after each failure in a row."""
+        """Pause the queue until the destination is tried again, longer after each failure in a row."""
         if not trouble.by_size:
             self.limit = None
         takes_some = self.limit is not None and self.limit.passes_smaller
-        holds_all = trouble.holds_all or (not takes_some and self._destinations.lately_failed() >= SEVERAL)
+        holds_all = trouble.blames_destination or (not takes_some and self._destinations.lately_failed() >= SEVERAL)
         if holds_all and trouble.state is DestinationState.REFUSING:
             self._destinations.forget_refusals()
         failures = self._destinations.get(self._url).failures + 1

@@ -386,11 +386,11 @@ RECEIPTS = (
         "OutcomeRecorder.record_failure",
         """
         self._receipts.settle()
-        if not is_broken_off(error):
+        if not is_cancelled(error):
             ...
         """,
         """
-        if not is_broken_off(error):
+        if not is_cancelled(error):
             ...
         """,
         ("test_a_client_that_fails_after_receipts_is_in_trouble_though_they_wait_to_be_recorded",),
@@ -1002,7 +1002,7 @@ SENDING = (
     Guard(
         "wait after an upload that was broken off whole",
         "decide",
-        "Decision(Action.RELEASE, least=DOUBTFUL_WAIT)",
+        "Decision(Action.RELEASE, min_wait=DOUBTFUL_WAIT)",
         "Decision(Action.RELEASE)",
         ("test_an_upload_broken_off_after_its_whole_body_is_asked_for_again_in_half_a_minute",),
         "a server still at work would get it twice",
@@ -1134,7 +1134,7 @@ SENDING = (
     Guard(
         "refusals charged only while others are taken",
         "_decide_on_refusal",
-        "picture.refused_after is not None and picture.refused_after < destination.accepted",
+        "picture.refused_after is not None and picture.refused_after < evidence.accepted",
         "picture.refused_after is not None",
         ("test_a_refusal_with_none_taken_since_the_last_is_charged_to_nobody",),
         "a full storage would have every picture rejected",

@@ -25,7 +25,7 @@ from sticky_pi_uploader.upload.outcome_policy import (
     SEVERAL,
     Action,
     Decision,
-    Standing,
+    Evidence,
     Trouble,
     decide,
     trouble_of,
@@ -47,20 +47,20 @@ PICTURE = Picture(
 )
 
 
-def decided(outcome, error=None, *, md5=None, standing=None, give_up_after=5, **picture):
-    """Decide on an outcome; without `standing`, the evidence on the destination must not be asked for."""
+def decided(outcome, error=None, *, md5=None, evidence=None, give_up_after=5, **picture):
+    """Decide on an outcome; without `evidence`, the evidence on the destination must not be asked for."""
     result = ImageOutcome("a.jpg", outcome, None if md5 is None else {"md5": md5}, error)
 
-    def evidence():
-        assert standing is not None, "the evidence is asked for"
-        return standing
+    def known():
+        assert evidence is not None, "the evidence is asked for"
+        return evidence
 
-    return decide(result, PICTURE._replace(**picture), evidence, give_up_after=give_up_after)
+    return decide(result, PICTURE._replace(**picture), known, give_up_after=give_up_after)
 
 
 # --- stored, held, conflict --------------------------------------------------------------------------------------
 
-CONFLICT = Decision(Action.CLASH, f"{CLASH} (md5 {OTHER})", answered=True)
+CONFLICT = Decision(Action.CONFLICT, f"{CLASH} (md5 {OTHER})", answered=True)
 CLASHING = Decision(
     Action.PUT_OFF,
     trouble=Trouble(REFUSING, f"it says that it holds another picture in the place of each of the last (md5 {OTHER})"),
@@ -74,11 +74,11 @@ CHANGED_ON_THE_WAY = Decision(
 def test_only_a_receipt_of_the_pictures_own_bytes_confirms_it(outcome):
     assert decided(outcome, md5=OURS) == decided(outcome, md5=OURS.upper()) == Decision(Action.CONFIRM)
     for md5 in (OTHER, OURS[:-1], OURS + "0", "", None):
-        assert decided(outcome, md5=md5, standing=Standing()).action is not Action.CONFIRM
+        assert decided(outcome, md5=md5, evidence=Evidence()).action is not Action.CONFIRM
 
 
 @pytest.mark.parametrize(
-    ("clashes", "accepted", "picture", "decision"),
+    ("conflicts", "accepted", "picture", "decision"),
     [
         (0, 0, {}, CONFLICT),
         (SEVERAL - 2, 9, {"failed_since": 9}, CONFLICT),
@@ -94,16 +94,16 @@ def test_only_a_receipt_of_the_pictures_own_bytes_confirms_it(outcome):
 )
 @pytest.mark.parametrize("outcome", [Outcome.CONFLICT, Outcome.HELD])
 def test_another_picture_under_the_key_is_a_conflict_unless_the_destination_clashes_with_all(
-    outcome, clashes, accepted, picture, decision
+    outcome, conflicts, accepted, picture, decision
 ):
-    standing = Standing(accepted, clashes=clashes, others_refused=9, refuses_all=True)
-    assert decided(outcome, md5=OTHER, standing=standing, **picture) == decision
+    evidence = Evidence(accepted, conflicts=conflicts, others_refused=9, refuses_all=True)
+    assert decided(outcome, md5=OTHER, evidence=evidence, **picture) == decision
 
 
 @pytest.mark.parametrize("md5", [None, "", "\ud800", "\x1b[2J\n", "x" * 100_000])
 def test_whatever_a_destination_gives_as_md5_the_reason_is_printable_and_short(md5):
-    decision = decided(Outcome.CONFLICT, md5=md5, standing=Standing())
-    assert decision.action is Action.CLASH
+    decision = decided(Outcome.CONFLICT, md5=md5, evidence=Evidence())
+    assert decision.action is Action.CONFLICT
     assert decision.why.isprintable()
     assert len(decision.why) < 200
     assert ("(md5 unknown)" in decision.why) == (not md5)
@@ -123,30 +123,30 @@ NOT, ONE, TWO = 0, 1, 2
 
 
 @pytest.mark.parametrize(
-    ("standing", "picture", "action", "charge"),
+    ("evidence", "picture", "action", "charge"),
     [
         # At first it is nobody's fault, and only this picture waits.
-        (Standing(9), {}, ALONE, NOT),
-        (Standing(9, others_refused=SEVERAL - 2), {}, ALONE, NOT),
+        (Evidence(9), {}, ALONE, NOT),
+        (Evidence(9, others_refused=SEVERAL - 2), {}, ALONE, NOT),
         # Several different pictures and none taken, or a destination that is known to refuse everything.
-        (Standing(9, others_refused=SEVERAL - 1), {}, AS_OTHERS, NOT),
-        (Standing(9, refuses_all=True), {"refused_after": 9}, AS_OTHERS, NOT),
+        (Evidence(9, others_refused=SEVERAL - 1), {}, AS_OTHERS, NOT),
+        (Evidence(9, refuses_all=True), {"refused_after": 9}, AS_OTHERS, NOT),
         # None was taken since it was refused before: however often, and however few refusals are allowed.
-        (Standing(9), {"refused_after": 9, "misses": 20}, ALONE, NOT),
-        (Standing(0), {"refused_after": 0, "attempts": 4}, ALONE, NOT),
-        (Standing(9), {"refused_after": 9, "attempts": 99}, ALONE, NOT),
+        (Evidence(9), {"refused_after": 9, "misses": 20}, ALONE, NOT),
+        (Evidence(0), {"refused_after": 0, "attempts": 4}, ALONE, NOT),
+        (Evidence(9), {"refused_after": 9, "attempts": 99}, ALONE, NOT),
         # Another one was taken since: this refusal and the first one are the picture's fault, whatever befalls others.
-        (Standing(9), {"refused_after": 8}, ALONE, TWO),
-        (Standing(9, others_refused=99, refuses_all=True), {"refused_after": 8}, ALONE, TWO),
-        (Standing(9), {"refused_after": 0, "attempts": 2}, ALONE, ONE),
-        (Standing(9), {"refused_after": 0, "attempts": 3}, ALONE, ONE),
-        (Standing(9), {"refused_after": 0, "attempts": 4}, Action.REJECT, ONE),
-        (Standing(9), {"refused_after": 8, "attempts": 99}, Action.REJECT, ONE),
+        (Evidence(9), {"refused_after": 8}, ALONE, TWO),
+        (Evidence(9, others_refused=99, refuses_all=True), {"refused_after": 8}, ALONE, TWO),
+        (Evidence(9), {"refused_after": 0, "attempts": 2}, ALONE, ONE),
+        (Evidence(9), {"refused_after": 0, "attempts": 3}, ALONE, ONE),
+        (Evidence(9), {"refused_after": 0, "attempts": 4}, Action.REJECT, ONE),
+        (Evidence(9), {"refused_after": 8, "attempts": 99}, Action.REJECT, ONE),
     ],
 )
 @pytest.mark.parametrize("retry_after", [None, 700.0])
 def test_a_refusal_without_a_reason_is_charged_only_if_another_was_taken_since_the_last(
-    standing, picture, action, charge, retry_after
+    evidence, picture, action, charge, retry_after
 ):
     error = RefusedError("status 500", retry_after=retry_after)
     decision = Decision(action, "status 500", charge)
@@ -154,21 +154,21 @@ def test_a_refusal_without_a_reason_is_charged_only_if_another_was_taken_since_t
         decision = decision._replace(retry_after=retry_after, answered=True)
     elif action is Action.HOLD:
         decision = decision._replace(trouble=Trouble(REFUSING, "status 500", retry_after))
-    assert decided(Outcome.REFUSED, error, standing=standing, **picture) == decision
+    assert decided(Outcome.REFUSED, error, evidence=evidence, **picture) == decision
 
 
 @pytest.mark.parametrize("give_up_after", [1, 2, 3])
 def test_no_limit_is_so_low_that_a_picture_is_rejected_without_evidence(give_up_after):
     more = {"refused_after": 5, "give_up_after": give_up_after}
-    assert decided(Outcome.REFUSED, REFUSED, standing=Standing(5), **more).action is Action.REFUSE
-    rejected = decided(Outcome.REFUSED, REFUSED, standing=Standing(6), **more).action is Action.REJECT
+    assert decided(Outcome.REFUSED, REFUSED, evidence=Evidence(5), **more).action is Action.REFUSE
+    rejected = decided(Outcome.REFUSED, REFUSED, evidence=Evidence(6), **more).action is Action.REJECT
     assert rejected == (give_up_after < 3)
 
 
 @pytest.mark.parametrize("refused_after", [None, 8, 9])
 def test_a_place_in_the_store_that_one_picture_cannot_have_counts_as_a_refusal(refused_after):
     unsent, refused = (
-        decided(outcome, DENIED, standing=Standing(9), refused_after=refused_after)
+        decided(outcome, DENIED, evidence=Evidence(9), refused_after=refused_after)
         for outcome in (Outcome.UNSENT, Outcome.REFUSED)
     )
     assert unsent == refused
@@ -179,7 +179,7 @@ def test_a_place_in_the_store_that_one_picture_cannot_have_counts_as_a_refusal(r
 
 
 @pytest.mark.parametrize(
-    ("error", "state", "holds_all", "answered"),
+    ("error", "state", "blames_destination", "answered"),
     [
         # Nobody answered, or a login page of the network: that may be over in the next network.
         (UnreachableError("no route"), UNREACHABLE, False, False),
@@ -196,12 +196,14 @@ def test_a_place_in_the_store_that_one_picture_cannot_have_counts_as_a_refusal(r
         (StoreError("the disk is full"), UNREACHABLE, False, True),
     ],
 )
-def test_the_error_says_what_is_wrong_with_the_destination(error, state, holds_all, answered):
-    trouble = Trouble(state, str(error), error.retry_after, holds_all, answered)
+def test_the_error_says_what_is_wrong_with_the_destination(error, state, blames_destination, answered):
+    trouble = Trouble(state, str(error), error.retry_after, blames_destination, answered)
     assert decided(Outcome.UNSENT, error) == Decision(Action.PUT_OFF, trouble=trouble)
     doubt = decided(Outcome.DOUBTFUL, DoubtfulError("it broke off", error, retry_after=27.5))
-    assert doubt == Decision(Action.POSTPONE, "it broke off", least=27.5, trouble=trouble._replace(why="it broke off"))
-    assert trouble_of(error, holds_all=True) == trouble._replace(holds_all=True)
+    assert doubt == Decision(
+        Action.POSTPONE, "it broke off", min_wait=27.5, trouble=trouble._replace(why="it broke off")
+    )
+    assert trouble_of(error, blames_destination=True) == trouble._replace(blames_destination=True)
 
 
 @pytest.mark.parametrize(("md5", "why"), [(OTHER, SENT_OTHERS), (None, "no reason was given")])
@@ -232,4 +234,4 @@ def test_a_file_that_is_not_what_it_was_is_read_again(error, why):
 
 def test_an_upload_broken_off_for_a_stop_is_nobodys_fault_and_asked_for_again_if_its_end_is_not_known():
     assert decided(Outcome.UNSENT, GONE) == Decision(Action.RELEASE)
-    assert decided(Outcome.DOUBTFUL, DoubtfulError("?", GONE)) == Decision(Action.RELEASE, least=DOUBTFUL_WAIT)
+    assert decided(Outcome.DOUBTFUL, DoubtfulError("?", GONE)) == Decision(Action.RELEASE, min_wait=DOUBTFUL_WAIT)
