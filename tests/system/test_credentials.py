@@ -2,9 +2,11 @@
 
 import re
 
-from containers.trap import CREDENTIAL, ENCRYPTED, EXAMPLES, KEY, SERVICE
+from containers.trap import CREDENTIAL, ENCRYPTED, EXAMPLES, KEY, NAME, SERVICE
 from readme_blocks import of_readme
+from sticky_pi_uploader.journal.events import Kind
 
+OWN_FILE = f"/etc/{NAME}/password"
 IN_SERVICE = f"/run/credentials/{SERVICE}/api-password"
 
 
@@ -30,6 +32,32 @@ def test_the_password_that_readme_puts_into_the_credential_store_opens_the_serve
     checked = type_in(of_readme("sudo sticky-pi-uploader check"))
     assert checked.out.startswith("All is well")
     assert f"{server.url} answers, and accepts the account" in checked.out
+
+
+def test_a_password_is_read_again_when_its_file_changes_and_one_that_systemd_keeps_at_a_restart(trap, server):
+    refused = f"{server.url} doesn't accept the account"
+    trap.write(CREDENTIAL, "wrong\n", 0o600)
+    trap.start()
+    name = trap.take_picture()
+    trap.wait_until(lambda: refused in trap.command("status").out, "say that the password is wrong")
+    assert "`sudo systemctl restart sticky-pi-uploader`" in trap.command("status").out
+    trap.write(CREDENTIAL, "pollen\n", 0o600)
+    trap.systemctl("reload", SERVICE)
+    trap.wait_for_message("a password in /etc/credstore is read again at a restart", MESSAGE_ID=Kind.RELOADED.value)
+    assert trap.states() == {name: "pending"}
+    trap.systemctl("restart", SERVICE)
+    trap.wait_for("uploaded", name)
+    (trap.machine.disk / CREDENTIAL[1:]).unlink()
+    trap.write(OWN_FILE, "wrong\n", 0o600)
+    trap.machine.run("chown", NAME, OWN_FILE)
+    trap.configure(server.url, username="trap", password_file=OWN_FILE)
+    trap.systemctl("restart", SERVICE)
+    name = trap.take_picture()
+    trap.wait_until(lambda: refused in trap.command("status").out, "say that the password is wrong")
+    assert "is read again within a minute" in trap.command("status").out
+    trap.write(OWN_FILE, "pollen\n", 0o600)
+    trap.wait_for("uploaded", name)
+    (trap.machine.disk / OWN_FILE[1:]).unlink()
 
 
 def test_nobody_but_the_service_sees_the_password(trap, server):

@@ -92,6 +92,21 @@ def test_a_folder_that_the_service_may_not_read_is_shown_by_its_status_to_everyb
     assert trap.command("status").out.startswith("Nothing yet")
 
 
+def test_pictures_and_folders_are_noticed_when_the_service_gets_the_right_to_read_them(trap):
+    trap.configure()
+    closed, below = trap.take_picture(), trap.take_picture()
+    trap.machine.run("chmod", "600", f"{IMAGES}/{closed}")
+    trap.machine.run("mkdir", "--mode=700", f"{IMAGES}/secret")
+    trap.machine.run("mv", f"{IMAGES}/{below}", f"{IMAGES}/secret")
+    trap.start()
+    trap.wait_for("rejected", closed)
+    trap.wait_until(lambda: "secret can't be read" in trap.show("StatusText"), "say what it can't read")
+    trap.machine.run("chmod", "644", f"{IMAGES}/{closed}")
+    trap.machine.run("chmod", "755", f"{IMAGES}/secret")
+    trap.wait_for("uploaded", closed, below)
+    trap.wait_until(lambda: trap.show("StatusText").startswith("no pictures waiting"), "forget that")
+
+
 def test_a_stop_during_an_upload_breaks_it_off_and_the_next_start_sends_it_once(trap, server):
     trap.use_server(server, **SLOW)
     trap.start()

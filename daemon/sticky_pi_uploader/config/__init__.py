@@ -15,14 +15,24 @@ from sticky_pi_api.transport.credentials import Secret
 from ..exceptions import ConfigError
 from .model import ApiConfig, Config, RetentionConfig
 from .schema import CONFIG_FLAG, FLAGS, SCHEMA
-from .secret import CREDENTIAL, read_password_file
+from .secret import CREDENTIAL, is_credential, read_password_file
 from .sources import ConfigFile, given_values, read_file, take, unknown_keys
 from .values import is_plain_http_abroad, store_address
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-__all__ = ["CONFIG_FLAG", "DEFAULT_FILE", "Config", "add_flags", "from_arguments", "load", "understand", "url_not_set"]
+__all__ = [
+    "CONFIG_FLAG",
+    "DEFAULT_FILE",
+    "Config",
+    "add_flags",
+    "from_arguments",
+    "load",
+    "understand",
+    "url_not_set",
+    "with_password",
+]
 
 DEFAULT_FILE: Final = "/etc/sticky-pi-uploader/config.toml"
 
@@ -69,15 +79,25 @@ def understand(
     problems += [problem for names, problem in _contradictions(config) if not wrong & names]
     if check_url and not config.api.url:
         problems.append(url_not_set(config))
-    if check_secrets and config.api.password_file and "api.password_file" not in wrong:
-        # systemd protects a credential, whatever its mode.
-        is_protected = os.path.dirname(config.api.password_file) == environ.get("CREDENTIALS_DIRECTORY")
+    if check_secrets and "api.password_file" not in wrong:
         try:
-            password = read_password_file(config.api.password_file, others_may_read=is_protected)
-            config = config._replace(api=config.api._replace(password=password))
-        except ValueError as error:
-            problems.append(f"[api] password_file: {error}")
+            config = with_password(config, environ)
+        except ConfigError as error:
+            problems += error.problems
     return config._replace(flags=_typed(flags, config_file)), problems
+
+
+def with_password(config: Config, environ: Mapping[str, str]) -> Config:
+    """Return the configuration with the password from its file, if there is one. Raises ConfigError."""
+    file = config.api.password_file
+    if not file:
+        return config
+    try:
+        # systemd protects a credential, whatever its mode.
+        password = read_password_file(file, others_may_read=is_credential(file, environ))
+    except ValueError as error:
+        raise ConfigError([f"[api] password_file: {error}"]) from error
+    return config._replace(api=config.api._replace(password=password))
 
 
 def _typed(flags: Mapping[str, str | None], config_file: str | None) -> tuple[str, ...]:

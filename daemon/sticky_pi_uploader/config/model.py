@@ -42,6 +42,11 @@ class ApiConfig(NamedTuple):
         """Protocol, host and port of the server; None where the destination is an embedded store."""
         return server_parts(self.url)
 
+    @property
+    def files_to_read(self) -> list[str]:
+        """The files of the password and the certificates."""
+        return [*filter(None, [self.password_file]), self.ca_file or _SYSTEM_CERTIFICATES]
+
     def with_certificates(self) -> Self:
         """Return a copy with the hash of the certificates, by which a reload sees that their file changed."""
         if self.server is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import stat
+from collections.abc import Mapping
 from typing import Final
 
 from sticky_pi_api.transport.credentials import Secret
@@ -13,6 +14,11 @@ CREDENTIAL: Final = "api-password"
 """The name of the systemd credential that holds the password where nothing else is configured."""
 
 _LONGEST: Final = 4096  # bytes; a longer file is another one
+
+
+def is_credential(path: str | None, environ: Mapping[str, str]) -> bool:
+    """Return whether a password file is a credential: systemd protects it, and writes it at each start of the unit."""
+    return path is not None and os.path.dirname(path) == environ.get("CREDENTIALS_DIRECTORY")
 
 
 def read_password_file(path: str, *, others_may_read: bool = False) -> Secret:

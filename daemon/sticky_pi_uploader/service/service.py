@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from ..exceptions import OutboxDamagedError, StateError, UploaderError
@@ -24,7 +25,7 @@ from .signals import Signals
 from .startup import wait_until_present
 from .supervisor import ReplacedError, Supervisor
 from .systemd import ServiceManager
-from .trouble import SEE_TO_STATE, Trouble
+from .trouble import CHECK_STATE, Trouble
 from .workers import TROUBLE_WAIT, TroubleLog, WorkerDiedError
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def run(load: Callable[[], Config], *, limits: Limits = Limits()) -> int:  # noq
         manager.say("; ".join(str(error).splitlines()))
         raise
     manager.record(config.current.state_dir, [])
+    if status == os.EX_OK or config.take_end_of_wait():
+        manager.note_stop()
     log.info("stopped", extra=about(Kind.STOPPED))
     return status
 
@@ -109,7 +112,7 @@ class _Service:
             # The session put it aside. On a disk that damages every file this must not go round and round.
             self._wait(DAMAGE_WAIT)
         except StateError as error:
-            self._manager.record(session.config.state_dir, [Trouble(str(error), SEE_TO_STATE)])
+            self._manager.record(session.config.state_dir, [Trouble(str(error), CHECK_STATE)])
             if not self._has_worked:
                 raise
             if self._manager.listens and not os.access(session.config.state_dir, os.W_OK):
@@ -142,14 +145,19 @@ class _Service:
         self._has_worked = True
         manager.ready()
         told_at = -math.inf
+        if manager.take_stop():
+            # Somebody started it again, as after correcting what a server didn't accept.
+            supervisor.end_wait()
         while not signals.stop:
             try:
                 supervisor.raise_fatal()
             except WorkerDiedError:
                 manager.stopping()
                 raise
-            if signals.take_reload() and self._config.reload_at_work(supervisor.end_wait):
+            if (signals.take_reload() and self._config.reload_at_work()) or self._config.take_changed_files():
                 return
+            if self._config.take_end_of_wait():
+                supervisor.end_wait()
             longest = supervisor.tick()
             if supervisor.is_well():
                 manager.ping()
@@ -167,7 +175,9 @@ class _Service:
     def _tell(self, supervisor: Supervisor) -> None:
         refusals = self._config.refusals
         self._manager.say(supervisor.status(refusals))
-        self._manager.record(self._config.current.state_dir, [*refusals, *supervisor.troubles()])
+        with suppress(StateError):  # it is among the troubles by the next time
+            troubles = [*refusals, *supervisor.troubles(), *supervisor.account_trouble()]
+            self._manager.record(self._config.current.state_dir, troubles)
 
     def _wait(self, seconds: float) -> None:
         self._signals.wait(0)  # the workers' last wake-ups

@@ -26,6 +26,7 @@ from ..state_dir.obstacles import clear_obstacle_of_lock, clear_obstacles
 from ..state_dir.reserved_space import Reserve
 from ..state_dir.trusted_path import find_foreign, split
 from ..wording import counted
+from .reload import file_version
 from .trouble import Trouble
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def wait_until_present(
     the sandbox takes in the disk, only at a start. It is also so after `patience` seconds where a disk that comes back
     may not be seen from inside the sandbox: one that is read-only, or any disk if the service `has_worked`.
     """
-    told, read, are_prepared = None, _version(config.current.file), _missing_folder(config.current) is None
+    told, read, are_prepared = None, file_version(config.current.file), _missing_folder(config.current) is None
     folders, ends_at = _folders(config.current), math.inf
     while not signals.stop:
         problem = _missing(config.current)
@@ -103,14 +104,14 @@ def wait_until_present(
         manager.ready()
         manager.ping()
         signals.wait(min(LOOK_EVERY, manager.next_ping))
-        before, read = read, _version(config.current.file)
+        before, read = read, file_version(config.current.file)
         if signals.take_reload() or read != before:
             config.reload()
     return os.EX_OK
 
 
 def _tell(manager: ServiceManager, config: ReloadableConfig, problem: str) -> None:
-    waiting = Trouble(f"{problem}; waiting for it", "see to that: the service goes on by itself")
+    waiting = Trouble(f"{problem}; waiting for it", "once that is there, the service goes on by itself")
     troubles = [waiting, *config.refusals]
     manager.say("; ".join(trouble.what for trouble in troubles))
     manager.record(config.current.state_dir, troubles)
@@ -169,12 +170,3 @@ def _unwritable(state_dir: str) -> str | None:
         if error.errno in _DISK_ERRORS:
             return f"the state folder {state_dir} can't be written: {reason(error, state_dir)}"
     return None
-
-
-def _version(file: str | None) -> tuple[int, ...] | None:
-    """Return what changes whenever a file does; None where it isn't there."""
-    try:
-        status = os.stat(file or "")
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -17,8 +17,10 @@ from typing import Final
 
 from sticky_pi_api.exceptions import printable
 
+from ..config.secret import is_credential
 from ..exceptions import OutboxDamagedError, StateError, in_words
 from ..journal.events import Kind, about
+from ..models import DestinationState
 from ..outbox import outbox_path
 from ..upload.client_factory import check_store
 from ..watch.network import Network
@@ -27,8 +29,8 @@ from ..watch.watcher import Watcher
 from ..wording import counted
 from .liveness import SCANS, Health, Limits
 from .session import Session
-from .status_line import status_line
-from .trouble import SEE_TO_STATE, Trouble
+from .status_line import SAYINGS, status_line
+from .trouble import CHECK_STATE, Trouble
 from .workers import TroubleLog
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,15 @@ TICK: Final = 8.0
 
 CLOCK_JUMP: Final = 2.0
 """Seconds by which the wall clock must part from the monotonic one to have been set."""
+
+_MEND_FILE: Final = (
+    "write the right password to its file, which is read again within a minute; "
+    "after a change of [api] username, `sudo systemctl reload sticky-pi-uploader`"
+)
+_MEND_CREDENTIAL: Final = (
+    "correct the password in /etc/credstore or [api] username, then `sudo systemctl restart sticky-pi-uploader`: "
+    "systemd hands on another password only at a start"
+)
 
 
 class ReplacedError(Exception):
@@ -118,7 +129,7 @@ class Supervisor:
         if self._health.problem is not None:
             yield Trouble(self._health.problem, "nothing: systemd starts the service anew")
         if (error := session.workers.trouble() or self._trouble) is not None:
-            yield Trouble(in_words(error), SEE_TO_STATE)
+            yield Trouble(in_words(error), CHECK_STATE)
         if unreadable := session.scanner.unreadable():
             path, reason = unreadable[0]
             others = f", and {counted(len(unreadable) - 1, 'other')} neither" if len(unreadable) > 1 else ""
@@ -127,6 +138,13 @@ class Supervisor:
             yield Trouble(printable(what), advice)
         if (obstacle := session.retention.obstacle) is not None:
             yield Trouble(f"no picture is removed: {obstacle}", 'see "Making room" in the README, or unset keep_days')
+
+    def account_trouble(self) -> Iterator[Trouble]:
+        """Yield the trouble that the server doesn't accept the account, with how to mend it. Raises StateError."""
+        api = self._session.config.api
+        if self._outbox.destination(api.url).state is DestinationState.UNAUTHORIZED:
+            advice = _MEND_CREDENTIAL if is_credential(api.password_file, os.environ) else _MEND_FILE
+            yield Trouble(f"{api.url} {SAYINGS[DestinationState.UNAUTHORIZED]}", advice)
 
     def status(self, others: Sequence[Trouble] = ()) -> str:
         """Return in one line how things stand, with `others` before the troubles. Raises OutboxDamagedError."""

@@ -10,10 +10,14 @@ from contextlib import suppress
 from typing import Final
 
 from sticky_pi_api.exceptions import printable
+from sticky_pi_api.filesystem.safe_open import open_file
 
-from .trouble import Trouble, TroubleFile
+from .trouble import Trouble, TroubleFile, runtime_directory
 
 _PATIENCE: Final = 1.0  # seconds
+
+_STOP_MARK: Final = "stopped"
+"""A file in the runtime directory; a reboot removes it"""
 
 _PINGS: Final = 3
 """Signs of life in the time after which systemd misses one: it asks for two, and a busy card delays some"""
@@ -31,6 +35,8 @@ class ServiceManager:
         """whether it was told that the service is"""
         self._status = ""
         self._trouble_file = TroubleFile(environ)
+        folder = runtime_directory(environ)
+        self._stop_mark = None if folder is None else os.path.join(folder, _STOP_MARK)
         self._reloading = False
         self._stopping = False
         self._period = _watchdog_time(environ) / _PINGS if self.listens else math.inf
@@ -46,6 +52,20 @@ class ServiceManager:
     def record(self, state_dir: str, troubles: Sequence[Trouble]) -> None:
         """Tell commands for `state_dir` which trouble there is now, for which somebody may have to do something."""
         self._trouble_file.record(state_dir, troubles)
+
+    def note_stop(self) -> None:
+        """Note for the next start that somebody stopped or reloaded the service."""
+        if self._stop_mark is not None:
+            with suppress(OSError):
+                os.close(open_file(self._stop_mark, os.O_WRONLY | os.O_CREAT))
+
+    def take_stop(self) -> bool:
+        """Return whether `note_stop` was called since the boot, and since this was last asked."""
+        try:
+            os.unlink(self._stop_mark or "")
+        except OSError:
+            return False
+        return True
 
     def ready(self) -> None:
         """Tell that the service is at work, or again so after a reload."""

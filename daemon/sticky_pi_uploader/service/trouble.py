@@ -15,10 +15,12 @@ from typing import Any, Final, NamedTuple
 
 from sticky_pi_api.filesystem.safe_open import open_file
 
-SEE_TO_STATE: Final = "see to the disk and the permissions of the state folder: it is tried again by itself"
+CHECK_STATE: Final = "check the disk and the permissions of the state folder: it is tried again by itself"
 
-_DEFAULT_FOLDER: Final = "/run/sticky-pi-uploader"
-"""The unit's runtime directory, where commands look; systemd names it to the service in RUNTIME_DIRECTORY"""
+_FOLDER: Final = "/run/sticky-pi-uploader"
+"""The unit's runtime directory, where commands look"""
+
+_NAME: Final = "trouble.json"
 
 _LONGEST: Final = 1 << 20  # bytes
 
@@ -37,7 +39,8 @@ class TroubleFile:
 
     def __init__(self, environ: Mapping[str, str] = os.environ, *, clock: Callable[[], float] = time.time) -> None:
         """Write to the folder that systemd names in `environ`; without one, write nothing."""
-        self._path = None if environ.get("RUNTIME_DIRECTORY") is None else _path(environ)
+        folder = runtime_directory(environ)
+        self._path = None if folder is None else os.path.join(folder, _NAME)
         self._clock = clock
         self._recorded: list[Trouble] | None = None
 
@@ -60,7 +63,7 @@ class TroubleFile:
 def read_trouble(state_dir: str | None = None, environ: Mapping[str, str] = os.environ) -> list[Trouble]:
     """Return the trouble of the service at work on `state_dir`, None for any; none where nothing is known of it."""
     try:
-        with open(open_file(_path(environ)), encoding="ascii") as file:
+        with open(open_file(os.path.join(runtime_directory(environ) or _FOLDER, _NAME)), encoding="ascii") as file:
             found = json.loads(file.read(_LONGEST))
         if state_dir is not None and os.path.realpath(found["state_dir"]) != os.path.realpath(state_dir):
             return []
@@ -73,6 +76,6 @@ def _trouble(what: Any, advice: Any, since: Any) -> Trouble:
     return Trouble(str(what), str(advice), float(since))
 
 
-def _path(environ: Mapping[str, str]) -> str:
-    folder = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-    return os.path.join(folder or _DEFAULT_FOLDER, "trouble.json")
+def runtime_directory(environ: Mapping[str, str]) -> str | None:
+    """Return the unit's runtime directory; None for a process that systemd gave none."""
+    return environ.get("RUNTIME_DIRECTORY", "").partition(":")[0] or None

@@ -220,7 +220,13 @@ class _Handler:
             # The new path first: when the old path is checked, the new one is recorded already.
             for path in dict.fromkeys((new_path(event), os.fsdecode(event.src_path))):
                 self._request(path, self._scan_requests.file)
-        elif event.event_type in _ATTRIBUTE_EVENTS and not event.is_directory:
+        elif event.event_type in _ATTRIBUTE_EVENTS and event.is_directory:
+            path = os.path.join(os.fsdecode(event.src_path), "").removeprefix(self._root).rstrip(os.sep)
+            if path in self._scanner.missed:
+                # It may have become readable, and isn't watched then.
+                self.note_new_folder()
+                self._scan_requests.folder(path)
+        elif event.event_type in _ATTRIBUTE_EVENTS:
             self._request(os.fsdecode(event.src_path), self._scan_requests.touched)
 
     def has_settled(self) -> bool:

@@ -20,7 +20,8 @@ from fault_proxy import FaultProxy
 from padding import padded
 from program import PATIENCE, eventually
 from short_paths import short_path
-from sticky_pi_uploader.models import State
+from sticky_pi_uploader.models import Destination, DestinationState, State
+from sticky_pi_uploader.outbox import Outbox
 from sticky_pi_uploader.service.trouble import read_trouble
 
 WATCHDOG = 0.6
@@ -403,6 +404,93 @@ def test_a_store_that_hangs_at_a_reload_ends_the_service_with_a_status_that_star
         write(f'url = "{(trap.folder / "other").as_uri()}"')
         manager.process.send_signal(signal.SIGHUP)
         assert manager.process.wait(PATIENCE) == os.EX_SOFTWARE
+
+
+# --- the end of a wait -------------------------------------------------------------------------------------------
+
+
+def hold(trap, url=None, state=DestinationState.REFUSING):
+    """Have the destination wait for longer than any test."""
+    trap.state.mkdir(exist_ok=True)
+    with Outbox(str(trap.outbox), longest_wait=1800) as outbox:
+        outbox.destinations.change(url or trap.url, lambda _: True)
+        outbox.destinations.update(Destination(url or trap.url, state, "as before", time.time() + 1700, 9))
+
+
+def is_held(trap):
+    return trap.json("status")["destination"]["retry_at"] is not None
+
+
+def waits(trap, manager):
+    """Wait until the service is at work and has a picture to send, but the destination is still waited for."""
+    manager.hear("READY=1")
+    told(manager, f"1 picture waiting; {trap.url} takes no pictures, tried again at ")
+    assert is_held(trap)
+
+
+def test_a_wait_outlasts_crashes_and_ends_when_somebody_starts_the_service_again(
+    trap, manager, configured, make_trap_picture
+):
+    hold(trap)
+    make_trap_picture(trap.images)
+    for end in (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM):
+        configured(f'url = "{trap.url}"')
+        waits(trap, manager)
+        manager.process.send_signal(end)
+        manager.process.wait(PATIENCE)
+        manager.listen()
+        manager.heard.clear()
+    configured(f'url = "{trap.url}"')
+    eventually(lambda: uploaded(trap) == 1)
+    assert manager.stop() == 0
+
+
+def test_a_reload_ends_a_wait(trap, manager, configured, make_trap_picture):
+    hold(trap)
+    make_trap_picture(trap.images)
+    configured(f'url = "{trap.url}"')
+    waits(trap, manager)
+    hear_reload(manager)
+    eventually(lambda: uploaded(trap) == 1)
+    assert manager.stop() == 0
+
+
+def test_a_reload_while_a_folder_is_missing_ends_a_wait_once_the_folder_is_there(
+    trap, manager, configured, make_trap_picture
+):
+    hold(trap)
+    trap.images.rmdir()
+    configured(f'url = "{trap.url}"')
+    manager.hear("READY=1")
+    hear_reload(manager)
+    manager.hear("READY=1")
+    trap.images.mkdir()
+    assert manager.process.wait(PATIENCE) == os.EX_TEMPFAIL
+    make_trap_picture(trap.images)
+    configured(f'url = "{trap.url}"')
+    eventually(lambda: uploaded(trap) == 1)
+    assert manager.stop() == 0
+
+
+def test_a_corrected_password_is_noticed_and_ends_the_wait(trap, manager, configured, make_trap_picture, tmp_path):
+    password = tmp_path / "password"
+    password.write_text("wrong")
+    password.chmod(0o600)
+    make_trap_picture(trap.images)
+    with ApiServer(tmp_path / "api") as server:
+        hold(trap, server.url, DestinationState.UNAUTHORIZED)
+        configured(f'url = "{server.url}"\nusername = "trap"\npassword_file = "{password}"', watchdog=WATCHDOG)
+        manager.hear("READY=1")
+        told(manager, f"1 picture waiting; {server.url} doesn't accept the account, tried again at ")
+        (trouble,) = eventually(lambda: read_trouble(str(trap.state), manager.environment))
+        assert trouble.what == f"{server.url} doesn't accept the account"
+        assert "is read again within a minute" in trouble.advice
+        password.write_text("pollen")
+        # Its signs of life are listened to: it waits for whoever doesn't.
+        eventually(lambda: manager.listen() and uploaded(trap) == 1)
+        eventually(lambda: not read_trouble(str(trap.state), manager.environment))
+        assert manager.stop() == 0
+    assert "the password or the certificates have changed" in manager.said
 
 
 # --- signs of life -----------------------------------------------------------------------------------------------

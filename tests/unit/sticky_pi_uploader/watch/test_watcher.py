@@ -175,6 +175,21 @@ def test_a_change_of_attributes_alone_is_told_of(image_dir, change):
         assert (trap.files, trap.folders, trap.scans) == (set(), set(), 0)
 
 
+@pytest.mark.parametrize("closed", ["closed", ""], ids=["a folder", "the image folder itself"])
+def test_a_folder_that_could_not_be_read_is_looked_at_and_watched_once_its_rights_change(image_dir, closed):
+    (image_dir / "closed").mkdir()
+    (image_dir / "open").mkdir()
+    with Trap(image_dir) as trap:
+        trap.scanner.missed.add(closed)
+        (image_dir / "open").chmod(0o700)
+        (image_dir / closed).chmod(0o755)
+        trap.wait(lambda: trap.folders)
+        assert (trap.folders, trap.scans) == ({closed}, 0)
+        trap.settle()
+        trap.look()
+        assert trap.scans > 0
+
+
 def test_what_a_camera_does_is_told_of_once_and_not_as_a_change_of_attributes(image_dir):
     with Trap(image_dir) as trap:
         trap.put(NAME)
