@@ -20,13 +20,13 @@ AS_SERVICE: Final = frozenset({"audit", "check", "dismiss", "drain", "retry"})
 
 EXIT_STATUSES: Final = """\
 exit status:
-  0    all went well
+  0    success
   1    explain, retry, dismiss: unknown picture; check: something is wrong; audit: something doesn't add up
   2    wrong usage
-  70   run: a part of the service died
+  70   run: a part of the service failed
   73   another process is at work on the same folders
   74   the state folder can't be made, read or written
-  75   drain: something is left to send, or couldn't be read; prepare: no image folder; run: to be started anew
+  75   drain: something is left to send, or couldn't be read; prepare: no image folder; run: systemd has to restart it
   78   the configuration can't be used"""
 
 
@@ -117,32 +117,28 @@ class _Version(argparse.Action):
 
 
 COMMANDS: Final = (
-    Command("run", "the service: watches, takes in and sends, until it is stopped", "run"),
-    Command("drain", "takes in everything on disk, sends what is due, and stops", "drain --deadline 60"),
-    Command("status", "how things stand", "status"),
-    Command("list", "one line a picture", "list --state rejected --state conflict"),
-    Command("explain", "the whole story of one picture", "explain 5c173ff2.2020-06-20_21-33-24.jpg"),
-    Command("retry", "looks at pictures again now", "retry --all"),
+    Command("run", "run the service: watch the image folder and send its pictures, until it is stopped", "run"),
+    Command("drain", "take in all pictures on the disk, send those that are due, and stop", "drain --deadline 60"),
+    Command("status", "show whether all is well, and how many pictures are in each state", "status"),
+    Command("list", "print one line for each picture", "list --state rejected --state conflict"),
+    Command("explain", "tell the whole story of one picture", "explain 5c173ff2.2020-06-20_21-33-24.jpg"),
+    Command("retry", "read pictures or send them again at once", "retry --all"),
     Command(
         "dismiss",
-        "acknowledges rejected, conflicting or lost pictures, so that they need no attention any more",
+        "acknowledge rejected, conflicting or lost pictures, so that they need no attention any more",
         "dismiss holiday.jpg",
     ),
-    Command("audit", "accounts for every picture, and for gaps in the sequence", "audit --verify"),
-    Command("check", "finds what is wrong and says how to mend it", "check"),
-    Command("config", "the effective configuration, secrets masked", "config"),
-    Command(
-        "prepare",
-        "makes the state folder, for a service without the right to",
-        "prepare --user sticky-pi-uploader",
-    ),
+    Command("audit", "account for every picture, and find gaps in the sequence", "audit --verify"),
+    Command("check", "find what is wrong, and say how to correct it", "check"),
+    Command("config", "print the configuration in force, with secrets masked", "config"),
+    Command("prepare", "make the state folder for a service that may not make it", "prepare --user sticky-pi-uploader"),
     Command(
         "install-service",
-        "writes units, man page, completion and configuration for a program that pip installed",
+        "write units, man page, completion and configuration for a program that pip installed",
         "install-service",
     ),
-    Command("demo", "makes a small trap's worth of pictures and sends them to a store", "demo"),
-    Command("help", "shows the commands, or how one of them is used", "help drain"),
+    Command("demo", "make the pictures of a small trap, and send them to a store", "demo"),
+    Command("help", "show all commands, or how to use one of them", "help drain"),
 )
 """Every command, in the order of `--help`."""
 
@@ -156,7 +152,7 @@ def parser(typed: Sequence[str] | None = None) -> argparse.ArgumentParser:
     width = columns() - 2  # to find it, argparse itself would import `shutil`
     parser = _Parser(
         prog=PROGRAM,
-        description="Gets every picture of a Sticky Pi trap from its card to the project's server, by itself.",
+        description="Send every picture of a Sticky Pi trap from its card to the project's server.",
         epilog=EXIT_STATUSES,
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=width),
         allow_abbrev=False,

@@ -14,7 +14,7 @@ from .terminal import safe
 
 def add_json_flag(parser: ArgumentParser) -> None:
     """Add `--json` to a command that prints a report."""
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:

@@ -190,7 +190,11 @@ def add_flags(parser: ArgumentParser) -> None:
 
     group = parser.add_argument_group("configuration")
     group.add_argument(
-        "--config", dest=CONFIG_FLAG, metavar="FILE", default=SUPPRESS, help=f"instead of {DEFAULT_FILE}"
+        "--config",
+        dest=CONFIG_FLAG,
+        metavar="FILE",
+        default=SUPPRESS,
+        help=f"the configuration file, in place of {DEFAULT_FILE}",
     )
     for key in SCHEMA:
         if key.flag:

@@ -43,7 +43,7 @@ class NotADemoError(ValueError):
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the folder."""
     parser.add_argument(
-        "folder", nargs="?", default="sticky-pi-demo", metavar="FOLDER", help="where (default: %(default)s)"
+        "folder", nargs="?", default="sticky-pi-demo", metavar="FOLDER", help="the folder for it (default: %(default)s)"
     )
 
 

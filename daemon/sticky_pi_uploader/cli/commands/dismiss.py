@@ -12,7 +12,7 @@ from .retry import change, complain_of_unknown, find_all, open_to_change
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the files."""
-    parser.add_argument("files", nargs="+", metavar="FILE", help="a picture: any path of it, or its name")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a picture: any path to it, or its name")
 
 
 def run(arguments: Namespace) -> int:

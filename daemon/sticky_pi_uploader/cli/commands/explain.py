@@ -26,7 +26,7 @@ _CLOCKS: Final = {True: "synchronised with a time server", False: "not synchroni
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the file and `--json`."""
-    parser.add_argument("file", metavar="FILE", help="the picture: any path of it, or its name")
+    parser.add_argument("file", metavar="FILE", help="the picture: any path to it, or its name")
     add_json_flag(parser)
 
 

@@ -29,8 +29,8 @@ _UNFINISHED: Final = (State.PENDING, State.CONFLICT, State.REJECTED, State.LOST)
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the files and `--all`."""
-    parser.add_argument("files", nargs="*", metavar="FILE", help="a picture: any path of it, or its name")
-    parser.add_argument("--all", action="store_true", help="all that aren't uploaded")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="a picture: any path to it, or its name")
+    parser.add_argument("--all", action="store_true", help="all pictures that aren't uploaded")
 
 
 def run(arguments: Namespace) -> int:
