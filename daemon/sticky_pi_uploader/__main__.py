@@ -1,6 +1,6 @@
 """The console command, and `python -m sticky_pi_uploader`: quiet at Ctrl-C, also while the command is imported."""
 
-# Nothing is imported outside of `try`, not even what only an annotation would take.
+# Nothing is imported outside of `try`, not even imports for annotations.
 try:
     import gc
     import os
@@ -15,9 +15,9 @@ try:
     # Python looks for garbage after every 700 new objects. A short run makes many objects, and no garbage.
     gc.set_threshold(100_000)
 
-    _catches = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if _catches:
-        # From here on, as an exception in the middle of an import isn't always one of its importer.
+    _handles_interrupt = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if _handles_interrupt:
+        # From here on: inside an import, KeyboardInterrupt may be raised in code that swallows it.
         signal.signal(signal.SIGINT, _leave)
 except KeyboardInterrupt:
     import os
@@ -26,22 +26,22 @@ except KeyboardInterrupt:
 
 
 def start() -> int:
-    """Run one command and give its exit status; the rest of the process's life is its end."""
+    """Run one command and return its exit status; ignore Ctrl-C afterwards."""
     from .cli.main import main
 
     try:
-        if _catches:
+        if _handles_interrupt:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         status = main()
-        _be_deaf()
+        _ignore_interrupt()
     except KeyboardInterrupt:
-        _be_deaf()
+        _ignore_interrupt()
         status = _INTERRUPTED
     return status
 
 
-def _be_deaf() -> None:
-    if _catches:
+def _ignore_interrupt() -> None:
+    if _handles_interrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

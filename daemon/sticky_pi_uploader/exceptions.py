@@ -29,7 +29,6 @@ class ConfigError(UploaderError):
     exit_status = os.EX_CONFIG
 
     def __init__(self, problems: Sequence[str]) -> None:
-        """Join the lines to one message."""
         self.problems = tuple(map(printable, problems))
         super().__init__("\n".join(self.problems))
 

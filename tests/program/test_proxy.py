@@ -204,7 +204,7 @@ def test_a_variable_that_names_no_proxy_is_named_with_its_value(sticky, server, 
 @pytest.mark.parametrize("value", WRONG_PROXIES)
 def test_what_can_be_no_proxy_is_said_without_the_password_in_it(value):
     found = proxy_for("https://trap.example", {"HTTPS_PROXY": value})
-    assert found.wrong.startswith("HTTPS_PROXY names no proxy that can be used")
+    assert found.problem.startswith("HTTPS_PROXY names no proxy that can be used")
     assert "marmalade" not in repr(tuple(found))
 
 

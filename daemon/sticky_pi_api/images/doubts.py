@@ -1,4 +1,4 @@
-"""Tell doubts about a picture's contents from harmless notes; a picture with either is sent."""
+"""Distinguish doubts about a picture's contents from harmless notes; a picture with either is sent."""
 
 from __future__ import annotations
 

@@ -64,7 +64,9 @@ def read_exif(tiff: bytes) -> Exif:
     Raises ExifError where the servers can't read it either, or where Pillow would take too much memory for it.
     """
     if tiff.startswith(b"Exif\0\0"):
-        raise ExifError("its EXIF is damaged: it begins twice")  # only newer Pillows than the servers' skip it
+        raise ExifError(
+            "its EXIF is damaged: it begins twice"
+        )  # Pillow skips it only in newer releases than the servers'
     structure = Tiff(tiff)
     try:
         _check_all(structure)
@@ -134,7 +136,7 @@ def _read_with_piexif(tiff: bytes) -> Exif:
 
 
 def _read_with_pillow(tiff: Tiff) -> Exif:
-    has_exif_ifd, has_small_gps_ifd = _check_needed(tiff)
+    has_exif_ifd, has_small_gps_ifd = _has_exif_and_gps(tiff)
     from PIL import Image
 
     with without_warnings():
@@ -188,7 +190,7 @@ def _subdirectory(tiff: Tiff, entries: Iterable[_Entry], tag: int) -> list[_Entr
     return [entry for pointer in pointers for entry in tiff.entries(tiff.target(pointer))]
 
 
-def _check_needed(tiff: Tiff) -> tuple[bool, bool]:
+def _has_exif_and_gps(tiff: Tiff) -> tuple[bool, bool]:
     """Return whether there is an Exif directory, and whether there is a GPS directory of a size that can be read.
 
     Raises ExifError where Pillow would take too much memory.
@@ -201,7 +203,7 @@ def _check_needed(tiff: Tiff) -> tuple[bool, bool]:
 
 
 def _directories(tiff: Tiff, zeroth: Iterable[_Entry], tag: int) -> list[list[_Entry]]:
-    """Return the directories that Pillow may read for a tag that occurs twice: the first or last, by its version."""
+    """Return the directories that Pillow may read for a repeated tag: the first or last, depending on its release."""
     pointers = [entry for entry in zeroth if entry.tag == tag and entry.kind in _POINTERS and entry.number == 1]
     return [tiff.whole_entries(tiff.target(entry)) for entry in (*pointers[:1], *pointers[-1:])]
 

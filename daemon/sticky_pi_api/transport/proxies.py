@@ -28,7 +28,7 @@ class Proxy(NamedTuple):
     variable: str
     address: str
     """with a password, if it needs one; '' if it can't be used"""
-    wrong: str | None = None
+    problem: str | None = None
     """why it can't be used, without secrets"""
 
     def __str__(self) -> str:
@@ -47,8 +47,8 @@ def proxy_for(url: str, environ: Mapping[str, str] = os.environ) -> Proxy | None
     named = _named(f"{parts.scheme}_proxy", environ) or _named("all_proxy", environ)
     if named is None or exception_for(url, environ) is not None:
         return None
-    if (wrong := _wrong_with(named.address)) is not None:
-        why = f"{named.variable} names no proxy that can be used: {_shown(named.address)!r}: {wrong}"
+    if (problem := _problem_of(named.address)) is not None:
+        why = f"{named.variable} names no proxy that can be used: {_shown(named.address)!r}: {problem}"
         return Proxy(named.variable, "", why)
     return named
 
@@ -63,13 +63,13 @@ def exception_for(url: str, environ: Mapping[str, str] = os.environ) -> str | No
 
 
 def _named(name: str, environ: Mapping[str, str]) -> Proxy | None:
-    """Return a variable and its value; the lower-case variable is preferred, even if it is empty."""
+    """Return the proxy or exceptions that a variable names; its lower-case form is preferred, even if it is empty."""
     variable = name if name in environ else name.upper()
     value = environ.get(variable, "")
     return Proxy(variable, value) if value else None
 
 
-def _wrong_with(address: str) -> str | None:
+def _problem_of(address: str) -> str | None:
     found = _PROXY.fullmatch(address)
     scheme = (address.partition("://")[0] if "://" in address else "http").lower()
     if _SCHEME.fullmatch(scheme) and scheme.startswith("socks"):

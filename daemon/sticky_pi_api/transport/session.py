@@ -188,8 +188,8 @@ class Http:
 
     def _open(self, call: _Call) -> requests.Response:
         proxy = proxy_for(call.url)
-        if proxy is not None and proxy.wrong is not None:
-            raise UnreachableError(proxy.wrong)
+        if proxy is not None and proxy.problem is not None:
+            raise UnreachableError(proxy.problem)
         is_link, parts = call.account is None, urlsplit(call.url)
         host = parts.hostname or ""
         # The proxy looks the name up itself.

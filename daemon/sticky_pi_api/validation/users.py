@@ -52,7 +52,7 @@ def matching(users: Iterable[Row], patterns: Sequence[Patterns]) -> list[Row]:
 
 
 def _checked(place: str, entry: Info) -> NewUser:
-    # The texts have only the names of the entry's fields: one of its values is a password.
+    # Messages name fields, never values: one of them is a password.
     if not isinstance(entry, Mapping):
         raise ValueError(f"{place} isn't a dict")  # noqa: TRY004 - all faults of a request are ValueErrors
     _check_names(place, entry, _FIELDS)

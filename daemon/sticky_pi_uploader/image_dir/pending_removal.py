@@ -65,7 +65,7 @@ def hide(folder: int, name: str) -> None:
 
 
 def restore(folder: int, name: str) -> bool | None:
-    """Give a hidden file in an open folder its name back.
+    """Restore the name of a hidden file in an open folder.
 
     Returns False where another file has that name by now, None where there is no hidden file. Raises OSError.
     """

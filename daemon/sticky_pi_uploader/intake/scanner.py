@@ -149,7 +149,7 @@ class Scanner:
             yield candidate
 
     def _restore(self, path: str) -> Iterator[Candidate]:
-        """Give a file its name back after an interrupted removal, and yield it."""
+        """Restore a file's name after an interrupted removal, and yield the file."""
         if self._removals is None:
             if not os.path.lexists(os.path.join(self.image_dir, path)):
                 with suppress(OSError):

@@ -56,8 +56,8 @@ def proxy(config: Config, _: Viewpoint) -> Iterator[Finding]:
 
     about, url = "proxy", config.api.url
     found = proxy_for(url)
-    if found is not None and found.wrong is not None:
-        yield problem(about, found.wrong, "set it as in the drop-in proxy.conf; the service's environment is its own")
+    if found is not None and found.problem is not None:
+        yield problem(about, found.problem, "set it as in the drop-in proxy.conf; the service's environment is its own")
     elif found is not None:
         yield ok(about, str(found))
     elif (entry := exception_for(url)) is not None:
