@@ -1,6 +1,6 @@
-"""Says which of repeated trouble is news: its beginning, another reason, once an hour as long as it lasts, its end.
+"""Limit the log lines about repeated trouble: log its start, a new reason, its end, and once an hour while it lasts.
 
-However much of one kind there is, and however often it is met with, that is a handful of lines an hour.
+So one kind of trouble takes a few lines an hour, however often it occurs and however many files it concerns.
 """
 
 from __future__ import annotations
@@ -9,32 +9,32 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from ..clock import span
+from ..wording import counted
 
 REMIND_AFTER: Final = 3600.0
-"""Seconds after which trouble that goes on is told again."""
+"""Seconds after which trouble that lasts is logged again"""
 
 MOST: Final = 4
-"""Times that trouble of one kind is told in so many seconds, whatever it is about."""
+"""Most log lines about trouble of one kind in that time, whatever its subjects"""
 
 FORGET_AFTER: Final = 86400.0
-"""Seconds after which trouble that wasn't met with again is forgotten, though nobody said that it is over."""
+"""Seconds after which trouble that didn't occur again is forgotten, although nobody reported its end"""
 
 
 class Spell(NamedTuple):
-    """How long some trouble has lasted, in words that follow what is said of it."""
+    """The number of times that trouble occurred, and its duration; as text, the end of a log line."""
 
     times: int
-    """that it was met with"""
     seconds: float
-    """since the first of them"""
+    """since the first time"""
     others: int = 0
-    """how many there are besides with trouble of the same kind"""
+    """number of other subjects with trouble of the same kind"""
 
     def __str__(self) -> str:
-        """Give nothing the first time, else as in " (7 times in 1.5 h; as 3 others)"."""
-        told = [f"{self.times} times in {span(self.seconds)}"] if self.times > 1 else []
-        told += [f"as {self.others} other{'s' if self.others > 1 else ''}"] if self.others else []
-        return f" ({'; '.join(told)})" if told else ""
+        """Return "" the first time, and text such as " (7 times in 1.5 h; as 3 others)" later."""
+        parts = [f"{self.times} times in {span(self.seconds)}"] if self.times > 1 else []
+        parts += [f"as {counted(self.others, 'other')}"] if self.others else []
+        return f" ({'; '.join(parts)})" if parts else ""
 
 
 class _Trouble:
@@ -45,20 +45,19 @@ class _Trouble:
         self.times = 0
         self.reason = ""
         self.told: dict[str, float] = {}
-        """when each reason was told last"""
+        """the time when each reason was last logged"""
 
 
 class Repeats:
-    """Trouble of one kind; what it is about, a folder or a picture, is its subject."""
+    """Trouble of one kind, by subject: a folder or a picture."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
-        """Measure time with a clock that nobody sets."""
         self._monotonic = monotonic
         self._troubles: dict[str, _Trouble] = {}
         self._told: list[float] = []
 
     def again(self, subject: str, reason: str) -> Spell | None:
-        """Take note of trouble; returns what to add when it is told now, or None when it is no news."""
+        """Record that trouble occurred; return the end of the log line, or None where nothing is to be logged now."""
         now = self._monotonic()
         trouble = self._meet(subject, now)
         trouble.reason = reason
@@ -70,18 +69,18 @@ class Repeats:
         return Spell(trouble.times, now - trouble.since, len(self._troubles) - 1)
 
     def over(self, subject: str) -> Spell | None:
-        """Take note that trouble is over, if there was any; returns how long it lasted where it was told."""
+        """Record that trouble is over; return the end of the log line, or None where it was never logged."""
         trouble = self._troubles.pop(subject, None)
         if trouble is None or not trouble.told:
             return None
         return Spell(trouble.times, self._monotonic() - trouble.since, len(self._troubles))
 
     def __contains__(self, subject: str) -> bool:
-        """Say whether there is trouble with it, told or not."""
+        """Return whether there is trouble with a subject, logged or not."""
         return subject in self._troubles
 
     def reasons(self) -> list[tuple[str, str]]:
-        """Return each subject that there is trouble with, and the latest reason; any thread may call this."""
+        """Return each subject with trouble, and the latest reason; any thread may call this."""
         return [(subject, trouble.reason) for subject, trouble in list(self._troubles.items())]
 
     def _meet(self, subject: str, now: float) -> _Trouble:
