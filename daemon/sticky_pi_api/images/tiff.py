@@ -64,9 +64,8 @@ def read_exif(tiff: bytes) -> Exif:
     Raises ExifError where the servers can't read it either, or where Pillow would take too much memory for it.
     """
     if tiff.startswith(b"Exif\0\0"):
-        raise ExifError(
-            "its EXIF is damaged: it begins twice"
-        )  # Pillow skips it only in newer releases than the servers'
+        # Pillow skips it only in newer releases than the servers'.
+        raise ExifError("its EXIF is damaged: it begins twice")
     structure = Tiff(tiff)
     try:
         _check_all(structure)
