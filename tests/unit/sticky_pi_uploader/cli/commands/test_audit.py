@@ -338,7 +338,10 @@ def test_folders_that_cannot_be_read_are_no_trouble_and_only_lost_and_found_need
         os.chown(path, 65534, 65534)
     done = sent.run("audit")
     assert (done.returncode, done.stdout.decode().splitlines()[0]) == (0, "All adds up: 4 pictures accounted for.")
-    assert done.stderr.decode().splitlines() == ["closed can't be read, so no picture there is seen: Permission denied"]
+    assert done.stderr.decode().splitlines() == [
+        "closed can't be read, so no picture there is seen: Permission denied",
+        "sticky-pi-uploader: this was done as the user 65534 (nobody), whose state folder it is",
+    ]
 
 
 def test_a_picture_in_lost_and_found_that_can_be_read_is_one_as_anywhere(sent, make_trap_picture, recently):
