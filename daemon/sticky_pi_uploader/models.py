@@ -17,6 +17,9 @@ class State(StrEnum):
     LOST = "lost"
 
 
+UNSENT: Final = (State.PENDING, State.CONFLICT, State.REJECTED)
+"""States of pictures that exist only on the card"""
+
 TO_LOOK_AT: Final = (State.CONFLICT, State.REJECTED, State.LOST)
 """States of pictures that call for a person's attention, until they are dismissed or removed"""
 
@@ -128,6 +131,32 @@ class Picture(NamedTuple):
     reason_code: ReasonCode | None = None
     got_md5: str | None = None
     """the md5 of other bytes that the destination said it got when the picture was last sent"""
+    present: bool = True
+    """whether its file was there at the last look"""
+    recheck: bool = False
+    """whether its file is to be read even if it looks unchanged"""
+
+    @property
+    def known_fingerprint(self) -> Fingerprint | None:
+        """The fingerprint of its file; None if the file is to be read even if it looks unchanged."""
+        # A removed file that is there after all is to be read, and counts as present then.
+        unread = self.recheck or self.state is State.LOST or self.removed_at is not None
+        return None if unread else self.fingerprint
+
+    def is_unchanged(self, fingerprint: Fingerprint) -> bool:
+        """Return whether a file with this fingerprint needn't be read."""
+        known = self.known_fingerprint
+        return known is not None and known.is_same(fingerprint)
+
+    def md5_if_like(self, fingerprint: Fingerprint) -> str | None:
+        """Return the md5 of its file if only the ctime changed; None if more did."""
+        known = self.known_fingerprint
+        return self.md5 if known is not None and known.is_like(fingerprint) else None
+
+    @property
+    def is_missed(self) -> bool:
+        """Return whether its absence may be a loss: it isn't uploaded, or that is unknown until its outcome is."""
+        return self.removed_at is None and self.state in (*UNSENT, State.UPLOADING)
 
     @property
     def needs_attention(self) -> bool:

@@ -12,7 +12,7 @@ from sticky_pi_api.exceptions import printable
 
 from ..journal.events import Kind, about
 from ..models import Fingerprint, Picture, State
-from ..outbox import Catalog, Known
+from ..outbox import Catalog
 from ..wording import counted
 from .scanner import Scanner
 
@@ -67,15 +67,15 @@ class Absences:
             return False
         # In this order: a file that was removed in the meantime is recorded as removed by now.
         gone = self._scanner.is_gone(path)
-        known, picture = self._catalog.known_at(path), self._catalog.at(path)
-        if known is None or picture is None or not known.missed:
+        picture = self._catalog.at(path)
+        if picture is None or not picture.is_missed:
             return False
         if gone and self._is_readable(os.path.dirname(path), picture.file_system):
             self._lose(picture)
             return False
-        if known.present:
+        if picture.present:
             self._catalog.set_present(path, present=False)
-        return known.present
+        return picture.present
 
     def _lose(self, picture: Picture) -> None:
         """Record that a picture is lost, unless its bytes are here under another name."""
@@ -104,9 +104,9 @@ class Absences:
             return False
 
 
-def missed(known: Mapping[str, Known]) -> set[str]:
+def missed(known: Mapping[str, Picture]) -> set[str]:
     """Return the paths of the recorded files whose absence may be a loss."""
-    return {path for path, record in known.items() if record.missed}
+    return {path for path, picture in known.items() if picture.is_missed}
 
 
 class UnchangedFiles:
@@ -119,9 +119,9 @@ class UnchangedFiles:
         self._unlogged: list[str] = []
         """files that are back, until that is logged"""
 
-    def add(self, path: str, fingerprint: Fingerprint, known: Known | None) -> None:
+    def add(self, path: str, fingerprint: Fingerprint, known: Picture | None) -> None:
         """Add a file that has the recorded bytes, with its present fingerprint; `known` is its record."""
-        before = None if known is None else known.fingerprint
+        before = None if known is None else known.known_fingerprint
         if before is None or before.ctime_ns != fingerprint.ctime_ns:
             self._ctimes[path] = fingerprint
         if known is not None and not known.present:

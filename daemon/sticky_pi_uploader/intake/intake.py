@@ -18,7 +18,7 @@ from sticky_pi_api.images.doubts import is_note
 
 from ..journal.events import Kind, about
 from ..models import Candidate, Picture, State, Taken
-from ..outbox import Catalog, Folders, Known
+from ..outbox import Catalog, Folders
 from ..scan_requests import ScanRequest, ScanRequests
 from .absences import Absences, UnchangedFiles, missed
 from .directory_sync import DirectorySync
@@ -136,7 +136,7 @@ class Intake:
         # Recorded files in folders that don't exist any more.
         for folder in sorted(self._catalog.folders_to_check().difference(folders)):
             if not os.path.isdir(os.path.join(self._scanner.image_dir, folder)):
-                self._absences.add(missed(self._catalog.known_in(folder)))
+                self._absences.add(missed(self._catalog.in_folder(folder)))
         self._folder_cache.end(folders)
         self._scanner.end_scan()
         self._scanned()
@@ -154,7 +154,7 @@ class Intake:
     def _read(self, folder: str) -> Iterator[Candidate]:
         """Yield the new and changed files of a folder, and note the missing ones."""
         self._beat()
-        known = self._catalog.known_in(folder)
+        known = self._catalog.in_folder(folder)
         candidates = self._scanner.candidates(folder)
         if candidates is None:
             return
@@ -166,19 +166,19 @@ class Intake:
         if not missing and not any(candidate.path in self._pending for candidate in candidates):
             self._folder_cache.mark_read(folder)
 
-    def _new_or_changed(self, candidates: Iterable[Candidate], known: Mapping[str, Known]) -> Iterator[Candidate]:
+    def _new_or_changed(self, candidates: Iterable[Candidate], known: Mapping[str, Picture]) -> Iterator[Candidate]:
         """Yield the candidates that don't match their record, neither in `known` nor in the outbox."""
         for candidate in candidates:
             path = candidate.path
             if self._pending.is_unchanged(path, candidate.fingerprint):
                 continue  # it is read again soon
             record = known.get(path)
-            if record is None or not record.is_of(candidate.fingerprint):
+            if record is None or not record.is_unchanged(candidate.fingerprint):
                 # Since its folder was listed, it may have been recorded after a request.
-                record = self._catalog.known_at(path)
-            if record is None or record.fingerprint is None:
+                record = self._catalog.at(path)
+            if record is None or record.known_fingerprint is None:
                 yield candidate
-            elif not record.is_of(candidate.fingerprint):
+            elif not record.is_unchanged(candidate.fingerprint):
                 yield candidate._replace(md5=record.md5_if_like(candidate.fingerprint))
             else:
                 self._unchanged.add(path, candidate.fingerprint, record)
@@ -232,7 +232,7 @@ class Intake:
         self._beat()
         path, file_system = candidate.path, self._scanner.file_system(os.path.dirname(candidate.path))
         if candidate.md5 is not None and (fingerprint := self._reader.fingerprint_if_unchanged(candidate)):
-            self._unchanged.add(path, fingerprint, self._catalog.known_at(path))
+            self._unchanged.add(path, fingerprint, self._catalog.at(path))
             return
         try:
             result = None if file_system is None else self._reader.read(candidate, file_system)

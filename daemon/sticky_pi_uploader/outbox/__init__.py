@@ -39,7 +39,7 @@ import time
 from collections.abc import Callable
 
 from ..exceptions import OutboxDamagedError
-from .catalog import Catalog, Known
+from .catalog import Catalog
 from .database import WritableDatabase, outbox_path
 from .destinations import Destinations
 from .folders import NOT_SEEN, Folders, Seen
@@ -55,7 +55,6 @@ __all__ = [
     "Catalog",
     "Destinations",
     "Folders",
-    "Known",
     "Outbox",
     "OutboxReader",
     "Queue",

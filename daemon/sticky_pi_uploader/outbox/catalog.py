@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sticky_pi_api.exceptions import printable
 from sticky_pi_api.images.doubts import summary
 
-from ..models import TO_LOOK_AT, Fingerprint, Picture, ReasonCode, State, Taken
-from .codec import metadata_text, split_path, to_path
+from ..models import TO_LOOK_AT, UNSENT, Fingerprint, Picture, ReasonCode, State, Taken
+from .codec import WITHOUT_METADATA, metadata_text, split_path, to_path
 from .database import Part
 from .schema import UNTRIED
 
@@ -22,35 +21,11 @@ destination has doesn't"""
 
 CHANGED_UNSEEN: Final = "its bytes changed, but neither its size nor its time did: the card may be failing"
 
-_MISSED: Final = (State.PENDING, State.CONFLICT, State.REJECTED)
-"""States of pictures that exist only on the card"""
-
 _NEEDS_ATTENTION: Final = (
     "state IN ('conflict', 'rejected', 'lost') AND removed_at IS NULL AND dismissed_at IS NULL"
     " AND reason_code IS NOT 'cut_short'"
 )
 """Condition of the pictures of which `Picture.needs_attention` is true"""
-
-
-class Known(NamedTuple):
-    """What a scan has to know of a recorded picture."""
-
-    fingerprint: Fingerprint | None
-    """None where the file is to be read whatever it looks like"""
-    md5: str | None
-    present: bool
-    """whether it was there at the last look"""
-    missed: bool
-    """whether it is a loss if its file is gone, or may be once it is known what came of sending it"""
-
-    def is_of(self, fingerprint: Fingerprint) -> bool:
-        """Tell whether a file that looks so is known."""
-        known = self.fingerprint
-        return known == fingerprint or (known is not None and known.is_same(fingerprint))
-
-    def md5_if_like(self, fingerprint: Fingerprint) -> str | None:
-        """Give the md5 that a file had which looks as it did, but for its ctime; None of another file."""
-        return self.md5 if self.fingerprint is not None and self.fingerprint.is_like(fingerprint) else None
 
 
 class Catalog(Part):
@@ -71,15 +46,11 @@ class Catalog(Part):
             found.update((picture.path, picture) for picture in self._database.pictures(query, (folder, *each)))
         return found
 
-    def known_in(self, folder: str) -> dict[str, Known]:
-        """Map the paths recorded in one folder, relative to the image dir, to what is known of them."""
+    def in_folder(self, folder: str) -> dict[str, Picture]:
+        """Map the paths recorded in one folder, relative to the image dir, to their pictures without the metadata."""
         column = split_path(os.path.join(folder, "name"))[0]
-        return dict(map(self._known, self._database.rows("SELECT * FROM pictures WHERE folder = ?", (column,))))
-
-    def known_at(self, path: str) -> Known | None:
-        """Tell what is known of one path."""
-        row = self._row(path)
-        return None if row is None else self._known(row)[1]
+        found = self._database.pictures(f"SELECT {WITHOUT_METADATA} FROM pictures WHERE folder = ?", (column,))
+        return {picture.path: picture for picture in found}
 
     def folders_to_check(self) -> set[str]:
         """Return the folders of the pictures whose absence may be a loss."""
@@ -130,7 +101,7 @@ class Catalog(Part):
         values = {"dismissed_at": gone.dismissed_at} if gone.state is other.state else None
         with self._database.writing() as connection:
             if not (
-                self._database.move(gone.id, (*_MISSED, State.LOST), gone.state)
+                self._database.move(gone.id, (*UNSENT, State.LOST), gone.state)
                 and self._database.move(other.id, (other.state,), other.state, why, values)
             ):
                 return False
@@ -188,7 +159,7 @@ class Catalog(Part):
         why = f"gone from the card before it was sent{_was(picture)}"
         values = {"reason": why, "not_before": None, "recheck": 0, "present": 0}
         with self._database.writing():
-            lost = self._database.move(picture.id, _MISSED, State.LOST, why, values)
+            lost = self._database.move(picture.id, UNSENT, State.LOST, why, values)
             if lost:
                 self._clear_the_way(picture)
             return State.LOST if lost else None
@@ -200,42 +171,27 @@ class Catalog(Part):
         values = {"dismissed_at": self._database.clock()}
         return self._database.move(picture.id, (picture.state,), picture.state, "dismissed by hand", values)
 
-    def _row(self, path: str) -> sqlite3.Row | None:
-        return next(
-            self._database.rows("SELECT * FROM pictures WHERE folder = ? AND name = ?", split_path(path)),
-            None,
-        )
-
-    def _known(self, row: sqlite3.Row) -> tuple[str, Known]:
-        picture = self._database.picture(row)
-        # One that was removed, and is there after all, is to be read and counted as being there.
-        unread = row["recheck"] or picture.state is State.LOST or picture.removed_at is not None
-        missed = picture.removed_at is None and picture.state in (*_MISSED, State.UPLOADING)
-        fingerprint = None if unread else picture.fingerprint
-        return picture.path, Known(fingerprint, picture.md5, bool(row["present"]), missed)
-
     def _record_one(self, taken: Taken) -> bool:
-        row = self._row(taken.path)
-        if row is None:
+        known = self.at(taken.path)
+        if known is None:
             self._record_new(taken)
-        elif row["state"] == State.UPLOADING:
+        elif known.state is State.UPLOADING:
             return False
         else:
-            self._record_again(row, taken)
+            self._record_again(known, taken)
         for each in self._of_same_file(taken):
             if each.state is State.LOST and (found := self.at(taken.path)) is not None:
                 self.merge(each, found)
         return True
 
-    def _record_again(self, row: sqlite3.Row, taken: Taken) -> None:
-        known = self._database.picture(row)
+    def _record_again(self, known: Picture, taken: Taken) -> None:
         if taken.rejected is not None:
             self._record_no_picture(known, taken, taken.rejected)
         elif taken.md5 != known.md5:
             taken = _marked(taken, known)
             receipt = "" if known.receipt_md5 is None else f" after it was sent (receipt {known.receipt_md5})"
             self._take_in_again(known, taken, f"the file changed{receipt}: taken in again")
-        elif known.state is State.LOST or row["recheck"]:
+        elif known.state is State.LOST or known.recheck:
             self._take_in_again(known, taken, "read again: it is there, and a picture")
         else:
             self._touch(known, taken)

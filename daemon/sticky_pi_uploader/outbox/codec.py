@@ -30,6 +30,18 @@ _PICTURE: Final[Mapping[str, _Kinds]] = {
 }
 """The types that each column of `pictures` may hold; SQLite doesn't enforce them"""
 
+WITHOUT_METADATA: Final = ", ".join(
+    (
+        "id",
+        "present",
+        "recheck",
+        "clock_synchronised",
+        "NULL AS metadata",
+        *(name for name in _PICTURE if name != "metadata"),
+    )
+)
+"""Columns of a picture's row without its metadata, which takes most of the memory"""
+
 _NEW_COLUMNS: Final = ("clock_synchronised", "ctime_ns", "dismissed_at", "reason_code", "got_md5")
 """Columns that outboxes of earlier releases lack until they are opened for writing; the last is the newest"""
 
@@ -109,6 +121,8 @@ def to_picture(row: Row) -> Picture:
         clock_synchronised=None if row["clock_synchronised"] is None else bool(row["clock_synchronised"]),
         reason_code=None if row["reason_code"] is None else ReasonCode(row["reason_code"]),
         got_md5=row["got_md5"],
+        present=bool(row["present"]),
+        recheck=bool(row["recheck"]),
     )
 
 

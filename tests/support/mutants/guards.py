@@ -733,7 +733,7 @@ STATES = (
     Guard(
         "states that lose leaves",
         "Catalog.lose",
-        "_MISSED",
+        "UNSENT",
         "tuple(State)",
         (
             _A_VERB_ON_A_PICTURE,
@@ -787,9 +787,9 @@ STATES = (
     ),
     Guard(
         "a picture being sent is missed, too",
-        "Catalog._known",
-        "(*_MISSED, State.UPLOADING)",
-        "_MISSED",
+        "Picture.is_missed",
+        "(*UNSENT, State.UPLOADING)",
+        "UNSENT",
         ("test_one_that_went_while_it_was_being_sent_is_lost_in_the_end",),
         "one that is gone would be in conflict, or due, until all folders are read again",
     ),
@@ -842,7 +842,7 @@ STATES = (
     Guard(
         "no record over what is being sent",
         "Catalog._record_one",
-        "row['state'] == State.UPLOADING",
+        "known.state is State.UPLOADING",
         "False",
         ("test_a_file_that_changes_while_it_is_sent_waits_for_the_outcome",),
         "the new bytes would get the old ones' receipt",

@@ -937,7 +937,7 @@ def test_a_known_folder_is_known_again_once_the_files_in_it_were_hashed(trap):
     trap.scan()
     restamp(trap, path)
     trap.scan()
-    assert trap.outbox.catalog.known_at(path).fingerprint.ctime_ns == (trap.image_dir / path).stat().st_ctime_ns
+    assert trap.outbox.catalog.at(path).known_fingerprint.ctime_ns == (trap.image_dir / path).stat().st_ctime_ns
     assert trap.intake.idle
 
 

@@ -407,7 +407,7 @@ def test_a_rejected_file_that_is_gone_is_lost_only_if_it_may_be_a_picture(outbox
     picture = outbox.at("a.b.jpg")
     assert (picture.state, picture.removed_at) == (state, clock.now if state is State.REJECTED else None)
     assert outbox.catalog.count_to_look_at() == (0 if state is State.REJECTED else 1)
-    assert not outbox.catalog.known_at("a.b.jpg").missed
+    assert not outbox.catalog.at("a.b.jpg").is_missed
     outbox.retention.forget(clock.now + 1, 9)
     assert (outbox.at("a.b.jpg") is None) == (state is State.REJECTED)
 
@@ -444,7 +444,7 @@ def test_a_picture_that_comes_back_after_its_destination_changed_is_sent_to_the_
     bring(outbox, State.UPLOADED)
     outbox.destinations.change(THERE, lambda _: False)
     assert (outbox.at(NAME).state, outbox.at(NAME).receipt_md5) == (State.UPLOADED, "a" * 32)
-    assert outbox.catalog.known_at(NAME).fingerprint is None
+    assert outbox.catalog.at(NAME).known_fingerprint is None
     outbox.catalog.record([taken()])
     assert (outbox.at(NAME).state, outbox.at(NAME).receipt_md5) == (State.PENDING, None)
 
@@ -570,21 +570,21 @@ def test_asked_for_again_the_same_file_is_read_and_then_decided_on(outbox, start
         outbox.queue.recheck(picture, "it changed", not_before=0)
     elif start is not State.CONFLICT:
         outbox.queue.retry(picture)
-    assert (outbox.catalog.known_at(NAME).fingerprint is None) == (start is not State.CONFLICT)
+    assert (outbox.catalog.at(NAME).known_fingerprint is None) == (start is not State.CONFLICT)
     outbox.catalog.record([taken()])
     after = outbox.at(NAME)
     assert after.state is (State.CONFLICT if start is State.CONFLICT else State.PENDING)
-    assert outbox.catalog.known_at(NAME).fingerprint == Fingerprint(1000, 1, 7)
+    assert outbox.catalog.at(NAME).known_fingerprint == Fingerprint(1000, 1, 7)
     assert columns(outbox)["recheck"] == 0
 
 
 def test_a_rejected_file_that_is_looked_at_by_hand_and_still_no_picture_stays_so(outbox):
     picture = bring(outbox, State.REJECTED)
     outbox.queue.retry(picture)
-    assert outbox.catalog.known_at(NAME).fingerprint is None
+    assert outbox.catalog.at(NAME).known_fingerprint is None
     outbox.catalog.record([taken(rejected="it is a PNG picture")])
     assert outbox.at(NAME) == picture
-    assert outbox.catalog.known_at(NAME).fingerprint == Fingerprint(1000, 1, 7)
+    assert outbox.catalog.at(NAME).known_fingerprint == Fingerprint(1000, 1, 7)
     assert whys(outbox) == ["it is a PNG picture", "asked for by hand"]
 
 
@@ -703,7 +703,7 @@ def test_what_is_away_is_not_claimed_until_it_is_back(outbox):
     outbox.catalog.record([taken()])
     outbox.catalog.set_present(NAME, present=False)
     assert (outbox.queue.claim(1), outbox.queue.next_due()) == ([], None)
-    assert not outbox.catalog.known_at(NAME).present
+    assert not outbox.catalog.at(NAME).present
     outbox.catalog.set_present(NAME, present=True)
     assert outbox.queue.next_due() == 0
     assert [picture.path for picture in outbox.queue.claim(1)] == [NAME]
@@ -712,19 +712,19 @@ def test_what_is_away_is_not_claimed_until_it_is_back(outbox):
 @pytest.mark.parametrize("start", STARTS)
 def test_a_scan_is_told_what_it_has_to_know_of_each_picture(outbox, start):
     bring(outbox, start)
-    known = outbox.catalog.known_in("")[NAME]
-    assert known == outbox.catalog.known_at(NAME)
-    assert known.fingerprint == (None if start is State.LOST else Fingerprint(1000, 1, 7))
+    known = outbox.catalog.in_folder("")[NAME]
+    assert known == outbox.catalog.at(NAME)._replace(metadata=None)
+    assert known.known_fingerprint == (None if start is State.LOST else Fingerprint(1000, 1, 7))
     assert known.present == (start is not State.LOST)
-    assert known.missed == (start not in (State.UPLOADED, State.LOST))
-    assert ("" in outbox.catalog.folders_to_check()) == known.missed
+    assert known.is_missed == (start not in (State.UPLOADED, State.LOST))
+    assert ("" in outbox.catalog.folders_to_check()) == known.is_missed
 
 
 def test_a_folder_is_known_without_those_below_it(outbox):
     outbox.catalog.record([taken(), taken("a/" + name(1)), taken("a/b/" + name(2))])
-    assert list(outbox.catalog.known_in("a")) == ["a/" + name(1)]
-    assert outbox.catalog.known_in("c") == {}
-    assert outbox.catalog.known_at("a/" + name(7)) is None
+    assert list(outbox.catalog.in_folder("a")) == ["a/" + name(1)]
+    assert outbox.catalog.in_folder("c") == {}
+    assert outbox.catalog.at("a/" + name(7)) is None
     assert outbox.catalog.folders_to_check() == {"", "a", "a/b"}
 
 
@@ -742,8 +742,8 @@ def test_names_that_are_not_utf8_come_back_byte_for_byte(outbox):
     outbox.catalog.record([Taken(path, None, "disk", rejected="no") for path in paths])
     for path in paths:
         picture = outbox.at(path)
-        assert (picture.path, outbox.catalog.known_at(path) is not None) == (path, True)
-        assert path in outbox.catalog.known_in(os.path.dirname(path))
+        assert (picture.path, outbox.catalog.at(path) is not None) == (path, True)
+        assert path in outbox.catalog.in_folder(os.path.dirname(path))
         assert path in [found.path for found in outbox.named(os.path.basename(path))]
         assert outbox.catalog.lose(picture)
     assert sorted(picture.path for picture in outbox.pictures()) == sorted(paths)
@@ -1183,7 +1183,7 @@ def test_threads_share_one_outbox_and_no_step_is_lost(outbox):
     def record():
         for number in numbers:
             outbox.catalog.record([taken(name(number))])
-            outbox.catalog.known_in("")
+            outbox.catalog.in_folder("")
 
     def send():
         sent = 0
@@ -1407,9 +1407,9 @@ def test_an_outbox_of_an_earlier_release_is_read_as_it_lies_and_keeps_its_pictur
             assert picture.fingerprint == Fingerprint(1000, 1, 7, None)
     with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
         assert [*outbox.pictures()] == [picture]
-        assert outbox.catalog.known_at(NAME).is_of(Fingerprint(1000, 1, 7, 5))
+        assert outbox.catalog.at(NAME).is_unchanged(Fingerprint(1000, 1, 7, 5))
         outbox.catalog.note_ctimes({NAME: Fingerprint(1000, 1, 7, 5)})
-        assert not outbox.catalog.known_at(NAME).is_of(Fingerprint(1000, 1, 7, 6))
+        assert not outbox.catalog.at(NAME).is_unchanged(Fingerprint(1000, 1, 7, 6))
         outbox.catalog.note_ctimes({NAME: Fingerprint(1000, 2, 7, 6)})
         assert outbox.at(NAME).fingerprint == Fingerprint(1000, 1, 7, 5)
 

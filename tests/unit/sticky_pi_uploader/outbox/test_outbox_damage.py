@@ -129,8 +129,8 @@ def every_use(outbox):
     yield lambda: outbox.destinations.change("file:///there", lambda _: True)
     for name in (NAME, OTHER, f"copy/{NAME}"):
         folder = os.path.dirname(name)
-        yield lambda folder=folder: outbox.catalog.known_in(folder)
-        yield lambda name=name: outbox.catalog.known_at(name)
+        yield lambda folder=folder: outbox.catalog.in_folder(folder)
+        yield lambda name=name: outbox.catalog.at(name)
         yield lambda name=name: outbox.catalog.twins(taken(name))
         yield lambda name=name: outbox.catalog.record([taken(name, "d" * 32)])
         yield lambda name=name: outbox.catalog.set_present(name, present=False)

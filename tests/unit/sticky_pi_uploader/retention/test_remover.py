@@ -346,7 +346,7 @@ def test_what_is_being_removed_just_now_is_left_to_who_does_it_and_is_no_loss(ca
         assert hidden(card.path(0)).exists()
         hidden(card.path(0)).unlink()
         card.scan()
-        assert (card.picture(0).state, card.outbox.catalog.known_at(relative(card)).present) == (State.REJECTED, True)
+        assert (card.picture(0).state, card.outbox.catalog.at(relative(card)).present) == (State.REJECTED, True)
         card.outbox.retention.mark_removed(card.picture(0), "removed from the card")
     card.scan()
     assert card.picture(0).state is State.REJECTED

@@ -351,7 +351,7 @@ def test_a_retry_of_one_file_leads_to_a_look_at_that_file_and_to_no_scan(config,
                 eventually(lambda: not session.outbox.catalog.files_to_recheck() and session.intake.idle)
             assert recorder.scanned == []
             assert recorder.opened == {file.name}
-        assert session.outbox.catalog.known_at(away).present
+        assert session.outbox.catalog.at(away).present
 
 
 class _Recorder:

@@ -526,7 +526,7 @@ def test_a_file_that_is_not_what_it_was_is_read_again_before_it_is_sent(rig, lin
     assert (picture.state, picture.attempts) == (State.PENDING, 0)
     assert picture.reason.startswith(why)
     assert rig.scan_requests.take() == wanted
-    assert rig.outbox.catalog.known_at(name(1)).fingerprint is None
+    assert rig.outbox.catalog.at(name(1)).known_fingerprint is None
     assert rig.step() is None
     assert rig.destination.state is DestinationState.UNKNOWN
     assert lines() == [(logging.INFO, f"{name(1)}: read again before it is sent: {picture.reason}")]
