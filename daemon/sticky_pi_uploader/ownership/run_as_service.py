@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Final
 
 from ..config.schema import FLAGS
-from ..state_dir.disk import lost_files
+from ..state_dir.mounts import lost_files
 from ..state_dir.trusted_path import split
 from .service_unit import ServiceUnit, find_unit
 from .viewpoint import Viewpoint, another_trap, service_config

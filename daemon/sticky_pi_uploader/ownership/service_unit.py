@@ -97,20 +97,15 @@ def find_unit() -> ServiceUnit | None:
 
 def read_unit(name: str) -> ServiceUnit | None:
     """Return a unit with the drop-ins that this user may read; None where it isn't installed."""
-    is_there = _show(name).get("LoadState") == "loaded"
+    is_there = show(name).get("LoadState") == "loaded"
     return ServiceUnit(name, tuple(_parse(_systemctl("cat", name)))) if is_there else None
 
 
 def is_in_use(name: str) -> bool:
     """Return whether a unit is started at each boot, or was started."""
-    found = _show(name)
+    found = show(name)
     is_enabled = found.get("UnitFileState", "").startswith(("enabled", "linked"))
     return is_enabled or found.get("ActiveState") not in {None, "inactive", "failed"}
-
-
-def needs_daemon_reload(name: str) -> bool:
-    """Return whether a unit's files were changed, and systemd hasn't read them again."""
-    return _show(name).get("NeedDaemonReload") == "yes"
 
 
 def drop_in(unit: str, name: str) -> str:
@@ -142,7 +137,8 @@ def _parse(text: str) -> Iterator[str]:
             yield f"{name.rstrip()}={value.strip().replace('%N', _NAME).replace('%%', '%')}"
 
 
-def _show(name: str) -> dict[str, str]:
+def show(name: str) -> dict[str, str]:
+    """Return what systemd knows of a unit's state and files; nothing where it doesn't answer."""
     properties = "--property=LoadState,UnitFileState,ActiveState,NeedDaemonReload"
     return dict(line.partition("=")[::2] for line in _systemctl("show", properties, name).splitlines())
 

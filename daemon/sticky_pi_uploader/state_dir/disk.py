@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from sticky_pi_api.filesystem.durable import flush, naming
 from sticky_pi_api.filesystem.mounts import mount_of
-from sticky_pi_api.filesystem.safe_open import BESIDE, open_file, open_folder, opened_folder
+from sticky_pi_api.filesystem.safe_open import BESIDE, open_file, opened_folder
 from sticky_pi_api.sqlite import connection as sqlite
 from sticky_pi_api.sqlite.errors import NO_LOCKS, UnfitError
 
@@ -96,17 +96,6 @@ def disk_space(folder: str) -> DiskSpace | None:
         inodes=found.f_files if has_limit else None,
         free_for_root=found.f_bfree * unit,
     )
-
-
-def lost_files(folder: str) -> int:
-    """Return how many files fsck put into the lost+found in a folder, as far as this user may see them."""
-    with suppress(OSError):
-        found = open_folder(os.path.join(folder, "lost+found"))
-        try:
-            return len(os.listdir(found))
-        finally:
-            os.close(found)
-    return 0
 
 
 def is_read_only(path: str) -> bool:

@@ -61,6 +61,13 @@ def is_on_root_disk(folder: str) -> bool:
     return False
 
 
+def lost_files(image_dir: str) -> int:
+    """Return how many files fsck put into `lost+found` in the image folder, as far as this user may see them."""
+    with suppress(OSError), state_dirs.opened(os.path.join(image_dir, "lost+found"), image_dir) as found:
+        return len(os.listdir(found))
+    return 0
+
+
 def keeps_times(path: str, mountinfo: str = MOUNTINFO) -> bool:
     """Return whether a folder's mtime shows every change in it: on FAT, that of the topmost folder doesn't."""
     return file_system_type(path, mountinfo) in _KEEPS_TIMES

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from ...config import Config
 from ...ownership.run_as_service import LOST_FILES
-from ...state_dir.disk import lost_files
+from ...state_dir.mounts import lost_files
 from ...wording import counted
 from .finding import Finding, warning
 

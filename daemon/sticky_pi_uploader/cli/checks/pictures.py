@@ -42,13 +42,15 @@ def retention(config: Config, view: Viewpoint) -> Iterator[Finding]:
         yield wrong
     elif unit is None:
         yield problem(about, what, "give this user the right, or take keep_days out of the configuration")
-    elif "CAP_DAC_OVERRIDE" not in " ".join(unit.values("AmbientCapabilities")).split():
-        lines = [f"{name}=CAP_DAC_OVERRIDE" for name in ("AmbientCapabilities", "CapabilityBoundingSet")]
-        what += ", as the drop-in retention.conf is missing"
+    else:
+        lines, why = (
+            [f"{name}=CAP_DAC_OVERRIDE" for name in ("AmbientCapabilities", "CapabilityBoundingSet")],
+            "is missing",
+        )
+        if lines[0] in unit.lines:  # the right ends at the users that the sandbox knows
+            lines, why = ["PrivateUsers=no"], "needs PrivateUsers=no for a folder of another user than root"
+        what += f", as the drop-in retention.conf {why}"
         yield problem(about, what, write_drop_in(unit.name, "retention.conf", lines))
-    else:  # that right ends at the users that the sandbox knows
-        what += ", as the drop-in retention.conf needs PrivateUsers=no for a folder of another user than root"
-        yield problem(about, what, write_drop_in(unit.name, "retention.conf", ["PrivateUsers=no"]))
 
 
 def _find(config: Config) -> tuple[list[str], list[str]]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 from ...config import Config
-from ...ownership.service_unit import ROUND, SERVICE, TIMER, is_in_use, needs_daemon_reload, read_unit, restart
+from ...ownership.service_unit import ROUND, SERVICE, TIMER, is_in_use, read_unit, restart, show
 from ...ownership.viewpoint import Viewpoint
 from ...state_dir.privileges import was_root
 from ...state_dir.trusted_path import describe_user
@@ -33,7 +33,7 @@ def units(_: Config, view: Viewpoint) -> Iterator[Finding]:
     unit = view.unit
     if unit is None:
         return
-    if needs_daemon_reload(unit.name):
+    if show(unit.name).get("NeedDaemonReload") == "yes":
         what = f"systemd hasn't read the files of {unit.name} again since they changed"
         yield problem("unit", what, restart(unit.name))
     if unit.name == SERVICE and is_in_use(TIMER) and (other := read_unit(ROUND)) is not None:
