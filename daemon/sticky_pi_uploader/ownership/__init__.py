@@ -1,1 +1,1 @@
-"""Work with the rights of the state folder's owner, and hand the folder over to a user."""
+"""Work with the rights of the state folder's owner or of the service, and hand the folder over to a user."""
