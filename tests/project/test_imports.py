@@ -77,7 +77,7 @@ ON_REQUESTS = {
 NOT_FOR_NOTHING = {
     "sticky_pi_api.client",
     "sticky_pi_api.image_parser",
-    "sticky_pi_uploader.cli.formatting",
+    "sticky_pi_uploader.cli.output.formatting",
     "sticky_pi_uploader.watch.network",
     "sticky_pi_uploader.service.supervisor",
     "sticky_pi_uploader.service.systemd",

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, Final, NamedTuple, NoReturn
 
 from ..config import add_flags
-from .terminal import PROGRAM, columns, safe
+from .output.terminal import PROGRAM, columns, safe
 
 WRONG_USAGE: Final = 2
 
@@ -28,6 +28,13 @@ exit status:
   74   the state folder can't be made, read or written
   75   drain: something is left to send, or couldn't be read; prepare: no image folder; run: systemd has to restart it
   78   the configuration can't be used"""
+
+
+_FOLDERS: Final = {
+    **dict.fromkeys(("audit", "dismiss", "explain", "list", "retry"), "pictures."),
+    **dict.fromkeys(("drain", "install-service", "prepare", "run"), "service."),
+}
+"""Commands → the folders of their modules, where those aren't in `commands` itself"""
 
 
 class Command(NamedTuple):
@@ -48,7 +55,8 @@ class Command(NamedTuple):
         return status
 
     def _module(self) -> ModuleType:
-        return import_module(f".commands.{self.name.replace('-', '_')}", __package__)
+        name = _FOLDERS.get(self.name, "") + self.name.replace("-", "_")
+        return import_module(f".commands.{name}", __package__)
 
 
 class _Parser(argparse.ArgumentParser):

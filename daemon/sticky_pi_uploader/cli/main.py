@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ..exceptions import UploaderError, in_words
 from .arguments import AS_SERVICE, COMMANDS, parser
-from .terminal import OutputError, complain
+from .output.terminal import OutputError, complain
 
 __all__ = ["COMMANDS", "main"]
 

@@ -14,7 +14,7 @@ from ..models import Picture, State
 from ..outbox import OutboxReader, outbox_path
 from ..ownership.run_as_owner import work_as_owner
 from ..state_dir.privileges import was_root
-from .terminal import complain
+from .output.terminal import complain
 
 Warn = Callable[[str], None]
 """Takes one line for people: what is wrong with the state."""

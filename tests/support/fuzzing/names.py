@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sticky_pi_api.exceptions import FilenameError
 from sticky_pi_api.images.filename import format_filename, parse_filename
-from sticky_pi_uploader.cli.commands.list import list_line
+from sticky_pi_uploader.cli.commands.pictures.list import list_line
 from sticky_pi_uploader.intake.directory_sync import DirectorySync
 from sticky_pi_uploader.intake.read_picture import PictureReader
 from sticky_pi_uploader.intake.scanner import Scanner

@@ -17,8 +17,8 @@ from ...ownership.viewpoint import Viewpoint
 from ...service.status_line import SAYINGS
 from ...state_dir.disk import database_problem
 from ...state_dir.mounts import nearest
+from ..output.terminal import suggest
 from ..state_reader import open_state
-from ..terminal import suggest
 from .finding import Finding, ok, problem, warning
 from .folders import with_file_system
 from .places import left_out, not_writable

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from ...wording import counted
-from ..terminal import safe
+from ..output.terminal import safe
 
 
 class Level(StrEnum):

@@ -26,7 +26,7 @@ from ...state_dir.disk import (
 )
 from ...state_dir.mounts import image_dir_problem, missing_mount, nearest
 from ...state_dir.privileges import denied
-from ..formatting import inodes, pictures, size
+from ..output.formatting import inodes, pictures, size
 from ..state_reader import consistently, open_state
 from .finding import Finding, ok, problem, unknown, warning
 from .places import FSCK, MOUNT_FOR_WRITING, RIGHTS, left_out, not_writable

@@ -9,7 +9,7 @@ from ...config import Config
 from ...intake.scanner import Scanner
 from ...ownership.viewpoint import Viewpoint
 from ...state_dir.mounts import image_dir_problem
-from ..formatting import pictures
+from ..output.formatting import pictures
 from .destination import shares_disk
 from .finding import Finding, ok, problem
 from .places import left_out, may_write, write_drop_in

@@ -1,1 +1,1 @@
-"""What people type: the commands' arguments, what they find out, and how they show it."""
+"""The commands: their arguments, their work, and their output."""

@@ -17,8 +17,8 @@ from ...ownership.viewpoint import Viewpoint, find_viewpoint, service_config
 from ..checks import destination, folders, pictures, service, system
 from ..checks.finding import Finding, Level, lines, ok, problem, unknown
 from ..checks.lost_and_found import lost_and_found
-from ..formatting import add_json_flag, to_json
-from ..terminal import print_lines
+from ..output.formatting import add_json_flag, to_json
+from ..output.terminal import print_lines
 
 _CONFIGURATION: Final = "configuration"
 

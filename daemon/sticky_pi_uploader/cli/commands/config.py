@@ -7,7 +7,7 @@ from argparse import Namespace
 
 from ...config import from_arguments
 from ...config.toml import as_toml
-from ..terminal import print_lines
+from ..output.terminal import print_lines
 
 
 def run(arguments: Namespace) -> int:

@@ -21,10 +21,10 @@ from ...demo.pictures import make_picture, picture_bytes
 from ...exceptions import StateError
 from ...ownership.run_as_owner import work_as_owner
 from ...state_dir import folder as state_dirs
+from ..output.terminal import print_lines, suggest
 from ..state_reader import open_state
-from ..terminal import print_lines, suggest
-from .drain import drain
-from .list import list_line
+from .pictures.list import list_line
+from .service.drain import drain
 
 _MARK: Final = ".made-by-sticky-pi-uploader-demo"
 _CONFIG: Final = "config.toml"

@@ -21,10 +21,10 @@ from ...service.trouble import Trouble, read_trouble
 from ...state_dir.disk import LOW_PERCENT, disk_space, failed_disk, obstacle
 from ...state_dir.lock import is_held
 from ...state_dir.mounts import image_dir_problem, nearest
-from ..formatting import add_json_flag, day_and_time, inodes, relative, rows, size, to_json
+from ..output.formatting import add_json_flag, day_and_time, inodes, relative, rows, size, to_json
+from ..output.terminal import complain, print_lines, safe, suggest
 from ..state_reader import StateReader, config_as_owner, open_state
-from ..terminal import complain, print_lines, safe, suggest
-from ..verdict import verdict
+from .verdict import verdict
 
 
 def add_arguments(parser: ArgumentParser) -> None:

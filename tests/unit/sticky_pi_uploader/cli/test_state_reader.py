@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from filled_disk import FilledDisk
 from power_cuts import reason_to_skip
-from sticky_pi_uploader.cli.commands.list import picture_data
-from sticky_pi_uploader.cli.formatting import json_array
+from sticky_pi_uploader.cli.commands.pictures.list import picture_data
+from sticky_pi_uploader.cli.output.formatting import json_array
 from sticky_pi_uploader.cli.state_reader import open_state
 from sticky_pi_uploader.exceptions import OutboxDamagedError, StateError
 from sticky_pi_uploader.models import State

@@ -14,7 +14,7 @@ from small_files import small_files_only
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import StoreError
 from sticky_pi_uploader import config as config_module
-from sticky_pi_uploader.cli.commands.retry import retry
+from sticky_pi_uploader.cli.commands.pictures.retry import retry
 from sticky_pi_uploader.exceptions import ConfigError, LockedError, OutboxDamagedError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, State
 from sticky_pi_uploader.outbox import Outbox, outbox_path

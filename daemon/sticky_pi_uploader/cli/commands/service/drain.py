@@ -7,9 +7,9 @@ import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
-from ...config import Config, from_arguments
-from ...journal import setup as logs
-from ...service import drain as service
+from ....config import Config, from_arguments
+from ....journal import setup as logs
+from ....service import drain as service
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def drain(config: Config, deadline: float | None = None, *, level_on_terminal: i
     if not (sys.stderr.isatty() and sys.stdout.isatty()):
         logs.set_up()
         return service.drain(config, deadline=deadline)
-    from ..progress import CLEAR_LINE, ProgressLine
+    from ...output.progress import CLEAR_LINE, ProgressLine
 
     # The line is cleared in the same write as the record: another thread may write the progress at any time.
     logs.set_up(level_on_terminal, before=CLEAR_LINE)

@@ -6,9 +6,9 @@ import gc
 import os
 from argparse import Namespace
 
-from ...config import Config, from_arguments
-from ...journal import setup as logs
-from ...service import service
+from ....config import Config, from_arguments
+from ....journal import setup as logs
+from ....service import service
 
 
 def run(arguments: Namespace) -> int:

@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Final, TypeVar
 
-from ...config import Config
-from ...exceptions import StateError
-from ...models import Picture, State
-from ...outbox import Outbox, outbox_path
-from ...upload.backoff import LONGEST_WAIT
-from ..find_picture import find, why_unknown
-from ..formatting import pictures
-from ..state_reader import config_as_owner, sudo_advised
-from ..terminal import complain, print_lines
+from ....config import Config
+from ....exceptions import StateError
+from ....models import Picture, State
+from ....outbox import Outbox, outbox_path
+from ....upload.backoff import LONGEST_WAIT
+from ...output.formatting import pictures
+from ...output.terminal import complain, print_lines
+from ...state_reader import config_as_owner, sudo_advised
+from .find_picture import find, why_unknown
 
 T = TypeVar("T")
 

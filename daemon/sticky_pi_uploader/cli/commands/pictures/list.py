@@ -8,11 +8,11 @@ from typing import Any
 
 from sticky_pi_api.images.doubts import is_note
 
-from ...clock import utc_text
-from ...models import Picture, State
-from ..formatting import add_json_flag, json_array
-from ..state_reader import config_as_owner, open_state
-from ..terminal import print_lines, safe
+from ....clock import utc_text
+from ....models import Picture, State
+from ...output.formatting import add_json_flag, json_array
+from ...output.terminal import print_lines, safe
+from ...state_reader import config_as_owner, open_state
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -76,7 +76,7 @@ def picture_data(picture: Picture, image_dir: str) -> dict[str, Any]:
 
 
 def _state(name: str) -> State:
-    from ..arguments import unknown
+    from ...arguments import unknown
 
     try:
         return State(name)

@@ -9,16 +9,16 @@ from typing import Any, Final
 
 from sticky_pi_api.images.doubts import NOTE, is_note
 
-from ...clock import utc_text
-from ...config import Config
-from ...exceptions import OutboxDamagedError
-from ...image_dir.pending_removal import is_stuck
-from ...models import Destination, Event, Picture, State
-from ...service.status_line import SAYINGS
-from ..find_picture import beside, find, find_in_ruins, why_unknown
-from ..formatting import add_json_flag, day_and_time, rows, to_json
-from ..state_reader import StateReader, config_as_owner, consistently, open_state
-from ..terminal import complain, print_lines, safe
+from ....clock import utc_text
+from ....config import Config
+from ....exceptions import OutboxDamagedError
+from ....image_dir.pending_removal import is_stuck
+from ....models import Destination, Event, Picture, State
+from ....service.status_line import SAYINGS
+from ...output.formatting import add_json_flag, day_and_time, rows, to_json
+from ...output.terminal import complain, print_lines, safe
+from ...state_reader import StateReader, config_as_owner, consistently, open_state
+from .find_picture import beside, find, find_in_ruins, why_unknown
 from .list import picture_data
 
 _CLOCKS: Final = {True: "synchronised with a time server", False: "not synchronised with a time server", None: None}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from sticky_pi_uploader.cli import main as cli
-from sticky_pi_uploader.cli.commands.install_service import install
+from sticky_pi_uploader.cli.commands.service.install_service import install
 from sticky_pi_uploader.exceptions import StateError
 
 PROGRAM = "/opt/sticky-pi-uploader/bin/sticky-pi-uploader"

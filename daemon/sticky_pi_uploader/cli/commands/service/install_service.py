@@ -19,11 +19,11 @@ from typing import Final
 from sticky_pi_api.filesystem.durable import naming, write
 from sticky_pi_api.filesystem.safe_open import open_file
 
-from ...exceptions import StateError
-from ...state_dir.trusted_path import find_foreign, opened_split, split
-from ..terminal import PROGRAM, complain, print_lines
+from ....exceptions import StateError
+from ....state_dir.trusted_path import find_foreign, opened_split, split
+from ...output.terminal import PROGRAM, complain, print_lines
 
-FILES: Final = os.path.join(os.path.dirname(__file__), "..", "..", "share")
+FILES: Final = os.path.join(os.path.dirname(__file__), "..", "..", "..", "share")
 
 CONFIGURATION: Final = f"/etc/{PROGRAM}/config.toml"
 

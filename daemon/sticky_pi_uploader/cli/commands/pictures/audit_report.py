@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sticky_pi_api.exceptions import ImageError, StickyPiError
 
-from ..clock import unix_time, utc_text
-from ..image_dir.pending_removal import STUCK, hidden, is_there, place_of
-from ..image_dir.picture_file import open_picture
-from ..intake.scanner import Scanner
-from ..models import Candidate, Picture, State
-from ..retention.remover import claim_of
-from ..state_dir.mounts import image_dir_problem
+from ....clock import unix_time, utc_text
+from ....image_dir.pending_removal import STUCK, hidden, is_there, place_of
+from ....image_dir.picture_file import open_picture
+from ....intake.scanner import Scanner
+from ....models import Candidate, Picture, State
+from ....retention.remover import claim_of
+from ....state_dir.mounts import image_dir_problem
+from ...state_reader import StateReader, Warn
 from .sequence import gaps, learn_interval
-from .state_reader import StateReader, Warn
 
 if TYPE_CHECKING:
     from sticky_pi_api.put_images.holdings import Holding
 
-    from ..outbox import OutboxReader
-    from ..upload.client_factory import Client
+    from ....outbox import OutboxReader
+    from ....upload.client_factory import Client
 
 STOPPED: Final = 3
 """Missing pictures after which the newest camera counts as stopped"""

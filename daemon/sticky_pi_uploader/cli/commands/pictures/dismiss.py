@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from ..formatting import pictures
-from ..state_reader import config_as_owner, sudo_advised
-from ..terminal import complain, print_lines
+from ...output.formatting import pictures
+from ...output.terminal import complain, print_lines
+from ...state_reader import config_as_owner, sudo_advised
 from .retry import change, complain_of_unknown, find_all, open_to_change
 
 

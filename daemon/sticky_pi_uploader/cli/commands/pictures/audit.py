@@ -7,20 +7,20 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ...config import from_arguments
-from ...exceptions import StateError
-from ...intake.scanner import Scanner
-from ...models import State
-from ...outbox import Outbox, outbox_path
-from ...ownership.run_as_owner import work_as_owner
-from ...upload.backoff import LONGEST_WAIT
-from ...upload.client_factory import client_opener
-from ...wording import counted
-from ..audit_report import Audit, Copy
-from ..formatting import add_json_flag, day_and_time, pictures, rows, to_json
-from ..state_reader import open_state, sudo_advised
-from ..terminal import print_lines, safe
+from ....config import from_arguments
+from ....exceptions import StateError
+from ....intake.scanner import Scanner
+from ....models import State
+from ....outbox import Outbox, outbox_path
+from ....ownership.run_as_owner import work_as_owner
+from ....upload.backoff import LONGEST_WAIT
+from ....upload.client_factory import client_opener
+from ....wording import counted
+from ...output.formatting import add_json_flag, day_and_time, pictures, rows, to_json
+from ...output.terminal import print_lines, safe
+from ...state_reader import open_state, sudo_advised
 from ..verdict import waiting
+from .audit_report import Audit, Copy
 from .retry import change
 
 

@@ -2,7 +2,7 @@ import json
 import os
 
 import pytest
-from sticky_pi_uploader.cli.commands import explain
+from sticky_pi_uploader.cli.commands.pictures import explain
 
 
 @pytest.mark.parametrize("name", ["exact", "relative to here", "relative to the image dir", "bare"])

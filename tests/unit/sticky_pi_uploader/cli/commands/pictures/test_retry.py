@@ -5,7 +5,7 @@ from sticky_pi_uploader.models import Destination, DestinationState
 
 RETRY_ALL = """
 import sys
-from sticky_pi_uploader.cli.commands.retry import retry
+from sticky_pi_uploader.cli.commands.pictures.retry import retry
 print("begin", flush=True)
 assert retry(sys.argv[1], sys.argv[1], [], everything=True) == (1200, [])
 """

@@ -10,7 +10,7 @@ SOURCE = Path(sticky_pi_uploader.__file__).parents[1]
 SCRIPT = f"""#!{sys.executable}
 import sys
 sys.path.insert(0, {str(SOURCE)!r})
-from sticky_pi_uploader.cli.terminal import suggest
+from sticky_pi_uploader.cli.output.terminal import suggest
 from sticky_pi_uploader.config import load
 print(suggest(load({{}}, {{}}, default_file="none.toml"), "status"))
 """

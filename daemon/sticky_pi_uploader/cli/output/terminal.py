@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from ..config import Config
+    from ...config import Config
 
 PROGRAM: Final = "sticky-pi-uploader"
 

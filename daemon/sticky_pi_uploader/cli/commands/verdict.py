@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from ..models import TO_LOOK_AT, DestinationState, State
-from ..service.status_line import SAYINGS
-from ..state_dir.disk import CAMERA_MINIMUM
-from ..wording import counted
-from .formatting import pictures, size
+from ...models import TO_LOOK_AT, DestinationState, State
+from ...service.status_line import SAYINGS
+from ...state_dir.disk import CAMERA_MINIMUM
+from ...wording import counted
+from ..output.formatting import pictures, size
 
 _NAMED: Final = 5
 """Pictures that are named at most"""

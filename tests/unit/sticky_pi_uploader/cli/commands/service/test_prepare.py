@@ -43,7 +43,7 @@ EXCHANGE = """if True:
 
 MANY_TIMES = """if True:
     import os
-    from sticky_pi_uploader.cli.commands import prepare
+    from sticky_pi_uploader.cli.commands.service import prepare
     from sticky_pi_uploader.exceptions import StateError
     from sticky_pi_uploader.ownership.handover import give
     from sticky_pi_uploader.state_dir.mounts import prepare_state_dir

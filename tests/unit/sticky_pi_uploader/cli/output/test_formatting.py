@@ -2,7 +2,7 @@ import json
 import os
 
 import pytest
-from sticky_pi_uploader.cli.formatting import to_json
+from sticky_pi_uploader.cli.output.formatting import to_json
 
 NASTY = "5c173ff2/caf\udce9\x1b[31m\n\u202e.jpg"
 

@@ -11,13 +11,13 @@ from contextlib import suppress
 
 from sticky_pi_api.filesystem.mounts import is_within
 
-from ...config import Config, from_arguments
-from ...exceptions import StateError
-from ...journal import setup as logs
-from ...ownership.handover import Owner, give
-from ...state_dir.folder import make
-from ...state_dir.mounts import image_dir_problem, is_on_root_disk, missing_mount, prepare_state_dir, state_dir_problem
-from ..terminal import complain
+from ....config import Config, from_arguments
+from ....exceptions import StateError
+from ....journal import setup as logs
+from ....ownership.handover import Owner, give
+from ....state_dir.folder import make
+from ....state_dir.mounts import image_dir_problem, is_on_root_disk, missing_mount, prepare_state_dir, state_dir_problem
+from ...output.terminal import complain
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from ..clock import span
+from ...clock import span
 from .formatting import size
 from .terminal import columns, suggest
 
 if TYPE_CHECKING:
-    from ..config import Config
-    from ..service.progress import Progress
+    from ...config import Config
+    from ...service.progress import Progress
 
 CLEAR_LINE: Final = "\r\x1b[K"
 """Moves to the start of the terminal's line, and empties it"""

@@ -6,10 +6,10 @@ import os
 import stat
 from collections.abc import Sequence
 
-from ..config import Config
-from ..image_dir.pending_removal import STUCK, hidden, is_stuck, original
-from ..models import Picture
-from ..outbox import OutboxReader
+from ....config import Config
+from ....image_dir.pending_removal import STUCK, hidden, is_stuck, original
+from ....models import Picture
+from ....outbox import OutboxReader
 
 
 def find(outbox: OutboxReader, image_dir: str, file: str) -> list[Picture]:

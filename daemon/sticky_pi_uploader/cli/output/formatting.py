@@ -7,8 +7,8 @@ from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ..clock import unix_time, when
-from ..wording import counted
+from ...clock import unix_time, when
+from ...wording import counted
 from .terminal import safe
 
 
