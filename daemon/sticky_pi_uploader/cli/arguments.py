@@ -60,7 +60,7 @@ class Command(NamedTuple):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports wrong usage in one line, with the flag or command that was probably meant."""
+    """A parser that reports wrong usage in one line, with the flag or command that was probably meant."""
 
     typed: Collection[str] = ()
     """the words of the whole command line"""
@@ -111,7 +111,7 @@ def unknown(kind: str, name: str, names: Sequence[str]) -> str:
 
 
 class _Version(argparse.Action):
-    """Prints the version, which is looked up only now."""
+    """An action that looks up the version and prints it."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import PackageNotFoundError, version

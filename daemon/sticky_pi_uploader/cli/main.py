@@ -1,4 +1,4 @@
-"""The console command: parses the arguments, runs the command's module, and turns errors into messages and statuses."""
+"""Run the console command: parse the arguments, call the module, turn errors into messages and exit statuses."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _say_as_whom() -> None:
 
 
 def _report(error: UploaderError) -> None:
-    """Say why a command ends; in the journal, each line gets its priority and fields."""
+    """Report why a command ends; in the journal, each line gets its priority and fields."""
     from ..journal import setup as logs
 
     if not logs.stderr_is_journal():

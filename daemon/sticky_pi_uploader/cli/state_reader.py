@@ -17,7 +17,7 @@ from ..state_dir.privileges import was_root
 from .output.terminal import complain
 
 Warn = Callable[[str], None]
-"""Takes one line for people: what is wrong with the state."""
+"""Called with one line for people about trouble with the state"""
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class StateReader:
         return self.outbox.salvage() if self.outbox else iter(())
 
     def warn_of_damage(self, error: OutboxDamagedError) -> None:
-        """Say that the outbox is damaged, and that a part of it can be read."""
+        """Warn that the outbox is damaged, and that a part of it can be read."""
         self.warn(f"{error}; what can still be read of it is shown")
 
 

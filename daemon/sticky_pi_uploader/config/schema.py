@@ -162,4 +162,4 @@ SECTIONS: Final = frozenset(key.name.rpartition(".")[0] for key in SCHEMA) - {""
 CONFIG_FLAG: Final = "config_file"
 
 FLAGS: Final = {CONFIG_FLAG: "--config"} | {key.name: key.flag for key in SCHEMA if key.flag}
-"""Names of configuration flags as they are parsed → the flags as they are typed"""
+"""Name of each configuration flag in the parsed arguments → the flag"""

@@ -42,7 +42,7 @@ class Space(NamedTuple):
 
 
 def absolute_path(value: object) -> str:
-    """Take an absolute path, without its `..`, `.` and needless slashes."""
+    """Validate an absolute path, and return it without `..`, `.` and needless slashes."""
     if not isinstance(value, str) or not value:
         raise ValueError("expected a path in quotes")
     if "\0" in value:
@@ -54,7 +54,7 @@ def absolute_path(value: object) -> str:
 
 
 def password_source(value: object) -> str | Secret:
-    """Take the path of the password file, or the password itself, as the environment gives it."""
+    """Validate the path of the password file, or the password itself, as the environment gives it."""
     if not isinstance(value, Secret):
         return absolute_path(value)
     try:
@@ -65,21 +65,21 @@ def password_source(value: object) -> str | Secret:
 
 
 def user_name(value: object) -> str:
-    """Take a name that HTTP Basic authentication can carry."""
+    """Validate a name that HTTP Basic authentication can carry."""
     if not isinstance(value, str) or not value or not value.isprintable() or ":" in value:
         raise ValueError("expected a user name in quotes, without a colon")
     return value
 
 
 def truth(value: object) -> bool:
-    """Take true or false."""
+    """Validate true or false."""
     if not isinstance(value, bool):
         raise ValueError("expected true or false, without quotes")  # noqa: TRY004  # one error for every wrong value
     return value
 
 
 def whole_number(low: int, high: int) -> Callable[[object], int]:
-    """Return a function that takes whole numbers from `low` to `high`."""
+    """Return a function that validates whole numbers from `low` to `high`."""
 
     def take(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -90,7 +90,7 @@ def whole_number(low: int, high: int) -> Callable[[object], int]:
 
 
 def some_of(*names: str) -> Callable[[object], tuple[str, ...]]:
-    """Return a function that takes a list of some of these names."""
+    """Return a function that validates a list of some of these names."""
 
     def take(value: object) -> tuple[str, ...]:
         if not isinstance(value, list | tuple) or not all(isinstance(name, str) and name in names for name in value):
@@ -102,7 +102,7 @@ def some_of(*names: str) -> Callable[[object], tuple[str, ...]]:
 
 
 def transfer_rate(value: object) -> int:
-    """Take a number of bytes a second, as a number or as text with a unit."""
+    """Validate a number of bytes a second, as a number or as text with a unit."""
     rate = _space(value)
     # At a lower rate, a single picture takes an hour.
     if rate is None or rate.bytes is None or not 1000 <= rate.bytes <= _LARGEST:  # noqa: PLR2004
@@ -111,7 +111,7 @@ def transfer_rate(value: object) -> int:
 
 
 def disk_space(value: object) -> Space:
-    """Take a share of the disk as text, or a number of bytes, as a number or as text with a unit."""
+    """Validate a share of the disk as text, or a number of bytes, as a number or as text with a unit."""
     space = _space(value)
     if space is None or (space.percent or 0) >= 100 or (space.bytes or 0) > _LARGEST:  # noqa: PLR2004
         raise ValueError('expected a share of the disk, such as "15 %", or bytes, such as 500000000 or "500 MB"')
@@ -128,7 +128,7 @@ def _space(value: object) -> Space | None:
 
 
 def address(value: object) -> str:
-    """Take the destination's address and normalise its spelling; "" is an address that isn't set yet."""
+    """Validate the destination's address and normalise its spelling; "" is an address that isn't set yet."""
     if not isinstance(value, str):
         raise ValueError(f"{_URL}, in quotes")  # noqa: TRY004  # one error for every wrong value
     if not value:

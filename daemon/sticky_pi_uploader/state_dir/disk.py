@@ -110,12 +110,12 @@ def has_failed(path: str) -> bool:
 
 
 def failed_disk(image_dir: str) -> str | None:
-    """Say that the camera can't write any more, as an error made its disk read-only; None where it can."""
+    """Return a message where an error made the camera's disk read-only; None where not."""
     return f"the disk of {image_dir} was made read-only after an error on it" if has_failed(image_dir) else None
 
 
 def obstacle(folder: str) -> str | None:
-    """Say why no file can be made on the disk of a folder, without a trial; None also where the folder is missing."""
+    """Return why no file can be made on a folder's disk, without a trial; None also where the folder is missing."""
     try:
         if is_read_only(folder):
             return READ_ONLY
@@ -133,7 +133,7 @@ def trial(folder: str) -> None:
 
 
 def trial_problem(folder: str) -> str | None:
-    """Write a trial file in a folder; say why that failed, None where it worked."""
+    """Write a trial file in a folder; return why that failed, None where it worked."""
     try:
         trial(folder)
     except OSError as error:
@@ -142,7 +142,7 @@ def trial_problem(folder: str) -> str | None:
 
 
 def database_problem(folder: str, name: str) -> str | None:
-    """Say why a folder can't hold a database, by the one of this `name` and by a trial; None where it can."""
+    """Return why a folder can't hold a database, by a trial and by the one of this `name`; None where it can."""
     if os.geteuid() == 0 and others_may_write(os.stat(folder)):
         return None  # as in /tmp: another user may put a journal beside root's database
     trial_path, path = os.path.join(folder, f"{_PREFIX}{os.urandom(8).hex()}.db"), os.path.join(folder, name)
@@ -163,7 +163,7 @@ def database_problem(folder: str, name: str) -> str | None:
 
 
 def reason(error: OSError, folder: str) -> str:
-    """Say why nothing could be written in a folder."""
+    """Return in words why a file could not be written in a folder."""
     if error.errno == errno.EROFS:
         return READ_ONLY
     if error.errno in USED_UP:

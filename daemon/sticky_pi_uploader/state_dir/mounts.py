@@ -1,4 +1,4 @@
-"""Whether the image folder and the state folder can be used: mounted, readable, writable, with room."""
+"""Find out whether the image folder and the state folder can be used: mounted, readable, writable, with free space."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEEPS_TIMES: Final = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f
 
 
 def image_dir_problem(image_dir: str, *, fstab: str = _FSTAB, mountinfo: str = MOUNTINFO) -> str | None:
-    """Say why the image folder can't be read; None where it can."""
+    """Return why the image folder can't be read; None where it can."""
     if (missing := missing_mount(image_dir, fstab, mountinfo)) is not None:
         at = "" if missing == image_dir else f" (it lies on {missing})"
         return f"the image folder {image_dir} isn't mounted{at}"
@@ -81,7 +81,7 @@ def nearest(folder: str) -> str:
 
 
 def state_dir_problem(state_dir: str) -> str | None:
-    """Say why the state folder can't be written at present; None where it can."""
+    """Return why the state folder can't be written at present; None where it can."""
     try:
         why = _write_problem(nearest(os.path.realpath(state_dir)))
     except OSError as error:  # it may be gone by now
@@ -90,7 +90,7 @@ def state_dir_problem(state_dir: str) -> str | None:
 
 
 def _write_problem(folder: str) -> str | None:
-    """Say why no state can be written in a folder. Raises OSError."""
+    """Return why no state can be written in a folder; None where it can. Raises OSError."""
     if is_read_only(folder):
         return READ_ONLY
     reserve = Reserve(folder)

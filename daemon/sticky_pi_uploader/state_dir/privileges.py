@@ -54,7 +54,7 @@ def denied() -> str:
 
 
 def access_problem(error: OSError) -> str:
-    """Say why the state folder can't be reached or made."""
+    """Return in words why the state folder can't be reached or made."""
     if isinstance(error, PermissionError):
         return denied()
     if not isinstance(error, FileExistsError | NotADirectoryError) and error.errno != errno.ELOOP:

@@ -17,7 +17,7 @@ from ...image_dir.pending_removal import STUCK, hidden
 from ...intake.scanner import Scanner
 from ...models import TO_LOOK_AT, Destination, DestinationState, Picture, State
 from ...outbox import OutboxReader
-from ...service.trouble import Trouble, read_trouble
+from ...service.trouble import read_trouble
 from ...state_dir.disk import LOW_PERCENT, disk_space, failed_disk, obstacle
 from ...state_dir.lock import is_held
 from ...state_dir.mounts import image_dir_problem, nearest
@@ -37,7 +37,7 @@ def run(arguments: Namespace) -> int:
     try:
         config = config_as_owner(arguments)
     except ConfigError:
-        # The service may go on with the one from before, and is all the more to be told of.
+        # The service may still work with the configuration from before: its trouble is reported all the same.
         for trouble in read_trouble():
             complain(f"the service says: {trouble.what}")
         raise
@@ -66,7 +66,10 @@ def status_data(state: StateReader, config: Config) -> dict[str, Any]:
         "wrong_copies": _wrong_copies(state, image_dir),
         "left_over": _left_over(config),
         "disk": _disk(config),
-        "trouble": [_trouble(each) for each in read_trouble(config.state_dir)],
+        "trouble": [
+            {"since": utc_text(each.since), "what": each.what, "advice": each.advice}
+            for each in read_trouble(config.state_dir)
+        ],
     }
 
 
@@ -93,10 +96,6 @@ def status_screen(status: Mapping[str, Any], now: float, suggest: Callable[[str]
             *(row for trouble in status["trouble"] for row in _trouble_rows(trouble)),
         ]
     )
-
-
-def _trouble(trouble: Trouble) -> dict[str, str | None]:
-    return {"since": utc_text(trouble.since), "what": trouble.what, "advice": trouble.advice}
 
 
 def _trouble_rows(trouble: Mapping[str, str | None]) -> Iterator[tuple[str, str | None]]:
@@ -134,13 +133,13 @@ def _destination(state: StateReader, url: str) -> dict[str, Any]:
 
 
 def _wrong_copies(state: StateReader, image_dir: str) -> list[dict[str, str]]:
-    """Name the pictures of which the destination's copy was found missing or different."""
+    """Return the pictures whose copy at the destination was found missing or different."""
     found = state.ask(lambda outbox: list(outbox.wrong_copies()), list[Picture]())
     return [{"path": os.path.join(image_dir, picture.path), "what": str(picture.reason)} for picture in found]
 
 
 def _left_over(config: Config) -> list[dict[str, str]]:
-    """Name the hidden files whose removal was interrupted and that can't have their names back."""
+    """Return the hidden files whose removal was interrupted and that can't have their names back."""
     found = Scanner(config.image_dir, config.own_folders).interrupted_removals()
     return [{"path": os.path.join(config.image_dir, hidden(path)), "what": STUCK} for path in found]
 
@@ -177,6 +176,6 @@ def _space_line(disk: Mapping[str, int | None]) -> str | None:
 
 
 def _inodes_line(disk: Mapping[str, int | None]) -> str | None:
-    """Mention inodes only where they are about to run out."""
+    """Return a line about inodes only where few are left."""
     free, total = disk.get("free_inodes"), disk.get("total_inodes")
     return None if free is None or not total or free * 100 >= total * LOW_PERCENT else inodes(free, total)

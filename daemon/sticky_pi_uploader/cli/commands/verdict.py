@@ -1,4 +1,4 @@
-"""Say in the first lines of `status` whether all is well, and which pictures or disks need attention."""
+"""Make the first lines of `status`: whether all is well, and which pictures or disks need attention."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def waiting(counts: Mapping[str, int]) -> int:
 
 
 def _trouble(status: Mapping[str, Any]) -> str | None:
-    """Say what keeps pictures from being taken or sent; None where nothing does."""
+    """Return what keeps pictures from being taken or sent; None where nothing does."""
     destination, to_send = status["destination"]["state"], f"{pictures(waiting(status['counts']))} to be sent"
     if (wrong := _camera_trouble(status)) is not None:
         return f"Attention: {wrong}"
@@ -54,7 +54,7 @@ def _trouble(status: Mapping[str, Any]) -> str | None:
 
 
 def _camera_trouble(status: Mapping[str, Any]) -> str | None:
-    """Say that the camera has no room for its pictures; None where it has."""
+    """Return why the camera has no room for its pictures; None where it has."""
     free = status["disk"]["free_bytes"]
     if free is not None and free < CAMERA_MINIMUM and not status["image_dir_problem"]:
         return f"only {size(free)} are free. Below {size(CAMERA_MINIMUM)} the camera keeps no pictures."
@@ -73,7 +73,7 @@ def _too_little(disk: Mapping[str, int | None]) -> str | None:
 
 
 def _to_look_at(status: Mapping[str, Any], to_send: str) -> str | None:
-    """Say which pictures need attention, here or at the destination; None where there are none."""
+    """Return which pictures need attention, here or at the destination; None where there are none."""
     if look := {state: count for state, count in status["to_look_at"].items() if count}:
         total, kinds = sum(look.values()), ", ".join(f"{count:,} {state}" for state, count in look.items())
         need = counted(total, "picture needs a look", "pictures need a look")
@@ -88,7 +88,7 @@ def _to_look_at(status: Mapping[str, Any], to_send: str) -> str | None:
 
 
 def _delay(status: Mapping[str, Any], to_send: str) -> str | None:
-    """Say why pictures wait though nothing is wrong here; None where they don't."""
+    """Return why pictures wait although nothing is wrong here; None where they don't."""
     waits = waiting(status["counts"])
     if status["destination"]["state"] == DestinationState.UNREACHABLE:
         if not waits:

@@ -19,7 +19,7 @@ CLEAR_LINE: Final = "\r\x1b[K"
 
 
 class ProgressLine:
-    """The line, which ends as the sum of the run."""
+    """The line of a run's progress; a summary replaces it at the end."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -32,7 +32,7 @@ class ProgressLine:
         self._write(", ".join(_parts(progress))[: columns() - 1])
 
     def finish(self) -> None:
-        """Replace the line by the sum."""
+        """Replace the line by the summary."""
         self._write("")
         if (last := self._last) is not None:
             sent = f"{last.sent:,} sent" + (f" ({size(last.bytes_sent)})" if last.bytes_sent else "")

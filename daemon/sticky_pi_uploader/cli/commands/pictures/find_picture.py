@@ -36,7 +36,7 @@ def find_in_ruins(salvaged: Sequence[Picture], image_dir: str, file: str) -> lis
 
 
 def why_unknown(config: Config, file: str) -> str:
-    """Say in one line why nothing is recorded of `file`."""
+    """Return in one line why nothing is recorded of `file`."""
     image_dir = config.image_dir
     places = [os.path.abspath(file), os.path.join(image_dir, file)]
     place = next((place for place in places if os.path.lexists(place)), None)
@@ -55,7 +55,7 @@ def why_unknown(config: Config, file: str) -> str:
 
 
 def beside(path: str) -> str:
-    """Name the hidden file that lies beside `path`, and say why it is there."""
+    """Return the name of the hidden file beside `path`, and why it is there."""
     return f"{hidden(os.path.basename(path))}: {STUCK}"
 
 

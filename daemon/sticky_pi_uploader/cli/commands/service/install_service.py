@@ -20,6 +20,7 @@ from sticky_pi_api.filesystem.durable import naming, write
 from sticky_pi_api.filesystem.safe_open import open_file
 
 from ....exceptions import StateError
+from ....state_dir.privileges import BOOTED
 from ....state_dir.trusted_path import find_foreign, opened_split, split
 from ...output.terminal import PROGRAM, complain, print_lines
 
@@ -33,7 +34,6 @@ _HIDDEN: Final = ("/home/", "/root/", "/run/user/")
 """Folders that the unit's ProtectHome= hides from the service"""
 
 _CALL: Final = rf"^(Exec\w+=.*?)\b{PROGRAM}(?= [a-z])"
-_BOOTED: Final = "/run/systemd/system"
 _SETTINGS: Final = (["systemd-sysusers", f"{PROGRAM}.conf"], ["journalctl", "--update-catalog"])
 _MINE_INSTEAD: Final = f"install it where only root can write: sudo python3 -m venv /opt/{PROGRAM}"
 
@@ -46,7 +46,7 @@ def run(_: Namespace) -> int:
     _require_safe(program)
     os.umask(0o022)
     status = install(program)
-    for command in (*_SETTINGS, *([["systemctl", "daemon-reload"]] if os.path.isdir(_BOOTED) else [])):
+    for command in (*_SETTINGS, *([["systemctl", "daemon-reload"]] if os.path.isdir(BOOTED) else [])):
         if not _succeeds(*command):
             complain(f"`{' '.join(command)}` has failed")
             status = os.EX_IOERR
@@ -185,7 +185,7 @@ def _succeeds(*command: str) -> bool:
 
 def _next_steps() -> Iterator[str]:
     yield ""
-    if os.path.isdir(_BOOTED) and _succeeds("systemctl", "--quiet", "is-enabled", PROGRAM):
+    if os.path.isdir(BOOTED) and _succeeds("systemctl", "--quiet", "is-enabled", PROGRAM):
         yield f"Next: sudo systemctl restart {PROGRAM}"
     else:
         yield f"Next: set url in {CONFIGURATION}, then: sudo systemctl enable --now {PROGRAM}"
