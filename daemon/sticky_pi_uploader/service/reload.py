@@ -151,9 +151,10 @@ def _trouble(refusal: str, error: ConfigError) -> Trouble:
 
 
 def file_version(file: str | None) -> tuple[int, ...] | None:
-    """Return what changes whenever a file does; None where it isn't there."""
+    """Return what changes whenever a file or the rights to it do; None where it isn't there."""
     try:
         status = os.stat(file or "")
     except OSError:
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    # The last one changes with the owner, the mode and the access list, too.
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -1,8 +1,11 @@
 import logging
+import os
+import shutil
 
 import pytest
+from program import eventually
 from sticky_pi_uploader import config as configuration
-from sticky_pi_uploader.service.reload import LOOK_EVERY, ReloadableConfig
+from sticky_pi_uploader.service.reload import LOOK_EVERY, ReloadableConfig, file_version
 from sticky_pi_uploader.service.systemd import ServiceManager
 from sticky_pi_uploader.upload.client_factory import client_opener
 
@@ -24,6 +27,16 @@ class Files:
         self.password.write_text(f"{password}\n")
         self.password.chmod(mode)
 
+    def wait_for_later_time(self):
+        """Wait until another change of the password's file gets another time: the kernel's clock has steps."""
+        other = self.password.with_name("other")
+
+        def is_later():
+            other.write_text("")
+            return other.stat().st_ctime_ns > self.password.stat().st_ctime_ns
+
+        eventually(is_later)
+
     def write_config(self, more=""):
         lines = ['url = "https://sticky-pi.example.org"', 'username = "trap"', f'ca_file = "{self.certificates}"', more]
         lines += [] if self.environ else [f'password_file = "{self.password}"']
@@ -40,7 +53,8 @@ class Files:
 
 @pytest.fixture
 def files(tmp_path):
-    return Files(tmp_path)
+    (tmp_path / "etc").mkdir()
+    return Files(tmp_path / "etc")
 
 
 def look(files, config, times=3):
@@ -121,6 +135,41 @@ def test_a_changed_file_that_cannot_be_used_is_trouble_until_it_can(files, caplo
     assert caplog.text.count("can be read by others") == 1
     files.write_password("right")
     assert look(files, config) == [1]
+    assert config.refusals == []
+
+
+def chown(path):
+    os.chown(path, os.getuid(), os.getgid())
+
+
+def replace_folder(path):
+    """Put another folder in the place of the file's, with a file of the same name, size and time."""
+    folder, old = path.parent, path.parent.with_name("old")
+    folder.rename(old)
+    folder.mkdir()
+    for name in ("password", "ca.pem", "config.toml"):
+        shutil.copy2(old / name, folder / name)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda path: path.chmod(0o640), chown, replace_folder], ids=["chmod", "chown", "mv"]
+)
+def test_a_change_of_rights_or_of_the_folder_is_a_change_of_the_file(files, change):
+    before = file_version(str(files.password))
+    files.wait_for_later_time()
+    change(files.password)
+    assert file_version(str(files.password)) != before
+
+
+def test_a_password_file_whose_mode_is_corrected_is_taken(files):
+    config = files.reloadable()
+    files.write_password("right", 0o644)
+    assert look(files, config) == []
+    assert len(config.refusals) == 1
+    files.wait_for_later_time()
+    files.password.chmod(0o600)
+    assert look(files, config) == [1]
+    assert config.current.api.password.reveal() == "right"
     assert config.refusals == []
 
 
