@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from shlex import quote
 from typing import Final
 
 from sticky_pi_api.filesystem.mounts import is_within
@@ -125,7 +126,9 @@ def _store_problem(about: str, store: str, view: Viewpoint) -> Finding | None:
         return wrong
     if (why := disk_problem(store)) is not None:
         user = view.unit.user if view.unit else "USER"
-        return problem(about, why, f"mount it; for one on the system's own disk: sudo install -d -o {user} {store}")
+        return problem(
+            about, why, f"mount it; for one on the system's own disk: sudo install -d -o {user} {quote(store)}"
+        )
     if (wrong := not_writable(about, store, view)) is not None:
         return wrong
     try:

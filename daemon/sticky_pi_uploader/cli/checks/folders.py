@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from shlex import quote
 from typing import Final
 
 from sticky_pi_api.filesystem.mounts import file_system_type, is_within
@@ -50,13 +51,13 @@ def image_folder(config: Config, view: Viewpoint) -> Iterator[Finding]:
     elif wrong is None:
         yield ok(about, with_file_system(folder))
     elif (place := missing_mount(folder)) is not None:
-        yield problem(about, wrong, f"put its card or disk in, then: sudo mount {place}")
+        yield problem(about, wrong, f"put its card or disk in, then: sudo mount {quote(place)}")
     elif view.service is not None and view.service.hides(os.path.realpath(folder)):
         yield left_out(about, folder, view) or problem(about, wrong)
     elif view.is_outsider and (os.path.isdir(folder) or not os.access(os.path.dirname(folder), os.X_OK)):
         yield unknown(about, f"{folder} can't be read by this user")
     elif os.path.isdir(folder):
-        yield problem(about, wrong, f"let everybody read it: sudo chmod a+rx {folder}")
+        yield problem(about, wrong, f"let everybody read it: sudo chmod a+rx {quote(folder)}")
     else:
         yield problem(about, wrong, "mount its disk, or set image_dir to the folder with the pictures")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from shlex import quote
 
 from ...config import Config
 from ...intake.scanner import Scanner
@@ -22,7 +23,7 @@ def readable(config: Config, view: Viewpoint) -> Iterator[Finding]:
     if closed:
         rest = f", and {len(closed) - 1:,} more" if closed[1:] else ""
         what = f"{closed[0]} can't be read by {view.whose}{rest}"
-        yield problem(about, what, f"let everybody read it: sudo chmod -R a+rX {closed[0]}")
+        yield problem(about, what, f"let everybody read it: sudo chmod -R a+rX {quote(os.path.commonpath(closed))}")
     elif found:
         yield ok(about, f"{pictures(len(found))} on the card, all readable")
 

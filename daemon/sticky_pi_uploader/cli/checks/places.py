@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import suppress
 from typing import Final
 
 from sticky_pi_api.filesystem.mounts import file_system_type, mount_of
@@ -11,6 +12,7 @@ from sticky_pi_api.filesystem.mounts import file_system_type, mount_of
 from ...ownership.service_unit import ROUND, drop_in, restart
 from ...ownership.viewpoint import Viewpoint
 from ...state_dir.disk import has_failed, is_read_only
+from ...state_dir.folder import MARK
 from ...state_dir.mounts import is_on_root_disk, nearest
 from .finding import Finding, problem
 
@@ -78,8 +80,17 @@ def not_writable(about: str, folder: str, view: Viewpoint, *, is_made_at_start: 
         if unit is not None and file_system_type(there) in _WITHOUT_OWNERS:
             advice = f"mount its disk with the option uid={unit.user}: such a file system has no owners of its own"
         elif unit is not None:
-            advice = f"sudo chown -R {unit.user} {there}"
+            advice = _handover(there, unit.user)
     return problem(about, what, advice)
+
+
+def _handover(folder: str, user: str) -> str:
+    """Return the advice to give a folder to a user: a command only where no file or disk of others is in it."""
+    with suppress(OSError):
+        names = os.listdir(folder)
+        if not names or MARK in names:
+            return f"sudo chown -R {user} {shlex.quote(folder)}"
+    return f"name a folder of its own, or give this one to {user} if nothing else is in it"
 
 
 def _is_read_only_here(folder: str) -> bool:
