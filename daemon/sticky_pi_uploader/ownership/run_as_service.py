@@ -7,6 +7,7 @@ waits for its end, and hands signals on: Ctrl-C reaches this one only.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,15 @@ _AGAIN: Final = 0.1
 
 _REFUSED: Final = 1
 """How systemd-run ends where it doesn't take a line that systemd itself ignores; a command may end so, too"""
+
+_UNKNOWN: Final = re.compile(r"^Unknown assignment: (.*)$", re.MULTILINE)
+"""The message of systemd-run about a line that systemd itself ignores"""
+
+_LIMITS: Final = re.compile(
+    r"(User|Group|SupplementaryGroups|LoadCredential|SetCredential|Protect|Private|Capability|Ambient|NoNewPrivileges"
+    r"|Restrict|SystemCall|ReadWritePaths|ReadOnlyPaths|InaccessiblePaths)"
+)
+"""Beginnings of lines without which a command would have other rights than the service"""
 
 _NOT_STARTED: Final = range(200, 255)
 """How a unit ends whose program couldn't be started (systemd.exec(5))"""
@@ -69,11 +79,11 @@ def run_as_service(command: str, flags: Mapping[str, str | None], typed: Sequenc
 
 
 def _accepted(unit: ServiceUnit) -> tuple[list[str], str | None]:
-    """Return the unit's lines that systemd accepts, and what keeps a program from being started with them."""
+    """Return the unit's lines without those that systemd doesn't know, and why no program can be started with them."""
     lines = unit.for_commands
     status, said = _try(lines)
-    if status == _REFUSED:
-        lines = [line for line in lines if _try([line])[0] != _REFUSED]
+    while (unknown := _UNKNOWN.search(said)) is not None and unknown[1] in lines and not _LIMITS.match(unknown[1]):
+        lines = [line for line in lines if line != unknown[1]]
         status, said = _try(lines)
     return lines, None if status == os.EX_OK else said or f"status {status}"
 

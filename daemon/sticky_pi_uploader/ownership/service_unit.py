@@ -25,9 +25,10 @@ TIMER: Final = "sticky-pi-uploader-drain.timer"
 
 _NOT_FOR_COMMANDS: Final = re.compile(
     r"Exec(Condition|Start|Reload|Stop)|(Exit)?Type|Restart|Timeout|Watchdog|Notify|RuntimeDirectory|RuntimeMax"
-    r"|SuccessExit|RemainAfterExit|Kill|SendSIG|Standard|TTY|WorkingDirectory|X-"
+    r"|SuccessExit|RemainAfterExit|Kill|SendSIG|Standard|TTY|WorkingDirectory|X-|FailureAction|SuccessAction|StartLimit"
+    r"|RebootArgument|OOMPolicy|Sockets|BusName|PIDFile|FileDescriptorStore"
 )
-"""Beginnings of lines that start and end the service, or would take its terminal or its end from a command"""
+"""Beginnings of lines about the service's start and end, its terminal and its sockets, which no command may get"""
 
 _NAME: Final = "sticky-pi-uploader"
 

@@ -17,6 +17,12 @@ TimeoutStopSec=30
 WatchdogSec=180
 NotifyAccess=exec
 RuntimeDirectory=sticky-pi-uploader
+FailureAction=reboot
+SuccessAction=none
+StartLimitAction=reboot
+StartLimitInterval=60
+RebootArgument=x
+OOMPolicy=kill
 User=sticky-pi-uploader
 # a remark
 SystemCallFilter=@system-service
