@@ -78,10 +78,13 @@ class Retention:
         self._records.date_anew()
         self._forget()
         obstacle = self._obstacle()
-        if obstacle is None and (batch := self._next()):
-            obstacle = self._remove(batch)
-            if obstacle is None:
-                return 0.0
+        if obstacle is None:
+            if batch := self._next():
+                obstacle = self._remove(batch)
+                if obstacle is None:
+                    return 0.0
+            else:
+                self.obstacle = None
         self._after = None
         is_low = self.is_space_low()
         self._log_obstacle(obstacle, is_low=is_low)

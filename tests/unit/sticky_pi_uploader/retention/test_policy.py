@@ -407,6 +407,23 @@ def test_a_card_that_cant_be_written_to_is_said_once_and_left(card, caplog):
     assert (card.left(), retention.obstacle) == ([], None)
 
 
+def test_an_obstacle_is_over_once_room_was_made_by_hand(card):
+    if os.geteuid() == 0:
+        pytest.skip("root may remove any file")
+    card.add(0).send()
+    retention = card.retention(min_free=lambda size: 0 if is_freed else size)
+    is_freed = False
+    card.path(0).parent.chmod(0o555)
+    try:
+        run(retention)
+        assert retention.obstacle is not None
+        is_freed = True
+        run(retention)
+    finally:
+        card.path(0).parent.chmod(0o755)
+    assert (card.left(), retention.obstacle) == ([0], None)
+
+
 def test_a_full_disk_on_which_nothing_may_go_is_an_alarm_said_once(card, caplog):
     card.add(0).take_in()
     retention = card.retention(min_free=EVERYTHING)
