@@ -57,10 +57,7 @@ def run(load: Callable[[], Config], *, limits: Limits = Limits()) -> int:  # noq
         # systemd shows it after the end, too.
         manager.say("; ".join(str(error).splitlines()))
         raise
-    manager.record(config.current.state_dir, [])
-    if status == os.EX_OK or config.take_end_of_wait():
-        manager.note_stop()
-    log.info("stopped", extra=about(Kind.STOPPED))
+    _note_end(config, manager, status)
     return status
 
 
@@ -127,7 +124,9 @@ class _Service:
         if status is None and signals.stop:
             status = os.EX_OK
         if session.workers.is_abandoned():
-            _leave(os.EX_SOFTWARE if status is None else status)
+            status = os.EX_SOFTWARE if status is None else status
+            _note_end(self._config, self._manager, status)
+            _leave(status)
         return status
 
     def _supervise(self, session: Session) -> None:
@@ -184,8 +183,15 @@ class _Service:
         self._signals.wait(seconds)
 
 
+def _note_end(config: ReloadableConfig, manager: ServiceManager, status: int) -> None:
+    """Record that the service's trouble is over, and for the next start whether somebody stopped or reloaded it."""
+    manager.record(config.current.state_dir, [])
+    if status == os.EX_OK or config.take_end_of_wait():
+        manager.note_stop()
+    log.info("stopped", extra=about(Kind.STOPPED))
+
+
 def _leave(status: int) -> NoReturn:
     """End the process at once: what a hanging worker holds would hold up the interpreter's own end."""
-    log.info("stopped", extra=about(Kind.STOPPED))
     logging.shutdown()
     os._exit(status)

@@ -570,6 +570,18 @@ def test_an_upload_over_a_slow_link_is_no_hanging_one(trap, manager, work, make_
         assert manager.stop() == 0
 
 
+def test_a_stop_ends_the_trouble_though_a_part_hangs(trap, manager, work, make_trap_picture):
+    make_trap_picture(trap.images)
+    work(store=1)
+    eventually(lambda: uploaded(trap) == 1)
+    with closed_store(trap):
+        make_trap_picture(trap.images)
+        eventually(lambda: read_trouble(str(trap.state), manager.environment))
+        assert manager.stop() == 0
+    assert read_trouble(str(trap.state), manager.environment) == []
+    assert (manager.runtime / "stopped").exists()
+
+
 @contextmanager
 def tampering(process, calls, how, *more):
     """Tamper with system calls of all threads of a process, as strace's `inject` has it."""
