@@ -34,10 +34,13 @@ _UNKNOWN: Final = re.compile(r"^Unknown assignment: (.*)$", re.MULTILINE)
 """The message of systemd-run about a line that systemd itself ignores"""
 
 _LIMITS: Final = re.compile(
-    r"(User|Group|SupplementaryGroups|LoadCredential|SetCredential|Protect|Private|Capability|Ambient|NoNewPrivileges"
-    r"|Restrict|SystemCall|ReadWritePaths|ReadOnlyPaths|InaccessiblePaths)"
+    r"(User|Group|SupplementaryGroups|DynamicUser|(Load|Set)Credential(Encrypted)?|CapabilityBoundingSet"
+    r"|Protect(System|Home|Proc|Clock|ControlGroups|Hostname|Kernel(Logs|Modules|Tunables))"
+    r"|Private(Tmp|Devices|Mounts|Users|Network)|Restrict(SUIDSGID|Namespaces|Realtime|AddressFamilies)"
+    r"|SystemCall(Filter|ErrorNumber|Architectures)|(ReadWrite|ReadOnly|Inaccessible)Paths|NoNewPrivileges"
+    r"|AmbientCapabilities)="
 )
-"""Beginnings of lines without which a command would have other rights than the service"""
+"""Lines without which a command would have other rights than the service"""
 
 _NOT_STARTED: Final = range(200, 255)
 """How a unit ends whose program couldn't be started (systemd.exec(5))"""

@@ -26,8 +26,8 @@ def refuses(line):
 
 
 def test_lines_that_systemd_does_not_know_are_left_out(systemd_run):
-    systemd_run(f"{refuses('Foo=1')}\n{refuses('ReadWritePath=/mnt/usb')}")
-    assert _accepted(ServiceUnit(SERVICE, (*LINES, "Foo=1", "ReadWritePath=/mnt/usb"))) == ([*LINES], None)
+    systemd_run(f"{refuses('ProtectMoon=yes')}\n{refuses('ReadWritePath=/mnt/usb')}")
+    assert _accepted(ServiceUnit(SERVICE, (*LINES, "ProtectMoon=yes", "ReadWritePath=/mnt/usb"))) == ([*LINES], None)
 
 
 def test_without_the_bus_no_line_is_left_out(systemd_run, tmp_path):
