@@ -241,6 +241,11 @@ def misspelt_drop_in(at):
     at.trap.drop_in(f"[Service]\nReadWritePath=-{USB}\n")
 
 
+def drop_in_without_section(at):
+    with_store(at)
+    at.trap.drop_in("Nice=5\n")
+
+
 def relative_path_in_drop_in(at):
     at.mount()
     at.make_store()
@@ -280,6 +285,7 @@ BROKEN = {
     drop_in_of_the_service_alone: ("destination", f"{DRAIN}'s own drop-in folders.conf is missing", RUN_IT),
     no_reload: ("unit", f"systemd hasn't read the files of {SERVICE} again", RUN_IT),
     misspelt_drop_in: ("destination", "drop-in folders.conf is missing", RUN_IT),
+    drop_in_without_section: ("unit", "lines above its first [Service] line", "write [Service] above them"),
     relative_path_in_drop_in: ("destination", "drop-in folders.conf is missing", RUN_IT),
     store_at_home: ("destination", "its sandbox leaves it out", RUN_IT),
 }

@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -39,6 +39,8 @@ class ServiceUnit(NamedTuple):
     name: str
     lines: tuple[str, ...]
     """`Name=value`, of its [Service] section and those of its drop-ins, in their order"""
+    outside: tuple[str, ...] = ()
+    """its files with lines above any section, which systemd ignores"""
 
     @property
     def for_commands(self) -> list[str]:
@@ -98,8 +100,22 @@ def find_unit() -> ServiceUnit | None:
 
 def read_unit(name: str) -> ServiceUnit | None:
     """Return a unit with the drop-ins that this user may read; None where it isn't installed."""
-    is_there = show(name).get("LoadState") == "loaded"
-    return ServiceUnit(name, tuple(_parse(_systemctl("cat", name)))) if is_there else None
+    found = show(name)
+    if found.get("LoadState") != "loaded":
+        return None
+    return _read_files(name, [found.get("FragmentPath", ""), *_words(found.get("DropInPaths", ""))])
+
+
+def _read_files(name: str, paths: Sequence[str]) -> ServiceUnit:
+    """Return the unit that these files make. Each begins outside of any section."""
+    lines: list[str] = []
+    outside = []
+    for path in paths:
+        with suppress(OSError), open(path, encoding="utf-8", errors="surrogateescape") as file:
+            found = [*_parse(file.read())]
+            lines += (line for section, line in found if section == "[Service]")
+            outside += [path] if found and not found[0][0] else []
+    return ServiceUnit(name, tuple(lines), tuple(outside))
 
 
 def is_in_use(name: str) -> bool:
@@ -119,8 +135,8 @@ def restart(unit: str) -> str:
     return f"sudo systemctl daemon-reload && sudo systemctl {'restart' if unit == SERVICE else 'start'} {unit}"
 
 
-def _parse(text: str) -> Iterator[str]:
-    """Yield the [Service] lines of what `systemctl cat` prints, in their order (systemd.syntax(7))."""
+def _parse(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the section and the text of each `Name=value` in a file of a unit, in their order (systemd.syntax(7))."""
     section, begun = "", ""
     for line in map(str.strip, text.splitlines()):
         if line.startswith(("#", ";")):
@@ -133,14 +149,14 @@ def _parse(text: str) -> Iterator[str]:
         name, equals, value = whole.partition("=")
         if whole.startswith("["):
             section = whole
-        elif equals and section == "[Service]":
+        elif equals:
             # What systemd replaces in unit files alone (systemd.unit(5)), as far as it is likely here.
-            yield f"{name.rstrip()}={value.strip().replace('%N', _NAME).replace('%%', '%')}"
+            yield section, f"{name.rstrip()}={value.strip().replace('%N', _NAME).replace('%%', '%')}"
 
 
 def show(name: str) -> dict[str, str]:
     """Return what systemd knows of a unit's state and files; nothing where it doesn't answer."""
-    properties = "--property=LoadState,UnitFileState,ActiveState,NeedDaemonReload"
+    properties = "--property=LoadState,UnitFileState,ActiveState,NeedDaemonReload,FragmentPath,DropInPaths"
     return dict(line.partition("=")[::2] for line in _systemctl("show", properties, name).splitlines())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from shlex import quote
 
 from ...config import Config
 from ...ownership.service_unit import ROUND, SERVICE, TIMER, is_in_use, read_unit, restart, show
@@ -36,6 +37,10 @@ def units(_: Config, view: Viewpoint) -> Iterator[Finding]:
     if show(unit.name).get("NeedDaemonReload") == "yes":
         what = f"systemd hasn't read the files of {unit.name} again since they changed"
         yield problem("unit", what, restart(unit.name))
+    for path in unit.outside:
+        what = f"{path} has lines above its first [Service] line, which systemd ignores"
+        advice = f"write [Service] above them: sudo nano {quote(path)}, then {restart(unit.name)}"
+        yield problem("unit", what, advice)
     if unit.name == SERVICE and is_in_use(TIMER) and (other := read_unit(ROUND)) is not None:
         missing = {line.partition("=")[0]: None for line in unit.for_commands if line not in other.for_commands}
         if missing:

@@ -1,9 +1,9 @@
 import pytest
-from sticky_pi_uploader.ownership.service_unit import SERVICE, ServiceUnit, _parse
+from sticky_pi_uploader.ownership.service_unit import SERVICE, _read_files
 from sticky_pi_uploader.ownership.viewpoint import another_trap
 
-PRINTED = r"""
-# /usr/lib/systemd/system/sticky-pi-uploader.service
+FILES = [
+    r"""
 [Unit]
 Environment=OF=another-section
 [Service]
@@ -33,24 +33,45 @@ ProtectHome = yes
 ReadWritePaths=-/sticky_pi_data "/mnt/a b"
 ReadWritePaths=mnt/usb
 AmbientCapabilities=CAP_CHOWN
-
-# /etc/systemd/system/sticky-pi-uploader.service.d/10-first.conf
+""",
+    r"""
 [Service]
 Environment=HTTPS_PROXY=http://kim:a%%40b@first:1 "A=b c"
 RestartSec=5
 AmbientCapabilities=
 AmbientCapabilities=CAP_DAC_OVERRIDE
-
-# /etc/systemd/system/sticky-pi-uploader.service.d/20-second.conf
+""",
+    r"""
 [Service]
 Environment=HTTPS_PROXY=http://second:2
 LoadCredential=extra:%N.extra
-"""
+""",
+]
 
 
 @pytest.fixture
-def unit():
-    return ServiceUnit(SERVICE, tuple(_parse(PRINTED)))
+def read(tmp_path):
+    """Read the unit that files with these texts make."""
+
+    def read(*texts):
+        paths = [tmp_path / f"{number}.conf" for number, _ in enumerate(texts)]
+        for path, text in zip(paths, texts, strict=True):
+            path.write_text(text)
+        return _read_files(SERVICE, [str(path) for path in paths])
+
+    return read
+
+
+@pytest.fixture
+def unit(read):
+    return read(*FILES)
+
+
+def test_lines_above_any_section_are_not_taken_for_those_of_the_file_before(read, tmp_path):
+    first = "[Service]\nReadWritePaths=/a\nUser=kim\\\n"
+    unit = read(first, "# no section\nReadWritePaths=/b\n[Service]\nReadWritePaths=/c\n", "# nothing\n")
+    assert unit.values("ReadWritePaths") == ["/a", "/c"]
+    assert unit.outside == (str(tmp_path / "1.conf"),)
 
 
 def test_a_command_gets_the_lines_in_their_order_without_those_that_start_and_end_the_service(unit):
@@ -107,10 +128,10 @@ def test_folders_are_known_that_the_sandbox_lets_in_or_hides(unit, folder, is_na
         ({"state_dir": "/x"}, {"SPI_IMAGE_DIR": "/y"}, "--state-dir and SPI_IMAGE_DIR are not the service's"),
     ],
 )
-def test_flags_and_variables_that_mean_another_trap_are_named(tmp_path, flags, environ, said):
+def test_flags_and_variables_that_mean_another_trap_are_named(tmp_path, read, flags, environ, said):
     for name in ("config", "other"):
         (tmp_path / f"{name}.toml").write_text('image_dir = "/srv/pictures"\n[api]\nurl = "https://pi.example.org"\n')
     text = f"[Service]\nExecStart=sticky-pi-uploader run --config {tmp_path}/config.toml\n"
-    unit = ServiceUnit(SERVICE, tuple(_parse(text)))
+    unit = read(text)
     given = {name: value.format(folder=tmp_path) for name, value in flags.items()}
     assert another_trap(unit, given, environ) == said
