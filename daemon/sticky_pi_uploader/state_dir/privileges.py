@@ -14,6 +14,11 @@ _NOBODY: Final = 65534
 BOOTED: Final = "/run/systemd/system"
 """It exists where systemd is the running system's manager (sd_booted(3))"""
 
+_OUR_UNIT: Final = re.compile(
+    r"/sticky-pi-uploader(-drain|-(audit|check|dismiss|drain|retry)-\d+)?\.service$", re.MULTILINE
+)
+"""The control group of the service, of a round, and of a command in a unit that `run_as_service` names"""
+
 _owner: int | None = None
 """The user that this process became; None where it was started as its user"""
 
@@ -40,7 +45,7 @@ def was_root() -> bool:
 def in_service_unit() -> bool:
     """Return whether this is the service, a round, or a command that runs as the service does."""
     with suppress(OSError), open("/proc/self/cgroup", encoding="utf-8", errors="replace") as file:
-        return re.search(r"/sticky-pi-uploader[^/]*\.service$", file.read(), re.MULTILINE) is not None
+        return _OUR_UNIT.search(file.read()) is not None
     return False
 
 
