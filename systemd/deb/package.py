@@ -219,6 +219,7 @@ def _dependencies(about: About) -> Iterator[str]:
         name, _, version = needed.partition(">=")
         yield f"{DEBIAN_NAMES.get(name, f'python3-{name}')} (>= {version})"
     yield "python3-systemd"
+    yield "default-dbus-system-bus | dbus-system-bus"  # without it, nothing can be run as the service is
     yield "systemd | systemd-standalone-sysusers | systemd-sysusers"
 
 

@@ -80,8 +80,9 @@ def test_it_depends_on_debians_packages_with_the_versions_that_python_asks_for(d
         "sqlite-utils (>= 3.30)",
         "python3-tenacity (>= 8.2)",
         "python3-systemd",
+        "default-dbus-system-bus | dbus-system-bus",
     } <= depends
-    assert len(depends) == len(ABOUT["dependencies"]) + 3  # python3, python3-systemd, and what makes the user
+    assert len(depends) == len(ABOUT["dependencies"]) + 4  # python3, python3-systemd, D-Bus, and what makes the user
     assert field(deb, "Architecture") == "all"
 
 
