@@ -13,7 +13,7 @@ from ...state_dir.mounts import image_dir_problem
 from ..output.formatting import pictures
 from .destination import shares_disk
 from .finding import Finding, ok, problem
-from .places import left_out, may_write, write_drop_in
+from .places import left_out, may_write, on_read_only_disk, write_drop_in
 
 
 def readable(config: Config, view: Viewpoint) -> Iterator[Finding]:
@@ -39,16 +39,14 @@ def retention(config: Config, view: Viewpoint) -> Iterator[Finding]:
     if closed is None:
         what = f"what was sent goes after {wanted.keep_days} days, or sooner with less than {wanted.min_free} free"
         yield ok(about, what)
-    elif (wrong := left_out(about, closed, view)) is not None:
+    elif (wrong := left_out(about, closed, view) or on_read_only_disk(about, closed)) is not None:
         yield wrong
     elif unit is None:
         yield problem(about, what, "give this user the right, or take keep_days out of the configuration")
     else:
-        lines, why = (
-            [f"{name}=CAP_DAC_OVERRIDE" for name in ("AmbientCapabilities", "CapabilityBoundingSet")],
-            "is missing",
-        )
-        if lines[0] in unit.lines:  # the right ends at the users that the sandbox knows
+        right, given = "CAP_DAC_OVERRIDE", " ".join(unit.values("AmbientCapabilities")).split()
+        lines, why = [f"AmbientCapabilities={right}", f"CapabilityBoundingSet={right}"], "is missing"
+        if right in given:  # the right ends at the users that the sandbox knows
             lines, why = ["PrivateUsers=no"], "needs PrivateUsers=no for a folder of another user than root"
         what += f", as the drop-in retention.conf {why}"
         yield problem(about, what, write_drop_in(unit.name, "retention.conf", lines))

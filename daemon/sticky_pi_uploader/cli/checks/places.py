@@ -58,18 +58,11 @@ def not_writable(about: str, folder: str, view: Viewpoint, *, is_made_at_start: 
 
     If it `is_made_at_start` of the service, by root, the service needs no right to make it.
     """
-    if (wrong := left_out(about, folder, view)) is not None:
-        return wrong
     advice, there, unit = RIGHTS, nearest(folder), view.service
-    try:
-        read_only = is_read_only(there)
-    except OSError as error:  # it is gone since a moment, or its disk fails
-        return problem(about, f"{there} can't be looked at: {error.strerror}", RIGHTS)
+    if (wrong := left_out(about, folder, view) or on_read_only_disk(about, there)) is not None:
+        return wrong
     if not os.path.isdir(there):
         what = f"{there} isn't a folder"
-    elif read_only:
-        what = f"{there} is on a file system that is read-only"
-        advice = FSCK if has_failed(there) else MOUNT_FOR_WRITING
     elif may_write(there) or (is_made_at_start and unit is not None and there != folder):
         return None
     elif unit is not None and there != folder:
@@ -82,6 +75,17 @@ def not_writable(about: str, folder: str, view: Viewpoint, *, is_made_at_start: 
         elif unit is not None:
             advice = _handover(there, unit.user)
     return problem(about, what, advice)
+
+
+def on_read_only_disk(about: str, folder: str) -> Finding | None:
+    """Return a problem where an existing folder's file system is read-only, or can't be asked."""
+    try:
+        if not is_read_only(folder):
+            return None
+    except OSError as error:  # the folder is gone since a moment, or its disk fails
+        return problem(about, f"{folder} can't be looked at: {error.strerror}", RIGHTS)
+    advice = FSCK if has_failed(folder) else MOUNT_FOR_WRITING
+    return problem(about, f"{folder} is on a file system that is read-only", advice)
 
 
 def _handover(folder: str, user: str) -> str:

@@ -1,9 +1,11 @@
 import os
 import shlex
+import subprocess
 
 import pytest
 from sticky_pi_uploader.cli.checks import pictures
 from sticky_pi_uploader.config import load
+from sticky_pi_uploader.ownership.service_unit import SERVICE, ServiceUnit
 from sticky_pi_uploader.ownership.viewpoint import Viewpoint
 
 
@@ -33,3 +35,48 @@ def test_one_command_mends_all_pictures_that_cannot_be_read(public, found):
     [finding] = found("a/1.jpg", "a/2.jpg", "a/3.jpg")
     assert finding.what == f"{public}/a/1.jpg can't be read by this user, and 2 more"
     assert finding.advice.endswith(f"a+rX {public}/a")
+
+
+@pytest.fixture
+def retention(public, as_somebody, tmp_path):
+    """Return what is found about the removal of pictures for a service with the lines of retention.conf."""
+    file = tmp_path / "config.toml"
+    file.write_text("[retention]\nkeep_days = 30\n")
+    flags = {"image_dir": str(public), "state_dir": f"{public}/.state", "api.url": "http://127.0.0.1:9"}
+    config = load(flags, {}, str(file))
+
+    def retention(*rights):
+        lines = [f"{name}={' '.join(rights)}" for name in ("AmbientCapabilities", "CapabilityBoundingSet")]
+        with as_somebody():
+            [finding] = pictures.retention(config, Viewpoint(ServiceUnit(SERVICE, tuple(lines))))
+        return finding
+
+    return retention
+
+
+@pytest.mark.parametrize(
+    ("rights", "asked"),
+    [
+        ([], "AmbientCapabilities=CAP_DAC_OVERRIDE"),
+        (["CAP_FOWNER"], "AmbientCapabilities=CAP_DAC_OVERRIDE"),
+        (["CAP_DAC_OVERRIDE"], "PrivateUsers=no"),
+        (["CAP_DAC_OVERRIDE", "CAP_FOWNER"], "PrivateUsers=no"),
+    ],
+)
+def test_the_right_that_the_service_does_not_have_is_the_one_asked_for(public, retention, rights, asked):
+    public.chmod(0o555)
+    finding = retention(*rights)
+    assert asked in finding.advice
+    assert ("PrivateUsers" in finding.advice) == (asked == "PrivateUsers=no")
+
+
+def test_no_right_is_asked_for_where_the_disk_is_read_only(public, retention):
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", public], check=False, capture_output=True)
+    if done.returncode != 0:
+        pytest.skip("needs the right to mount")
+    try:
+        finding = retention("CAP_DAC_OVERRIDE")
+    finally:
+        subprocess.run(["umount", "-l", public], check=True)
+    assert (finding.level, finding.what) == ("problem", f"{public} is on a file system that is read-only")
+    assert finding.advice.startswith("mount it for writing")
