@@ -18,6 +18,12 @@ _NOTED_SINCE_UPLOADED: Final = (
 )
 """Condition of the uploaded pictures that have more in their history than the upload: their file may be another one"""
 
+_CHANGED_STATE: Final = (
+    "(SELECT state FROM history AS before WHERE before.picture_id = history.picture_id AND before.id < history.id"
+    " ORDER BY id DESC LIMIT 1) IS NOT history.state"
+)
+"""Condition of the lines of history at which a picture changed its state; others record a removal, for example"""
+
 
 class Destinations(Part):
     """The configured destination, and earlier ones."""
@@ -120,7 +126,8 @@ class Destinations(Part):
         count: int = self._database.value(
             "SELECT count(DISTINCT lower(device) || datetime) FROM pictures JOIN history ON picture_id = pictures.id"
             " WHERE pictures.state = 'conflict' AND reason_code = 'clash' AND history.state = 'conflict'"
-            " AND history.id > ifnull((SELECT id FROM history WHERE state = 'uploaded' ORDER BY id DESC LIMIT 1), 0)"
+            f" AND {_CHANGED_STATE} AND history.id > ifnull((SELECT id FROM history WHERE state = 'uploaded'"
+            f" AND {_CHANGED_STATE} ORDER BY id DESC LIMIT 1), 0)"
         )
         return count
 

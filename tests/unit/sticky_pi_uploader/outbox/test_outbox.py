@@ -440,6 +440,34 @@ def test_a_code_goes_with_its_reason_and_the_md5_that_the_destination_got_with_t
     assert (outbox.at(NAME).reason_code, outbox.at(NAME).got_md5) == (None, None)
 
 
+@pytest.mark.parametrize("what", ["dismissed", "removed"])
+def test_conflicts_before_the_last_upload_are_no_new_ones_when_they_are_dismissed_or_removed(outbox, what):
+    ways = {
+        "dismissed": outbox.catalog.dismiss,
+        "removed": lambda picture: outbox.retention.mark_removed(picture, "removed from the card"),
+    }
+    for number in (1, 2):
+        bring(outbox, State.CONFLICT, name(number))
+    assert outbox.destinations.clashes_in_a_row() == 2
+    bring(outbox, State.UPLOADED, name(3))
+    assert outbox.destinations.clashes_in_a_row() == 0
+    assert all(ways[what](outbox.at(name(number))) for number in (1, 2))
+    assert outbox.destinations.clashes_in_a_row() == 0
+    outbox.queue.retry(outbox.at(name(1)))
+    outbox.queue.claim(1)
+    outbox.queue.clash(outbox.at(name(1)), "held")
+    assert outbox.destinations.clashes_in_a_row() == 1
+
+
+def test_only_an_upload_ends_a_row_of_conflicts_and_not_the_removal_of_an_uploaded_picture(outbox):
+    sent = bring(outbox, State.UPLOADED, name(3))
+    for number in (1, 2):
+        bring(outbox, State.CONFLICT, name(number))
+    outbox.retention.note_copy(sent, "its thumbnail is missing")
+    outbox.retention.mark_removed(sent, "removed from the card")
+    assert outbox.destinations.clashes_in_a_row() == 2
+
+
 def test_a_picture_that_comes_back_after_its_destination_changed_is_sent_to_the_new_one(outbox):
     bring(outbox, State.UPLOADED)
     outbox.destinations.change(THERE, lambda _: False)
