@@ -1,5 +1,7 @@
 """The service from start to stop: what it tells systemd, what it sends, how it takes another configuration."""
 
+import json
+
 from containers.trap import CONFIGURATION, IMAGES, NAME, SERVICE, STATE, STORE
 from sticky_pi_uploader.journal.events import Kind
 
@@ -105,6 +107,21 @@ def test_pictures_and_folders_are_noticed_when_the_service_gets_the_right_to_rea
     trap.machine.run("chmod", "755", f"{IMAGES}/secret")
     trap.wait_for("uploaded", closed, below)
     trap.wait_until(lambda: trap.show("StatusText").startswith("no pictures waiting"), "forget that")
+
+
+def test_trouble_is_shown_until_the_next_start_and_not_after_a_stop(trap):
+    trap.configure()
+    trap.machine.run("mkdir", "--mode=700", f"{IMAGES}/secret")
+    trap.start()
+    shown = lambda: json.loads(trap.command("status", "--json").out)["trouble"]  # noqa: E731
+    trap.wait_until(shown, "show its trouble")
+    trap.systemctl("kill", "--signal=KILL", SERVICE)
+    trap.wait_until(lambda: trap.show("SubState") == "auto-restart", "wait for the next start")
+    assert len(shown()) == 1
+    trap.systemctl("stop", SERVICE)
+    assert shown() == []
+    checked = json.loads(trap.command("check", "--json", check=False).out)
+    assert "service" not in [each["about"] for each in checked]
 
 
 def test_a_stop_during_an_upload_breaks_it_off_and_the_next_start_sends_it_once(trap, server):

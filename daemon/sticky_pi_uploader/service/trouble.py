@@ -15,6 +15,8 @@ from typing import Any, Final, NamedTuple
 
 from sticky_pi_api.filesystem.safe_open import open_file
 
+from ..state_dir.privileges import BOOTED
+
 CHECK_STATE: Final = "check the disk and the permissions of the state folder: it is tried again by itself"
 
 _FOLDER: Final = "/run/sticky-pi-uploader"
@@ -61,15 +63,26 @@ class TroubleFile:
 
 
 def read_trouble(state_dir: str | None = None, environ: Mapping[str, str] = os.environ) -> list[Trouble]:
-    """Return the trouble of the service at work on `state_dir`, None for any; none where nothing is known of it."""
+    """Return the trouble of the service at work on `state_dir`, None for any; none if it is stopped or unknown."""
+    folder = runtime_directory(environ) or _FOLDER
     try:
-        with open(open_file(os.path.join(runtime_directory(environ) or _FOLDER, _NAME)), encoding="ascii") as file:
+        with open(open_file(os.path.join(folder, _NAME)), encoding="ascii") as file:
             found = json.loads(file.read(_LONGEST))
         if state_dir is not None and os.path.realpath(found["state_dir"]) != os.path.realpath(state_dir):
             return []
-        return [_trouble(**each) for each in found["trouble"]]
+        troubles = [_trouble(**each) for each in found["trouble"]]
     except (OSError, LookupError, TypeError, ValueError, RecursionError):
         return []
+    return [] if troubles and folder == _FOLDER and _is_stopped() else troubles
+
+
+def _is_stopped() -> bool:
+    """Return whether somebody stopped the service: one that was to be started again can't end its trouble itself."""
+    if not os.path.isdir(BOOTED):
+        return False
+    from ..ownership.service_unit import SERVICE, show
+
+    return show(SERVICE).get("ActiveState") == "inactive"
 
 
 def _trouble(what: Any, advice: Any, since: Any) -> Trouble:
