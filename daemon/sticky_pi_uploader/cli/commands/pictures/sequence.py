@@ -19,6 +19,9 @@ SHORTEST: Final = 1.0
 ENDED: Final = 14 * 86400.0
 """Seconds without a picture after which a camera was taken down, most likely, so that nothing is expected of it"""
 
+ENDED_INTERVALS: Final = 3
+"""Fewest intervals without a picture for the same: long ones take longer"""
+
 
 class Gap(NamedTuple):
     """A time without the pictures that were expected."""
@@ -41,7 +44,10 @@ def learn_interval(times: Sequence[float]) -> float | None:
 
 
 def gaps(times: Sequence[float], interval: float | None, now: float) -> list[Gap]:
-    """Return the gaps in sorted Unix times, with one that is still open `now`; only the longest without an interval."""
+    """Return the gaps in sorted Unix times, with one that is still open `now`.
+
+    Without an interval, these are only the gaps after which the camera counts as taken down.
+    """
     found = [Gap(before, after, _missing(before, after, interval)) for before, after in pairwise(times)]
     if times:
         found.append(Gap(times[-1], None, _missing(times[-1], now, interval)))
@@ -49,7 +55,7 @@ def gaps(times: Sequence[float], interval: float | None, now: float) -> list[Gap
 
 
 def _missing(before: float, after: float, interval: float | None) -> int | None:
-    if after - before >= ENDED:
+    if after - before >= (ENDED if interval is None else max(ENDED, ENDED_INTERVALS * interval)):
         return None
     steps = 0.0 if interval is None else (after - before) / interval
     return 0 if steps < MISSED else max(1, round(steps) - 1)

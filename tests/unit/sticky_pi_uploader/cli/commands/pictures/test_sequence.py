@@ -47,3 +47,11 @@ def test_after_weeks_of_silence_nothing_was_expected_whether_it_goes_on_later_or
 
 def test_without_an_interval_shorter_gaps_are_not_known():
     assert gaps([0.0, ENDED - 1], None, ENDED) == []
+
+
+@pytest.mark.parametrize("days", [7, 20, 366])
+def test_a_camera_of_long_intervals_has_not_ended_while_fewer_than_three_have_passed(days):
+    interval = days * 86_400.0
+    times = [0.0, interval, 3 * interval]
+    assert gaps(times, interval, 4 * interval) == [Gap(interval, 3 * interval, 1)]
+    assert gaps(times, interval, 6 * interval) == [Gap(interval, 3 * interval, 1), Gap(3 * interval, None, None)]
