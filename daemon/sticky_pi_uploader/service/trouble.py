@@ -6,7 +6,6 @@ each boot. A service that runs without systemd has no such folder, and tells its
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +52,8 @@ class TroubleFile:
         if self._path is None or troubles == self._recorded:
             return
         self._recorded = troubles
+        import json
+
         text = json.dumps({"state_dir": state_dir, "trouble": [each._asdict() for each in troubles]})
         # It is told in other places as well, so a lack of memory must not end the service.
         with suppress(OSError):
@@ -64,6 +65,8 @@ class TroubleFile:
 
 def read_trouble(state_dir: str | None = None, environ: Mapping[str, str] = os.environ) -> list[Trouble]:
     """Return the trouble of the service at work on `state_dir`, None for any; none if it is stopped or unknown."""
+    import json
+
     folder = runtime_directory(environ) or _FOLDER
     try:
         with open(open_file(os.path.join(folder, _NAME)), encoding="ascii") as file:
