@@ -21,6 +21,9 @@ destination has doesn't"""
 
 CHANGED_UNSEEN: Final = "its bytes changed, but neither its size nor its time did: the card may be failing"
 
+WAS_WHOLE: Final = "the card may be failing: it was whole when it was taken in, but now "
+"""Beginning of the reason of a picture that was damaged on the card; the reason why it isn't whole follows"""
+
 _NEEDS_ATTENTION: Final = (
     "state IN ('conflict', 'rejected', 'lost') AND removed_at IS NULL AND dismissed_at IS NULL"
     " AND reason_code IS NOT 'cut_short'"
@@ -268,7 +271,11 @@ class Catalog(Part):
             if not same_file:
                 self._database.note(known.id, known.state, f"the file here changed after it was sent: {why}")
             self._touch(known, taken)
-        elif known.state is State.REJECTED and known.attempts == 0 and known.reason == why:
+            return
+        if _code_of(why) is ReasonCode.CUT_SHORT and self._was_picture(known):
+            why = WAS_WHOLE + why
+            taken = taken._replace(rejected=why)
+        if known.state is State.REJECTED and known.attempts == 0 and known.reason == why:
             self._touch(known, taken)
         else:
             self._overwrite(known, taken, State.REJECTED, why)

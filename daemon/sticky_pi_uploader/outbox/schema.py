@@ -163,6 +163,9 @@ def _add_reason_codes(database: Database) -> None:
         if any(values.values()):
             update = "UPDATE pictures SET reason_code = :reason_code, got_md5 = :got_md5 WHERE id = :id"
             database.execute(update, {**values, "id": picture_id})
+    # These were whole when they were taken in, and were damaged on the card later.
+    were_whole = "SELECT picture_id FROM history WHERE state IN ('pending', 'conflict')"
+    database.execute(f"UPDATE pictures SET reason_code = NULL WHERE reason_code = 'cut_short' AND id IN ({were_whole})")
 
 
 MIGRATIONS: Final = (

@@ -21,6 +21,7 @@ from sticky_pi_api.sqlite import connection as sqlite
 from sticky_pi_uploader.exceptions import OutboxDamagedError, OutboxNewerError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, Fingerprint, ReasonCode, State, Taken
 from sticky_pi_uploader.outbox import REOFFER_AFTER, Outbox, OutboxReader, open_or_rebuild, outbox_path
+from sticky_pi_uploader.outbox.catalog import WAS_WHOLE
 from sticky_pi_uploader.outbox.schema import MIGRATIONS
 
 LONGEST_WAIT = 1800.0
@@ -420,6 +421,22 @@ def test_what_a_power_cut_left_of_a_picture_needs_no_attention_in_reports(outbox
     assert not outbox.catalog.dismiss(outbox.at(NAME))
 
 
+@pytest.mark.parametrize("why", ["it is cut short: the end of the picture is missing", "it is empty: nothing of it"])
+@pytest.mark.parametrize("start", [State.PENDING, State.LOST, *CONFLICTS, REFUSED])
+def test_a_whole_picture_that_is_cut_short_on_the_card_later_needs_attention(outbox, start, why):
+    bring(outbox, start)
+    before = outbox.catalog.count_to_look_at()
+    for version in (2, 2, 3):
+        outbox.catalog.record([taken(md5="b" * 32, version=version, rejected=why)])
+        picture = outbox.at(NAME)
+        assert (picture.state, picture.reason, picture.reason_code) == (State.REJECTED, WAS_WHOLE + why, None)
+        assert picture.needs_attention
+        assert outbox.catalog.count_to_look_at() == max(before, 1)
+    assert [event.why for event in outbox.history(picture)].count(WAS_WHOLE + why) == 1
+    assert outbox.catalog.dismiss(picture)
+    assert outbox.catalog.lose(outbox.at(NAME)) is State.LOST
+
+
 def test_a_rejected_file_stays_dismissed_when_the_same_fault_is_worded_otherwise(outbox):
     outbox.catalog.record([taken(rejected="it is a PNG picture")])
     outbox.catalog.dismiss(before := outbox.at(NAME))
@@ -570,7 +587,7 @@ def test_a_sent_file_that_is_no_picture_any_more_is_read_again_before_another_de
     assert [picture.path for picture in outbox.queue.claim(5)] == [name(1)]
     outbox.catalog.record([broken])
     picture = outbox.at(NAME)
-    assert (picture.state, picture.md5, picture.reason) == (State.REJECTED, "b" * 32, "it is empty")
+    assert (picture.state, picture.md5, picture.reason) == (State.REJECTED, "b" * 32, WAS_WHOLE + "it is empty")
 
 
 def test_a_picture_refused_with_the_reason_that_its_broken_file_has_is_not_offered_again(outbox, clock):

@@ -209,6 +209,14 @@ def test_what_the_reasons_of_an_earlier_release_decide_is_known_before_and_after
         outbox.inspect()
 
 
+def test_a_whole_picture_that_was_cut_short_on_the_card_needs_attention_once_its_outbox_is_migrated(reasons):
+    with closing(sqlite3.connect(reasons)) as connection, connection:
+        taken_in = "SELECT id, 0, 'pending', 'taken in' FROM pictures WHERE reason LIKE 'it is empty%'"
+        assert connection.execute(f"INSERT INTO history (picture_id, at, state, why) {taken_in}").rowcount == 1
+    with Outbox(reasons, longest_wait=1800.0) as outbox:
+        assert facts(outbox) == [*CODED[:5], (None, None, True), *CODED[6:]]
+
+
 def test_a_reason_that_a_later_release_words_otherwise_decides_the_same(reasons):
     with Outbox(reasons, longest_wait=1800.0) as outbox:
         before, clashes = facts(outbox), outbox.destinations.clashes_in_a_row()
