@@ -336,6 +336,14 @@ def test_without_permission_to_read_sudo_is_named(public_trap, taken, command):
     assert len(err.splitlines()) == 1
 
 
+def test_check_names_a_closed_folder_in_its_findings_and_not_in_lines_of_a_log(public_trap):
+    closed = public_trap.images / "closed"
+    closed.mkdir(mode=0)
+    _, out, err = run_as_nobody(public_trap, "check")
+    assert f"{closed} can't be read" in out
+    assert err == ""
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: another user's outbox is read")
 def test_everybody_may_look_at_what_may_be_read(public_trap, taken):
     public_trap.record(taken("a.jpg"))
