@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from mounted import tmpfs
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import StoreError
 from sticky_pi_api.image_parser import ImageParser
@@ -179,19 +180,8 @@ def test_what_is_in_the_way_of_one_device_leaves_the_others_alone(store, client,
 @pytest.fixture
 def small_disk(tmp_path):
     """A disk with room for two pictures and no more."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = (
-        os.geteuid() == 0
-        and subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", folder], check=False, stderr=subprocess.DEVNULL
-        ).returncode
-        == 0
-    )
-    if not mounted:
-        pytest.skip("a small disk needs root and the right to mount")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with tmpfs(tmp_path / "disk", "size=400k") as folder:
+        yield folder
 
 
 def fill(path):

@@ -1,8 +1,9 @@
 """A store stays within its folder: links in there are named and never followed."""
 
 import os
-import subprocess
+from contextlib import ExitStack
 
+import mounted
 import pytest
 from sent_card import folder_elsewhere
 from sticky_pi_api.client import LocalClient
@@ -156,16 +157,8 @@ def test_a_copy_on_the_file_system_of_the_picture_is_told_from_one_elsewhere(sto
 @pytest.fixture
 def bound():
     """Mount folders on others for the time of the test."""
-    mounted = []
-
-    def bind(source, target):
-        if subprocess.run(["mount", "--bind", source, target], capture_output=True, check=False).returncode:
-            pytest.skip("mounting needs root, and a kernel that allows it")
-        mounted.append(target)
-
-    yield bind
-    for target in mounted:
-        subprocess.run(["umount", target], check=True)
+    with ExitStack() as stack:
+        yield lambda source, place: stack.enter_context(mounted.bound(source, place))
 
 
 def test_the_file_systems_of_a_store_are_those_of_all_its_folders(store, elsewhere, bound, tmp_path):

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from mounted import remount, tmpfs
 from sticky_pi_api.client import LocalClient, RemoteClient
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.checksum_cache import SETTLED, FileCache
@@ -364,13 +365,8 @@ def test_a_locked_cache_is_not_waited_for(client, local_dir, trap, opened):
 @pytest.fixture
 def small_disk(local_dir):
     """Mount a disk of 100 kB in the place of the cache."""
-    folder = local_dir / "cache"
-    folder.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", folder]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, stderr=subprocess.DEVNULL).returncode != 0:
-        pytest.skip("a small disk needs root and the right to mount")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with tmpfs(local_dir / "cache", "size=100k") as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("client", ["local"], indirect=True)
@@ -384,7 +380,7 @@ def test_a_full_disk_under_the_cache_costs_only_the_reading(client, small_disk, 
 def test_a_read_only_cache_costs_only_the_reading(client, small_disk, trap):
     files = trap()
     client.put_images(files[:3])
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    remount(small_disk, "ro")
     assert outcomes(client, files) == sorted(all_are("held", files[:3]) + all_are("stored", files[3:]))
     assert outcomes(client, files) == all_are("held", files)
 

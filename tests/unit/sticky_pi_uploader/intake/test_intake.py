@@ -3,7 +3,6 @@ import logging
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import pytest
+from mounted import tmpfs
 from small_files import small_files_only
 from sticky_pi_uploader.demo.pictures import picture_bytes
 from sticky_pi_uploader.intake.intake import BATCH_SIZE, Intake
@@ -648,19 +648,9 @@ def test_an_image_dir_that_is_gone_altogether_loses_nothing(tmp_path, trap):
 
 
 def test_a_disk_mounted_below_the_image_dir_may_go_as_well(trap):
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to mount")
-    (trap.image_dir / "disk").mkdir()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "none", trap.image_dir / "disk"], check=False, capture_output=True, text=True
-    )
-    if mount.returncode != 0:
-        pytest.skip(f"can't mount here: {mount.stderr}")
-    try:
+    with tmpfs(trap.image_dir / "disk"):
         there, here = trap.put(f"disk/1b74105a/{name(0)}"), trap.put(f"1b74105a/{name(1)}")
         trap.scan()
-    finally:
-        subprocess.run(["umount", trap.image_dir / "disk"], check=True)
     os.unlink(trap.image_dir / here)
     trap.scan()
     assert trap.states() == {there: "pending", here: "lost"}

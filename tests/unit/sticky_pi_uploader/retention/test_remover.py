@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from mounted import tmpfs
 from sent_card import MAKE_REMOVAL, Card, folder_elsewhere, run
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.models import State
@@ -196,20 +197,8 @@ def test_what_is_gone_with_its_folder_is_marked_and_asked_for_once(sent, level):
     assert len(asked) == 1
 
 
-@contextmanager
-def another_disk(at):
-    """Mount an empty disk over a folder for a while."""
-    mount = subprocess.run(["mount", "-t", "tmpfs", "none", at], check=False, capture_output=True, text=True)
-    if mount.returncode != 0:
-        pytest.skip(f"can't mount here: {mount.stderr}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", at], check=True)
-
-
 def test_what_lies_on_another_disk_than_is_in_its_place_is_never_taken_for_gone(sent, folder):
-    with another_disk(sent.images):
+    with tmpfs(sent.images):
         run(sent.retention())
     aside = folder / "aside"
     sent.images.rename(aside)
@@ -223,7 +212,7 @@ def test_what_lies_on_another_disk_than_is_in_its_place_is_never_taken_for_gone(
 def test_what_lies_on_a_disk_that_was_mounted_below_is_never_taken_for_gone(card):
     device = card.images / "1b74105a"
     device.mkdir()
-    with another_disk(device):
+    with tmpfs(device):
         card.add(0).send()
     card.now += 31 * DAY
     assert card.picture(0).state is State.UPLOADED

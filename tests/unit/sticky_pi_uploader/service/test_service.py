@@ -16,6 +16,7 @@ import pytest
 from api_server import ApiServer
 from certificates import Authority
 from fault_proxy import Fault, FaultProxy, Rule
+from mounted import tmpfs
 from program import PATIENCE, eventually
 from sticky_pi_api.client import LocalClient
 from sticky_pi_uploader import config as config_module
@@ -826,18 +827,8 @@ def test_pictures_that_are_retried_by_hand_are_noticed(trap, start):
 @pytest.fixture
 def small_disk(trap):
     """Put the state on a small disk; return it."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "tmpfs", trap.state],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small disk can't be mounted here: {mounted.stderr.strip()}")
-    yield trap.state
-    subprocess.run(["umount", "-l", trap.state], check=True)
+    with tmpfs(trap.state, "size=1m,mode=755") as place:
+        yield place
 
 
 def test_a_full_disk_is_said_and_waited_for_and_nothing_is_lost(trap, small_disk, start):

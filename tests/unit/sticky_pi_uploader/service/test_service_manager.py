@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from api_server import ApiServer
 from fault_proxy import FaultProxy
+from mounted import remount, tmpfs
 from padding import padded
 from program import PATIENCE, eventually
 from short_paths import short_path
@@ -224,23 +225,13 @@ def test_signs_of_life_are_given_while_it_waits_for_a_folder_at_its_start(trap, 
 
 
 def test_a_card_that_is_read_only_is_waited_for(trap, manager, configured):
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a disk")
-    trap.state.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "ro,mode=755", "tmpfs", trap.state], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"nothing can be mounted here: {mounted.stderr.strip()}")
-    try:
+    with tmpfs(trap.state, "ro,mode=755"):
         configured(f'url = "{trap.url}"')
         why = f"the state folder {trap.state} can't be written: its file system is read-only"
         manager.hear(f"STATUS={why}; waiting for it", "READY=1")
         assert manager.said.count(why) == 1
-        subprocess.run(["mount", "-o", "remount,rw", trap.state], check=True)
+        remount(trap.state, "rw")
         assert manager.process.wait(PATIENCE) == os.EX_TEMPFAIL
-    finally:
-        subprocess.run(["umount", "-l", trap.state], check=True)
 
 
 def test_a_folder_that_does_not_come_back_ends_the_service_with_a_status_that_starts_it_anew(trap, manager, work):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
 
+import mounted
 import pytest
 from sticky_pi_uploader.exceptions import LockedError, StateError
 from sticky_pi_uploader.state_dir.lock import LOCK_FILE, Locks, is_held
@@ -273,7 +274,6 @@ def odd_disk(request, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("only root can mount")
     folder = tmp_path / "odd"
-    folder.mkdir()
     with ExitStack() as stack:
         if request.param == "btrfs":
             if shutil.which("mkfs.btrfs") is None:
@@ -282,27 +282,18 @@ def odd_disk(request, tmp_path):
             with image.open("wb") as file:
                 file.truncate(128 << 20)
             subprocess.run(["mkfs.btrfs", "-q", image], check=True)
-            mount(stack, folder, "-o", "loop", image)
+            stack.enter_context(mounted.mounted(folder, "-o", "loop", image))
             for name in ("pictures", "state"):
                 (folder / name).mkdir()
         else:
-            upper = tmp_path / "upper"
-            upper.mkdir()
-            mount(stack, upper, "-t", "tmpfs", "tmpfs")
+            upper = stack.enter_context(mounted.tmpfs(tmp_path / "upper"))
             lower = tmp_path / "lower" if request.param == "overlay of two disks" else upper / "lower"
             for each in (upper / "up", upper / "work", lower / "pictures", lower / "state"):
                 each.mkdir(parents=True)
             (lower / "state" / LOCK_FILE).touch()
             options = f"lowerdir={lower},upperdir={upper}/up,workdir={upper}/work"
-            mount(stack, folder, "-t", "overlay", "-o", options, "overlay")
+            stack.enter_context(mounted.mounted(folder, "-t", "overlay", "-o", options, "overlay"))
         yield folder
-
-
-def mount(stack, folder, *options):
-    done = subprocess.run(["mount", *options, folder], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"it can't be mounted here: {done.stderr.strip()}")
-    stack.callback(subprocess.run, ["umount", folder], check=True)
 
 
 def test_on_file_systems_with_numbers_of_their_own_the_holder_is_found_too(odd_disk):

@@ -3,7 +3,9 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 
+import mounted
 import pytest
 from flushes import flushes
 from sticky_pi_api.filesystem.mounts import file_system_type, is_within, network_file_system
@@ -18,12 +20,8 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a
 @pytest.fixture
 def tmpfs(tmp_path):
     """An empty file system of its own."""
-    folder = tmp_path / "tmpfs"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "none", folder], check=False, capture_output=True).returncode:
-        pytest.skip("this machine lets nobody mount")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+    with mounted.tmpfs(tmp_path / "tmpfs") as folder:
+        yield folder
 
 
 def as_nobody(code):
@@ -135,32 +133,21 @@ def test_a_mount_point_on_which_something_is_mounted_is_fine(tmpfs, fstab):
 
 @needs_root
 def test_a_folder_bound_to_the_mount_point_from_the_same_disk_is_fine(tmp_path, fstab):
-    for name in ("real", "card"):
-        (tmp_path / name).mkdir()
-    if subprocess.run(["mount", "--bind", tmp_path / "real", tmp_path / "card"], check=False).returncode:
-        pytest.skip("this machine lets nobody mount")
-    try:
+    (tmp_path / "real").mkdir()
+    with mounted.bound(tmp_path / "real", tmp_path / "card"):
         assert image_dir_problem(f"{tmp_path}/card", fstab=fstab(f"{tmp_path}/card")) is None
-    finally:
-        subprocess.run(["umount", tmp_path / "card"], check=True)
 
 
 @needs_root
 def test_an_empty_mount_point_that_a_sandbox_bound_to_itself_is_not_mounted_until_the_disk_is(tmp_path, fstab):
     card = tmp_path / "card"
     card.mkdir()
-    mounted = []
-    try:
-        for command in (["mount", "--bind", card, card], ["mount", "-t", "tmpfs", "tmpfs", card]):
+    with ExitStack() as stack:
+        for mount in (mounted.bound(card, card), mounted.tmpfs(card)):
             said = image_dir_problem(str(card), fstab=fstab(str(card)))
             assert said == f"the image folder {card} isn't mounted"
-            if subprocess.run(command, check=False).returncode:
-                pytest.skip("this machine lets nobody mount")
-            mounted.append(command)
+            stack.enter_context(mount)
         assert image_dir_problem(str(card), fstab=fstab(str(card))) is None
-    finally:
-        for _ in mounted:
-            subprocess.run(["umount", card], check=True)
 
 
 def test_without_fstab_or_without_the_kernels_list_nothing_is_held_against_a_folder(tmp_path, fstab):
@@ -361,7 +348,7 @@ def test_a_state_folder_that_may_not_be_written_is_refused_with_what_to_do():
 @needs_root
 def test_a_read_only_file_system_is_said_to_be_one(tmpfs, tmp_path):
     (tmpfs / "state").mkdir()
-    subprocess.run(["mount", "-o", "remount,ro", tmpfs], check=True)
+    mounted.remount(tmpfs, "ro")
     assert refusal(tmpfs / "state", tmp_path).endswith("can't be written: its file system is read-only")
     assert refusal(tmpfs / "new", tmp_path).endswith("can't be made: Read-only file system")
 

@@ -1,12 +1,12 @@
 import json
 import os
 import stat
-import subprocess
 import time
 from contextlib import suppress
 
 import pytest
 from api_server import ApiServer
+from mounted import bound, remount, tmpfs
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import StoreError
 from sticky_pi_api.filesystem.mounts import file_system_type
@@ -33,20 +33,11 @@ def look(trap):
     return look
 
 
-def mount(kind, place, *options):
-    done = subprocess.run(["mount", "-t", kind, *options, "none", place], check=False, capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"needs the right to mount: {done.stderr.strip()}")
-
-
 @pytest.fixture
 def small_disk(tmp_path):
     """A disk of 100 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount("tmpfs", place, "-o", "size=100m")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+    with tmpfs(tmp_path / "disk", "size=100m") as place:
+        yield place
 
 
 def test_what_fsck_left_in_lost_and_found_is_reported_once_by_root_though_the_state_is_the_services(trap):
@@ -184,11 +175,8 @@ def test_a_store_on_the_same_disk_is_warned_about(trap, look, small_disk):
 @pytest.fixture
 def tiny_disk(tmp_path):
     """A disk of 1 MB with room for a few files."""
-    place = tmp_path / "tiny disk"
-    place.mkdir()
-    mount("tmpfs", place, "-o", "size=1m,nr_inodes=50")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+    with tmpfs(tmp_path / "tiny disk", "size=1m,nr_inodes=50") as place:
+        yield place
 
 
 def fill(disk):
@@ -246,16 +234,12 @@ def test_a_link_in_a_store_is_a_problem(trap, look, small_disk):
 
 @pytest.mark.parametrize("place", ["raw_images", "raw_images/1b74105a"])
 def test_pictures_of_a_store_that_lie_on_the_card_by_a_mount_are_warned_about(trap, look, small_disk, place):
-    folder, pictures = small_disk / "store" / place, trap.folder / "pictures of the store"
-    folder.mkdir(parents=True)
+    pictures = trap.folder / "pictures of the store"
     pictures.mkdir()
-    subprocess.run(["mount", "--bind", pictures, folder], check=True)
-    try:
+    with bound(pictures, small_disk / "store" / place):
         found = look({"api.url": f"file://{small_disk}/store"})["destination"]
-        assert found.level == "warning"
-        assert "a second copy on the same card" in found.what
-    finally:
-        subprocess.run(["umount", folder], check=True)
+    assert found.level == "warning"
+    assert "a second copy on the same card" in found.what
 
 
 def test_a_store_that_cannot_be_made_is_a_problem(trap, look):
@@ -281,7 +265,7 @@ def test_a_state_folder_in_memory_is_warned_about(look, small_disk):
 
 
 def test_a_read_only_disk_is_a_problem(look, small_disk):
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    remount(small_disk, "ro")
     found = look({"state_dir": f"{small_disk}/state", "api.url": f"file://{small_disk}/store"})
     assert "read-only" in found["state folder"].what
     assert "read-only" in found["destination"].what
@@ -297,15 +281,10 @@ def test_free_space_is_judged(look, small_disk, free, level):
 
 
 def test_little_free_space_on_a_large_disk_is_warned_about(look, tmp_path):
-    place = tmp_path / "large"
-    place.mkdir()
-    mount("tmpfs", place, "-o", "size=1g")
-    try:
+    with tmpfs(tmp_path / "large", "size=1g") as place:
         with open(place / "filler", "wb") as file:
             os.posix_fallocate(file.fileno(), 0, 2**30 - 120_000_000)
         found = look({"image_dir": str(place), "state_dir": f"{place}/.state"})["free space"]
-    finally:
-        subprocess.run(["umount", "-l", place], check=True)
     assert found.level == "warning"
     assert "less than 15 %" in found.what
 

@@ -9,6 +9,7 @@ from collections import Counter
 from contextlib import closing
 
 import pytest
+from mounted import remount, tmpfs
 from sticky_pi_uploader.outbox import Outbox
 from sticky_pi_uploader.state_dir.folder import MARK
 from tracing import traced
@@ -149,17 +150,10 @@ def test_no_link_is_followed_and_no_file_with_another_name_is_given_away(trap, r
 @needs_root
 def test_another_file_system_in_the_folder_is_left_as_it_is(trap, run):
     trap.record()
-    disk = trap.state / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", disk], capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"nothing can be mounted here: {mounted.stderr.strip()}")
-    try:
+    with tmpfs(trap.state / "disk") as disk:
         (disk / "file").touch()
         assert run("--user", NOBODY) == (0, "")
         assert owners(disk) == {".": "root", "file": "root"}
-    finally:
-        subprocess.run(["umount", disk], check=True)
     assert trap.state.stat().st_uid != 0
 
 
@@ -436,19 +430,12 @@ def test_a_wrong_configuration_is_78_and_nothing_is_made(trap):
 
 @needs_root
 def test_a_card_that_is_read_only_ends_it_at_once_with_74(trap):
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", trap.images], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"nothing can be mounted here: {mounted.stderr.strip()}")
     state = trap.images / ".sticky-pi-uploader"
     flags = ["--image-dir", str(trap.images), "--api-url", trap.url]
-    try:
+    with tmpfs(trap.images, "ro"):
         done = trap.run("prepare", flags=flags)
         why = f"the state folder {state} can't be written: its file system is read-only"
         assert (done.returncode, done.stderr.decode()) == (74, f"sticky-pi-uploader: {why}\n")
-        subprocess.run(["mount", "-o", "remount,rw", trap.images], check=True)
+        remount(trap.images, "rw")
         assert trap.run("prepare", flags=flags).returncode == 0
         assert state.is_dir()
-    finally:
-        subprocess.run(["umount", "-l", trap.images], check=True)
