@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from program import python
 from sticky_pi_uploader.demo.pictures import make_picture
 
 SOURCE = Path(__file__).parents[2] / "daemon"
@@ -135,7 +136,7 @@ def test_importing_any_module_loads_nothing_heavy():
             if loaded := (sys.modules.keys() - before) & {HEAVY!r}:
                 sys.exit(f"{{name}} loads {{', '.join(sorted(loaded))}}")
     """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    done = python(script)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -159,7 +160,7 @@ def test_nothing_is_imported_while_a_finder_looks_for_something_else():
         from PIL import Image, JpegImagePlugin
         sys.exit(" ".join(nested) or None)
     """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    done = python(script)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -199,7 +200,7 @@ def test_an_upload_to_a_server_does_without_the_database_of_a_store():
         assert RemoteClient and "sticky_pi_api.remote.api" in sys.modules
         sys.exit(" ".join(name for name in sys.modules if name.startswith("sticky_pi_api.local.")))
     """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    done = python(script)
     assert done.stderr.split() == ["sticky_pi_api.local.errors"]
 
 

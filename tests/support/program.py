@@ -69,3 +69,16 @@ def eventually(condition, patience=PATIENCE):
         assert time.monotonic() < deadline, "it didn't happen in time"
         time.sleep(0.02)
     return found
+
+
+def python(code, *arguments, **more):
+    """Run code in a Python of its own, which finds all that this one does."""
+    found = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    options = {"env": found, "capture_output": True, "text": True, "timeout": PATIENCE}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, check=more.pop("check", False), **options | more)
+
+
+def loaded_by(code, *arguments):
+    """Return the names of the modules that are loaded once code has run in a Python of its own."""
+    return set(python(f"{code}\nimport sys; print(*sys.modules)", *arguments, check=True).stdout.split())

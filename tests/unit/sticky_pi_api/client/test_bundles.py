@@ -2,14 +2,13 @@
 
 import os
 import signal
-import subprocess
-import sys
 import warnings
 from functools import partial
 
 import pytest
 from api_server import ApiServer
 from fault_proxy import Fault, FaultProxy, Rule
+from program import python
 from sticky_pi_api.bundles.transfer import receive
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import (
@@ -286,8 +285,7 @@ with LocalClient(sys.argv[1]) as client:
 )
 def test_a_put_that_is_killed_leaves_nothing_half_there(bundle, tmp_path, killed, whole):
     store = tmp_path / "store"
-    ended = subprocess.run([sys.executable, "-c", PUT, store, killed, NAME, bundle], check=False).returncode
-    assert ended in (-signal.SIGKILL, -signal.SIGXFSZ)
+    assert python(PUT, store, killed, NAME, bundle).returncode in (-signal.SIGKILL, -signal.SIGXFSZ)
     expected = {info["key"]: info["md5"] for info in local_bundle_files_info(bundle)}
     there = local_bundle_files_info(store / "ml" / NAME)
     assert len(there) == whole

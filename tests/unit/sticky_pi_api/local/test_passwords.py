@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import sticky_pi_api
+from program import python
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import StoreError
 from tracing import traced
@@ -124,17 +125,14 @@ def test_a_change_that_is_killed_at_any_flush_leaves_every_hash_and_the_next_wri
     for at in range(1, 50):
         store = shutil.copytree(old_store, tmp_path / f"killed{at}")
         inject = ["-qq", "--seccomp-bpf", "-o", "/dev/null", "-e", f"inject=fdatasync,fsync:signal=KILL:when={at}"]
-        done = traced(
-            inject,
-            [sys.executable, "-c", ADD_UNHASHED, store, "dora"],
-            env={"PYTHONPATH": SOURCE, "PATH": os.environ["PATH"]},
-        )
+        command = [sys.executable, "-c", ADD_UNHASHED, store, "dora"]
+        done = traced(inject, command, env={"PYTHONPATH": SOURCE, "PATH": os.environ["PATH"]})
         if done.returncode == 0:
             break
         kept = hashes(store) if has_table(store) else {}
         for name, text in OLD_HASHES.items():
             assert text in {in_users(store).get(name), kept.get(name)}
-        subprocess.run([sys.executable, "-c", ADD_UNHASHED, store, "eve"], env={"PYTHONPATH": SOURCE}, check=True)
+        python(ADD_UNHASHED, store, "eve", check=True)
         assert {"ann", "bob", "carol", "eve"} <= set(in_users(store))
         assert hashes(store).items() >= OLD_HASHES.items()
         assert set(in_users(store).values()) == {""}
@@ -231,6 +229,6 @@ def test_what_root_makes_is_the_owners_and_others_read_the_rest(request):
         print(database.execute("SELECT username FROM users").fetchall())
         open(f"{sys.argv[1]}/passwords.db")
     """
-    done = subprocess.run([sys.executable, "-c", script, store], capture_output=True, text=True, check=False)
+    done = python(script, store)
     assert done.stdout == "[('bob',)]\n"
     assert "PermissionError" in done.stderr

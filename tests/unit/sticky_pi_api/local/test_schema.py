@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import datetime
 
 import pytest
+from program import python
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import StoreError
 
@@ -106,8 +107,7 @@ def test_an_old_and_a_new_store_have_the_same_tables(store, tmp_path):
 
 
 def test_a_step_that_is_killed_in_the_middle_leaves_the_store_as_it_was(store):
-    done = subprocess.run([sys.executable, "-c", DIE_IN_THE_MIDDLE, store / "database.db"], check=False)
-    assert done.returncode == -signal.SIGKILL
+    assert python(DIE_IN_THE_MIDDLE, store / "database.db").returncode == -signal.SIGKILL
     assert look(store) == (1, ["images"])
     with LocalClient(store) as client:
         assert len(client.get_image_series(ALL)) == 1

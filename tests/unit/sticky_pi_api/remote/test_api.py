@@ -6,8 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -17,6 +15,7 @@ from datetime import datetime, timedelta
 import pytest
 from fault_proxy import Fault, FaultProxy, Rule
 from fuzzing.wire_server import WireServer
+from program import loaded_by, python
 from sticky_pi_api.exceptions import (
     AccountError,
     AnswerTooLargeError,
@@ -679,24 +678,15 @@ def test_a_picture_of_20_mb_costs_less_than_4_mib_of_memory(server, tmp_path, ma
         stream.write(blob[:2] + comments + blob[2:])
     assert os.path.getsize(large) > 19_900_000
     arguments = [tmp_path / "c", server.port, small, large, md5_of(small), md5_of(large)]
-    done = subprocess.run(
-        [sys.executable, "-c", _MEMORY, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = python(_MEMORY, *arguments)
     assert done.stderr == ""
     assert int(done.stdout) < 4096
 
 
 def test_a_client_that_is_imported_loads_no_http():
-    session = "sticky_pi_api.transport.session"
-    script = (
-        "import sys; from sticky_pi_api.client import RemoteClient;"
-        f" print({{'requests', 'urllib3', '{session}'}} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
+    loaded = loaded_by("from sticky_pi_api.client import RemoteClient")
+    assert loaded & {"requests", "urllib3", "sticky_pi_api.transport.session"} == set()
 
 
 def test_the_client_of_a_store_loads_nothing_of_a_servers():
-    script = "import sys; from sticky_pi_api.client import LocalClient; print('sticky_pi_api.remote' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+    assert "sticky_pi_api.remote" not in loaded_by("from sticky_pi_api.client import LocalClient")

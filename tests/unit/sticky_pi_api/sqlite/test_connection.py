@@ -2,11 +2,10 @@
 
 import os
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 
 import pytest
+from program import python
 from sticky_pi_api.sqlite.connection import connect, migrate, uri
 from sticky_pi_api.sqlite.errors import NewerSchemaError
 
@@ -85,7 +84,5 @@ def test_only_a_step_imports_sqlite_utils_and_never_what_takes_long_beside_it(tm
         import numpy
     """
     for arguments, expected in (("once",), "sqlite_utils\n"), ((), "\n\n"):
-        done = subprocess.run(
-            [sys.executable, "-c", script, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        done = python(script, *arguments, cwd=tmp_path)
         assert (done.stdout, done.returncode) == (expected, 0), done.stderr

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import sticky_pi_api
+from program import python
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.sqlite import connection as sqlite
 from sticky_pi_api.sqlite.errors import UnfitError
@@ -77,7 +78,7 @@ def test_a_store_with_a_log_goes_on_where_there_are_no_shared_maps(store, make_t
 def test_a_log_that_a_crash_left_is_taken_along(store, make_trap_picture):
     crash = PUT.replace("print(", "import os; client.put_images(sys.argv[2:]); os._exit(0); print(")
     first, second = make_trap_picture(), make_trap_picture()
-    subprocess.run([sys.executable, "-c", crash, store, first], env={"PYTHONPATH": SOURCE}, check=True)
+    python(crash, store, first, check=True)
     assert (store / "database.db-wal").stat().st_size > 0
     done = failing(store / "database.db-shm", "mmap", "ENODEV", PUT, store, first, second)
     assert (done.stdout, done.stderr) == ("1 0\n", "")

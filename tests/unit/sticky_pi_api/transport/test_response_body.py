@@ -2,11 +2,11 @@
 
 import gzip
 import resource
-import subprocess
 import sys
 import zlib
 
 import pytest
+from program import python
 from scripts import ask, says
 from sticky_pi_api.exceptions import AnswerTooLargeError, NotAnAPIError, UnreachableError
 from sticky_pi_api.transport.credentials import SignedUrl
@@ -120,14 +120,7 @@ def test_a_bomb_costs_no_memory(tmp_path):
         sys.exit(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before > 30_000 and "it was unpacked")
     """
     limit = (2**30, 2**30)
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limit),  # one thread runs
-    )
+    done = python(script, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limit))  # one thread runs
     assert (done.returncode, done.stderr) == (0, "")
 
 

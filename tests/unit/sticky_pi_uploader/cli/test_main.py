@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import sticky_pi_uploader
+from program import loaded_by, python
 from sticky_pi_uploader.cli import arguments
 from sticky_pi_uploader.cli import main as cli
 from sticky_pi_uploader.journal.events import Kind
@@ -39,14 +40,7 @@ def run_as_nobody(trap, *arguments):
     if os.geteuid() != 0:
         done = trap.run(*arguments)
         return done.returncode, done.stdout.decode(), done.stderr.decode()
-    done = subprocess.run(
-        [sys.executable, "-c", AS_NOBODY, *arguments, *trap.flags],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PATH": os.environ["PATH"]},
-    )
+    done = python(AS_NOBODY, *arguments, *trap.flags)
     return done.returncode, *(text.split("as nobody:\n")[1] for text in (done.stdout, done.stderr))
 
 
@@ -208,24 +202,10 @@ def test_the_version_is_told(capsys):
 )
 def test_commands_that_only_look_load_nothing_heavy(trap, taken, words):
     trap.record(taken("notes.jpg"))
-    script = "import sys; from sticky_pi_uploader.cli import main; main.main(sys.argv[1:])"
-    script += "; print(*sys.modules, file=sys.stderr)"
-    env = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, "-c", script, *(trap.flags if words != ["--help"] else []), *words]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
-    loaded = set(done.stderr.split())
+    code = "import sys; from sticky_pi_uploader.cli import main; main.main(sys.argv[1:])"
+    loaded = loaded_by(code, *(trap.flags if words != ["--help"] else []), *words)
     assert "sticky_pi_uploader.config" in loaded
-    assert not loaded & {
-        "PIL",
-        "piexif",
-        "requests",
-        "sqlite_utils",
-        "watchdog",
-        "tenacity",
-        "numpy",
-        "difflib",
-        "http",
-    }
+    assert loaded & set("PIL piexif requests sqlite_utils watchdog tenacity numpy difflib http".split()) == set()
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(trap, taken):

@@ -1,12 +1,11 @@
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from filled_disk import FilledDisk
 from power_cuts import reason_to_skip
+from program import python
 from sticky_pi_uploader.cli.commands.pictures.list import picture_data
 from sticky_pi_uploader.cli.output.formatting import json_array
 from sticky_pi_uploader.cli.state_reader import open_state
@@ -224,7 +223,7 @@ def test_on_a_full_disk_what_lies_there_is_shown_with_a_warning(tmp_path, trap, 
         trap = type(trap)(disk.mount)
         trap.images.mkdir()
         trap.record(taken("a.jpg"))
-        subprocess.run([sys.executable, "-c", LEFT_BY_A_KILL, trap.outbox], check=True)
+        python(LEFT_BY_A_KILL, trap.outbox, check=True)
         os.unlink(f"{trap.outbox}-shm")  # as after a power cut
         disk.fill()
         done = trap.run("list", cwd=tmp_path)

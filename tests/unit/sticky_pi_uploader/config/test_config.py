@@ -1,12 +1,11 @@
 import argparse
 import os
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from program import loaded_by, python
 from sticky_pi_api.transport.credentials import Secret
 from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader.config import Config, add_flags, from_arguments
@@ -139,8 +138,7 @@ def test_a_file_that_may_not_be_read_is_named_with_what_to_do(written):
         except exceptions.ConfigError as error:
             print(error)
         """
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
-    assert done.stdout == f"{file}: can't be read: Permission denied; try it with sudo\n"
+    assert python(code, check=True).stdout == f"{file}: can't be read: Permission denied; try it with sudo\n"
 
 
 @pytest.mark.parametrize(
@@ -722,14 +720,8 @@ def test_the_example_loads_with_every_key_uncommented(written):
 
 
 def test_a_start_without_a_file_reads_no_toml_and_nothing_heavy():
-    code = f"""if True:
-        import sys
-        from sticky_pi_uploader import config
-        config.load({{}}, {{}}, default_file={NOWHERE!r})
-        print(sorted({{"tomllib", "argparse", "difflib", "json", "PIL", "requests"}} & set(sys.modules)))
-        """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    loaded = loaded_by(f"from sticky_pi_uploader import config\nconfig.load({{}}, {{}}, default_file={NOWHERE!r})")
+    assert loaded & {"tomllib", "argparse", "difflib", "json", "PIL", "requests"} == set()
 
 
 @pytest.mark.parametrize("key", SCHEMA, ids=lambda key: key.name)

@@ -2,10 +2,10 @@ import logging
 import os
 import stat
 import subprocess
-import sys
 import threading
 
 import pytest
+from program import python
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.models import Candidate, Fingerprint
 
@@ -206,13 +206,7 @@ def as_nobody(code, *arguments):
     prelude = "import os, sys\nos.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
     # Loaded before the rights are gone: nobody need not be able to read Python or the checkout.
     imports = "import encodings.unicode_escape, logging\nfrom sticky_pi_uploader.intake.scanner import Scanner\n"
-    done = subprocess.run(
-        [sys.executable, "-c", imports + prelude + code, *map(os.fspath, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = python(imports + prelude + code, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

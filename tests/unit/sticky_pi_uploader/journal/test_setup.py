@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import systemd_python
+from program import python
 from sticky_pi_uploader.journal.events import Kind
 
 LOG = """if True:
@@ -33,10 +34,7 @@ LOG = """if True:
 
 def logged(*arguments, **environ):
     without = {name: value for name, value in os.environ.items() if name != "JOURNAL_STREAM"}
-    command = [sys.executable, "-c", LOG, *arguments]
-    return subprocess.run(
-        command, env=without | environ, stderr=subprocess.PIPE, text=True, check=True
-    ).stderr.splitlines()
+    return python(LOG, *arguments, env=without | environ, check=True).stderr.splitlines()
 
 
 def test_people_get_the_time_in_utc_and_each_line_once():
@@ -135,8 +133,7 @@ def test_what_ends_a_command_has_its_priority_in_the_journal(tmp_path):
         sys.exit(main(["run", "--config", sys.argv[1]]))
         """
     (tmp_path / "config.toml").write_text("scan_interval = 'often'\nimage_dri = 3\n")
-    command = [sys.executable, "-c", code, tmp_path / "config.toml"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = python(code, tmp_path / "config.toml")
     assert done.returncode == 78
     lines = done.stderr.splitlines()
     assert len(lines) == 2
@@ -145,8 +142,7 @@ def test_what_ends_a_command_has_its_priority_in_the_journal(tmp_path):
 
 def test_a_closed_stderr_is_no_error():
     code = "import sys; sys.stderr = None; from sticky_pi_uploader.journal import setup; setup.set_up(); print('fine')"
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
-    assert done.stdout == "fine\n"
+    assert python(code, check=True).stdout == "fine\n"
 
 
 def test_handlers_of_others_are_left_alone():
@@ -160,6 +156,6 @@ def test_handlers_of_others_are_left_alone():
         logging.getLogger("x").debug("shown")
         print(other in logging.getLogger().handlers, len(logging.getLogger().handlers))
         """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = python(code, check=True)
     assert done.stdout == "True 2\n"
     assert done.stderr.endswith("DEBUG shown\n")

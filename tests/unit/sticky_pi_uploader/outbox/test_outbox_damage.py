@@ -2,11 +2,11 @@
 
 import os
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 
 import pytest
+from program import python
 from sticky_pi_api.sqlite import connection as sqlite
 from sticky_pi_uploader.exceptions import OutboxDamagedError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, Fingerprint, State, Taken
@@ -294,9 +294,7 @@ outbox.recovery.note_done("something")
 def test_an_outbox_that_can_be_read_and_not_written_is_not_damaged(path, tmp_path, most):
     with Outbox(path, longest_wait=LONGEST_WAIT) as outbox:
         outbox.catalog.record([taken(f"{number}/{NAME}", f"{number:032}") for number in range(300)])
-    done = subprocess.run(
-        [sys.executable, "-c", WRITES_FAIL, path, str(most)], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = python(WRITES_FAIL, path, most)
     assert done.returncode == 0 or "StateError" in done.stderr, done.stderr
     assert "damaged" not in done.stderr
     assert not list(tmp_path.glob("*.damaged-*"))
@@ -417,7 +415,7 @@ def test_a_table_that_is_gone_is_damage_to_those_who_may_only_read(outbox, path,
     for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
         folder.chmod(0o755)
     tmp_path.chmod(0o555)
-    done = subprocess.run([sys.executable, "-c", READ_AS_ANYBODY, path], stdout=subprocess.PIPE, text=True, check=True)
+    done = python(READ_AS_ANYBODY, path, check=True)
     tmp_path.chmod(0o755)
     assert done.stdout == f"the outbox {path} is damaged: no such table: pictures\n"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from api_server import ApiServer
+from program import python
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
@@ -67,15 +68,7 @@ def as_service(command, *arguments):
 
 
 def run(trap, *arguments, flags=()):
-    return subprocess.run(
-        [sys.executable, "-c", UNREADABLE, *trap.flags, *flags, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        cwd="/",
-        check=False,
-    )
+    return python(UNREADABLE, *trap.flags, *flags, *arguments, cwd="/")
 
 
 COMMANDS = (

@@ -1,10 +1,9 @@
 import os
 import socket
-import subprocess
-import sys
 
 import pytest
 import systemd_python
+from program import loaded_by, python
 from short_paths import short_path
 from sticky_pi_uploader.service.systemd import ServiceManager, notify
 
@@ -26,14 +25,7 @@ def call(request):
         pytest.skip(systemd_python.MISSING)
 
     def call(address, *messages):
-        environ = {**os.environ, "NOTIFY_SOCKET": address}
-        done = subprocess.run(
-            [sys.executable, "-c", CALL, request.param, *messages],
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = python(CALL, request.param, *messages, env={**os.environ, "NOTIFY_SOCKET": address}, check=True)
         return done.stdout + done.stderr
 
     return call
@@ -87,11 +79,8 @@ def test_a_message_that_is_no_text_is_no_error(monkeypatch, listener, address):
 
 
 def test_without_anybody_to_tell_nothing_is_imported_for_it():
-    environ = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
-    module = "sticky_pi_uploader.service.systemd"
-    code = f"import sys; from {module} import notify; notify('READY=1'); print('systemd' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, text=True, check=True)
-    assert done.stdout == "False\n"
+    code = "import os; os.environ.pop('NOTIFY_SOCKET', None); from sticky_pi_uploader.service.systemd import notify"
+    assert "systemd" not in loaded_by(f"{code}; notify('READY=1')")
 
 
 @pytest.fixture

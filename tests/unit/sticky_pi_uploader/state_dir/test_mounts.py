@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import mounted
 import pytest
 from flushes import flushes
+from program import python
 from sticky_pi_api.filesystem.mounts import file_system_type, is_within, network_file_system
 from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_uploader.exceptions import StateError
@@ -27,8 +28,7 @@ def tmpfs(tmp_path):
 def as_nobody(code):
     """Run code as a user without rights, in a process of its own; return what it prints."""
     prepared = "import os; from sticky_pi_uploader.state_dir.mounts import *; os.setuid(65534)\n"
-    done = subprocess.run([sys.executable, "-c", prepared + code], stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout.strip()
+    return python(prepared + code, check=True).stdout.strip()
 
 
 # --- file_system_id ----------------------------------------------------------------------------------------------

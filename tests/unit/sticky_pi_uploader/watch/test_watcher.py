@@ -11,7 +11,7 @@ import time
 from functools import partial
 
 import pytest
-from program import eventually
+from program import eventually, python
 from sticky_pi_api.filesystem.mounts import network_file_system
 from sticky_pi_uploader.intake.scanner import Scanner
 from sticky_pi_uploader.journal.events import Kind
@@ -287,7 +287,7 @@ connection.close()
 def test_a_busy_state_folder_in_the_image_dir_causes_no_hint_at_all(image_dir, state):
     (image_dir / state).mkdir()
     with Trap(image_dir, [image_dir / state]) as trap:
-        subprocess.run([sys.executable, "-c", BUSY, image_dir / state], check=True)
+        python(BUSY, image_dir / state, check=True)
         trap.put("end.jpg")
         trap.wait_for("end.jpg")
         assert (trap.files, trap.folders, trap.scans) == ({"end.jpg"}, set(), 0)

@@ -1,9 +1,9 @@
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from program import python
 from sticky_pi_uploader.cli import main as cli
 from sticky_pi_uploader.cli.commands.service.install_service import install
 from sticky_pi_uploader.exceptions import StateError
@@ -137,9 +137,6 @@ def test_without_root_it_names_sudo():
         os.setuid(65534)
         sys.exit(main(["install-service"]))
     """
-    path = os.pathsep.join(path for path in sys.path if path)
-    done = subprocess.run(
-        [sys.executable, "-c", script], env={"PYTHONPATH": path}, capture_output=True, text=True, check=False
-    )
+    done = python(script)
     assert done.returncode == 74
     assert "only root can install the service: sudo " in done.stderr
