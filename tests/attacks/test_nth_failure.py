@@ -31,15 +31,9 @@ FOUND = {
 """What has gone wrong, by the kind of life"""
 
 
-def test_a_call_that_fails_once_loses_nothing_and_is_made_good_by_the_next_run(attack, some, seed):
-    figures = attack("fail", *some(6))
-    print(figures, file=sys.stderr)
-    assert figures["wrong"] == {}, (seed, figures)
-    assert figures["happened"] > 0
-
-
-def test_a_life_with_hardly_any_descriptors_loses_nothing_and_reports_end_in_order(attack, some, seed):
-    figures = attack("limit", *some(4))
+@pytest.mark.parametrize(("harm", "number"), [("fail", 6), ("limit", 4)], ids=["a failing call", "few descriptors"])
+def test_what_fails_once_loses_nothing_and_is_made_good_by_the_next_run(attack, some, seed, harm, number):
+    figures = attack(harm, *some(number))
     print(figures, file=sys.stderr)
     assert figures["wrong"] == {}, (seed, figures)
     assert figures["happened"] > 0

@@ -434,7 +434,7 @@ RECEIPTS = (
         "RemoteAPI._receipt",
         "len(rows) != 1 or key_of(rows[0]) != key_of(image)",
         "len(rows) != 1",
-        ("test_a_receipt_for_another_picture_is_no_receipt",),
+        ("test_an_upload_is_not_stored_because_somebody_answers_200",),
         "another picture's row would count as a receipt",
     ),
     Guard(
@@ -1437,7 +1437,7 @@ REMOVING = (
         "_lock",
         "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
         "",
-        ("test_the_state_folder_alone_excludes",),
+        ("test_one_of_the_two_folders_alone_excludes",),
         "two would send, and remove, the same pictures",
     ),
     Guard(

@@ -535,18 +535,12 @@ def test_what_is_no_picture_is_rejected_with_its_reason_even_if_nothing_else_is_
     assert whys(outbox, "x.jpg") == ["the name has 2 fields"]
 
 
-def test_a_rejected_file_that_became_a_picture_is_pending(outbox):
+@pytest.mark.parametrize("fault", [None, "it is empty"])
+def test_a_rejected_file_that_became_a_picture_is_pending_and_one_with_another_fault_has_that(outbox, fault):
     outbox.catalog.record([taken(rejected="it is cut short")])
-    outbox.catalog.record([taken(md5="b" * 32, version=2)])
-    assert (outbox.at(NAME).state, outbox.at(NAME).reason) == (State.PENDING, None)
-    assert whys(outbox) == ["it is cut short", "the file changed: taken in again"]
-
-
-def test_a_rejected_file_with_another_fault_has_the_new_reason(outbox):
-    outbox.catalog.record([taken(rejected="it is cut short")])
-    outbox.catalog.record([taken(md5="b" * 32, version=2, rejected="it is empty")])
-    assert outbox.at(NAME).reason == "it is empty"
-    assert whys(outbox) == ["it is cut short", "it is empty"]
+    outbox.catalog.record([taken(md5="b" * 32, version=2, rejected=fault)])
+    assert (outbox.at(NAME).state, outbox.at(NAME).reason) == (State.REJECTED if fault else State.PENDING, fault)
+    assert whys(outbox) == ["it is cut short", fault or "the file changed: taken in again"]
 
 
 def test_a_picture_refused_for_good_that_is_no_picture_any_more_is_not_offered_again(outbox, clock):

@@ -567,8 +567,9 @@ def test_a_disk_that_is_waited_for_is_not_held_by_its_lock(trap, start):
         ("scan_interval = 'often'", "scan_interval"),
         ('[api]\nurl = "https://example.org"', "wants an account"),
         ("[[", "config.toml"),
+        ('[api]\nurl = ""', "[api] url: not set"),
     ],
-    ids=["wrong", "no account", "no toml"],
+    ids=["wrong", "no account", "no toml", "no destination"],
 )
 def test_a_configuration_that_cannot_be_used_is_said_and_the_old_one_stays(trap, start, text, problem):
     with configured(trap, start) as (daemon, reload):
@@ -681,16 +682,6 @@ def test_a_configuration_that_is_changed_while_the_service_waits_for_a_destinati
         eventually(lambda: "waiting for it" in daemon.said)
         config = trap.folder / "config.toml"
         config.write_text(config.read_text().replace('url = ""', f'url = "{trap.store.as_uri()}"'))
-        eventually(lambda: trap.uploaded(file))
-
-
-def test_a_configuration_without_a_destination_is_not_taken_in_the_place_of_one_with_it(trap, start):
-    with configured(trap, start) as (daemon, reload):
-        eventually(daemon.is_watching)
-        reload('[api]\nurl = ""')
-        eventually(lambda: "the configuration was not reloaded" in daemon.said)
-        assert "[api] url: not set" in daemon.said
-        file = trap.make()
         eventually(lambda: trap.uploaded(file))
 
 

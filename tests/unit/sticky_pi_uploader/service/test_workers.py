@@ -64,17 +64,12 @@ def working(steps, stop=None, **options):
     assert not worker.is_alive()
 
 
-def test_steps_that_say_so_follow_one_another_at_once():
-    steps = Steps(0, 0.0, 0)
+@pytest.mark.parametrize("waits", [(0, 0.0, 0), (0.01, 0.01)])
+def test_steps_follow_one_another_at_once_or_after_the_wait_that_they_say(waits):
+    steps = Steps(*waits)
     with working(steps):
         assert steps.finished.wait(PATIENCE)
-    assert steps.count == 4
-
-
-def test_after_a_wait_the_next_step_comes_by_itself():
-    steps = Steps(0.01, 0.01)
-    with working(steps):
-        assert steps.finished.wait(PATIENCE)
+    assert steps.count == len(waits) + 1
 
 
 def test_a_step_that_does_not_end_is_heard_of_and_a_wait_between_two_is_none():

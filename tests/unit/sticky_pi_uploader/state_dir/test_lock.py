@@ -65,18 +65,15 @@ def holder(folders):
         process.kill()
 
 
-def test_the_state_folder_alone_excludes(folders, holder):
-    with pytest.raises(LockedError) as caught, locked(f"{folders}/other-pictures", f"{folders}/state"):
+@pytest.mark.parametrize(
+    ("pictures", "state", "common"),
+    [("other-pictures", "state", "state folder {}/state"), ("pictures", "other-state", "image folder {}/pictures")],
+)
+def test_one_of_the_two_folders_alone_excludes(folders, holder, pictures, state, common):
+    with pytest.raises(LockedError) as caught, locked(f"{folders}/{pictures}", f"{folders}/{state}"):
         pass
     assert caught.value.exit_status == 73
-    said = f"another sticky-pi-uploader (process {holder.pid}) is at work on the state folder {folders}/state"
-    assert str(caught.value) == said
-
-
-def test_the_image_folder_alone_excludes(folders, holder):
-    with pytest.raises(LockedError) as caught, locked(f"{folders}/pictures", f"{folders}/other-state"):
-        pass
-    said = f"another sticky-pi-uploader (process {holder.pid}) is at work on the image folder {folders}/pictures"
+    said = f"another sticky-pi-uploader (process {holder.pid}) is at work on the {common.format(folders)}"
     assert str(caught.value) == said
 
 

@@ -36,14 +36,22 @@ def test_keeping_them_again_replaces_them(folder):
     assert folder.find(MD5) == BOTH
 
 
+FOUND_INSTEAD = {
+    "nothing": lambda _: None,
+    "empty": lambda file: file.write_bytes(b""),
+    "cut": lambda file: file.write_bytes(b"\xff\xd8lar"),
+    "zeros": lambda file: file.write_bytes(bytes(12)),
+    "unreadable": lambda file: file.mkdir(),
+}
+
+
 @pytest.mark.parametrize("which", ["thumbnail", "thumbnail_mini"])
-@pytest.mark.parametrize("content", [None, b"", b"\xff\xd8lar", bytes(12)], ids=["gone", "empty", "cut", "zeros"])
-def test_one_that_a_power_cut_left_unfinished_counts_as_missing(folder, tmp_path, which, content):
+@pytest.mark.parametrize("instead", FOUND_INSTEAD)
+def test_one_that_a_power_cut_left_unfinished_or_cannot_be_read_counts_as_missing(folder, tmp_path, which, instead):
     folder.keep(MD5, BOTH)
     file = tmp_path / "thumbnails" / "9e" / f"{MD5}.{which}"
     file.unlink()
-    if content is not None:
-        file.write_bytes(content)
+    FOUND_INSTEAD[instead](file)
     assert folder.find(MD5) is None
 
 
@@ -56,14 +64,6 @@ def test_a_pipe_in_its_place_holds_nothing_up(folder, tmp_path, which):
     assert folder.find(MD5) is None
     folder.keep(MD5, BOTH)
     assert folder.find(MD5) == BOTH
-
-
-def test_one_that_cannot_be_read_counts_as_missing(folder, tmp_path):
-    folder.keep(MD5, BOTH)
-    file = tmp_path / "thumbnails" / "9e" / f"{MD5}.thumbnail"
-    file.unlink()
-    file.mkdir()
-    assert folder.find(MD5) is None
 
 
 def test_where_they_cannot_be_written_it_is_an_oserror(tmp_path):
