@@ -23,6 +23,9 @@ SERVICE: Final = "sticky-pi-uploader.service"
 ROUND: Final = "sticky-pi-uploader-drain.service"
 TIMER: Final = "sticky-pi-uploader-drain.timer"
 
+HOMES: Final = ("/home", "/root", "/run/user")
+"""Folders that ProtectHome= hides"""
+
 _NOT_FOR_COMMANDS: Final = re.compile(
     r"Exec(Condition|Start|Reload|Stop)|(Exit)?Type|Restart|Timeout|Watchdog|Notify|RuntimeDirectory|RuntimeMax"
     r"|SuccessExit|RemainAfterExit|Kill|SendSIG|Standard|TTY|WorkingDirectory|X-|FailureAction|SuccessAction|StartLimit"
@@ -80,7 +83,7 @@ class ServiceUnit(NamedTuple):
     def hides(self, folder: str) -> bool:
         """Return whether a folder is in one of the homes that the sandbox hides."""
         is_on = (self.values("ProtectHome") or ["no"])[-1].lower() in {"yes", "true", "1", "on", "tmpfs"}
-        return is_on and any(is_within(folder, home) for home in ("/home", "/root", "/run/user"))
+        return is_on and any(is_within(folder, home) for home in HOMES)
 
     def values(self, name: str) -> list[str]:
         """Return the values of a setting that are in force; of one that isn't a list, the last is."""

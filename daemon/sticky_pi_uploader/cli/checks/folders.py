@@ -30,7 +30,7 @@ from ...state_dir.privileges import denied
 from ..output.formatting import inodes, pictures, size
 from ..state_reader import consistently, open_state
 from .finding import Finding, ok, problem, unknown, warning
-from .places import FSCK, MOUNT_FOR_WRITING, RIGHTS, left_out, not_writable
+from .places import FSCK, MOUNT_FOR_WRITING, RIGHTS, is_hidden, left_out, not_writable
 
 _WATCHES: Final = "/proc/sys/fs/inotify/max_user_watches"
 _ADVICE: Final = {
@@ -52,7 +52,7 @@ def image_folder(config: Config, view: Viewpoint) -> Iterator[Finding]:
         yield ok(about, with_file_system(folder))
     elif (place := missing_mount(folder)) is not None:
         yield problem(about, wrong, f"put its card or disk in, then: sudo mount {quote(place)}")
-    elif view.service is not None and view.service.hides(os.path.realpath(folder)):
+    elif view.service is not None and is_hidden(view.service, os.path.realpath(folder)):
         yield left_out(about, folder, view) or problem(about, wrong)
     elif view.is_outsider and (os.path.isdir(folder) or not os.access(os.path.dirname(folder), os.X_OK)):
         yield unknown(about, f"{folder} can't be read by this user")

@@ -9,7 +9,7 @@ from typing import Final
 
 from sticky_pi_api.filesystem.mounts import file_system_type, mount_of
 
-from ...ownership.service_unit import ROUND, drop_in, restart
+from ...ownership.service_unit import HOMES, ROUND, ServiceUnit, drop_in, restart
 from ...ownership.viewpoint import Viewpoint
 from ...state_dir.disk import has_failed, is_read_only
 from ...state_dir.folder import MARK
@@ -32,16 +32,25 @@ def may_write(folder: str) -> bool:
 def left_out(about: str, folder: str, view: Viewpoint) -> Finding | None:
     """Return a problem where the service's sandbox leaves a folder out, with the drop-in that lets it in."""
     unit, real = view.service, os.path.realpath(folder)
-    if unit is None or not (unit.hides(real) or (_is_read_only_here(nearest(real)) and not unit.lets_in(real))):
+    if unit is None or not (
+        (hidden := is_hidden(unit, real)) or (_is_read_only_here(nearest(real)) and not unit.lets_in(real))
+    ):
         return None
     name, there = "folders.conf", nearest(real)
     mount = None if is_on_root_disk(there) else mount_of(there)
-    place = real if mount is None or mount.folder == "/" or unit.hides(real) else mount.folder
-    lines = [f"ReadWritePaths=-{place}", *(["ProtectHome=no"] if unit.hides(real) else [])]
+    place = real if mount is None or mount.folder == "/" or hidden else mount.folder
+    lines = [f"ReadWritePaths=-{place}", *(["ProtectHome=no"] if hidden else [])]
     whose = f"{unit.name}'s own drop-in" if unit.name == ROUND else "the drop-in"
     why = "doesn't name it" if os.path.exists(drop_in(unit.name, name)) else "is missing"
     what = f"{folder} can't be written by the service: its sandbox leaves it out, as {whose} {name} {why}"
     return problem(about, what, write_drop_in(unit.name, name, lines))
+
+
+def is_hidden(unit: ServiceUnit, folder: str) -> bool:
+    """Return whether this process, in a unit's sandbox, can't see a folder in a home; `BindPaths=` may show it."""
+    mount = mount_of(nearest(folder))
+    is_bound = mount is not None and mount.folder not in HOMES and unit.hides(mount.folder)
+    return unit.hides(folder) and not is_bound
 
 
 def write_drop_in(unit: str, name: str, lines: list[str]) -> str:
