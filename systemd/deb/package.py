@@ -109,7 +109,8 @@ def _files(source: Path, about: About) -> Iterator[File]:
     yield File(f"usr/lib/sysusers.d/{NAME}.conf", (units / f"{NAME}.sysusers").read_bytes())
     for path in units.glob("*.catalog"):
         yield File(f"usr/lib/systemd/catalog/{path.name}", path.read_bytes())
-    yield File(f"etc/{NAME}/config.toml", _configuration(source))
+    # No conffile: dpkg would stop each upgrade to ask about a configuration that its owner has changed.
+    yield File(f"usr/share/{NAME}/config.toml", _configuration(source))
     yield File(f"usr/share/man/man8/{NAME}.8.gz", _zip(manual.page(about.version, about.time)))
     yield File(f"usr/share/bash-completion/completions/{NAME}", completion.script().encode())
     yield from _documentation(source, about)
@@ -205,8 +206,7 @@ def _control(source: Path, about: About, files: list[File]) -> Iterator[File]:
         "Description": DESCRIPTION,
     }
     yield File("DEBIAN/control", "".join(f"{name}: {value}\n" for name, value in fields.items()).encode())
-    yield File("DEBIAN/conffiles", "".join(f"/{file.path}\n" for file in files if file.path[:4] == "etc/").encode())
-    sums = (f"{hashlib.md5(file.content).hexdigest()}  {file.path}\n" for file in files if file.path[:4] != "etc/")
+    sums = (f"{hashlib.md5(file.content).hexdigest()}  {file.path}\n" for file in files)
     yield File("DEBIAN/md5sums", "".join(sorted(sums)).encode())
     for script in ("postinst", "prerm", "postrm"):
         yield File(f"DEBIAN/{script}", (source / "systemd" / "deb" / script).read_bytes(), 0o755)

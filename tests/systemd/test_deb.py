@@ -44,7 +44,7 @@ def test_it_holds_both_packages_the_units_and_what_belongs_to_them(deb):
         f"usr/lib/systemd/system/{NAME}-drain.timer",
         *(f"usr/lib/systemd/catalog/{path.name}" for path in SYSTEMD.glob("*.catalog")),
         f"usr/lib/sysusers.d/{NAME}.conf",
-        f"etc/{NAME}/config.toml",
+        f"usr/share/{NAME}/config.toml",
         f"usr/share/man/man8/{NAME}.8.gz",
         f"usr/share/bash-completion/completions/{NAME}",
         f"usr/share/lintian/overrides/{NAME}",
@@ -111,15 +111,19 @@ def starter(installed):
 
 def test_its_configuration_is_the_example_with_an_address_to_be_set(deb, installed):
     example = (PROJECT / "config/config.toml").read_text("utf-8").splitlines()
-    conffile = (installed / "etc" / NAME / "config.toml").read_text("utf-8")
-    assert tomllib.loads(conffile) == {"api": {"url": ""}, "retention": {}}
-    added = [line for line in conffile.splitlines() if line not in example]
+    configuration = (installed / "usr/share" / NAME / "config.toml").read_text("utf-8")
+    assert tomllib.loads(configuration) == {"api": {"url": ""}, "retention": {}}
+    added = [line for line in configuration.splitlines() if line not in example]
     assert added == ["# The service waits until it is set here.", 'url = ""']
-    assert [line for line in example if line not in conffile.splitlines()] == [
+    assert [line for line in example if line not in configuration.splitlines()] == [
         '#url = "file:///sticky_pi_data/.sticky-pi-uploader/store"'
     ]
-    listed = subprocess.run(["dpkg-deb", "--info", deb, "conffiles"], check=True, capture_output=True, timeout=60)
-    assert listed.stdout.decode().split() == [f"/etc/{NAME}/config.toml"]
+
+
+def test_dpkg_asks_nothing_about_the_configuration(deb):
+    listed = subprocess.run(["dpkg-deb", "--ctrl-tarfile", deb], check=True, capture_output=True, timeout=60).stdout
+    with tarfile.open(fileobj=io.BytesIO(listed)) as control:
+        assert "conffiles" not in {os.path.basename(name) for name in control.getnames()}
 
 
 def test_the_same_source_gives_the_same_package(build_deb, deb, tmp_path):
@@ -143,7 +147,7 @@ def test_the_sums_are_those_of_its_files(deb, installed):
     assert checked.returncode == 0
     named = {line.split("  ", 1)[1] for line in sums.decode().splitlines()}
     files = {str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()}
-    assert named == files - {f"etc/{NAME}/config.toml"}
+    assert named == files
 
 
 @pytest.mark.parametrize("script", ["postinst", "prerm", "postrm"])

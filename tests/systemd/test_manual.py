@@ -113,7 +113,7 @@ def test_the_flags_of_each_command_are_completed(installed):
 def test_states_files_and_folders_are_completed_where_they_are_asked_for(installed):
     assert complete(installed, NAME, "list", "--state", "") == {state.value for state in State}
     assert complete(installed, NAME, "--image-dir", "us") == {"usr"}
-    assert complete(installed, NAME, "explain", "et") == {"etc"}
+    assert complete(installed, NAME, "explain", "us") == {"usr"}
     assert complete(installed, NAME, "--username", "") == set()
 
 

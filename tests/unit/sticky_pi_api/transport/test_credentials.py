@@ -147,7 +147,7 @@ def test_no_error_of_what_is_sent_has_the_password_in_the_libraries_frames(serve
     with pytest.raises(ImageChangedError) as raised:
         client._upload(image, lambda: True, lambda: None, CancelScope())
     frames = [trace.tb_frame for trace in chain_of(raised.value.__traceback__)]
-    assert "request.py" in {os.path.basename(frame.f_code.co_filename) for frame in frames}
+    assert "upload_body.py" in {os.path.basename(frame.f_code.co_filename) for frame in frames}
     assert places(raised.value, secrets_of(client)) == []
 
 
