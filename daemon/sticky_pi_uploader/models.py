@@ -31,6 +31,8 @@ class ReasonCode(StrEnum):
     """the destination holds another picture with its device and time"""
     CUT_SHORT = "cut_short"
     """the power failed while its file was written, so that nobody can do anything"""
+    DAMAGED = "damaged"
+    """its EXIF, header or data are damaged, or it changed while it was read; it may well be a picture"""
     NO_CLOCK = "no_clock"
     """its name has a date from a clock that wasn't set; it may well be a picture"""
 
@@ -168,10 +170,10 @@ class Picture(NamedTuple):
     def is_no_picture(self) -> bool:
         """Return whether its file was read and can't be sent, so that its absence is no loss.
 
-        With a date from a clock that wasn't set, it may well be a picture.
+        Where it is damaged, or has a date from a clock that wasn't set, it may well be a picture.
         """
         is_rejected_here = self.state is State.REJECTED and self.attempts == 0 and self.fingerprint is not None
-        return is_rejected_here and self.reason_code is not ReasonCode.NO_CLOCK
+        return is_rejected_here and self.reason_code not in (ReasonCode.DAMAGED, ReasonCode.NO_CLOCK)
 
 
 class Event(NamedTuple):

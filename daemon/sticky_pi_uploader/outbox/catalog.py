@@ -24,6 +24,12 @@ CHANGED_UNSEEN: Final = "its bytes changed, but neither its size nor its time di
 WAS_WHOLE: Final = "the card may be failing: it was whole when it was taken in, but now "
 """Beginning of the reason of a picture that was damaged on the card; the reason why it isn't whole follows"""
 
+_DAMAGED: Final = (
+    *("its EXIF is damaged", "its header is damaged", "its data are damaged"),
+    *("it doesn't decode", "it changed while it was read"),
+)
+"""Beginnings of the reasons of files that may well be pictures"""
+
 _NEEDS_ATTENTION: Final = (
     "state IN ('conflict', 'rejected', 'lost') AND removed_at IS NULL AND dismissed_at IS NULL"
     " AND reason_code IS NOT 'cut_short'"
@@ -335,6 +341,10 @@ def _code_of(rejected: str) -> ReasonCode | None:
     """Return the code of the reason why a file is no picture, by the words that the image parser has for it now."""
     if rejected.startswith(("it is cut short", "it is empty")):
         return ReasonCode.CUT_SHORT
+    if rejected.startswith(
+        ("its EXIF is damaged", "its header is damaged", "its data are damaged", "it changed while")
+    ):
+        return ReasonCode.DAMAGED
     return ReasonCode.NO_CLOCK if "the trap's clock wasn't set" in rejected else None
 
 

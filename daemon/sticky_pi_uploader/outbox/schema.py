@@ -136,6 +136,13 @@ def _add_dismissals(database: Database) -> None:
     database.execute("CREATE INDEX pictures_by_inode ON pictures (inode)")
 
 
+_DAMAGED: Final = (
+    *("its EXIF is damaged", "its header is damaged", "its data are damaged"),
+    *("it doesn't decode", "it changed while it was read"),
+)
+"""Beginnings of the reasons of files that may well be pictures"""
+
+
 def coded(state: object, reason: object) -> dict[str, str | None]:
     """Return a picture's code and the md5 that the destination got, from its reason as releases before step 7 wrote it.
 
@@ -147,6 +154,8 @@ def coded(state: object, reason: object) -> dict[str, str | None]:
         code = "clash"
     elif text.startswith(("it is cut short", "it is empty")):
         code = "cut_short"
+    elif text.startswith(_DAMAGED):
+        code = "damaged"
     elif state == "rejected" and "the trap's clock wasn't set" in text:
         code = "no_clock"
     _, is_receipt, md5 = text.partition("the destination says that it got other bytes (md5 ")
@@ -154,8 +163,7 @@ def coded(state: object, reason: object) -> dict[str, str | None]:
 
 
 def _add_reason_codes(database: Database) -> None:
-    codes = "'clash', 'cut_short', 'no_clock'"
-    database.execute(f"ALTER TABLE pictures ADD COLUMN reason_code TEXT CHECK (reason_code IN ({codes}))")
+    database.execute("ALTER TABLE pictures ADD COLUMN reason_code TEXT")
     database.execute("ALTER TABLE pictures ADD COLUMN got_md5 TEXT")
     rows = database.execute("SELECT id, state, reason FROM pictures WHERE reason IS NOT NULL").fetchall()
     for picture_id, state, reason in rows:

@@ -398,6 +398,13 @@ def test_a_picture_that_is_dismissed_and_then_gone_is_lost_and_needs_no_attentio
     [
         ("its name has 2 fields between dots", True, State.REJECTED),
         ("the datetime in its name is before 2019-11-01: the trap's clock wasn't set", True, State.LOST),
+        ("its EXIF is damaged: it begins twice", True, State.LOST),
+        ("its header is damaged: it claims 0x0 pixels", True, State.LOST),
+        ("its data are damaged: a marker amid them hides the end of the picture", True, State.LOST),
+        ("it changed while it was read", True, State.LOST),
+        ("it doesn't decode: broken data stream", True, State.LOST),
+        ("it isn't a JPEG picture: it is a PNG picture", True, State.REJECTED),
+        ("it is cut short: the end of the picture is missing", True, State.REJECTED),
         ("can't be read: Input/output error", False, State.LOST),
     ],
 )

@@ -160,7 +160,7 @@ def take(name, rejected=None):
     file = Fingerprint(1000, 1, int(name[-5]) + 7)
     outbox.record([Taken(name, file, "disk", *key, name[-5] * 32, None, None, rejected)])
     return outbox.at(name)
-names = ["1b74105a.2020-07-05_10-07-0%d.jpg" % number for number in range(8)]
+names = ["1b74105a.2020-07-05_10-07-0%d.jpg" % number for number in range(9)]
 sent = [take(name) for name in names[:4]]
 assert len(outbox.claim(9)) == 4
 outbox.confirm(sent[1], sent[1].md5, "stored")
@@ -173,6 +173,7 @@ take(names[4], "it is cut short: the end of the picture is missing")
 take(names[5], "it is empty: nothing of it was written")
 take("1b74105a.1970-01-01_00-00-06.jpg", "the datetime in its name is before 2019: the trap's clock wasn't set")
 take(names[7], "it is a PNG picture")
+take(names[8], "its EXIF is damaged: it begins twice")
 outbox.close()
 """
 
@@ -190,6 +191,7 @@ CODED = [
     *((ReasonCode.CLASH, None, True), (ReasonCode.CLASH, None, True), (None, "f" * 32, False), (None, None, False)),
     *((ReasonCode.CUT_SHORT, None, False), (ReasonCode.CUT_SHORT, None, False), (ReasonCode.NO_CLOCK, None, True)),
     (None, None, True),
+    (ReasonCode.DAMAGED, None, True),
 ]
 """The code, the md5 that the destination got, and the attention that each of them needs"""
 
@@ -220,15 +222,16 @@ def test_a_whole_picture_that_was_cut_short_on_the_card_needs_attention_once_its
 def test_a_reason_that_a_later_release_words_otherwise_decides_the_same(reasons):
     with Outbox(reasons, longest_wait=1800.0) as outbox:
         before, clashes = facts(outbox), outbox.destinations.clashes_in_a_row()
-        assert (clashes, outbox.catalog.count_to_look_at()) == (2, 4)
+        assert (clashes, outbox.catalog.count_to_look_at()) == (2, 5)
         with outbox.database.writing() as connection:
             connection.execute("UPDATE pictures SET reason = 'worded otherwise' WHERE reason IS NOT NULL")
             connection.execute("UPDATE history SET why = 'worded otherwise'")
         assert facts(outbox) == before
         assert outbox.destinations.clashes_in_a_row() == clashes
-        assert outbox.catalog.count_to_look_at() == 4
+        assert outbox.catalog.count_to_look_at() == 5
         by_code = {picture.reason_code: picture for picture in outbox.pictures()}
         assert outbox.catalog.lose(by_code[ReasonCode.NO_CLOCK]) is State.LOST
+        assert outbox.catalog.lose(by_code[ReasonCode.DAMAGED]) is State.LOST
         assert outbox.catalog.lose(by_code[ReasonCode.CUT_SHORT]) is State.REJECTED
 
 
