@@ -29,7 +29,6 @@ __all__ = [
     "add_flags",
     "from_arguments",
     "load",
-    "understand",
     "url_not_set",
     "with_password",
 ]
@@ -45,46 +44,32 @@ def load(
     default_file: str = DEFAULT_FILE,
     check_secrets: bool = False,
     check_url: bool = True,
+    problems: list[str] | None = None,
 ) -> Config:
     """Load the configuration from all its sources; the keys of `flags` are the schema's names.
 
     The default file may be missing, a named one may not. `check_secrets` reads the password too, for commands that will
     need it. Without `check_url` the destination's address may be empty, for commands that wait for it. Raises
-    ConfigError with every problem at once.
+    ConfigError with every problem at once; with a list of `problems`, they are added to it instead, and defaults stand
+    in the place of wrong values.
     """
-    config, problems = understand(
-        flags, environ, config_file, default_file=default_file, check_secrets=check_secrets, check_url=check_url
-    )
-    if problems:
-        raise ConfigError(problems)
-    return config
-
-
-def understand(
-    flags: Mapping[str, str | None],
-    environ: Mapping[str, str],
-    config_file: str | None = None,
-    *,
-    default_file: str = DEFAULT_FILE,
-    check_secrets: bool = False,
-    check_url: bool = True,
-) -> tuple[Config, list[str]]:
-    """Load the configuration as `load` does, with defaults for wrong values; return it with the problems."""
-    problems: list[str] = []
-    file = _read_file(config_file, default_file, problems)
+    found = [] if problems is None else problems
+    file = _read_file(config_file, default_file, found)
     # The file's values must be valid even where they are overridden. Of the others, only those in force are checked.
-    values, wrong = take(given_values(file, environ, flags), problems)
+    values, wrong = take(given_values(file, environ, flags), found)
     config = _build(values, environ, file.path if file else None)
     # A default that replaces a wrong value contradicts nothing.
-    problems += [problem for names, problem in _contradictions(config) if not wrong & names]
+    found += [problem for names, problem in _contradictions(config) if not wrong & names]
     if check_url and not config.api.url:
-        problems.append(url_not_set(config))
+        found.append(url_not_set(config))
     if check_secrets and "api.password_file" not in wrong:
         try:
             config = with_password(config, environ)
         except ConfigError as error:
-            problems += error.problems
-    return config._replace(flags=_typed(flags, config_file)), problems
+            found += error.problems
+    if found and problems is None:
+        raise ConfigError(found)
+    return config._replace(flags=_typed(flags, config_file))
 
 
 def with_password(config: Config, environ: Mapping[str, str]) -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from ..config import CONFIG_FLAG, Config, understand
+from ..config import CONFIG_FLAG, Config, load
 from ..config.schema import FLAGS, SCHEMA
 from ..state_dir.privileges import in_service_unit
 from .service_unit import ServiceUnit, find_unit
@@ -58,6 +58,7 @@ def service_config(
     unit: ServiceUnit, flags: Mapping[str, str | None], environ: Mapping[str, str] | None = None
 ) -> tuple[Config, list[str]]:
     """Return the configuration that the service has, with further flags and variables, and its problems."""
-    given = {**unit.flags, **flags}
-    config, problems = understand(given, {**unit.environment, **(environ or {})}, given.get(CONFIG_FLAG))
+    given, problems = {**unit.flags, **flags}, list[str]()
+    variables = {**unit.environment, **(environ or {})}
+    config = load(given, variables, given.get(CONFIG_FLAG), problems=problems)
     return config._replace(flags=()), problems

@@ -11,7 +11,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from ...config import CONFIG_FLAG, DEFAULT_FILE, Config, understand
+from ...config import CONFIG_FLAG, DEFAULT_FILE, Config, load
 from ...exceptions import ConfigError, StateError
 from ...intake.scanner import Scanner
 from ...ownership.run_as_owner import work_as_owner
@@ -75,7 +75,8 @@ def look(
     if view.unit is not None and view.is_outsider:
         config, problems = service_config(view.unit, flags)
     else:
-        config, problems = understand(flags, environ, config_file, check_secrets=True)
+        problems = list[str]()
+        config = load(flags, environ, config_file, check_secrets=True, problems=problems)
     file = config_file or (view.unit and view.unit.flags.get(CONFIG_FLAG)) or DEFAULT_FILE
     if view.unit is not None and os.path.exists(file) and not os.access(file, os.R_OK):
         what, advice = f"{file} can't be read by {view.whose}", f"sudo chmod 644 {file}"
