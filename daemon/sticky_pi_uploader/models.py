@@ -32,7 +32,7 @@ class ReasonCode(StrEnum):
     CUT_SHORT = "cut_short"
     """the power failed while its file was written, so that nobody can do anything"""
     DAMAGED = "damaged"
-    """its EXIF, header or data are damaged, or it changed while it was read; it may well be a picture"""
+    """its EXIF, header or data are damaged, or changed while they were read; it may well be a picture"""
     NO_CLOCK = "no_clock"
     """its name has a date from a clock that wasn't set; it may well be a picture"""
 

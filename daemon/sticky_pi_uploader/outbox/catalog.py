@@ -341,9 +341,7 @@ def _code_of(rejected: str) -> ReasonCode | None:
     """Return the code of the reason why a file is no picture, by the words that the image parser has for it now."""
     if rejected.startswith(("it is cut short", "it is empty")):
         return ReasonCode.CUT_SHORT
-    if rejected.startswith(
-        ("its EXIF is damaged", "its header is damaged", "its data are damaged", "it changed while")
-    ):
+    if rejected.startswith(_DAMAGED):
         return ReasonCode.DAMAGED
     return ReasonCode.NO_CLOCK if "the trap's clock wasn't set" in rejected else None
 
