@@ -130,7 +130,7 @@ COMMANDS: Final = (
     Command("status", "show whether all is well, and how many pictures are in each state", "status"),
     Command("list", "print one line for each picture", "list --state rejected --state conflict"),
     Command("explain", "tell the whole story of one picture", "explain 5c173ff2.2020-06-20_21-33-24.jpg"),
-    Command("retry", "read pictures or send them again at once", "retry --all"),
+    Command("retry", "look again at pictures that aren't uploaded", "retry --all"),
     Command(
         "dismiss",
         "acknowledge rejected, conflicting or lost pictures, so that they need no attention any more",

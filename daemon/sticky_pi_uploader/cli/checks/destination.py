@@ -84,7 +84,7 @@ def last_sending(config: Config, _: Viewpoint) -> Iterator[Finding]:
         return
     find = warning if last.state is DestinationState.UNREACHABLE else problem
     at_once = f"`{suggest(config, 'retry --all')}` has it tried at once"
-    advice = f"see to what it says: pictures are kept, and sent once it takes them; {at_once}"
+    advice = f"do what it says: pictures are kept, and sent once it takes them; {at_once}"
     yield find("sending", f"when pictures were last sent, the destination {SAYINGS[last.state]}: {last.reason}", advice)
 
 
@@ -99,7 +99,7 @@ def _server(config: Config) -> Iterator[Finding]:
     except ConfigError:
         return  # the finding about credentials says it
     except StickyPiError as error:
-        yield problem(about, str(error), "see to what it says; pictures are kept, and sent once it works")
+        yield problem(about, str(error), "do what it says; pictures are kept, and sent once it works")
     else:
         yield ok(about, f"{config.api.url} answers, and accepts the account")
 
@@ -134,7 +134,7 @@ def _store_problem(about: str, store: str, view: Viewpoint) -> Finding | None:
     try:
         check_store(store)
     except StoreError as error:
-        return problem(about, str(error), "see to what it says; pictures are kept, and sent once it works")
+        return problem(about, str(error), "do what it says; pictures are kept, and sent once it works")
     if (why := database_problem(nearest(store), "database.db")) is not None:
         return problem(about, why, "name a folder on another disk in [api] url")
     return None
