@@ -61,6 +61,23 @@ def test_the_current_folder_is_handed_on_only_where_root_alone_decides_where_it_
     trap.machine.run("install", "-d", "-o", NAME, STATE, f"{STATE}/below")
     for folder, expected in {IMAGES: IMAGES, f"{STATE}/below": "/", "/root": "/"}.items():
         assert probe(f"cd {folder}; {NAME} retry --all")["cwd"] == expected
+    assert probe(f"cd {STATE}/below; {NAME} retry ./c.jpg")["argv"] == ["retry", f"{STATE}/below/c.jpg"]
+
+
+def test_a_command_is_started_as_the_unit_starts_its_program(trap, probe):
+    trap.drop_in("[Service]\nExecStart=\nExecStart=nice -n 10 /usr/local/bin/probe run\n")
+    assert probe(f"{NAME} retry --all")["argv"] == ["retry", "--all"]
+    trap.machine.run("cp", "/usr/local/bin/probe", "/root/hidden")
+    for line, why in {
+        "/usr/local/bin/probe": f"it isn't known how {SERVICE} starts its program: its ExecStart= has neither",
+        "/usr/local/bin/nowhere run": f"it isn't known how {SERVICE} starts its program: there is no /usr/local/bin/",
+        "/root/hidden run": "/root/hidden can't be started (status 203)",
+    }.items():
+        trap.drop_in(f"[Service]\nExecStart=\nExecStart={line}\n")
+        done = trap.machine.run(NAME, "audit", "--verify", check=False)
+        assert (done.status, done.out) == (78, "")
+        assert why in done.err
+    trap.machine.run("rm", "/root/hidden")
 
 
 @pytest.mark.parametrize("status", [0, 1, 75])
@@ -126,3 +143,16 @@ def test_a_unit_that_cannot_start_a_program_is_said_and_nothing_is_done_with_oth
         assert done.status == 78
         assert f"systemd can't start a program as {SERVICE} does: status 217" in done.err
     assert not (trap.machine.card / f".{NAME}").exists()
+
+
+def test_without_a_unit_commands_that_need_no_password_go_on_as_the_state_folders_owner(trap, server):
+    first = trap.take_picture()
+    trap.command("drain")
+    trap.drop_in("[Service]\nUser=nobody-of-this-name\n")
+    for command in (["retry", "--all"], ["audit"]):
+        done = trap.command(*command)
+        assert "this goes on without the service's credentials and limits" in done.err
+        assert "whose state folder it is" in done.err
+    assert trap.command("audit", "--verify", check=False).status == 78
+    assert trap.states() == {first: "uploaded"}
+    assert set(trap.machine.run("find", STATE, "-printf", "%u\n").out.split()) == {NAME}

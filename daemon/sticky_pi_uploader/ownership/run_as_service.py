@@ -12,9 +12,9 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
-from ..config.schema import FLAGS
+from ..config import CONFIG_FLAG, load
 from ..state_dir.mounts import lost_files
 from ..state_dir.trusted_path import split
 from .service_unit import ServiceUnit, find_unit
@@ -52,11 +52,13 @@ _OF_TERMINAL: Final = ("COLUMNS", "LINES", "TERM", "COLORTERM", "NO_COLOR", "LAN
 """Variables of the caller's that a command gets; nothing else of its environment is handed on"""
 
 
-def run_as_service(command: str, flags: Mapping[str, str | None], typed: Sequence[str]) -> int | Viewpoint:
+def run_as_service(command: str, flags: Mapping[str, Any], typed: Sequence[str]) -> int | Viewpoint:
     """Run what was `typed` as the service does, and return its exit status; or else with whose rights it has to go on.
 
-    `flags` are those of the configuration, by its names.
+    `flags` are the arguments of the command, those of the configuration by its names.
     """
+    from shutil import which  # it takes long to load, and the modules of `check` import this one
+
     unit = find_unit()
     if unit is None:
         return Viewpoint()
@@ -65,20 +67,41 @@ def run_as_service(command: str, flags: Mapping[str, str | None], typed: Sequenc
     handed_on = {name: os.environ[name] for name in _OF_TERMINAL if name in os.environ}
     if command == "check":
         handed_on[LOST_FILES] = str(lost_files(service_config(unit, flags)[0].image_dir))
-    program = [unit.program, *(f"{FLAGS[name]}={value}" for name, value in unit.flags.items())]
+    program = unit.program
+    if not program or which(program[0]) is None:
+        missing = f"there is no {program[0]}" if program else "its ExecStart= has neither the word run nor drain"
+        why = f"it isn't known how {unit.name} starts its program: {missing}"
+        return _without_unit(unit, why, command, flags)
     if command == "drain":  # as at each start of the service; what is missing, the command says itself
         environ = {**unit.environment, "PATH": os.environ.get("PATH", os.defpath)}
-        subprocess.run([*program, "prepare", f"--user={unit.user}"], env=environ, capture_output=True, check=False)
+        prepare = ["timeout", "20", *program, "prepare", f"--user={unit.user}"]
+        subprocess.run(prepare, env=environ, capture_output=True, check=False)
     name = f"sticky-pi-uploader-{command}-{os.getpid()}.service"
-    words = [*program, *typed]
+    files = frozenset(flags.get("files") or ())
+    words = [*program, *(_from_here(word) if word in files else word for word in typed)]
     status = _run(_transient(unit.for_commands, name, words, handed_on), name)
-    if status != _REFUSED and status not in _NOT_STARTED:
-        return status
-    lines, problem = _accepted(unit)
-    if problem is not None:
-        why = f"systemd can't start a program as {unit.name} does: {problem}"
-        return Viewpoint(unit, is_outsider=True, note=why)
-    return status if lines == unit.for_commands else _run(_transient(lines, name, words, handed_on), name)
+    if status == _REFUSED or status in _NOT_STARTED:
+        lines, problem = _accepted(unit)
+        if problem is None and lines != unit.for_commands:
+            status = _run(_transient(lines, name, words, handed_on), name)
+        if problem is None and status in _NOT_STARTED:
+            problem = f"{program[0]} can't be started (status {status})"
+        if problem is not None:
+            why = f"systemd can't start a program as {unit.name} does: {problem}"
+            return _without_unit(unit, why, command, flags)
+    return status
+
+
+def _without_unit(unit: ServiceUnit, why: str, command: str, flags: Mapping[str, Any]) -> Viewpoint:
+    """Return with whose rights a command goes on that can't be run as the service is.
+
+    One that needs no password goes on as the state folder's owner, if the configuration is the service's.
+    """
+    config = load(flags, os.environ, flags.get(CONFIG_FLAG), problems=[])
+    is_the_same = config._replace(flags=()) == service_config(unit, flags)[0] and os.path.isdir(config.state_dir)
+    if is_the_same and (command in {"retry", "dismiss"} or (command == "audit" and not flags.get("verify"))):
+        return Viewpoint(note=f"{why}; this goes on without the service's credentials and limits")
+    return Viewpoint(unit, is_outsider=True, note=why)
 
 
 def _accepted(unit: ServiceUnit) -> tuple[list[str], str | None]:
@@ -116,6 +139,14 @@ def _here() -> str:
         here = split(os.getcwd())
         return "/" if here.rest else here.trusted
     return "/"
+
+
+def _from_here(file: str) -> str:
+    """Return the absolute path of a file that is meant by a path from the current folder, if that isn't handed on."""
+    with suppress(OSError):  # the folder was removed
+        if os.getcwd() != _here() and (file.startswith(".") or os.path.lexists(file)):
+            return os.path.abspath(file)
+    return file
 
 
 def _run(command: Sequence[str], name: str) -> int:

@@ -35,6 +35,9 @@ _NOT_FOR_COMMANDS: Final = re.compile(
 
 _NAME: Final = "sticky-pi-uploader"
 
+_STARTED: Final = ("run", "drain")
+"""The commands that a unit of the service starts"""
+
 
 class ServiceUnit(NamedTuple):
     """A unit of the service, as it is in force."""
@@ -51,19 +54,22 @@ class ServiceUnit(NamedTuple):
         return [line for line in self.lines if not _NOT_FOR_COMMANDS.match(line)]
 
     @property
-    def program(self) -> str:
-        """The program that it runs, as it names it."""
-        return self._command[0]
+    def program(self) -> list[str]:
+        """The words that start its program, with its flags, up to the command; none where they aren't known."""
+        words = self._command
+        at = next((number for number, word in enumerate(words) if number and word in _STARTED), None)
+        if at is None:
+            return []
+        return [*words[:at], *(f"{FLAGS[name]}={value}" for name, value in _flags(words[at:]).items())]
 
     @property
     def flags(self) -> dict[str, str]:
         """The configuration flags of its program, by the names of the configuration."""
-        parts = [part for word in self._command for part in (word.split("=", 1) if word[:2] == "--" else [word])]
-        return {name: value for flag, value in pairwise(parts) for name in FLAGS if FLAGS[name] == flag}
+        return _flags(self._command)
 
     @property
     def _command(self) -> list[str]:
-        return _words((self.values("ExecStart") or [""])[-1].lstrip("-@:+!")) or [_NAME]
+        return _words((self.values("ExecStart") or [""])[-1].lstrip("-@:+!"))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -170,6 +176,11 @@ def _systemctl(*arguments: str) -> str:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=patience, check=False)
         return os.fsdecode(done.stdout)
     return ""
+
+
+def _flags(words: Sequence[str]) -> dict[str, str]:
+    parts = [part for word in words for part in (word.split("=", 1) if word[:2] == "--" else [word])]
+    return {name: value for flag, value in pairwise(parts) for name in FLAGS if FLAGS[name] == flag}
 
 
 def _words(value: str) -> list[str]:

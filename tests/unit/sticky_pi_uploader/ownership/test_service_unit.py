@@ -93,11 +93,26 @@ def test_a_command_gets_the_lines_in_their_order_without_those_that_start_and_en
 
 
 def test_what_is_in_force_is_the_last_value_or_the_whole_list(unit):
-    assert unit.program == "/opt/sticky/bin/sticky-pi-uploader"
+    assert unit.program == ["/opt/sticky/bin/sticky-pi-uploader", "--config=/etc/trap.toml"]
     assert unit.flags == {"config_file": "/etc/trap.toml"}
     assert unit.environment == {"HTTPS_PROXY": "http://second:2", "A": "b c"}
     assert unit.user == "sticky-pi-uploader"
     assert unit.values("AmbientCapabilities") == ["CAP_DAC_OVERRIDE"]
+
+
+@pytest.mark.parametrize(
+    ("line", "program"),
+    [
+        ("sticky-pi-uploader drain --deadline 45 --image-dir /a", ["sticky-pi-uploader", "--image-dir=/a"]),
+        ("/opt/v/bin/python -m sticky_pi_uploader run", ["/opt/v/bin/python", "-m", "sticky_pi_uploader"]),
+        ("-nice -n 10 sticky-pi-uploader run", ["nice", "-n", "10", "sticky-pi-uploader"]),
+        ("/usr/local/bin/wrapper", []),
+        ("run", []),
+        ("", []),
+    ],
+)
+def test_a_command_is_started_by_the_words_before_the_services_own(read, line, program):
+    assert read(f"[Service]\nExecStart={line}\n").program == program
 
 
 @pytest.mark.parametrize(
