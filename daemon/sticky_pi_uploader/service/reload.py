@@ -20,7 +20,7 @@ from ..config.secret import is_credential
 from ..exceptions import ConfigError
 from ..journal.events import Kind, about
 from ..wording import counted
-from .trouble import Trouble
+from .trouble import Advice, Trouble
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -146,8 +146,7 @@ class ReloadableConfig:
 def _trouble(refusal: str, error: ConfigError) -> Trouble:
     first, *others = error.problems
     more = f", and {counted(len(others), 'more mistake')}" if others else ""
-    advice = "mend that, see with `sudo sticky-pi-uploader check` that it is right, and reload the service again"
-    return Trouble(f"{refusal}: {first}{more}", advice)
+    return Trouble(f"{refusal}: {first}{more}", Advice.MEND_CONFIG)
 
 
 def file_version(file: str | None) -> tuple[int, ...] | None:

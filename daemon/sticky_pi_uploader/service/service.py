@@ -25,7 +25,7 @@ from .signals import Signals
 from .startup import wait_until_present
 from .supervisor import ReplacedError, Supervisor
 from .systemd import ServiceManager
-from .trouble import CHECK_STATE, Trouble
+from .trouble import Advice, Trouble
 from .workers import TROUBLE_WAIT, TroubleLog, WorkerDiedError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class _Service:
             # The session put it aside. On a disk that damages every file this must not go round and round.
             self._wait(DAMAGE_WAIT)
         except StateError as error:
-            self._manager.record(session.config.state_dir, [Trouble(str(error), CHECK_STATE)])
+            self._manager.record(session.config.state_dir, [Trouble(str(error), Advice.CHECK_STATE)])
             if not self._has_worked:
                 raise
             if self._manager.listens and not os.access(session.config.state_dir, os.W_OK):

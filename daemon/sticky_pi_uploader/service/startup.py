@@ -27,7 +27,7 @@ from ..state_dir.reserved_space import Reserve
 from ..state_dir.trusted_path import find_foreign, split
 from ..wording import counted
 from .reload import file_version
-from .trouble import Trouble
+from .trouble import Advice, Trouble
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -111,7 +111,7 @@ def wait_until_present(
 
 
 def _tell(manager: ServiceManager, config: ReloadableConfig, problem: str) -> None:
-    waiting = Trouble(f"{problem}; waiting for it", "once that is there, the service goes on by itself")
+    waiting = Trouble(f"{problem}; waiting for it", Advice.WAIT)
     troubles = [waiting, *config.refusals]
     manager.say("; ".join(trouble.what for trouble in troubles))
     manager.record(config.current.state_dir, troubles)

@@ -30,7 +30,7 @@ from ..wording import counted
 from .liveness import SCANS, Health, Limits
 from .session import Session
 from .status_line import SAYINGS, status_line
-from .trouble import CHECK_STATE, Trouble
+from .trouble import Advice, Trouble
 from .workers import TroubleLog
 
 log = logging.getLogger(__name__)
@@ -40,15 +40,6 @@ TICK: Final = 8.0
 
 CLOCK_JUMP: Final = 2.0
 """Seconds by which the wall clock must part from the monotonic one to have been set."""
-
-_MEND_FILE: Final = (
-    "write the right password to its file, which is read again within a minute; "
-    "after a change of [api] username, `sudo systemctl reload sticky-pi-uploader`"
-)
-_MEND_CREDENTIAL: Final = (
-    "correct the password in /etc/credstore or [api] username, then `sudo systemctl restart sticky-pi-uploader`: "
-    "systemd hands on another password only at a start"
-)
 
 
 class ReplacedError(Exception):
@@ -127,23 +118,26 @@ class Supervisor:
         """Yield what keeps the service from a part of its work, the destination's own trouble apart."""
         session = self._session
         if self._health.problem is not None:
-            yield Trouble(self._health.problem, "nothing: systemd starts the service anew")
+            yield Trouble(self._health.problem, Advice.NOTHING)
         if (error := session.workers.trouble() or self._trouble) is not None:
-            yield Trouble(in_words(error), CHECK_STATE)
+            yield Trouble(in_words(error), Advice.CHECK_STATE)
         if unreadable := session.scanner.unreadable():
             path, reason = unreadable[0]
             others = f", and {counted(len(unreadable) - 1, 'other')} neither" if len(unreadable) > 1 else ""
             what = f"{os.path.join(session.image_dir, path)} can't be read ({reason}){others}: no picture there is seen"
-            advice = "let everybody read it, as with `sudo chmod a+rX`; if the card fails, copy it soon"
-            yield Trouble(printable(what), advice)
+            yield Trouble(printable(what), Advice.LET_READ)
         if (obstacle := session.retention.obstacle) is not None:
-            yield Trouble(f"no picture is removed: {obstacle}", 'see "Making room" in the README, or unset keep_days')
+            yield Trouble(f"no picture is removed: {obstacle}", Advice.MAKE_ROOM)
 
     def account_trouble(self) -> Iterator[Trouble]:
         """Yield the trouble that the server doesn't accept the account, with how to mend it. Raises StateError."""
         api = self._session.config.api
         if self._outbox.destination(api.url).state is DestinationState.UNAUTHORIZED:
-            advice = _MEND_CREDENTIAL if is_credential(api.password_file, os.environ) else _MEND_FILE
+            if api.password_file is None:
+                advice = Advice.MEND_ENVIRONMENT
+            else:
+                is_systemds = is_credential(api.password_file, os.environ)
+                advice = Advice.MEND_CREDENTIAL if is_systemds else Advice.MEND_FILE
             yield Trouble(f"{api.url} {SAYINGS[DestinationState.UNAUTHORIZED]}", advice)
 
     def status(self, others: Sequence[Trouble] = ()) -> str:

@@ -10,13 +10,12 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from sticky_pi_api.filesystem.safe_open import open_file
 
 from ..state_dir.privileges import BOOTED
-
-CHECK_STATE: Final = "check the disk and the permissions of the state folder: it is tried again by itself"
 
 _FOLDER: Final = "/run/sticky-pi-uploader"
 """The unit's runtime directory, where commands look"""
@@ -26,11 +25,37 @@ _NAME: Final = "trouble.json"
 _LONGEST: Final = 1 << 20  # bytes
 
 
+class Advice(StrEnum):
+    """How to mend some trouble.
+
+    In the file is only its name: root may paste commands from the text, so the text mustn't be the service's.
+    """
+
+    MEND_CONFIG = "mend that, see with `sudo sticky-pi-uploader check` that it is right, and reload the service again"
+    MEND_FILE = (
+        "write the right password to its file, which is read again within a minute; "
+        "after a change of [api] username, `sudo systemctl reload sticky-pi-uploader`"
+    )
+    MEND_CREDENTIAL = (
+        "correct the password in /etc/credstore or [api] username, then `sudo systemctl restart sticky-pi-uploader`: "
+        "systemd hands on another password only at a start"
+    )
+    MEND_ENVIRONMENT = (
+        "correct SPI_API_PASSWORD or [api] username, then "
+        "`sudo systemctl daemon-reload && sudo systemctl restart sticky-pi-uploader`"
+    )
+    CHECK_STATE = "check the disk and the permissions of the state folder: it is tried again by itself"
+    LET_READ = "let everybody read it, as with `sudo chmod a+rX`; if the card fails, copy it soon"
+    MAKE_ROOM = 'see "Making room" in the README, or unset keep_days'
+    WAIT = "once that is there, the service goes on by itself"
+    NOTHING = "nothing: systemd starts the service anew"
+
+
 class Trouble(NamedTuple):
     """Something that keeps the service from a part of its work."""
 
     what: str
-    advice: str
+    advice: Advice
     since: float = 0.0
     """Unix time; set when it is recorded"""
 
@@ -54,7 +79,9 @@ class TroubleFile:
         self._recorded = troubles
         import json
 
-        text = json.dumps({"state_dir": state_dir, "trouble": [each._asdict() for each in troubles]})
+        text = json.dumps(
+            {"state_dir": state_dir, "trouble": [each._asdict() | {"advice": each.advice.name} for each in troubles]}
+        )
         # It is told in other places as well, so a lack of memory must not end the service.
         with suppress(OSError):
             beside = f"{self._path}.new"
@@ -89,7 +116,7 @@ def _is_stopped() -> bool:
 
 
 def _trouble(what: Any, advice: Any, since: Any) -> Trouble:
-    return Trouble(str(what), str(advice), float(since))
+    return Trouble(str(what), Advice[advice], float(since))
 
 
 def runtime_directory(environ: Mapping[str, str]) -> str | None:

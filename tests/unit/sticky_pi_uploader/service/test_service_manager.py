@@ -484,6 +484,17 @@ def test_a_corrected_password_is_noticed_and_ends_the_wait(trap, manager, config
     assert "the password or the certificates have changed" in manager.said
 
 
+def test_a_wrong_password_of_the_environment_is_to_be_corrected_there(trap, manager, work, make_trap_picture, tmp_path):
+    make_trap_picture(trap.images)
+    with ApiServer(tmp_path / "api") as server:
+        hold(trap, server.url, DestinationState.UNAUTHORIZED)
+        work(url=server.url, env={"SPI_API_PASSWORD": "wrong"})
+        (trouble,) = eventually(lambda: manager.listen() and read_trouble(str(trap.state), manager.environment))
+        assert trouble.what == f"{server.url} doesn't accept the account"
+        assert trouble.advice.startswith("correct SPI_API_PASSWORD or [api] username, then `sudo systemctl ")
+        assert manager.stop() == 0
+
+
 # --- signs of life -----------------------------------------------------------------------------------------------
 
 

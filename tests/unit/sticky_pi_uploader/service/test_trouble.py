@@ -2,11 +2,11 @@ import json
 import os
 
 import pytest
-from sticky_pi_uploader.service.trouble import Trouble, TroubleFile, read_trouble
+from sticky_pi_uploader.service.trouble import Advice, Trouble, TroubleFile, read_trouble
 
 STATE = "/sticky_pi_data/.sticky-pi-uploader"
-REFUSED = Trouble("the last reload was refused", "mend it")
-UNREADABLE = Trouble("secret can't be read", "chmod")
+REFUSED = Trouble("the last reload was refused", Advice.MEND_CONFIG)
+UNREADABLE = Trouble("secret can't be read", Advice.LET_READ)
 
 
 @pytest.fixture
@@ -39,6 +39,12 @@ def test_each_trouble_is_told_with_the_time_since_which_it_lasts(environ):
     assert told(environ) == [(REFUSED.what, REFUSED.advice, 1_600_000_120.0)]
     trouble_file.record(STATE, [])
     assert told(environ) == []
+
+
+def test_the_file_has_no_text_of_the_advice_which_root_may_paste(environ, file):
+    TroubleFile(environ).record(STATE, [REFUSED])
+    (written,) = json.loads(file.read_text())["trouble"]
+    assert (written["what"], written["advice"]) == (REFUSED.what, "MEND_CONFIG")
 
 
 def test_the_file_is_written_only_when_the_trouble_changes(environ, file):
@@ -86,7 +92,13 @@ def test_where_nothing_can_be_written_the_service_goes_on(tmp_path):
         pytest.param("[" * 100_000, id="deep"),
         pytest.param("[]", id="another kind"),
         pytest.param(json.dumps({"state_dir": STATE, "trouble": [{"what": "x"}]}), id="a field is missing"),
-        pytest.param(json.dumps({"state_dir": STATE, "trouble": [{"what": 1, "advice": 2, "since": "x"}]}), id="text"),
+        pytest.param(
+            json.dumps({"state_dir": STATE, "trouble": [{"what": 1, "advice": "WAIT", "since": "x"}]}), id="text"
+        ),
+        pytest.param(
+            json.dumps({"state_dir": STATE, "trouble": [{"what": "x", "advice": "sudo rm", "since": 0}]}),
+            id="another's advice",
+        ),
         pytest.param(json.dumps({"state_dir": 7, "trouble": []}), id="a number for a folder"),
         pytest.param(json.dumps({"state_dir": "\0", "trouble": []}), id="a zero byte"),
     ],
@@ -98,7 +110,7 @@ def test_what_another_program_may_have_written_there_tells_nothing(environ, file
 
 def test_neither_a_link_nor_a_pipe_in_its_place_is_opened(environ, file, tmp_path):
     elsewhere = tmp_path / "elsewhere"
-    elsewhere.write_text(json.dumps({"state_dir": STATE, "trouble": [REFUSED._asdict()]}))
+    elsewhere.write_text(json.dumps({"state_dir": STATE, "trouble": [{"what": "x", "advice": "WAIT", "since": 0}]}))
     file.symlink_to(elsewhere)
     assert told(environ) == []
     file.unlink()
