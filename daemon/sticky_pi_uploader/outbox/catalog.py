@@ -166,7 +166,8 @@ class Catalog(Part):
             moved = self._database.move(picture.id, (State.REJECTED,), State.REJECTED, "gone from the card", removed)
             return State.REJECTED if moved else None
         why = f"gone from the card before it was sent{_was(picture)}"
-        values = {"reason": why, "not_before": None, "recheck": 0, "present": 0}
+        # Whoever dismissed it knew of another state, and not of the loss.
+        values = {"reason": why, "not_before": None, "recheck": 0, "present": 0, "dismissed_at": None}
         with self._database.writing():
             lost = self._database.move(picture.id, UNSENT, State.LOST, why, values)
             if lost:

@@ -384,10 +384,15 @@ def test_a_picture_that_is_dismissed_needs_no_attention_until_it_is_retried_or_c
 
 
 @pytest.mark.parametrize("start", [*CONFLICTS, REFUSED])
-def test_a_picture_that_is_dismissed_and_then_gone_is_lost_and_needs_no_attention(outbox, start):
+def test_a_picture_that_is_dismissed_and_then_gone_is_lost_and_needs_attention_until_it_is_dismissed_again(
+    outbox, start
+):
     picture = bring(outbox, start)
     outbox.catalog.dismiss(picture)
+    assert outbox.catalog.count_to_look_at() == 0
     assert outbox.catalog.lose(outbox.at(NAME)) is State.LOST
+    assert outbox.catalog.count_to_look_at() == 1
+    assert outbox.catalog.dismiss(outbox.at(NAME))
     assert outbox.catalog.count_to_look_at() == 0
     outbox.catalog.record([taken()])
     assert outbox.at(NAME).dismissed_at is None
@@ -1843,7 +1848,7 @@ class OutboxMachine(RuleBasedStateMachine):
         if one.state is State.REJECTED and not one.attempts and set(one.told) == {State.REJECTED}:
             one.becomes(State.REJECTED, recheck=False, removed=True)
         elif done:
-            one.becomes(State.LOST, not_before=None, recheck=False, present=False)
+            one.becomes(State.LOST, not_before=None, recheck=False, present=False, dismissed=False)
             self.clear_the_way(one)
 
     @rule(number=NUMBERS)
