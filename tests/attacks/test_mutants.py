@@ -99,7 +99,7 @@ def test_each_change_has_the_own_tests_its_own_folder(changes):
         assert all((ROOT / "tests" / test).exists() for test in tests), change.file
     audit = chance.own_tests("sticky_pi_uploader/cli/commands/pictures/audit.py")
     assert audit[0] == "unit/sticky_pi_uploader/cli/commands/pictures/test_audit.py"
-    ends = ("", "/commands", "/commands/pictures", "/commands/service", "/output")
+    ends = ("", "/checks", "/commands", "/commands/pictures", "/commands/service", "/output")
     assert {os.path.dirname(test) for test in audit} == {f"unit/sticky_pi_uploader/cli{end}" for end in ends}
     assert chance.own_tests("sticky_pi_api/validation/users.py") == (
         "unit/sticky_pi_api/validation/test_validation.py",
