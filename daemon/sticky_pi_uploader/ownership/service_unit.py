@@ -33,6 +33,9 @@ _NOT_FOR_COMMANDS: Final = re.compile(
 )
 """Beginnings of lines about the service's start and end, its terminal and its sockets, which no command may get"""
 
+_HAS_RELATIVE_PATH: Final = re.compile(r"ReadWritePaths=[-+]*[^-+/\s].*")
+"""Lines that systemd ignores in a unit, as their first path is relative, and refuses for a command"""
+
 _NAME: Final = "sticky-pi-uploader"
 
 _STARTED: Final = ("run", "drain")
@@ -51,7 +54,8 @@ class ServiceUnit(NamedTuple):
     @property
     def for_commands(self) -> list[str]:
         """The lines that give a command the service's user, credentials and limits."""
-        return [line for line in self.lines if not _NOT_FOR_COMMANDS.match(line)]
+        lines = (line for line in self.lines if not _NOT_FOR_COMMANDS.match(line))
+        return [line for line in lines if not _HAS_RELATIVE_PATH.fullmatch(line)]
 
     @property
     def program(self) -> list[str]:
