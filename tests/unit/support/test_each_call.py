@@ -31,7 +31,7 @@ else:
 trap.close()
 print(json.dumps(counts))
 """
-CALLS = ("fsync", "fdatasync", "rename", "unlink", "mkdir", "pwrite64", "ftruncate", "fchown")
+CALLS = ("fsync", "fdatasync", "renameat", "unlink", "mkdir", "pwrite64", "ftruncate", "fchown")
 """Such that nobody but the program makes, at places that count"""
 
 
