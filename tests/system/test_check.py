@@ -39,6 +39,13 @@ def at(trap, start_server, type_in):
     fstab.write_text(before)
 
 
+def on_one_release(name, cases):
+    """Give a test each case on one release, in turn: each takes seconds."""
+    ids = [case.__name__ for case in cases]
+    each = ("release", name), zip(cycle(RELEASES), cases)
+    return pytest.mark.parametrize(*each, indirect=["release"], ids=ids, scope="session")
+
+
 def with_store(at):
     at.mount()
     at.make_store()
@@ -92,7 +99,7 @@ HEALTHY = (
 )
 
 
-@pytest.mark.parametrize("make", HEALTHY, ids=[make.__name__ for make in HEALTHY])
+@on_one_release("make", HEALTHY)
 def test_on_a_healthy_trap_no_problem_is_seen_by_anybody(at, make):
     make(at)
     checked = at.trap.command("check")
@@ -292,13 +299,7 @@ BROKEN = {
 """What makes a trap a broken one → what `check` finds as root: about what, the problem, and the advice"""
 
 
-@pytest.mark.parametrize(
-    ("release", "spoil"),
-    zip(cycle(RELEASES), BROKEN),  # each takes seconds: one release after the other gets one
-    indirect=["release"],
-    ids=[spoil.__name__ for spoil in BROKEN],
-    scope="session",
-)
+@on_one_release("spoil", BROKEN)
 def test_what_is_broken_is_named_with_its_cause_and_nothing_else_is(at, spoil):
     about, what, advice = BROKEN[spoil]
     spoil(at)
