@@ -2,11 +2,9 @@
 
 import json
 import re
-from itertools import cycle
 from types import SimpleNamespace
 
 import pytest
-from containers import RELEASES
 from containers.trap import CONFIGURATION, CREDENTIAL, DRAIN, ENCRYPTED, IMAGES, KEY, NAME, SERVICE, TIMER
 
 USB = "/mnt/usb"
@@ -37,13 +35,6 @@ def at(trap, start_server, type_in):
     run("sh", "-c", f"rm -rf {USB} {ELSEWHERE} /home/store /run/{NAME} /etc/systemd/system/{NAME}*.service.d")
     run("chmod", "644", CONFIGURATION)
     fstab.write_text(before)
-
-
-def on_one_release(name, cases):
-    """Give a test each case on one release, in turn: each takes seconds."""
-    ids = [case.__name__ for case in cases]
-    each = ("release", name), zip(cycle(RELEASES), cases)
-    return pytest.mark.parametrize(*each, indirect=["release"], ids=ids, scope="session")
 
 
 def with_store(at):
@@ -99,9 +90,9 @@ HEALTHY = (
 )
 
 
-@on_one_release("make", HEALTHY)
-def test_on_a_healthy_trap_no_problem_is_seen_by_anybody(at, make):
-    make(at)
+@pytest.mark.parametrize("case", HEALTHY, ids=[make.__name__ for make in HEALTHY])
+def test_on_a_healthy_trap_no_problem_is_seen_by_anybody(at, case):
+    case(at)
     checked = at.trap.command("check")
     assert checked.out.startswith("All is well")
     assert f"with the credentials and limits of {NAME}" in checked.out
@@ -299,10 +290,10 @@ BROKEN = {
 """What makes a trap a broken one → what `check` finds as root: about what, the problem, and the advice"""
 
 
-@on_one_release("spoil", BROKEN)
-def test_what_is_broken_is_named_with_its_cause_and_nothing_else_is(at, spoil):
-    about, what, advice = BROKEN[spoil]
-    spoil(at)
+@pytest.mark.parametrize("case", BROKEN, ids=[spoil.__name__ for spoil in BROKEN])
+def test_what_is_broken_is_named_with_its_cause_and_nothing_else_is(at, case):
+    about, what, advice = BROKEN[case]
+    case(at)
     done = at.trap.command("check", "--json", check=False)
     (found,) = [each for each in json.loads(done.out) if each["level"] == "problem"]
     assert (found["about"], done.status) == (about, 78 if about == "configuration" else 1), done.out
