@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items):
 def _is_for_its_release(call):
     if call is None or not {"case", "release"} <= set(call.params):
         return True
-    return len(call.params["case"].__name__) % len(RELEASES) == [*RELEASES].index(call.params["release"])
+    return len(call.params["case"].__name__) % len(RELEASES) == RELEASES.index(call.params["release"])
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +64,7 @@ def root_file_systems(workshop):
     pytest.skip(f"Debian's mirror gave no root file systems: {why}")
 
 
-@pytest.fixture(scope="session", params=RELEASES, ids=RELEASES.get)
+@pytest.fixture(scope="session", params=RELEASES)
 def release(request):
     return request.param
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .needs import ALONE
 
-RELEASES = {"bookworm": "Debian 12", "trixie": "Debian 13"}
+RELEASES = ("bookworm", "trixie")
 
 LIBRARIES = (
     *("python3", "python3-pil", "python3-piexif", "python3-requests", "python3-systemd", "python3-tenacity"),

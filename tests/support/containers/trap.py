@@ -148,6 +148,8 @@ class Trap:
         self.systemctl("reset-failed")
         self.machine.run("umount", IMAGES, check=False)
         self.machine.run("find", "/srv/card", "-mindepth", "1", "-delete")
+        self.machine.run("chown", "root:root", "/srv/card")
+        self.machine.run("chmod", "755", "/srv/card")
         self.write(CONFIGURATION, self._configuration)
 
 
