@@ -1,9 +1,10 @@
-"""The trap's clock, which may be wrong by years and be set at any moment, and the text forms of times."""
+"""The trap's clock, which may be wrong by years and be set at any moment; the text forms of times; heartbeats."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from .wording import counted
@@ -66,3 +67,25 @@ def when(moment: float, now: float) -> str:
             text = counted(count, name)
             return f"in {text}" if moment > now else f"{text} ago"
     return "now"
+
+
+class Heartbeat:
+    """Measure for how long a part of the service has made no progress; one thread beats, any thread may ask."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Begin at rest."""
+        self._monotonic = monotonic
+        self._at: float | None = None
+
+    def beat(self) -> None:
+        """Record progress."""
+        self._at = self._monotonic()
+
+    def rest(self) -> None:
+        """Record that there is nothing to do."""
+        self._at = None
+
+    def silence(self) -> float:
+        """Return the seconds since the last progress; 0 at rest."""
+        at = self._at
+        return 0.0 if at is None else self._monotonic() - at

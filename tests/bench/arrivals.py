@@ -83,32 +83,28 @@ def _ours(images):
     from sticky_pi_uploader.intake.scanner import Scanner
     from sticky_pi_uploader.outbox import Outbox
     from sticky_pi_uploader.scan_requests import ScanRequests
-    from sticky_pi_uploader.service.workers import Heartbeat, Worker
+    from sticky_pi_uploader.service.workers import Workers
     from sticky_pi_uploader.upload.backoff import LONGEST_WAIT
     from sticky_pi_uploader.watch.watcher import Watcher
 
-    scanner, scan_requests, stop, reader = Scanner(images), ScanRequests(), threading.Event(), _Reader()
+    scanner, scan_requests, reader = Scanner(images), ScanRequests(), _Reader()
     outbox = Outbox(f"{images}.db", longest_wait=LONGEST_WAIT)
+    workers = Workers(lambda: None)
     intake = Intake(
-        scanner, reader, outbox.catalog, outbox.folders, scan_requests, recorded=lambda: None, stopping=stop.is_set
+        scanner,
+        reader,
+        outbox.catalog,
+        outbox.folders,
+        scan_requests,
+        recorded=lambda: None,
+        stopping=workers.stopping.is_set,
     )
     watcher = Watcher(scanner, scan_requests, scan_interval=600)
-    worker = Worker(
-        "intake",
-        intake.step,
-        wake=scan_requests.waiting,
-        stop=stop,
-        after_trouble=stop.set,
-        notice=lambda: None,
-        heartbeat=Heartbeat(),
-    )
     watcher.start()
-    worker.start()
+    workers.start("intake", intake.step, scan_requests.waiting)
     time.sleep(0.5)  # the first scan
     _measure(lambda: len(reader.seen))
-    stop.set()
-    scan_requests.waiting.set()
-    worker.join()
+    workers.stop()
     watcher.stop()
     outbox.close()
 

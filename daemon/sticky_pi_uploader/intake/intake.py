@@ -16,6 +16,8 @@ from typing import Final
 from sticky_pi_api.exceptions import printable
 from sticky_pi_api.images.doubts import is_note
 
+from ..clock import Heartbeat
+from ..exceptions import StateError
 from ..journal.events import Kind, about
 from ..models import Candidate, Picture, State, Taken
 from ..outbox import Catalog, Folders
@@ -46,15 +48,12 @@ class Intake:
         *,
         recorded: Callable[[], None],
         stopping: Callable[[], bool],
-        beat: Callable[[], None] = lambda: None,
-        scanned: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take in the files that scans and `scan_requests` find; call `recorded` when a new picture can be sent.
 
-        `beat` is called for each file and each folder, `scanned` at the end of each scan of everything. Once
-        `stopping()` is true, no further file is read; the next scan finds the remaining ones.
+        Once `stopping()` is true, no further file is read; the next scan finds the remaining ones.
         """
         self._scanner = scanner
         self._reader = reader
@@ -62,14 +61,15 @@ class Intake:
         self._scan_requests = scan_requests
         self._recorded = recorded
         self._stopping = stopping
-        self._beat = beat
-        self._scanned = scanned
         self._directory_sync = DirectorySync(scanner.image_dir, clock=clock)
         self._folder_cache = FolderCache(scanner, folders, clock=clock, monotonic=monotonic)
         self._sources: deque[Iterator[Candidate]] = deque()
         self._pending = PendingFiles(monotonic)
         self._absences = Absences(scanner, catalog)
         self._unchanged = UnchangedFiles(catalog)
+        self.heartbeat, self.scan_heartbeat = Heartbeat(monotonic), Heartbeat(monotonic)
+        """beat at each file and folder; at the end of each scan of everything, and at each batch of recorded files"""
+        self.scan_heartbeat.beat()
         self.idle = False
         """whether no file is left to read, apart from files that keep changing"""
         self.unsettled = 0
@@ -86,8 +86,17 @@ class Intake:
         """Take in a few files: pending and requested files before the files that a scan finds.
 
         Returns the seconds until the next step (0: at once), or None to wait for the next request. Raises OSError and
-        StateError if the state folder can't be written; then request a scan of everything.
+        StateError if the state folder can't be written: the next step scans everything, so that no file is missed.
         """
+        try:
+            return self._step()
+        except (OSError, StateError):
+            # The trouble is known, so the scan that it delays isn't missed.
+            self.scan_heartbeat.beat()
+            self._scan_requests.everything()
+            raise
+
+    def _step(self) -> float | None:
         self.idle = False
         self._add_sources(self._scan_requests.take())
         batch = list(self._next_batch())
@@ -139,7 +148,7 @@ class Intake:
                 self._absences.add(missed(self._catalog.in_folder(folder)))
         self._folder_cache.end(folders)
         self._scanner.end_scan()
-        self._scanned()
+        self.scan_heartbeat.beat()
 
     def _rewritten(self) -> Iterator[Candidate]:
         """Yield rejected files that were written since, in folders that needn't be read."""
@@ -153,7 +162,7 @@ class Intake:
 
     def _read(self, folder: str) -> Iterator[Candidate]:
         """Yield the new and changed files of a folder, and note the missing ones."""
-        self._beat()
+        self.heartbeat.beat()
         known = self._catalog.in_folder(folder)
         candidates = self._scanner.candidates(folder)
         if candidates is None:
@@ -225,11 +234,12 @@ class Intake:
                 self._folder_cache.mark_recorded(taken.path)
                 self.recorded += 1
                 _log_record(before.get(taken.path), after.get(taken.path))
+        self.scan_heartbeat.beat()
         self._recorded()
 
     def _read_file(self, candidate: Candidate) -> Iterator[Taken]:
         """Read a file; yield its record if that is final, else plan to read it again."""
-        self._beat()
+        self.heartbeat.beat()
         path, file_system = candidate.path, self._scanner.file_system(os.path.dirname(candidate.path))
         if candidate.md5 is not None and (fingerprint := self._reader.fingerprint_if_unchanged(candidate)):
             self._unchanged.add(path, fingerprint, self._catalog.at(path))
@@ -263,6 +273,7 @@ class Intake:
             self._pending.discard(path)
             self._folder_cache.mark_recorded(path)
         if self._unchanged.record_presence():
+            self.scan_heartbeat.beat()
             self._recorded()
 
     def _pause(self) -> float | None:

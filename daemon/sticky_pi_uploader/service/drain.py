@@ -78,7 +78,7 @@ def _drain(
         return signals.stop or time.monotonic() >= until.begins_until
 
     with Session(config, wake=signals.wake, stopping=stopping, time_left=time_left, locks=locks) as session:
-        session.outbox.destinations.end_wait()
+        session.end_wait()
         session.scan_requests.everything()
         session.start_intake(retries=False)
         complete = _send_until_done(session, signals, until.begins_until, _measure(session, progress))

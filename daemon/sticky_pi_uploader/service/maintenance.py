@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -61,6 +62,8 @@ class Maintenance:
         self._reserve = Reserve(state_dir)
         self._keep_record_days = keep_record_days
         self._clock = clock
+        self.wake = threading.Event()
+        """set to have the next step at once"""
         self._inspect_now = recovery.was_left_open
         self._earlier: str | None = None
         self._ruins: Iterator[tuple[Picture, list[Event]]] = iter(())
@@ -79,8 +82,9 @@ class Maintenance:
         return INTERVAL
 
     def inspect_soon(self) -> None:
-        """Have the next step inspect the whole outbox."""
+        """Inspect the whole outbox, with a step at once; any thread may call this."""
         self._inspect_now = True
+        self.wake.set()
 
     def _carry_over(self) -> bool:
         """Record again a few pictures that only an earlier outbox knew; False where there are no more."""

@@ -158,7 +158,7 @@ class _Service:
             if self._config.take_end_of_wait():
                 supervisor.end_wait()
             longest = supervisor.tick()
-            if supervisor.is_well():
+            if supervisor.health.is_well():
                 manager.ping()
                 longest = min(longest, manager.next_ping)
             if manager.listens:

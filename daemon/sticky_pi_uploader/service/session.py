@@ -19,14 +19,16 @@ from __future__ import annotations
 import logging
 import math
 import os
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ..exceptions import OutboxDamagedError
+from sticky_pi_api.exceptions import printable
+
+from ..exceptions import OutboxDamagedError, in_words
 from ..image_dir.pending_removal import PendingRemovals
 from ..intake.intake import Intake
 from ..intake.read_picture import PictureReader
@@ -38,14 +40,17 @@ from ..scan_requests import ScanRequests
 from ..state_dir.lock import Locks
 from ..state_dir.thumbnails import ThumbnailFolder
 from ..upload.backoff import LONGEST_WAIT
-from ..upload.client_factory import client_opener
+from ..upload.client_factory import check_store, client_opener
 from ..upload.uploader import Uploader
+from ..wording import counted
 from .maintenance import Maintenance
 from .startup import prepare_folders, resume
-from .workers import Heartbeat, Workers
+from .trouble import Advice, Trouble
+from .workers import Workers
 
 if TYPE_CHECKING:
     from ..config import Config
+    from .liveness import Health, Limits
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +83,6 @@ class Session:
         """closed as the session ends"""
         self.workers = Workers(wake)
         self.scan_requests = ScanRequests()
-        self.to_send, self.to_maintain = threading.Event(), threading.Event()
-        """wake the uploader up, and maintenance"""
-        self.intake_heartbeat, self.uploader_heartbeat, self.scan_heartbeat = Heartbeat(), Heartbeat(), Heartbeat()
 
     def __enter__(self) -> Self:
         """Lock the folders, open the outbox and build the parts. Raises UploaderError."""
@@ -123,8 +125,6 @@ class Session:
             self.scan_requests,
             recorded=self._something_to_send,
             stopping=self.is_stopping,
-            beat=self.intake_heartbeat.beat,
-            scanned=self.scan_heartbeat.beat,
         )
         self.uploader = Uploader(
             outbox.queue,
@@ -136,7 +136,6 @@ class Session:
             open_client=self._open_client,
             give_up_after=config.api.give_up_after,
             stopping=self.is_stopping,
-            beat=self.uploader_heartbeat.beat,
             left=self._time_left,
         )
         stack.callback(self._close_unless_abandoned, self.uploader.close)
@@ -166,27 +165,56 @@ class Session:
     def start_intake(self, *, retries: bool = True) -> None:
         """Start the intake; trouble is fatal unless it `retries`."""
         self.on_exit.callback(self.workers.stop)
-        self.workers.start(
-            "intake",
-            self.intake.step,
-            wake=self.scan_requests.waiting,
-            after_trouble=self._scan_anew,
-            heartbeat=self.intake_heartbeat,
-            retries=retries,
-        )
+        wake = self.scan_requests.waiting
+        self.workers.start("intake", self.intake.step, wake, self.intake.heartbeat, retries=retries)
+
+    def start(self, health: Health, limits: Limits) -> None:
+        """Start the intake, the uploader, retention and maintenance, in this order; `health` judges them by `limits`.
+
+        Raises OSError where the system can start no thread.
+        """
+        api, add = self.config.api, health.add
+        if api.store is not None:
+            self.uploader.check_first(partial(check_store, api.store))
+        self.start_intake()
+        self.workers.start("uploader", self.uploader.step, self.uploader.wake, self.uploader.heartbeat)
+        self.workers.start("retention", self.retention.step)
+        self.workers.start("upkeep", self.maintenance.step, self.maintenance.wake)
+        add("the intake hangs", self.intake.heartbeat.silence, limits.intake)
+        add("the uploader hangs", self.uploader.silence, limits.server if api.store is None else limits.store)
+        add(f"{self.config.image_dir} wasn't looked through", self.intake.scan_heartbeat.silence, limits.scan)
+
+    def follow_commands(self) -> None:
+        """Do the work that commands such as `retry` recorded in the outbox. Raises StateError."""
+        for path in self.outbox.catalog.files_to_recheck():
+            self.scan_requests.file(path)
+        # A command wrote there, or somebody's tool did: only the second can leave impossible values.
+        self.maintenance.inspect_soon()
+        self.uploader.wake.set()
+
+    def end_wait(self) -> None:
+        """Try the destination at once, whatever wait is stored. Raises StateError."""
+        self.outbox.destinations.end_wait()
+        self.uploader.wake.set()
+
+    def troubles(self) -> Iterator[Trouble]:
+        """Yield the reasons why a part can't do its work; the destination's own trouble isn't among them."""
+        if (error := self.workers.trouble()) is not None:
+            yield Trouble(in_words(error), Advice.CHECK_STATE)
+        if unreadable := self.scanner.unreadable():
+            path, reason = unreadable[0]
+            others = f", and {counted(len(unreadable) - 1, 'other')} neither" if len(unreadable) > 1 else ""
+            what = f"{os.path.join(self.image_dir, path)} can't be read ({reason}){others}: no picture there is seen"
+            yield Trouble(printable(what), Advice.LET_READ)
+        if (obstacle := self.retention.obstacle) is not None:
+            yield Trouble(f"no picture is removed: {obstacle}", Advice.MAKE_ROOM)
 
     def is_stopping(self) -> bool:
         """Return whether no further picture should be begun."""
         return self.workers.is_stopping() or self._stopping()
 
-    def _scan_anew(self) -> None:
-        # What keeps it from its work is known and said: a new start would change nothing.
-        self.scan_heartbeat.beat()
-        self.scan_requests.everything()
-
     def _something_to_send(self) -> None:
-        self.scan_heartbeat.beat()
-        self.to_send.set()
+        self.uploader.wake.set()
         self._wake()
 
     def _close_unless_abandoned(self, close: Callable[[], None]) -> None:
@@ -194,10 +222,10 @@ class Session:
             close()
 
     def _put_aside_if_damaged(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        # A worker may have found it while something else ended the session.
-        error = error if isinstance(error, OutboxDamagedError) else self.workers.fatal()
-        if isinstance(error, OutboxDamagedError):
-            _log_damage(put_aside(outbox_path(self.config.state_dir), error))
+        # A worker may have found it while another error ended the session.
+        damage = next((each for each in (error, *self.workers.errors) if isinstance(each, OutboxDamagedError)), None)
+        if damage is not None:
+            _log_damage(put_aside(outbox_path(self.config.state_dir), damage))
 
 
 def _log_damage(aside: Aside) -> None:

@@ -1,32 +1,26 @@
-"""Runs the parts of a session side by side, and looks after them.
+"""Supervise one session: run its parts side by side, and notice changes around them.
 
-At each tick it notices what changed around them: the clock was set, the network came back, a command such as `retry`
-wrote to the outbox, the watch has to be renewed. It raises what ends the session: a worker died, the outbox is damaged,
-or the folders were replaced. And it says whether all parts get on, and how things stand.
+Each tick notices that the clock was set, the network came back, a command such as `retry` wrote to the outbox, or the
+watcher needs a new observer. `raise_fatal` raises the error that ends the session: a worker died, the outbox is
+damaged, or the folders were replaced. `health`, `troubles` and `status` report on the service.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Final
-
-from sticky_pi_api.exceptions import printable
 
 from ..config.secret import is_credential
 from ..exceptions import OutboxDamagedError, StateError, in_words
 from ..journal.events import Kind, about
 from ..models import DestinationState
 from ..outbox import outbox_path
-from ..upload.client_factory import check_store
 from ..watch.network import Network
 from ..watch.replacements import ReplacementDetector
 from ..watch.watcher import Watcher
-from ..wording import counted
 from .liveness import SCANS, Health, Limits
 from .session import Session
 from .status_line import SAYINGS, status_line
@@ -43,11 +37,11 @@ CLOCK_JUMP: Final = 2.0
 
 
 class ReplacedError(Exception):
-    """The image folder, the outbox or the store isn't the one any more that it was at the start."""
+    """The image folder, the outbox or the store was replaced after the start."""
 
 
 class Supervisor:
-    """Looks after one session."""
+    """Supervise one session: notice changes around it, and report its troubles."""
 
     def __init__(self, session: Session) -> None:
         """Remember which folders these are; nothing is started yet."""
@@ -60,74 +54,37 @@ class Supervisor:
         needed = [session.image_dir, config.image_dir, outbox_path(config.state_dir)]
         self._replacements = ReplacementDetector(needed, store)
         self._watcher = Watcher(session.scanner, session.scan_requests, scan_interval=config.scan_interval)
-        self._network: Network | None = None
+        self._network = Network()
         self._clock_offset = time.time() - time.monotonic()
         self._was_changed = self._ends_wait = False
-        self._trouble: StateError | None = None
         self._trouble_log = TroubleLog("service")
-        self._health = Health()
+        self.health = Health()
 
     def start(self, limits: Limits) -> None:
         """Start the watcher, the intake, the uploader, retention and maintenance, in this order.
 
-        By `limits`, parts are believed to hang. Raises OSError where the system can start no thread.
+        A part that is silent beyond its limit hangs. Raises OSError where the system can start no thread.
         """
-        session, store = self._session, self._session.config.api.store
-        if store is None:
-            self._network = session.on_exit.enter_context(Network())
-        else:
-            session.uploader.check_first(partial(check_store, store))
+        session = self._session
+        if session.config.api.store is None:
+            session.on_exit.enter_context(self._network)
         session.on_exit.callback(self._watcher.stop)
         self._watcher.start()
-        session.start_intake()
-        session.workers.start(
-            "uploader",
-            session.uploader.step,
-            wake=session.to_send,
-            after_trouble=session.to_send.set,
-            heartbeat=session.uploader_heartbeat,
-        )
-        session.workers.start("retention", session.retention.step)
-        session.workers.start("upkeep", session.maintenance.step, wake=session.to_maintain)
-        self._judge_health(limits)
-
-    def _judge_health(self, limits: Limits) -> None:
-        session, add, config = self._session, self._health.add, self._session.config
-        session.scan_heartbeat.beat()
-        add("the intake hangs", session.intake_heartbeat.silence, limits.intake)
-        add("the uploader hangs", self._uploader_silence, limits.server if config.api.store is None else limits.store)
-        add(f"{config.image_dir} can't be watched", self._watcher.unwatched_for, limits.watch)
-        scan = max(limits.scan, SCANS * config.scan_interval)
-        add(f"{config.image_dir} wasn't looked through", session.scan_heartbeat.silence, scan)
-
-    def _uploader_silence(self) -> float:
-        # A request within its deadline gets on, however slow the link is.
-        return min(self._session.uploader_heartbeat.silence(), self._session.uploader.stalled_for())
+        self.health.add(f"{session.config.image_dir} can't be watched", self._watcher.unwatched_for, limits.watch)
+        scan = max(limits.scan, SCANS * session.config.scan_interval)
+        session.start(self.health, limits._replace(scan=scan))
 
     def raise_fatal(self) -> None:
-        """Raise what ends the session: OutboxDamagedError, WorkerDiedError, or ReplacedError."""
+        """Raise the error that ends the session: OutboxDamagedError, WorkerDiedError, or ReplacedError."""
         self._session.workers.raise_fatal()
         if self._replacements.has_found():
             raise ReplacedError(f"{self._session.config.image_dir}, its state or the store was replaced")
 
-    def is_well(self) -> bool:
-        """Return whether every part gets on with its work."""
-        return self._health.is_well()
-
-    def troubles(self) -> Iterator[Trouble]:
-        """Yield what keeps the service from a part of its work, the destination's own trouble apart."""
-        session = self._session
-        if self._health.problem is not None:
-            yield Trouble(self._health.problem, Advice.NOTHING)
-        if (error := session.workers.trouble() or self._trouble) is not None:
-            yield Trouble(in_words(error), Advice.CHECK_STATE)
-        if unreadable := session.scanner.unreadable():
-            path, reason = unreadable[0]
-            others = f", and {counted(len(unreadable) - 1, 'other')} neither" if len(unreadable) > 1 else ""
-            what = f"{os.path.join(session.image_dir, path)} can't be read ({reason}){others}: no picture there is seen"
-            yield Trouble(printable(what), Advice.LET_READ)
-        if (obstacle := session.retention.obstacle) is not None:
-            yield Trouble(f"no picture is removed: {obstacle}", Advice.MAKE_ROOM)
+    def troubles(self) -> list[Trouble]:
+        """Return the reasons why the service can't do a part of its work; the destination's own trouble isn't there."""
+        hanging = [Trouble(self.health.problem, Advice.NOTHING)] if self.health.problem is not None else []
+        own = [Trouble(in_words(error), Advice.CHECK_STATE)] if (error := self._trouble_log.error) is not None else []
+        return list(dict.fromkeys([*hanging, *own, *self._session.troubles()]))
 
     def account_trouble(self) -> Iterator[Trouble]:
         """Yield the trouble that the server doesn't accept the account, with how to mend it. Raises StateError."""
@@ -141,7 +98,7 @@ class Supervisor:
             yield Trouble(f"{api.url} {SAYINGS[DestinationState.UNAUTHORIZED]}", advice)
 
     def status(self, others: Sequence[Trouble] = ()) -> str:
-        """Return in one line how things stand, with `others` before the troubles. Raises OutboxDamagedError."""
+        """Return the status line, with `others` before the troubles. Raises OutboxDamagedError."""
         problem = "; ".join(trouble.what for trouble in (*others, *self.troubles()))
         try:
             destination = self._outbox.destination(self._session.config.api.url)
@@ -154,13 +111,13 @@ class Supervisor:
 
     def descriptors(self) -> list[int]:
         """Return the file descriptors that can be read when a tick is due before its time."""
-        descriptor = None if self._network is None else self._network.descriptor
-        return [] if descriptor is None else [descriptor]
+        return [] if self._network.descriptor is None else [self._network.descriptor]
 
     def tick(self) -> float:
-        """Notice what changed, and have the parts follow; return the seconds until the next tick.
+        """Notice changes, and pass them on to the parts; return the seconds until the next tick.
 
-        An outbox that can't be used just now is logged, and tried again, as by the workers. Raises OutboxDamagedError.
+        An outbox that can't be used at the moment is logged and tried again, as by the workers. Raises
+        OutboxDamagedError.
         """
         self._look_at_clock()
         until_network = self._look_at_network()
@@ -168,7 +125,7 @@ class Supervisor:
         return min(TICK, until_network, self._watcher.tick())
 
     def end_wait(self) -> None:
-        """Have the destination tried at once, or as soon as the outbox can be written. Raises OutboxDamagedError."""
+        """Try the destination at once, or as soon as the outbox can be written. Raises OutboxDamagedError."""
         self._ends_wait = True
         self._look_at_outbox()
 
@@ -188,35 +145,23 @@ class Supervisor:
                 self._watcher.request_restart("the clock was set back")
 
     def _look_at_network(self) -> float:
-        if self._network is None:
-            return math.inf
         if self._network.is_time():
             log.debug("the network may be back: what couldn't be reached is tried again")
             self._session.uploader.network_is_back()
-            self._session.to_send.set()
         return self._network.wait()
 
     def _look_at_outbox(self) -> None:
-        """Notice what other processes did to it, and end the wait. Raises OutboxDamagedError."""
+        """Notice that another process wrote to it, and end the wait. Raises OutboxDamagedError."""
         try:
             self._was_changed |= self._outbox.changed_by_another()
             if self._was_changed:
-                for path in self._outbox.catalog.files_to_recheck():
-                    self._session.scan_requests.file(path)
-                # A command wrote there, or somebody's tool did: only the second can leave impossible values.
-                self._session.maintenance.inspect_soon()
-                self._session.to_maintain.set()
+                self._session.follow_commands()
                 self._was_changed = False
-                self._session.to_send.set()
             if self._ends_wait:
-                self._outbox.destinations.end_wait()
+                self._session.end_wait()
                 self._ends_wait = False
-                self._session.to_send.set()
+            self._trouble_log.note_end()
         except OutboxDamagedError:
             raise
         except StateError as error:
-            self._trouble = error
             self._trouble_log.note(error)
-        else:
-            self._trouble = None
-            self._trouble_log.note_end()

@@ -1,7 +1,7 @@
 """The threads of the service: each repeats one step, and all are stopped together.
 
-Trouble with a disk is logged, waited out and over at some time. What nothing can go on after, a worker that died or a
-damaged outbox, is raised in the main thread by `Workers.raise_fatal`.
+A worker logs trouble with a disk, waits, and tries its step again. An error that ends the session ends its worker and
+is raised in the main thread by `Workers.raise_fatal`: the worker died, or the outbox is damaged.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 from sticky_pi_api.transport.cancellation import starting
 
-from ..clock import span
+from ..clock import Heartbeat, span
 from ..exceptions import OutboxDamagedError, StateError, UploaderError, in_words
 from ..journal.events import Kind, about
 from ..journal.throttle import Repeats
@@ -33,15 +33,18 @@ class WorkerDiedError(UploaderError):
 
 
 class TroubleLog:
-    """Logs trouble of one part of the service: its beginning, now and then while it lasts, and its end."""
+    """Log trouble of one part of the service: its beginning, its end, and now and then while it lasts."""
 
-    def __init__(self, part: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, part: str) -> None:
         """Name the part as the log does."""
+        self.error: Exception | None = None
+        """the present trouble"""
         self._part = part
-        self._repeats = Repeats(monotonic)
+        self._repeats = Repeats(time.monotonic)
 
     def note(self, error: Exception) -> None:
-        """Log, unless that is no news, that the part can't work, and tries again."""
+        """Log that the part can't work and tries again, unless that was logged a short time ago."""
+        self.error = error
         reason = in_words(error)
         spell = self._repeats.again(self._part, reason)
         if spell is not None:
@@ -50,114 +53,81 @@ class TroubleLog:
 
     def note_end(self) -> None:
         """Log that the part works again, if its trouble was logged."""
+        self.error = None
         spell = self._repeats.over(self._part)
         if spell is not None:
             extra = about(Kind.TROUBLE_OVER, part=self._part, count=spell.times)
             log.info("that is over: the %s works again, after %s", self._part, span(spell.seconds), extra=extra)
 
 
-class Heartbeat:
-    """Measures for how long a part has made no progress; one thread beats, any may ask."""
-
-    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Begin at rest."""
-        self._monotonic = monotonic
-        self._at: float | None = None
-
-    def beat(self) -> None:
-        """Record progress."""
-        self._at = self._monotonic()
-
-    def rest(self) -> None:
-        """Record that there is nothing to do."""
-        self._at = None
-
-    def silence(self) -> float:
-        """Return the seconds since the last progress; 0 at rest."""
-        at = self._at
-        return 0.0 if at is None else self._monotonic() - at
-
-
 class Worker(threading.Thread):
-    """Calls `step` until it is stopped, waiting between two calls as long as the last one returned."""
+    """Call `step` until it is stopped, and wait between two calls for the seconds that the last one returned."""
 
     def __init__(
         self,
+        crew: Workers,
         name: str,
         step: Callable[[], float | None],
+        wake: threading.Event,
+        heartbeat: Heartbeat,
         *,
-        stop: threading.Event,
-        notice: Callable[[], None],
-        wake: threading.Event | None = None,
-        after_trouble: Callable[[], None] = lambda: None,
-        heartbeat: Heartbeat | None = None,
-        retries: bool = True,
-        monotonic: Callable[[], float] = time.monotonic,
+        retries: bool,
     ) -> None:
-        """Wait on `wake` between steps, and end with `stop`; the heartbeat beats as a step begins, and rests between.
+        """Wait on `wake` between steps; the heartbeat beats as a step begins, and rests between.
 
-        `notice` is called whenever the worker waits, is in trouble, or has ended. After trouble with the state folder,
-        `after_trouble` is called and the step is repeated, unless the worker isn't to retry: then it is fatal.
+        After trouble with the state folder the step is repeated, unless the worker isn't to retry.
         """
         # A thread that hangs in an upload must not hold up the end of the process.
         super().__init__(name=name, daemon=True)
+        self._crew = crew
         self._step = step
-        self.wake = threading.Event() if wake is None else wake
+        self.wake = wake
         """ends the worker's wait"""
-        self._stop_event = stop
-        self._after_trouble = after_trouble
-        self._notice = notice
-        self._heartbeat = Heartbeat() if heartbeat is None else heartbeat
+        self._heartbeat = heartbeat
         self._retries = retries
-        self._trouble_log = TroubleLog(name, monotonic)
-        self.trouble: Exception | None = None
-        """the error of the last step, which is tried again"""
-        self.fatal: UploaderError | None = None
-        """the error that ended this worker: the others can't go on either"""
+        self._trouble_log = TroubleLog(name)
+
+    @property
+    def trouble(self) -> Exception | None:
+        """Return the error of the last step, which is tried again."""
+        return self._trouble_log.error
 
     def run(self) -> None:
         """Work until stopped."""
         try:
-            while not self._stop_event.is_set() and self.fatal is None:
+            while not self._crew.stopping.is_set():
                 wait = self._try_step()
                 if wait != 0:
-                    self._notice()
+                    self._crew.notice()
                     self.wake.wait(wait)
                     self.wake.clear()
+        except StateError as error:
+            self._crew.errors.append(error)
         except BaseException as error:
             log.critical("the %s died", self.name, exc_info=error, extra=about(Kind.DIED, part=self.name))
-            self.fatal = WorkerDiedError(f"the {self.name} died")
+            self._crew.errors.append(WorkerDiedError(f"the {self.name} died"))
         finally:
-            self._notice()
+            self._crew.notice()
 
     def _try_step(self) -> float | None:
         self._heartbeat.beat()
         try:
             wait = self._step()
-        except OutboxDamagedError as error:
-            self.fatal = error
-            return 0.0
+        except OutboxDamagedError:
+            raise
         except (StateError, OSError) as error:
-            if self._retries:
-                self._wait_out(error)
-            else:
-                self.fatal = error if isinstance(error, StateError) else StateError(in_words(error))
+            if not self._retries:
+                raise error if isinstance(error, StateError) else StateError(in_words(error)) from error
+            # The wait is no silence to be alarmed at: its reason is known and logged.
+            self._heartbeat.rest()
+            self._trouble_log.note(error)
+            self._crew.notice()
+            self._crew.stopping.wait(TROUBLE_WAIT)
             return 0.0
         finally:
             self._heartbeat.rest()
-        if self.trouble is not None:
-            self._trouble_log.note_end()
-            self.trouble = None
+        self._trouble_log.note_end()
         return wait
-
-    def _wait_out(self, error: Exception) -> None:
-        # It is no silence to be alarmed at: what the worker waits for is known and logged.
-        self._heartbeat.rest()
-        self._trouble_log.note(error)
-        self.trouble = error
-        self._after_trouble()
-        self._notice()
-        self._stop_event.wait(TROUBLE_WAIT)
 
 
 class Workers:
@@ -165,38 +135,30 @@ class Workers:
 
     def __init__(self, notice: Callable[[], None]) -> None:
         """Have none yet; `notice` is called when one of them waits, is in trouble or has ended."""
-        self._notice = notice
-        self._stop = threading.Event()
+        self.notice = notice
+        self.stopping = threading.Event()
+        self.errors: list[UploaderError] = []
+        """the errors that ended workers: the others can't go on either"""
         self._workers: list[Worker] = []
 
     def start(
         self,
         name: str,
         step: Callable[[], float | None],
-        *,
         wake: threading.Event | None = None,
-        after_trouble: Callable[[], None] = lambda: None,
         heartbeat: Heartbeat | None = None,
+        *,
         retries: bool = True,
     ) -> None:
         """Start one; the arguments are those of `Worker`. Raises OSError where the system can start no thread."""
-        worker = Worker(
-            name,
-            step,
-            stop=self._stop,
-            notice=self._notice,
-            wake=wake,
-            after_trouble=after_trouble,
-            heartbeat=heartbeat,
-            retries=retries,
-        )
+        worker = Worker(self, name, step, wake or threading.Event(), heartbeat or Heartbeat(), retries=retries)
         with starting():
             worker.start()
         self._workers.append(worker)
 
     def stop(self) -> None:
         """Stop all, the last one first, and wait for them; one that doesn't end is left behind."""
-        self._stop.set()
+        self.stopping.set()
         ends_at = time.monotonic() + STOP_WITHIN
         for worker in reversed(self._workers):
             worker.wake.set()
@@ -212,7 +174,7 @@ class Workers:
 
     def is_stopping(self) -> bool:
         """Return whether the workers were told to stop."""
-        return self._stop.is_set()
+        return self.stopping.is_set()
 
     def is_abandoned(self) -> bool:
         """Return, after `stop`, whether a worker was left behind because it didn't end."""
@@ -222,12 +184,10 @@ class Workers:
         """Return an error that keeps a worker from its work just now, and is tried again."""
         return next((worker.trouble for worker in self._workers if worker.trouble is not None), None)
 
-    def fatal(self) -> UploaderError | None:
-        """Return the error that ended a worker; damage of the outbox before any other, as it has to be put aside."""
-        errors = [worker.fatal for worker in self._workers if worker.fatal is not None]
-        return min(errors, key=lambda error: not isinstance(error, OutboxDamagedError), default=None)
-
     def raise_fatal(self) -> None:
-        """Raise the error that ended a worker: OutboxDamagedError, WorkerDiedError, StateError without retries."""
-        if (error := self.fatal()) is not None:
-            raise error
+        """Raise the error that ended a worker: OutboxDamagedError, WorkerDiedError, StateError without retries.
+
+        Damage of the outbox comes before any other error, as it has to be put aside.
+        """
+        if self.errors:
+            raise min(self.errors, key=lambda error: not isinstance(error, OutboxDamagedError))

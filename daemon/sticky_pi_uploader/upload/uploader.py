@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from sticky_pi_api.types import ImageOutcome, Outcome
 
+from ..clock import Heartbeat
 from ..exceptions import StateError
 from ..image_dir.picture_file import open_picture
 from ..models import Picture
@@ -54,7 +56,6 @@ class Uploader:
         open_client: Callable[[], Client],
         give_up_after: int,
         stopping: Callable[[], bool],
-        beat: Callable[[], None] = lambda: None,
         left: Callable[[], float] = lambda: math.inf,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -62,8 +63,8 @@ class Uploader:
         """Send to the destination at `url`; `open_client` opens its client when it is first needed.
 
         A picture that was refused `give_up_after` times, while others were taken, is rejected. Once `stopping()` is
-        true, the current batch ends with the current picture. `beat` is called before and after each picture is sent.
-        A picture is only begun if it can be sent in `left()` seconds, by the rate of the last ones.
+        true, the current batch ends with the current picture. A picture is only begun if it can be sent in `left()`
+        seconds, by the rate of the last ones.
         """
         self._queue = queue
         self._destinations = destinations
@@ -75,9 +76,12 @@ class Uploader:
         self._give_up_after = give_up_after
         self._stopping = stopping
         self._left = left
-        self._beat = beat
         self._clock = clock
         self._monotonic = monotonic
+        self.wake = threading.Event()
+        """set to have the next step at once"""
+        self.heartbeat = Heartbeat(monotonic)
+        """beat before and after each picture is sent"""
         self._client: Client | None = None
         self._first_check: Callable[[], None] | None = None
         self._in_hand: dict[str, Picture] = {}
@@ -163,11 +167,12 @@ class Uploader:
         If an attempt is running, and fails because it began too early, another one follows it.
         """
         self._network_is_back = True
+        self.wake.set()
 
-    def stalled_for(self) -> float:
-        """Return for how many seconds no request to the destination made progress; infinite if none is running."""
+    def silence(self) -> float:
+        """Return the seconds without progress; a request within its deadline makes progress, however slow the link."""
         client = self._client
-        return math.inf if client is None else client.stalled_for()
+        return min(self.heartbeat.silence(), math.inf if client is None else client.stalled_for())
 
     def close(self) -> None:
         """Close the client."""
@@ -250,7 +255,7 @@ class Uploader:
         from sticky_pi_api.image_parser import ImageParser
         from sticky_pi_api.validation.images import is_storable
 
-        self._beat()
+        self.heartbeat.beat()
         path = self._full_path(picture)
         opener = partial(open_picture, self._image_dir, picture.path)
         thumbnails, fields = self._thumbnails.find(str(picture.md5)), picture.metadata
@@ -270,7 +275,7 @@ class Uploader:
         return ImageParser.restore(path, {**fields, **key}, thumbnails.large, thumbnails.mini, opener=opener)
 
     def _record(self, result: ImageOutcome) -> None:
-        self._beat()
+        self.heartbeat.beat()
         if result.outcome is Outcome.STORED:
             self._budget.sent(self._in_hand[result.file], result.seconds)
         picture = self._in_hand[result.file]

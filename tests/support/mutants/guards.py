@@ -398,7 +398,7 @@ RECEIPTS = (
     ),
     Guard(
         "damage of the outbox before what keeps another worker from its work",
-        "Workers.fatal",
+        "Workers.raise_fatal",
         "lambda error: not isinstance(error, OutboxDamagedError)",
         "lambda _: 0",
         ("test_damage_that_one_worker_finds_is_told_before_what_ends_or_keeps_another_from_its_work",),

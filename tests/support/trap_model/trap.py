@@ -119,7 +119,6 @@ class Trap:
             self.scan_requests,
             recorded=lambda: None,
             stopping=lambda: False,
-            beat=clock.monotonic,
             clock=clock.time,
             monotonic=clock.monotonic,
         )
@@ -133,7 +132,6 @@ class Trap:
             open_client=lambda: Client(server),
             give_up_after=GIVE_UP_AFTER,
             stopping=lambda: False,
-            beat=clock.monotonic,
             clock=clock.time,
             monotonic=clock.monotonic,
         )

@@ -787,6 +787,7 @@ def test_thumbnails_that_cannot_be_written_are_an_error_that_leaves_nothing_half
         trap.intake.step()
     assert trap.states() == {}
     assert not trap.intake.idle
+    assert trap.scan_requests.take().everything
     trap.scan()
     assert set(trap.states().values()) == {"pending"}
     assert len(trap.states()) == 3

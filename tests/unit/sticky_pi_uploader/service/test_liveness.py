@@ -1,10 +1,10 @@
 import logging
 
 import pytest
+from sticky_pi_uploader.clock import Heartbeat
 from sticky_pi_uploader.models import TO_LOOK_AT, Destination, DestinationState, State
 from sticky_pi_uploader.service.liveness import Health
 from sticky_pi_uploader.service.status_line import status_line
-from sticky_pi_uploader.service.workers import Heartbeat
 
 HERE = "https://example.org"
 

@@ -99,7 +99,7 @@ def test_started_it_sends_what_is_there_and_what_comes_and_leaves_no_thread(conf
         eventually(lambda: uploaded(session) == 1)
         make_trap_picture(images / "1b74105a" / "2020-07-05")
         eventually(lambda: uploaded(session) == 2)
-        assert not session.workers.fatal()
+        assert session.workers.errors == []
         assert session.workers.trouble() is None
     assert set(threading.enumerate()) == before
     assert not session.workers.is_abandoned()
@@ -390,7 +390,7 @@ def test_a_worker_that_died_is_noticed_and_its_end_told(config, make_trap_pictur
         )
         make_trap_picture(images)
         start(session)
-        eventually(session.workers.fatal)
+        eventually(lambda: session.workers.errors)
         assert woken.wait(PATIENCE)
     assert "the intake died" in caplog.messages
 
@@ -401,7 +401,7 @@ def test_trouble_of_a_worker_is_to_be_had(config, make_trap_picture, images):
         make_trap_picture(images)
         start(session)
         assert isinstance(eventually(session.workers.trouble), OSError)
-        assert not session.workers.fatal()
+        assert session.workers.errors == []
 
 
 def test_once_it_is_to_stop_no_further_picture_is_begun(config, make_trap_picture, images):
@@ -518,7 +518,7 @@ def test_damage_that_a_worker_finds_has_the_outbox_put_aside_whatever_else_ends_
             session.outbox.database.connection.execute("DROP TABLE folders")
             session.start_intake()
             session.scan_requests.everything()
-            eventually(session.workers.fatal)
+            eventually(lambda: session.workers.errors)
             raise StateError("no space left")
 
     with pytest.raises(StateError, match="no space"):

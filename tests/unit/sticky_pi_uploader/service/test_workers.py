@@ -4,8 +4,9 @@ from contextlib import contextmanager
 
 import pytest
 from program import PATIENCE, eventually
+from sticky_pi_uploader.clock import Heartbeat
 from sticky_pi_uploader.exceptions import OutboxDamagedError, OutboxNewerError, StateError
-from sticky_pi_uploader.service.workers import Heartbeat, Worker, WorkerDiedError, Workers
+from sticky_pi_uploader.service.workers import WorkerDiedError, Workers
 
 
 class Impatient(threading.Event):
@@ -37,30 +38,18 @@ class Steps:
 
 @contextmanager
 def working(steps, stop=None, **options):
-    """Run a worker on `steps` until the end of the block; it counts what it tells others."""
-    wake, stop = threading.Event(), stop or threading.Event()
-    counts = {"trouble": 0, "notice": 0}
-
-    def count(what):
-        counts[what] += 1
-
-    worker = Worker(
-        "intake",
-        steps,
-        wake=wake,
-        stop=stop,
-        after_trouble=lambda: count("trouble"),
-        notice=lambda: count("notice"),
-        **options,
-    )
-    worker.counts = counts
-    worker.start()
+    """Run a worker on `steps` until the end of the block; it notes when it tells others of itself."""
+    notices = []
+    crew = Workers(lambda: notices.append(1))
+    crew.stopping = stop or crew.stopping
+    crew.start("intake", steps, **options)
+    (worker,) = crew._workers
+    worker.notices = notices
+    worker.errors = crew.errors
     try:
         yield worker
     finally:
-        stop.set()
-        wake.set()
-        worker.join(PATIENCE)
+        crew.stop()
     assert not worker.is_alive()
 
 
@@ -99,7 +88,7 @@ def test_a_clean_stop_is_an_end_that_is_told_and_nothing_is_logged(caplog):
     with working(steps) as worker:
         assert steps.finished.wait(PATIENCE)
         assert worker.is_alive()
-    assert (worker.fatal, worker.trouble, worker.counts) == (None, None, {"trouble": 0, "notice": 2})
+    assert (worker.errors, worker.trouble, len(worker.notices)) == ([], None, 2)
     assert caplog.messages == []
 
 
@@ -119,38 +108,25 @@ def test_trouble_with_the_state_folder_is_said_once_waited_for_and_over_when_a_s
         assert worker.trouble is None
     assert caplog.messages == [f"{said}; tried again every 10 s", "that is over: the intake works again, after 0 s"]
     assert [record.exc_info for record in caplog.records] == [None, None]
-    assert (stop.waited, worker.counts) == (10, {"trouble": 2, "notice": 4})
+    assert (stop.waited, len(worker.notices)) == (10, 4)
 
 
 def test_while_there_is_trouble_it_can_be_asked_for():
     error = StateError("no space left")
     steps = Steps(error)
-    noticed = threading.Event()
-    stop = threading.Event()
     heartbeat = Heartbeat()
-    worker = Worker(
-        "uploader",
-        steps,
-        wake=threading.Event(),
-        stop=stop,
-        after_trouble=lambda: None,
-        notice=noticed.set,
-        heartbeat=heartbeat,
-    )
-    worker.start()
-    assert noticed.wait(PATIENCE)
-    assert (worker.trouble, worker.fatal, heartbeat.silence()) == (error, None, 0)
-    stop.set()
-    worker.join(PATIENCE)
-    assert (steps.count, worker.fatal) == (1, None)
+    with working(steps, heartbeat=heartbeat) as worker:
+        eventually(lambda: worker.notices)
+        assert (worker.trouble, worker.errors, heartbeat.silence()) == (error, [], 0)
+    assert (steps.count, worker.errors) == (1, [])
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), MemoryError(), SystemExit(3), KeyboardInterrupt()])
 def test_anything_else_is_its_death_which_is_told_with_a_traceback_and_hidden_from_nobody(caplog, error):
     with working(Steps(error)) as worker:
         worker.join(PATIENCE)
-        assert isinstance(worker.fatal, WorkerDiedError)
-        assert worker.counts == {"trouble": 0, "notice": 1}
+        assert list(map(type, worker.errors)) == [WorkerDiedError]
+        assert len(worker.notices) == 1
     (record,) = caplog.records
     assert (record.levelno, record.getMessage()) == (logging.CRITICAL, "the intake died")
     assert record.exc_info[1] is error
@@ -160,11 +136,8 @@ def test_anything_else_is_its_death_which_is_told_with_a_traceback_and_hidden_fr
 def test_where_trouble_is_not_to_be_waited_out_it_is_fatal_and_left_to_others_to_tell(caplog, error):
     with working(Steps(error), retries=False) as worker:
         worker.join(PATIENCE)
-    assert (type(worker.fatal), str(worker.fatal), worker.counts) == (
-        StateError,
-        "no space left",
-        {"trouble": 0, "notice": 1},
-    )
+    assert [(type(error), str(error)) for error in worker.errors] == [(StateError, "no space left")]
+    assert len(worker.notices) == 1
     assert caplog.messages == []
 
 
@@ -184,7 +157,7 @@ def failing():
         for number, error in enumerate(errors):
             workers.start(f"part {number}", Steps(*filter(None, [error])))
         fail = [worker for worker, error in zip(workers._workers, errors, strict=True) if error]
-        eventually(lambda: all(worker.trouble or worker.fatal for worker in fail))
+        eventually(lambda: all(worker.trouble or not worker.is_alive() for worker in fail))
         return workers
 
     yield start
@@ -195,9 +168,9 @@ def failing():
 @pytest.mark.parametrize("damage", [DAMAGED, NEWER])
 def test_damage_that_one_worker_finds_is_told_before_what_ends_or_keeps_another_from_its_work(failing, other, damage):
     workers = failing(other, None, damage, other)
-    assert workers.fatal() is damage
-    with pytest.raises(OutboxDamagedError):
+    with pytest.raises(OutboxDamagedError) as raised:
         workers.raise_fatal()
+    assert raised.value is damage
 
 
 def test_trouble_of_any_worker_is_told_and_not_fatal(failing):
@@ -208,7 +181,8 @@ def test_trouble_of_any_worker_is_told_and_not_fatal(failing):
 
 def test_without_trouble_there_is_none_to_tell(failing):
     workers = failing(None, None)
-    assert (workers.trouble(), workers.fatal()) == (None, None)
+    workers.raise_fatal()
+    assert (workers.trouble(), workers.errors) == (None, [])
 
 
 def test_a_worker_that_died_is_fatal(failing):
