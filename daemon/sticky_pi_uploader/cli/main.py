@@ -64,17 +64,12 @@ def _run_command(argv: Sequence[str] | None) -> int:
         # Errors of the card and the state folder are handled below. Here it is mostly a lack of file descriptors.
         _report(UploaderError(f"can't go on: {in_words(error)}"))
         return os.EX_TEMPFAIL if arguments.command == "drain" else os.EX_SOFTWARE
-    except Exception:
+    except Exception as error:  # noqa: BLE001 - it is logged with its traceback
         # A bug. A traceback that Python itself prints would have no priority in the journal.
-        import logging
+        from ..journal.events import Kind, log_event
 
-        from ..journal.events import Kind, about
-
-        logging.getLogger(__name__).critical(
-            "stopped by an error of its own; please report it with these lines",
-            exc_info=True,
-            extra=about(Kind.DIED, part="program"),
-        )
+        text = "stopped by an error of its own; please report it with these lines"
+        log_event(Kind.DIED, text, error=error, part="program")
         return os.EX_SOFTWARE
     return status
 
@@ -112,10 +107,8 @@ def _report(error: UploaderError) -> None:
     if not logs.stderr_is_journal():
         complain(str(error))
         return
-    import logging
-
-    from ..journal.events import Kind, about
+    from ..journal.events import Kind, log_event
 
     logs.set_up()
     for line in str(error).splitlines():
-        logging.getLogger(__name__).error("%s", line, extra=about(Kind.CANNOT_GO_ON, reason=line))
+        log_event(Kind.CANNOT_GO_ON, line, reason=line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Mapping
 from itertools import islice
@@ -10,13 +9,11 @@ from typing import Final
 
 from sticky_pi_api.exceptions import printable
 
-from ..journal.events import Kind, about
+from ..journal.events import Kind, log_event
 from ..models import Fingerprint, Picture, State
 from ..outbox import Catalog
 from ..wording import counted
 from .scanner import Scanner
-
-log = logging.getLogger(__name__)
 
 ABSENCES_PER_STEP: Final = 64
 """Missing files that are recorded in one transaction"""
@@ -51,12 +48,9 @@ class Absences:
         if self._away and not self._absent:
             count, one = len(self._away), self._away[0]
             self._away.clear()
-            log.warning(
-                "%s can't be seen, as the disk or folder can't: sent when it is back; for example %s",
-                counted(count, "picture"),
-                printable(one),
-                extra=about(Kind.AWAY, count=count, path=one, image=os.path.basename(one)),
-            )
+            what = "can't be seen, as the disk or folder can't: sent when it is back; for example"
+            text = f"{counted(count, 'picture')} {what} {printable(one)}"
+            log_event(Kind.AWAY, text, count=count, path=one, image=os.path.basename(one))
 
     def _is_away(self, path: str) -> bool:
         """Record the absence of a file, and return whether it is newly away.
@@ -81,12 +75,11 @@ class Absences:
         """Record that a picture is lost, unless its bytes are here under another name."""
         for other in self._catalog.with_bytes_of(picture):
             if self._is_here(other) and self._catalog.merge(picture, other):
-                extra = about(Kind.RENAMED, other, renamed_from=picture.path)
-                log.info("%s: renamed from %s", printable(other.path), printable(picture.path), extra=extra)
+                text = f"renamed from {printable(picture.path)}"
+                log_event(Kind.RENAMED, text, other, renamed_from=picture.path)
                 return
         if self._catalog.lose(picture) is State.LOST:
-            extra = about(Kind.LOST, picture, state=State.LOST)
-            log.warning("%s: gone from the card before it was sent", printable(picture.path), extra=extra)
+            log_event(Kind.LOST, "gone from the card before it was sent", picture, state=State.LOST)
 
     def _is_here(self, picture: Picture) -> bool:
         """Return whether a picture's file looks as it did when it was read."""
@@ -151,5 +144,5 @@ class UnchangedFiles:
         if self._unlogged:
             count, one = len(self._unlogged), self._unlogged[0]
             self._unlogged.clear()
-            extra = about(Kind.BACK, count=count, path=one, image=os.path.basename(one))
-            log.info("%s can be seen again, for example %s", counted(count, "picture"), printable(one), extra=extra)
+            text = f"{counted(count, 'picture')} can be seen again, for example {printable(one)}"
+            log_event(Kind.BACK, text, count=count, path=one, image=os.path.basename(one))

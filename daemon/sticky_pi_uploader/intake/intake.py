@@ -5,7 +5,6 @@ One step takes a few files, so that a picture that has just arrived never waits 
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections import deque
@@ -18,7 +17,7 @@ from sticky_pi_api.images.doubts import is_note
 
 from ..clock import Heartbeat
 from ..exceptions import StateError
-from ..journal.events import Kind, about
+from ..journal.events import Kind, log_event
 from ..models import Candidate, Picture, State, Taken
 from ..outbox import Catalog, Folders
 from ..scan_requests import ScanRequest, ScanRequests
@@ -28,8 +27,6 @@ from .folder_cache import FolderCache
 from .pending_files import PendingFiles
 from .read_picture import PictureReader
 from .scanner import Scanner
-
-log = logging.getLogger(__name__)
 
 BATCH_SIZE: Final = 8
 """Files that are recorded in one transaction"""
@@ -263,9 +260,8 @@ class Intake:
         for twin in self._catalog.twins(taken):
             if self._scanner.is_gone(twin.path):
                 if self._catalog.rename(twin, taken.path):
-                    renamed = twin._replace(path=taken.path)
-                    extra = about(Kind.RENAMED, renamed, renamed_from=twin.path)
-                    log.info("%s: renamed from %s", printable(taken.path), printable(twin.path), extra=extra)
+                    renamed, before = twin._replace(path=taken.path), twin.path
+                    log_event(Kind.RENAMED, f"renamed from {printable(before)}", renamed, renamed_from=before)
                 return
 
     def _record_unchanged(self) -> None:
@@ -288,13 +284,10 @@ def _log_record(was: Picture | None, picture: Picture | None) -> None:
     """Log the new record of a file, unless it is the same as before."""
     if picture is None or (was and (was.state, was.md5, was.reason) == (picture.state, picture.md5, picture.reason)):
         return
-    path = printable(picture.path)
     if picture.state in (State.REJECTED, State.CONFLICT):
         kind = Kind.REJECTED if picture.state is State.REJECTED else Kind.CONFLICT
-        log.warning("%s: can't be sent: %s", path, picture.reason, extra=about(kind, picture))
+        log_event(kind, f"can't be sent: {picture.reason}", picture)
     elif picture.suspect is not None and not is_note(picture.suspect):
-        log.warning("%s: taken in, but suspect: %s", path, picture.suspect, extra=about(Kind.SUSPECT, picture))
-    elif picture.suspect is not None:
-        log.info("%s: taken in; %s", path, picture.suspect, extra=about(Kind.TAKEN_IN, picture))
+        log_event(Kind.SUSPECT, f"taken in, but suspect: {picture.suspect}", picture)
     else:
-        log.info("%s: taken in", path, extra=about(Kind.TAKEN_IN, picture))
+        log_event(Kind.TAKEN_IN, "taken in" if picture.suspect is None else f"taken in; {picture.suspect}", picture)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 import time
@@ -15,11 +14,9 @@ from sticky_pi_api.filesystem.safe_open import file_system_id
 from ..clock import span
 from ..image_dir.pending_removal import PendingRemovals, hidden, is_stuck, original
 from ..image_dir.picture_file import fingerprint_of
-from ..journal.events import Kind, about
+from ..journal.events import Kind, log_event
 from ..journal.throttle import Repeats
 from ..models import Candidate
-
-log = logging.getLogger(__name__)
 
 
 class Scanner:
@@ -164,16 +161,16 @@ class Scanner:
         if back is False:
             self._report_stuck(path, "another file has its name by now")
         elif back is True:
-            extra = about(Kind.PUT_BACK, path=path, image=self._image(path))
-            log.info("%s: its removal was broken off: it is in its place again", printable(path), extra=extra)
+            text = f"{printable(path)}: its removal was broken off: it is in its place again"
+            log_event(Kind.PUT_BACK, text, path=path, image=self._image(path))
             yield from filter(None, [self.look(path)])
 
     def _report_stuck(self, path: str, why: str) -> None:
         self.missed.add(path)
         if (spell := self._stuck.again(path, why)) is not None:
-            extra = about(Kind.LEFT_OVER, path=path, image=self._image(path), reason=why, count=spell.times)
-            text = "%s: its removal was broken off, and it stays %s: %s%s"
-            log.warning(text, printable(path), printable(hidden(path)), why, spell, extra=extra)
+            what = f"its removal was broken off, and it stays {printable(hidden(path))}"
+            text = f"{printable(path)}: {what}: {why}{spell}"
+            log_event(Kind.LEFT_OVER, text, path=path, image=self._image(path), reason=why, count=spell.times)
 
     def interrupted_removals(self) -> Iterator[str]:
         """Yield the former path of each file that stays hidden after an interrupted removal, as its name is taken.
@@ -214,24 +211,16 @@ class Scanner:
         if os.path.basename(path) == "lost+found":
             return
         self.missed.add(path)
-        spell = self._unreadable.again(path, str(error.strerror))
-        if spell is not None:
-            log.warning(
-                "%s can't be read, so no picture there is seen: %s%s",
-                printable(path or self.image_dir),
-                error.strerror,
-                spell,
-                extra=about(
-                    Kind.UNREADABLE, path=path, image=self._image(path), reason=error.strerror, count=spell.times
-                ),
-            )
+        where, why = printable(path or self.image_dir), str(error.strerror)
+        if (spell := self._unreadable.again(path, why)) is not None:
+            text = f"{where} can't be read, so no picture there is seen: {why}{spell}"
+            log_event(Kind.UNREADABLE, text, path=path, image=self._image(path), reason=why, count=spell.times)
 
     def _report_readable(self, path: str) -> None:
         spell = self._unreadable.over(path)
         if spell is not None:
-            extra = about(Kind.READABLE, path=path, image=self._image(path))
-            where = printable(path or self.image_dir)
-            log.info("%s can be read again, after %s", where, span(spell.seconds), extra=extra)
+            text = f"{printable(path or self.image_dir)} can be read again, after {span(spell.seconds)}"
+            log_event(Kind.READABLE, text, path=path, image=self._image(path))
 
     def _image(self, path: str) -> str | None:
         return os.path.basename(path) if self.is_candidate_name(path) else None

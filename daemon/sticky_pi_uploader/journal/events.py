@@ -5,10 +5,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from enum import Enum
+from typing import Final
+
+from sticky_pi_api.exceptions import printable
 
 from ..models import Picture
+
+log = logging.getLogger(__name__)
 
 
 class Kind(Enum):
@@ -71,6 +77,30 @@ class Kind(Enum):
     DIED = "8ffb4803cb9643e2b6e64fd526532e4e"
     CANNOT_GO_ON = "9265c42c811c4606bffe2d80e150d8d1"
     STOPPED = "5fcbaf2aa1fb475bbedbdb49bc5806e0"
+
+
+_LEVELS: Final = {
+    **dict.fromkeys((Kind.TAKEN_IN, Kind.RENAMED, Kind.READ_AGAIN, Kind.UPLOADED, Kind.HELD), logging.INFO),
+    **dict.fromkeys((Kind.PUT_BACK, Kind.REMOVED, Kind.BACK, Kind.READABLE, Kind.WATCHED), logging.INFO),
+    **dict.fromkeys((Kind.TROUBLE_OVER, Kind.DESTINATION_WORKS, Kind.DESTINATION_CHANGED), logging.INFO),
+    **dict.fromkeys((Kind.GAVE_UP_WAITING, Kind.STARTS_ANEW, Kind.WATCHING, Kind.RESUMED), logging.INFO),
+    **dict.fromkeys((Kind.RELOADED, Kind.CLOCK_SET, Kind.STOPPED), logging.INFO),
+    **dict.fromkeys((Kind.FILLING, Kind.DAMAGED, Kind.TROUBLE, Kind.RELOAD_FAILED, Kind.CANNOT_GO_ON), logging.ERROR),
+    **dict.fromkeys((Kind.STUCK, Kind.DIED), logging.CRITICAL),
+}
+"""The levels of the records; that of the other kinds is WARNING"""
+
+
+def log_event(
+    kind: Kind, text: str, picture: Picture | None = None, *, error: BaseException | None = None, **more: object
+) -> None:
+    """Log an event with the fields of `about`; the path of the picture, if there is one, begins its text.
+
+    The traceback of an `error` follows the text.
+    """
+    line = text if picture is None else f"{printable(picture.path)}: {text}"
+    level = _LEVELS.get(kind, logging.WARNING)
+    log.log(level, "%s", line, exc_info=error, extra=about(kind, picture, **more), stacklevel=2)
 
 
 def about(kind: Kind, picture: Picture | None = None, **more: object) -> dict[str, str]:

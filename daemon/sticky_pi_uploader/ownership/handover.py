@@ -6,7 +6,6 @@ The contents of a folder that isn't root's alone are neither opened nor changed:
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -16,13 +15,11 @@ from typing import Final, NamedTuple
 from sticky_pi_api.filesystem.safe_open import open_beneath, open_file
 
 from ..exceptions import StateError
-from ..journal.events import Kind, about
+from ..journal.events import Kind, log_event
 from ..outbox import OutboxReader, outbox_path
 from ..state_dir import folder as state_dirs
 from ..state_dir.privileges import access_problem, become
 from ..state_dir.trusted_path import others_may_write
-
-log = logging.getLogger(__name__)
 
 _OPEN_TIMEOUT: Final = 20
 """Seconds in which another user's outbox has to be opened"""
@@ -112,11 +109,8 @@ def _subfolders(path: str, folder: int, device: int) -> Iterator[str]:
                     yield entry.name
                 elif status.st_dev == device and status.st_uid == 0:
                     left = os.path.join(path, entry.name)
-                    log.warning(
-                        "%s stays root's, as others may have put something there: look at it, and give it by chown -R",
-                        left,
-                        extra=about(Kind.NOT_GIVEN, folder=left),
-                    )
+                    why = "as others may have put something there: look at it, and give it by chown -R"
+                    log_event(Kind.NOT_GIVEN, f"{left} stays root's, {why}", folder=left)
 
 
 def _give_files(folder: int, to: Owner) -> None:

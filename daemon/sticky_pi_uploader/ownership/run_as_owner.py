@@ -6,7 +6,6 @@ owner's rights, the owner gains nothing by that. And every file that it makes ca
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,12 +13,10 @@ from importlib import import_module
 from typing import Final
 
 from ..exceptions import StateError
-from ..journal.events import Kind, about
+from ..journal.events import Kind, log_event
 from ..state_dir import folder as state_dirs
 from ..state_dir.privileges import access_problem, become
 from ..state_dir.trusted_path import ForeignFolder, describe_user, find_foreign, find_foreign_content
-
-log = logging.getLogger(__name__)
 
 _NO_WRITE_FOR_OTHERS: Final = 0o022
 
@@ -73,7 +70,7 @@ def work_as_owner(
         raise StateError(f"the state folder {state_dir} can't be used as {whose}: {error.strerror}") from error
     if removes and not os.access(image_dir, os.W_OK | os.X_OK):
         why = f"the user {uid}, whose state folder it is and as whom this works, can't write in {image_dir}"
-        log.warning("no picture is removed: %s", why, extra=about(Kind.NOT_REMOVED, folder=image_dir, reason=why))
+        log_event(Kind.NOT_REMOVED, f"no picture is removed: {why}", folder=image_dir, reason=why)
 
 
 def _owner(state_dir: str, image_dir: str, *, gives: bool) -> tuple[int, int] | None:
@@ -102,8 +99,9 @@ def _give(state_dir: str, image_dir: str, found: ForeignFolder) -> None:
 
     whose = describe_user(found.uid)
     give(state_dir, image_dir, Owner(whose, found.uid, found.gid))
-    text = "the state folder %s belongs to %s now, as it lies in %s, which is that user's, too"
-    log.warning(text, state_dir, whose, found.path, extra=about(Kind.GIVEN, folder=state_dir, reason=found.path))
+    why = f"as it lies in {found.path}, which is that user's, too"
+    text = f"the state folder {state_dir} belongs to {whose} now, {why}"
+    log_event(Kind.GIVEN, text, folder=state_dir, reason=found.path)
 
 
 def _to_send() -> Iterator[str]:

@@ -7,14 +7,13 @@ configuration allows its removal. The records and thumbnails of removed pictures
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from sticky_pi_api.filesystem.safe_open import file_system_id
 
-from ..journal.events import Kind, about
+from ..journal.events import Kind, log_event
 from ..journal.throttle import Repeats
 from ..models import Picture, State
 from ..outbox import RetentionRecords
@@ -24,8 +23,6 @@ from ..state_dir.thumbnails import ThumbnailFolder
 if TYPE_CHECKING:
     from ..config.model import RetentionConfig
     from .remover import Remover
-
-log = logging.getLogger(__name__)
 
 BATCH_SIZE: Final = 100
 """Pictures that the destination is asked for at once"""
@@ -148,16 +145,15 @@ class Retention:
         if is_low:
             why = obstacle or "no picture on it may be removed"
             if (spell := self._repeats.again(_FILLING, why)) is not None:
-                extra = about(Kind.FILLING, folder=self._image_dir, reason=why)
-                what = "the disk of %s fills: less than %s are free, and %s%s"
-                log.error(what, self._image_dir, self._wanted(), why, spell, extra=extra)
+                what = f"the disk of {self._image_dir} fills: less than {self._wanted()} are free, and {why}{spell}"
+                log_event(Kind.FILLING, what, folder=self._image_dir, reason=why)
             return
         self._repeats.over(_FILLING)
         if obstacle is None or self._config.keep_days is None:
             self._repeats.over(_NOT_REMOVED)
         elif (spell := self._repeats.again(_NOT_REMOVED, obstacle)) is not None:
-            extra = about(Kind.NOT_REMOVED, folder=self._image_dir, reason=obstacle)
-            log.warning("no picture is removed: %s%s", obstacle, spell, extra=extra)
+            what = f"no picture is removed: {obstacle}{spell}"
+            log_event(Kind.NOT_REMOVED, what, folder=self._image_dir, reason=obstacle)
 
     def _wanted(self) -> str:
         """Return how many bytes or inodes should be free, whichever are too few."""

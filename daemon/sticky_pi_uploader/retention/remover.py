@@ -17,7 +17,6 @@ may end it after any step. If the file was renamed but not unlinked, it gets its
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import stat
 import time
@@ -32,7 +31,7 @@ from sticky_pi_api.filesystem.safe_open import file_system_id, open_file
 
 from ..image_dir.pending_removal import PendingRemovals, hidden, hide, restore
 from ..image_dir.picture_file import fingerprint_of, open_at
-from ..journal.events import Kind, about
+from ..journal.events import Kind, log_event
 from ..journal.throttle import Repeats
 from ..models import Picture, State
 from ..outbox import RetentionRecords
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
     from sticky_pi_api.put_images.holdings import Claim, Holding
 
     from ..upload.client_factory import Client
-
-log = logging.getLogger(__name__)
 
 PICTURES_PER_FLUSH: Final = 20
 """Pictures whose removal is flushed and recorded at once"""
@@ -118,8 +115,7 @@ class Remover:
             case Holding.SAME_DISK:
                 why = "the destination's copy lies on the same disk"
                 if (spell := self._repeats.again("", why)) is not None:
-                    extra = about(Kind.NOT_REMOVED, picture, reason=why)
-                    log.warning("%s stays on the card: %s%s", printable(picture.path), why, spell, extra=extra)
+                    log_event(Kind.NOT_REMOVED, f"stays on the card: {why}{spell}", picture, reason=why)
                 return False
             case Holding.ABSENT:
                 why = "the destination doesn't have it any more: it is sent again"
@@ -134,7 +130,7 @@ class Remover:
             case _:
                 why = "stays on the card: what the destination stores isn't this picture, though its list says so"
                 self._records.note_copy(picture, why)
-        log.warning("%s: %s", printable(picture.path), why, extra=about(kind, picture, state=state, reason=why))
+        log_event(kind, why, picture, state=state, reason=why)
         return False
 
     def _remove_batch(self, pictures: Sequence[Picture]) -> None:
@@ -162,7 +158,7 @@ class Remover:
             for picture, why in gone:
                 self._records.mark_removed(picture, why)
         for picture, why in gone:
-            log.info("%s: %s", printable(picture.path), why, extra=about(Kind.REMOVED, picture))
+            log_event(Kind.REMOVED, why, picture)
 
     def _remove_file(self, folder: int, missing: str | None, picture: Picture) -> str | None:
         """Remove a picture's file; return the text for its history, or None if the file stays.
@@ -196,9 +192,9 @@ class Remover:
             if error.errno not in (errno.EEXIST, errno.ENAMETOOLONG):
                 raise
             if (spell := self._repeats.again(picture.path, str(error.strerror))) is not None:
-                text = "%s stays on the card, as it can't be renamed to %s first: %s%s"
-                extra = about(Kind.NOT_REMOVED, picture, reason=error.strerror)
-                log.warning(text, printable(picture.path), printable(hidden(name)), error.strerror, spell, extra=extra)
+                why = error.strerror
+                text = f"stays on the card, as it can't be renamed to {printable(hidden(name))} first: {why}{spell}"
+                log_event(Kind.NOT_REMOVED, text, picture, reason=why)
             return False
         return True
 
@@ -212,8 +208,7 @@ class Remover:
             # If the file was removed, this does nothing.
             if restore(folder, name) is False:
                 why = f"another file was put in its place meanwhile: both are kept, this one as {hidden(name)}"
-                extra = about(Kind.LEFT_OVER, picture, reason=why)
-                log.warning("%s: %s", printable(picture.path), printable(why), extra=extra)
+                log_event(Kind.LEFT_OVER, printable(why), picture, reason=why)
         return False
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import time
@@ -11,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..exceptions import OutboxDamagedError, StateError
-from ..journal.events import Kind, about
+from ..journal.events import Kind, log_event
 from ..state_dir.lock import Locks
 from ..state_dir.mounts import image_dir_problem
 from ..upload.cancel import GRACE
@@ -23,8 +22,6 @@ from .workers import WorkerDiedError
 if TYPE_CHECKING:
     from ..config import Config
     from .progress import Progress, ProgressMeter
-
-log = logging.getLogger(__name__)
 
 IN_HAND: Final = 0.1
 """The share of a deadline, up to `GRACE` seconds, that is kept for the pictures being sent by then"""
@@ -93,7 +90,7 @@ def _drain(
         if left and not signals.stop and (session.uploader.is_out_of_time or stopping()):
             _record_that_time_is_up(session)
         pictures, files = counted(left, "picture"), counted(unsettled, "file")
-        log.info("ended with %s left to be sent, and %s not complete yet", pictures, files, extra=about(Kind.STOPPED))
+        log_event(Kind.STOPPED, f"ended with {pictures} left to be sent, and {files} not complete yet")
     return os.EX_TEMPFAIL
 
 
@@ -128,5 +125,5 @@ def _record_that_time_is_up(session: Session) -> None:
     # They are sent all the same next time.
     with suppress(StateError):
         if not session.outbox.destination(session.config.api.url).failures:
-            log.info("no time was left for the others before the deadline", extra=about(Kind.STOPPED))
+            log_event(Kind.STOPPED, "no time was left for the others before the deadline")
             session.outbox.queue.explain_waiting("no time was left for it before the deadline of the last drain")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from ..journal.events import Kind, about
-
-log = logging.getLogger(__name__)
+from ..journal.events import Kind, log_event
 
 SCANS: Final = 3
 """Intervals between scans in which one has to be finished."""
@@ -58,8 +55,7 @@ class Health:
         if self.problem is None:
             self.problem = next(self._problems(), None)
             if self.problem is not None:
-                extra = about(Kind.STUCK, reason=self.problem)
-                log.critical("%s: the service has to be started anew", self.problem, extra=extra)
+                log_event(Kind.STUCK, f"{self.problem}: the service has to be started anew", reason=self.problem)
         return self.problem is None
 
     def _problems(self) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -12,14 +11,12 @@ from typing import Final
 
 from ..exceptions import StateError
 from ..image_dir.pending_removal import is_there
-from ..journal.events import Kind, about
+from ..journal.events import Kind, log_event
 from ..models import Event, Picture
 from ..outbox import OutboxReader, Recovery, RetentionRecords, earlier_ones, outbox_path, remove_earlier, ruins
 from ..state_dir.reserved_space import Reserve
 from ..state_dir.thumbnails import ThumbnailFolder
 from ..wording import counted
-
-log = logging.getLogger(__name__)
 
 INTERVAL: Final = 3600.0
 """Seconds between two looks for what is to be done"""
@@ -105,12 +102,9 @@ class Maintenance:
 
     def _end_carrying(self, earlier: str) -> None:
         if self._carried:
-            log.warning(
-                "%s carried over from %s",
-                counted(self._carried, "picture that isn't on the card was", "pictures that aren't on the card were"),
-                earlier,
-                extra=about(Kind.CARRIED_OVER, aside=earlier, count=self._carried),
-            )
+            nouns = "picture that isn't on the card was", "pictures that aren't on the card were"
+            text = f"{counted(self._carried, *nouns)} carried over from {earlier}"
+            log_event(Kind.CARRIED_OVER, text, aside=earlier, count=self._carried)
         self._earlier, self._carried = None, 0
 
     def _is_new(self, earlier: str) -> bool:

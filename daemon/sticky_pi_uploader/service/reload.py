@@ -8,7 +8,6 @@ The password's file and the certificates are also read again, without a SIGHUP, 
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import time
@@ -18,15 +17,13 @@ from typing import TYPE_CHECKING, Final
 from ..config import with_password
 from ..config.secret import is_credential
 from ..exceptions import ConfigError
-from ..journal.events import Kind, about
+from ..journal.events import Kind, log_event
 from ..wording import counted
 from .trouble import Advice, Trouble
 
 if TYPE_CHECKING:
     from ..config import Config
     from .systemd import ServiceManager
-
-log = logging.getLogger(__name__)
 
 LOOK_EVERY: Final = 5.0
 """Seconds between two looks at the password's file and the certificates, at least"""
@@ -126,10 +123,8 @@ class ReloadableConfig:
             config = load()
             self._check(config)
         except ConfigError as error:
-            extra = about(Kind.RELOAD_FAILED)
-            for problem in error.problems:
-                log.error("%s", problem, extra=extra)  # noqa: TRY400 - no traceback for people
-            log.error("the configuration was not reloaded: the one from before stays in force", extra=extra)  # noqa: TRY400
+            for line in (*error.problems, "the configuration was not reloaded: the one from before stays in force"):
+                log_event(Kind.RELOAD_FAILED, line)
             self._refusals[refusal] = _trouble(refusal, error)
             return None
         return config
@@ -137,7 +132,7 @@ class ReloadableConfig:
     def _take(self, config: Config, what: str) -> None:
         if is_credential(config.api.password_file, self._environ):
             what += "; a password in /etc/credstore is read again at a restart"
-        log.info("the configuration was reloaded%s", what, extra=about(Kind.RELOADED))
+        log_event(Kind.RELOADED, f"the configuration was reloaded{what}")
         self.current = config
         # Somebody may have mended just what keeps the destination from taking pictures.
         self._ends_wait = True

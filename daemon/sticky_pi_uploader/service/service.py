@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from ..exceptions import OutboxDamagedError, StateError, UploaderError
-from ..journal.events import Kind, about
+from ..journal.events import Kind, log_event
 from ..state_dir.lock import Locks
 from ..upload.client_factory import client_opener
 from .liveness import Limits
@@ -30,8 +30,6 @@ from .workers import TROUBLE_WAIT, TroubleLog, WorkerDiedError
 
 if TYPE_CHECKING:
     from ..config import Config
-
-log = logging.getLogger(__name__)
 
 DAMAGE_WAIT: Final = 5.0
 """Seconds between an outbox that was put aside and the next one."""
@@ -104,7 +102,7 @@ class _Service:
             status = os.EX_SOFTWARE
         except ReplacedError as error:
             folder = session.config.image_dir
-            log.warning("%s: starting over with what is there", error, extra=about(Kind.DISPLACED, folder=folder))
+            log_event(Kind.DISPLACED, f"{error}: starting over with what is there", folder=folder)
         except OutboxDamagedError:
             # The session put it aside. On a disk that damages every file this must not go round and round.
             self._wait(DAMAGE_WAIT)
@@ -114,7 +112,7 @@ class _Service:
                 raise
             if self._manager.listens and not os.access(session.config.state_dir, os.W_OK):
                 # On another card, only root can make it.
-                log.info("%s: systemd starts the service anew", error, extra=about(Kind.STARTS_ANEW))
+                log_event(Kind.STARTS_ANEW, f"{error}: systemd starts the service anew")
                 return os.EX_TEMPFAIL
             self._trouble_log.note(error)
             self._locks.release()  # its disk may have to be unmounted
@@ -135,12 +133,8 @@ class _Service:
         supervisor = Supervisor(session)
         supervisor.start(self._limits)
         self._trouble_log.note_end()
-        log.info(
-            "watching %s, sending to %s",
-            config.image_dir,
-            config.api.url,
-            extra=about(Kind.WATCHING, folder=config.image_dir, destination=config.api.url),
-        )
+        folder, url = config.image_dir, config.api.url
+        log_event(Kind.WATCHING, f"watching {folder}, sending to {url}", folder=folder, destination=url)
         self._has_worked = True
         manager.ready()
         told_at = -math.inf
@@ -188,7 +182,7 @@ def _note_end(config: ReloadableConfig, manager: ServiceManager, status: int) ->
     manager.record(config.current.state_dir, [])
     if status == os.EX_OK or config.take_end_of_wait():
         manager.note_stop()
-    log.info("stopped", extra=about(Kind.STOPPED))
+    log_event(Kind.STOPPED, "stopped")
 
 
 def _leave(status: int) -> NoReturn:

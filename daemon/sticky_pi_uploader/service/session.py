@@ -16,7 +16,6 @@ and takes the steps of the others itself.
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import time
@@ -33,7 +32,7 @@ from ..image_dir.pending_removal import PendingRemovals
 from ..intake.intake import Intake
 from ..intake.read_picture import PictureReader
 from ..intake.scanner import Scanner
-from ..journal.events import Kind, about
+from ..journal.events import Kind, log_event
 from ..outbox import Aside, open_or_rebuild, outbox_path, put_aside
 from ..retention.policy import Retention
 from ..scan_requests import ScanRequests
@@ -51,8 +50,6 @@ from .workers import Workers
 if TYPE_CHECKING:
     from ..config import Config
     from .liveness import Health, Limits
-
-log = logging.getLogger(__name__)
 
 
 class Session:
@@ -229,9 +226,5 @@ class Session:
 
 
 def _log_damage(aside: Aside) -> None:
-    log.error(
-        "%s; it lies in %s now, and a new one is filled from the folder and the destination",
-        aside.why,
-        aside.path,
-        extra=about(Kind.DAMAGED, aside=aside.path, reason=aside.why),
-    )
+    text = f"{aside.why}; it lies in {aside.path} now, and a new one is filled from the folder and the destination"
+    log_event(Kind.DAMAGED, text, aside=aside.path, reason=aside.why)

@@ -6,7 +6,6 @@ The service waits for its destination and its folders, and is ready after that; 
 from __future__ import annotations
 
 import errno
-import logging
 import math
 import os
 import time
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from ..config import url_not_set
 from ..exceptions import NoSpaceError, StateError
 from ..image_dir.pending_removal import is_there
-from ..journal.events import Kind, about
+from ..journal.events import Kind, log_event
 from ..ownership.run_as_owner import work_as_owner
 from ..state_dir.disk import READ_ONLY, reason, trial
 from ..state_dir.folder import mark
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from .reload import ReloadableConfig
     from .signals import Signals
     from .systemd import ServiceManager
-
-log = logging.getLogger(__name__)
 
 _DISK_ERRORS: Final = (errno.EROFS, errno.EIO, errno.EUCLEAN, errno.ENXIO, errno.ENODEV, errno.ESTALE)
 """Errors of the trial file that are waited out: a full disk was seen before, and any other ends the start"""
@@ -86,19 +83,16 @@ def wait_until_present(
         if problem is None:
             if told is None or not manager.listens or (are_prepared and folders == _folders(config.current)):
                 return None
-            log.info("the folders can be used now: systemd starts the service anew", extra=about(Kind.STARTS_ANEW))
+            log_event(Kind.STARTS_ANEW, "the folders can be used now: systemd starts the service anew")
             return os.EX_TEMPFAIL
         if problem != told:
             told = problem
             ends_at = time.monotonic() + (patience if has_worked or READ_ONLY in problem else math.inf)
             before_waiting()
-            log.warning("%s; waiting for it", problem, extra=about(Kind.WAITING, reason=problem))
+            log_event(Kind.WAITING, f"{problem}; waiting for it", reason=problem)
         elif time.monotonic() >= ends_at and manager.listens:
-            log.info(
-                "nothing came back within %g s: systemd starts the service anew",
-                patience,
-                extra=about(Kind.GAVE_UP_WAITING, folder=config.current.image_dir),
-            )
+            text = f"nothing came back within {patience:g} s: systemd starts the service anew"
+            log_event(Kind.GAVE_UP_WAITING, text, folder=config.current.image_dir)
             return os.EX_TEMPFAIL
         _tell(manager, config, problem)
         manager.ready()
@@ -144,19 +138,13 @@ def resume(outbox: Outbox, image_dir: str, url: str) -> None:
     """Have pictures sent again that were being sent when the last run ended, or were sent to another destination."""
     interrupted = outbox.queue.recover()
     if interrupted:
-        log.info(
-            "%s when the last run ended: asked for again",
-            counted(interrupted, "picture was being sent", "pictures were being sent"),
-            extra=about(Kind.RESUMED, count=interrupted),
-        )
+        what = counted(interrupted, "picture was being sent", "pictures were being sent")
+        log_event(Kind.RESUMED, f"{what} when the last run ended: asked for again", count=interrupted)
     changed = outbox.destinations.change(url, partial(is_there, image_dir))
     if changed:
-        log.info(
-            "the destination is %s now: %s due again",
-            url,
-            counted(changed, "picture that is still here is", "pictures that are still here are"),
-            extra=about(Kind.DESTINATION_CHANGED, destination=url, count=changed),
-        )
+        what = counted(changed, "picture that is still here is", "pictures that are still here are")
+        text = f"the destination is {url} now: {what} due again"
+        log_event(Kind.DESTINATION_CHANGED, text, destination=url, count=changed)
 
 
 def _unwritable(state_dir: str) -> str | None:

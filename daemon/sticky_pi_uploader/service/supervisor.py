@@ -15,7 +15,7 @@ from typing import Final
 
 from ..config.secret import is_credential
 from ..exceptions import OutboxDamagedError, StateError, in_words
-from ..journal.events import Kind, about
+from ..journal.events import Kind, log_event
 from ..models import DestinationState
 from ..outbox import outbox_path
 from ..watch.network import Network
@@ -133,11 +133,7 @@ class Supervisor:
         offset = time.time() - time.monotonic()
         if abs(offset - self._clock_offset) > CLOCK_JUMP:
             by = offset - self._clock_offset
-            log.info(
-                "the clock was set by %+.0f s: every wait is looked at anew",
-                by,
-                extra=about(Kind.CLOCK_SET, seconds=by),
-            )
+            log_event(Kind.CLOCK_SET, f"the clock was set by {by:+.0f} s: every wait is looked at anew", seconds=by)
             self._clock_offset = offset
             self._ends_wait = True
             if by < 0:

@@ -6,7 +6,6 @@ is raised in the main thread by `Workers.raise_fatal`: the worker died, or the o
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -16,10 +15,8 @@ from sticky_pi_api.transport.cancellation import starting
 
 from ..clock import Heartbeat, span
 from ..exceptions import OutboxDamagedError, StateError, UploaderError, in_words
-from ..journal.events import Kind, about
+from ..journal.events import Kind, log_event
 from ..journal.throttle import Repeats
-
-log = logging.getLogger(__name__)
 
 TROUBLE_WAIT: Final = 10.0
 """Seconds to wait after the state folder couldn't be written (a full disk, say)."""
@@ -48,16 +45,16 @@ class TroubleLog:
         reason = in_words(error)
         spell = self._repeats.again(self._part, reason)
         if spell is not None:
-            extra = about(Kind.TROUBLE, part=self._part, reason=reason, count=spell.times)
-            log.error("%s; tried again every %g s%s", reason, TROUBLE_WAIT, spell, extra=extra)
+            text = f"{reason}; tried again every {TROUBLE_WAIT:g} s{spell}"
+            log_event(Kind.TROUBLE, text, part=self._part, reason=reason, count=spell.times)
 
     def note_end(self) -> None:
         """Log that the part works again, if its trouble was logged."""
         self.error = None
         spell = self._repeats.over(self._part)
         if spell is not None:
-            extra = about(Kind.TROUBLE_OVER, part=self._part, count=spell.times)
-            log.info("that is over: the %s works again, after %s", self._part, span(spell.seconds), extra=extra)
+            text = f"that is over: the {self._part} works again, after {span(spell.seconds)}"
+            log_event(Kind.TROUBLE_OVER, text, part=self._part, count=spell.times)
 
 
 class Worker(threading.Thread):
@@ -103,8 +100,8 @@ class Worker(threading.Thread):
                     self.wake.clear()
         except StateError as error:
             self._crew.errors.append(error)
-        except BaseException as error:
-            log.critical("the %s died", self.name, exc_info=error, extra=about(Kind.DIED, part=self.name))
+        except BaseException as error:  # noqa: BLE001 - it is logged with its traceback
+            log_event(Kind.DIED, f"the {self.name} died", error=error, part=self.name)
             self._crew.errors.append(WorkerDiedError(f"the {self.name} died"))
         finally:
             self._crew.notice()
@@ -165,12 +162,8 @@ class Workers:
             # Together they get no longer; one that only waited needs but a moment.
             worker.join(max(0.5, ends_at - time.monotonic()))
             if worker.is_alive():
-                log.warning(
-                    "the %s didn't end within %g s: what it was at is begun anew next time",
-                    worker.name,
-                    STOP_WITHIN,
-                    extra=about(Kind.HANGING, part=worker.name),
-                )
+                text = f"didn't end within {STOP_WITHIN:g} s: what it was at is begun anew next time"
+                log_event(Kind.HANGING, f"the {worker.name} {text}", part=worker.name)
 
     def is_stopping(self) -> bool:
         """Return whether the workers were told to stop."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,11 +12,9 @@ from typing import Final, Self
 from sticky_pi_api.filesystem.safe_open import file_id, open_file, opened_folder
 
 from ..exceptions import LockedError, NoSpaceError, StateError
-from ..journal.events import Kind, about
+from ..journal.events import Kind, log_event
 from .disk import USED_UP
 from .privileges import denied
-
-log = logging.getLogger(__name__)
 
 LOCK_FILE: Final = "lock"
 """In the state folder; holds the pid of the process that works there, or that worked there last."""
@@ -54,11 +51,8 @@ class Locks:
                 folder_descriptor = stack.enter_context(opened_folder(image_dir))
             folder = self._take(folder_descriptor, f"the image folder {image_dir}", stack)
             if folder is None:
-                log.warning(
-                    "%s can't be locked there: see that nothing else sends its pictures",
-                    image_dir,
-                    extra=about(Kind.UNLOCKED, folder=image_dir),
-                )
+                text = f"{image_dir} can't be locked there: see that nothing else sends its pictures"
+                log_event(Kind.UNLOCKED, text, folder=image_dir)
             taken = {file_id(each): each for each in (file, folder) if each is not None}
             self.release()
             self._held, self._descriptors = stack.pop_all(), taken

@@ -7,7 +7,6 @@ right to copy or rename them.
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 import time
@@ -19,9 +18,7 @@ from sticky_pi_api.filesystem.durable import flush, sync_folder
 from sticky_pi_api.filesystem.safe_open import open_file
 
 from ..exceptions import StateError
-from ..journal.events import Kind, about
-
-log = logging.getLogger(__name__)
+from ..journal.events import Kind, log_event
 
 _LOCK: Final = "lock"
 _DATABASE: Final = ("outbox.db", "outbox.db-wal", "outbox.db-journal")
@@ -115,4 +112,4 @@ def _set_aside(path: str) -> None:
         os.rename(path, aside)
     except OSError as error:
         raise StateError(f"{path} is in the way, and can't be renamed: {error.strerror}") from error
-    log.warning("%s was in the way, and lies in %s now", path, aside, extra=about(Kind.MISFIT, path=path, aside=aside))
+    log_event(Kind.MISFIT, f"{path} was in the way, and lies in {aside} now", path=path, aside=aside)

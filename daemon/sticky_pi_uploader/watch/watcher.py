@@ -19,7 +19,7 @@ from sticky_pi_api.filesystem.mounts import network_file_system
 
 from ..clock import span
 from ..intake.scanner import Scanner
-from ..journal.events import Kind, about
+from ..journal.events import Kind, log_event
 from ..journal.throttle import Repeats
 from ..scan_requests import ScanRequests
 from .inotify import FolderObserver, new_path, queue_limit, watched_inodes
@@ -164,19 +164,14 @@ class Watcher:
         if error.errno in (errno.ENOSPC, errno.EMFILE):
             self._poll(f"{error.strerror}: raise fs.inotify.max_user_watches or max_user_instances")
         elif (spell := self._unwatched.again(self._scanner.image_dir, str(error.strerror))) is not None:
-            log.warning(
-                "%s can't be watched just now: %s%s",
-                self._scanner.image_dir,
-                error.strerror,
-                spell,
-                extra=about(Kind.UNWATCHED, folder=self._scanner.image_dir, reason=error.strerror),
-            )
+            folder, why = self._scanner.image_dir, error.strerror
+            log_event(Kind.UNWATCHED, f"{folder} can't be watched just now: {why}{spell}", folder=folder, reason=why)
 
     def _report_watched(self) -> None:
         spell = self._unwatched.over(self._scanner.image_dir)
         if spell is not None:
-            extra = about(Kind.WATCHED, folder=self._scanner.image_dir)
-            log.info("%s is watched again, after %s", self._scanner.image_dir, span(spell.seconds), extra=extra)
+            folder = self._scanner.image_dir
+            log_event(Kind.WATCHED, f"{folder} is watched again, after {span(spell.seconds)}", folder=folder)
 
     def _count_watches(self) -> None:
         """Check that each folder is watched: newer versions of watchdog say nothing when the limit is reached."""
@@ -192,8 +187,9 @@ class Watcher:
 
     def _poll(self, why: str) -> None:
         self.polling = why
-        extra = about(Kind.POLLING, folder=self._scanner.image_dir, reason=why)
-        log.warning("%s is looked at every %g s, as %s", self._scanner.image_dir, self._interval, why, extra=extra)
+        folder = self._scanner.image_dir
+        text = f"{folder} is looked at every {self._interval:g} s, as {why}"
+        log_event(Kind.POLLING, text, folder=folder, reason=why)
 
 
 class _Handler:

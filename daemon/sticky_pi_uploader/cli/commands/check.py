@@ -13,7 +13,7 @@ from typing import Final
 
 from ...config import CONFIG_FLAG, DEFAULT_FILE, Config, load
 from ...exceptions import ConfigError, StateError
-from ...intake.scanner import Scanner
+from ...journal import events
 from ...ownership.run_as_owner import work_as_owner
 from ...ownership.viewpoint import Viewpoint, find_viewpoint, service_config
 from ..checks import destination, folders, pictures, service, system
@@ -58,7 +58,7 @@ def run(arguments: Namespace) -> int:
     """Print the findings."""
     flags = vars(arguments)
     # The findings say what can't be read; without a handler, the log's lines would go to stderr.
-    logging.getLogger(Scanner.__module__).addHandler(logging.NullHandler())
+    events.log.addHandler(logging.NullHandler())
     found = look(flags, os.environ, flags.get(CONFIG_FLAG), getattr(arguments, "viewpoint", None))
     print_lines([to_json([finding._asdict() for finding in found])] if arguments.json else lines(found))
     return exit_status(found)

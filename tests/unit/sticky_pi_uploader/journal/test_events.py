@@ -30,31 +30,8 @@ def calls():
                 yield path, node
 
 
-def records():
-    """Give the calls of a logger at INFO and above."""
-    for path, call in calls():
-        if isinstance(call.func, ast.Attribute) and call.func.attr in LEVELS:
-            owner = call.func.value
-            is_logger = isinstance(owner, ast.Name) and owner.id == "log"
-            if is_logger or (isinstance(owner, ast.Call) and ast.unparse(owner.func) == "logging.getLogger"):
-                yield path, call
-
-
-def is_event(value):
-    return isinstance(value, ast.Call) and ast.unparse(value.func) == "about"
-
-
-def extra_of(path, call):
-    """Give what a record gets as `extra`; a name is looked up where it is assigned, in the lines above."""
-    (value,) = [keyword.value for keyword in call.keywords if keyword.arg == "extra"] or [None]
-    if isinstance(value, ast.Name):
-        assigned = [
-            node.value
-            for node in ast.walk(ast.parse(path.read_bytes()))
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == value.id and node.lineno < call.lineno
-        ]
-        value = assigned[-1]
-    return value
+def is_logger(value):
+    return ast.unparse(value) in {"log", "events.log"} or ast.unparse(value).startswith("logging.getLogger(")
 
 
 def entries():
@@ -68,10 +45,14 @@ def entries():
     return found
 
 
-def test_every_record_at_info_and_above_names_its_kind_of_event():
-    found = list(records())
-    assert len(found) > 20
-    assert [f"{path.name}:{call.lineno}" for path, call in found if not is_event(extra_of(path, call))] == []
+def test_every_record_at_info_and_above_is_logged_as_an_event_of_a_kind():
+    found = [
+        (path.name, ast.unparse(call))
+        for path, call in calls()
+        if isinstance(call.func, ast.Attribute) and call.func.attr in LEVELS and is_logger(call.func.value)
+    ]
+    assert [name for name, _ in found] == ["events.py"]
+    assert "extra=about(kind, " in found[0][1]
 
 
 def test_every_kind_of_event_is_told_of_somewhere():

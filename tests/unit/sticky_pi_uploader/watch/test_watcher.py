@@ -559,7 +559,7 @@ def test_where_inotifys_limits_are_reached_it_polls_and_says_so_once(image_dir, 
     ) as process:
         said, _ = process.communicate("go on\n")
     assert process.returncode == 0
-    warnings = [line for line in said.splitlines() if "sticky_pi_uploader.watch.watcher: WARNING" in line]
+    warnings = [line for line in said.splitlines() if "sticky_pi_uploader.journal.events: WARNING" in line]
     assert len(warnings) == 1
     assert re.search(f"is looked at every 10 s, as ({why})", warnings[0])
     assert "polling None" not in said
