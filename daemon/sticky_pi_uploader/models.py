@@ -48,6 +48,17 @@ class DestinationState(StrEnum):
     UNKNOWN = "unknown"
 
 
+SAYINGS: Final = {
+    DestinationState.OK: "takes pictures",
+    DestinationState.UNREACHABLE: "is unreachable",
+    DestinationState.UNAUTHORIZED: "doesn't accept the account",
+    DestinationState.NOT_AN_API: "isn't a Sticky Pi API",
+    DestinationState.REFUSING: "takes no pictures",
+    DestinationState.UNKNOWN: "hasn't taken a picture yet",
+}
+"""The words for each state of a destination, after its address"""
+
+
 class Fingerprint(NamedTuple):
     """The fields of a file's status that show, without reading the file, whether it changed."""
 

@@ -65,26 +65,18 @@ class ReloadableConfig:
         return list(self._refusals.values())
 
     def reload(self) -> bool:
-        """Read the configuration again; return whether it could be taken, otherwise the one from before stays."""
+        """Read the configuration again, and keep the present one if the new one can't be used.
+
+        Returns whether the configuration changed. The reload isn't over for systemd until the service is ready again.
+        """
         self._manager.reloading()
         config = self._try(self._load, "the last reload was refused, so the configuration from before stays in force")
         if config is None:
             return False
         self._refusals.clear()
-        self._take(config, "" if config != self.current else ": nothing has changed")
-        return True
-
-    def reload_at_work(self) -> bool:
-        """Reload; return whether the configuration changed.
-
-        If so, a new session has to begin: until it has, the reload isn't over for systemd.
-        """
-        before = self.current
-        self.reload()
-        if self.current != before:
-            return True
-        self._manager.reloaded()
-        return False
+        has_changed = config != self.current
+        self._take(config, "" if has_changed else ": nothing has changed")
+        return has_changed
 
     def take_changed_files(self) -> bool:
         """Read the password and the certificates again if one of their files changed; return whether they are others.

@@ -147,8 +147,9 @@ class _Service:
             except WorkerDiedError:
                 manager.stopping()
                 raise
-            if (signals.take_reload() and self._config.reload_at_work()) or self._config.take_changed_files():
-                return
+            if (signals.take_reload() and self._config.reload()) or self._config.take_changed_files():
+                return  # for a session with the new configuration
+            manager.ready()  # again, after a reload that changed nothing
             if self._config.take_end_of_wait():
                 supervisor.end_wait()
             longest = supervisor.tick()

@@ -10,20 +10,20 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from ..config.secret import is_credential
 from ..exceptions import OutboxDamagedError, StateError, in_words
 from ..journal.events import Kind, log_event
-from ..models import DestinationState
+from ..models import SAYINGS, Destination, DestinationState, State
 from ..outbox import outbox_path
 from ..watch.network import Network
 from ..watch.replacements import ReplacementDetector
 from ..watch.watcher import Watcher
+from ..wording import counted
 from .liveness import SCANS, Health, Limits
 from .session import Session
-from .status_line import SAYINGS, status_line
 from .trouble import Advice, Trouble
 from .workers import TroubleLog
 
@@ -161,3 +161,19 @@ class Supervisor:
             raise
         except StateError as error:
             self._trouble_log.note(error)
+
+
+def status_line(counts: Mapping[State, int], to_look_at: int, destination: Destination, problem: str = "") -> str:
+    """Describe the pictures and the destination in one line, after a `problem` of the service itself.
+
+    `counts` has the pictures in each state; `to_look_at` of them need attention.
+    """
+    waiting = counts[State.PENDING] + counts[State.UPLOADING]
+    parts = [problem] if problem else []
+    parts.append(f"{counted(waiting, 'picture') if waiting else 'no pictures'} waiting")
+    if to_look_at:
+        parts.append(f"{to_look_at} to be looked at")
+    parts.append(f"{destination.url} {SAYINGS[destination.state]}")
+    if destination.retry_at is not None:
+        parts[-1] += f", tried again at {time.strftime('%H:%M', time.gmtime(destination.retry_at))} UTC"
+    return "; ".join(parts)

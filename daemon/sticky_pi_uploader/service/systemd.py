@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
 from sticky_pi_api.exceptions import printable
 from sticky_pi_api.filesystem.safe_open import open_file
 
-from .trouble import Trouble, TroubleFile, runtime_directory
+from .trouble import TroubleFile, runtime_directory
 
 _PATIENCE: Final = 1.0  # seconds
 
@@ -31,10 +31,9 @@ class ServiceManager:
     ) -> None:
         """Find out from `environ` whether anybody listens, and how often a sign of life is expected."""
         self.listens = bool(environ.get("NOTIFY_SOCKET"))
-        self.is_ready = False
-        """whether it was told that the service is"""
+        self._is_ready = False
         self._status = ""
-        self._trouble_file = TroubleFile(environ)
+        self.record = TroubleFile(environ).record
         folder = runtime_directory(environ)
         self._stop_mark = None if folder is None else os.path.join(folder, _STOP_MARK)
         self._reloading = False
@@ -48,10 +47,6 @@ class ServiceManager:
         if status != self._status:
             self._status = status
             notify(f"STATUS={printable(status)}")
-
-    def record(self, state_dir: str, troubles: Sequence[Trouble]) -> None:
-        """Tell commands for `state_dir` which trouble there is now, for which somebody may have to do something."""
-        self._trouble_file.record(state_dir, troubles)
 
     def note_stop(self) -> None:
         """Note for the next start that somebody stopped or reloaded the service."""
@@ -69,21 +64,16 @@ class ServiceManager:
 
     def ready(self) -> None:
         """Tell that the service is at work, or again so after a reload."""
-        if self._reloading or not self.is_ready:
-            self.is_ready, self._reloading = True, False
+        if self._reloading or not self._is_ready:
+            self._is_ready, self._reloading = True, False
             notify("READY=1")
 
     def reloading(self) -> None:
         """Tell that the configuration is being read again; nothing to tell before the service is ready."""
-        if self.is_ready:
+        if self._is_ready:
             self._reloading = True
             # systemd tells by the time which reload it is, so it must be of the kernel's clock.
             notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
-
-    def reloaded(self) -> None:
-        """Tell that a configuration is in force again, whatever it waits for."""
-        if self._reloading:
-            self.ready()
 
     def stopping(self) -> None:
         """Tell, once, that the service ends."""

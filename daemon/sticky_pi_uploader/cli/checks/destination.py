@@ -12,10 +12,9 @@ from sticky_pi_api.filesystem.safe_open import file_system_id
 
 from ...config import Config
 from ...exceptions import ConfigError, StateError
-from ...models import Destination, DestinationState
+from ...models import SAYINGS, Destination, DestinationState
 from ...ownership.service_unit import restart
 from ...ownership.viewpoint import Viewpoint
-from ...service.status_line import SAYINGS
 from ...state_dir.disk import database_problem
 from ...state_dir.mounts import nearest
 from ..output.terminal import suggest

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from ...models import TO_LOOK_AT, DestinationState, State
-from ...service.status_line import SAYINGS
+from ...models import SAYINGS, TO_LOOK_AT, DestinationState, State
 from ...state_dir.disk import CAMERA_MINIMUM
 from ...wording import counted
 from ..output.formatting import pictures, size

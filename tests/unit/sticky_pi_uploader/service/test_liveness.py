@@ -4,7 +4,7 @@ import pytest
 from sticky_pi_uploader.clock import Heartbeat
 from sticky_pi_uploader.models import TO_LOOK_AT, Destination, DestinationState, State
 from sticky_pi_uploader.service.liveness import Health
-from sticky_pi_uploader.service.status_line import status_line
+from sticky_pi_uploader.service.supervisor import status_line
 
 HERE = "https://example.org"
 

@@ -120,7 +120,7 @@ def test_the_rest_of_a_configuration_is_taken_by_a_reload_alone(files):
     files.write_password("right")
     assert look(files, config) == [1]
     assert config.current.api.parallel is None
-    assert config.reload_at_work()
+    assert config.reload()
     assert config.current.api.parallel == 2
 
 
@@ -176,7 +176,7 @@ def test_a_password_file_whose_mode_is_corrected_is_taken(files):
 def test_a_changed_file_does_not_excuse_a_refused_reload_and_the_other_way_round(files):
     config = files.reloadable()
     files.write_config("parallel = 'many'")
-    assert not config.reload_at_work()
+    assert not config.reload()
     assert not config.take_end_of_wait()
     files.write_password("right")
     assert look(files, config) == [1]
@@ -186,7 +186,7 @@ def test_a_changed_file_does_not_excuse_a_refused_reload_and_the_other_way_round
     assert len(config.refusals) == 2
     files.write_config()
     files.write_password("right")
-    assert not config.reload_at_work()
+    assert not config.reload()
     assert config.refusals == []
     assert config.take_end_of_wait()
 
@@ -199,7 +199,7 @@ def test_a_reload_says_where_only_a_restart_reads_the_password_again(files, tmp_
         files.environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
         files.write_config()
     config = files.reloadable()
-    assert not config.reload_at_work()
+    assert not config.reload()
     more = "; a password in /etc/credstore is read again at a restart" if from_systemd else ""
     assert caplog.messages == [f"the configuration was reloaded: nothing has changed{more}"]
     assert config.take_end_of_wait()

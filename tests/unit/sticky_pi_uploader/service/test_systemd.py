@@ -135,7 +135,6 @@ def test_signs_of_life_come_at_least_twice_in_the_time_after_which_one_is_missed
 def test_each_thing_is_told_when_it_changes(listening):
     manager = ServiceManager()
     manager.reloading()
-    manager.reloaded()
     for status in ("one", "one", "two\nREADY=1", "one"):
         manager.say(status)
     assert listening() == ["STATUS=one", "STATUS=two\\nREADY=1", "STATUS=one"]
@@ -143,8 +142,8 @@ def test_each_thing_is_told_when_it_changes(listening):
     manager.ready()
     assert listening() == ["READY=1"]
     manager.reloading()
-    manager.reloaded()
-    manager.reloaded()
+    manager.ready()
+    manager.ready()
     assert [one.split("\n")[0] for one in listening()] == ["RELOADING=1", "READY=1"]
     manager.stopping()
     manager.stopping()

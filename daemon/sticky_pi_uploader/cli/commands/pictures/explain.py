@@ -13,8 +13,7 @@ from ....clock import utc_text
 from ....config import Config
 from ....exceptions import OutboxDamagedError
 from ....image_dir.pending_removal import is_stuck
-from ....models import Destination, Event, Picture, State
-from ....service.status_line import SAYINGS
+from ....models import SAYINGS, Destination, Event, Picture, State
 from ...output.formatting import add_json_flag, day_and_time, rows, to_json
 from ...output.terminal import complain, print_lines, safe
 from ...state_reader import StateReader, config_as_owner, consistently, open_state
