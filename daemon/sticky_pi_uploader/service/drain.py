@@ -1,4 +1,4 @@
-"""The command `drain`: take in and send what is there, and end when nothing more can happen in the time given."""
+"""`drain`: take in and send all pictures on the card, and end when no more can be done in the given time."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ if TYPE_CHECKING:
     from .progress import Progress, ProgressMeter
 
 IN_HAND: Final = 0.1
-"""The share of a deadline, up to `GRACE` seconds, that is kept for the pictures being sent by then"""
+"""Share of a deadline, up to `GRACE` seconds, that is kept for the pictures in transfer"""
 
 MAINTENANCE: Final = 15.0
-"""Seconds that must be left for a step of maintenance: a slow trap needs some for a look at the whole outbox."""
+"""Seconds that must be left for a step of maintenance: a slow trap needs several to inspect the whole outbox"""
 
 GLANCE: Final = 0.5
-"""Seconds to sleep at most while the intake is at work."""
+"""Longest wait in seconds while the intake works"""
 
 
 class _Deadline(NamedTuple):
-    """When a `drain` ends, and until when it begins something; both by the monotonic clock."""
+    """The monotonic times at which a `drain` ends, and until which it begins to send a picture."""
 
     ends_at: float
     begins_until: float
 
 
 def drain(config: Config, *, deadline: float | None = None, progress: Callable[[Progress], None] | None = None) -> int:
-    """Take in all that is on the card, send what is due, and end when nothing more can happen in `deadline` seconds.
+    """Take in all pictures, send those that are due, and end when no more can be done in `deadline` seconds.
 
-    The destination is tried once whatever wait is stored. Without a deadline, it waits for what falls due later.
+    The destination is tried once, whatever wait is stored. Without a deadline, pictures that are due later are waited
+    for.
     `progress` is called after each picture. Returns the exit status: 0 when nothing is left to send, 70 if the intake
     died, else 75. Raises UploaderError.
     """
-    until = _Deadline(math.inf, math.inf)
-    if deadline is not None:
-        ends_at = time.monotonic() + deadline
-        until = _Deadline(ends_at, ends_at - min(GRACE, deadline * IN_HAND))
+    seconds = math.inf if deadline is None else deadline
+    ends_at = time.monotonic() + seconds
+    until = _Deadline(ends_at, ends_at - min(GRACE, seconds * IN_HAND))
     problem = image_dir_problem(config.image_dir)
     if problem is not None:
         raise StateError(problem)
@@ -103,9 +103,9 @@ def _measure(session: Session, progress: Callable[[Progress], None] | None) -> P
 
 
 def _send_until_done(session: Session, signals: Signals, until: float, meter: ProgressMeter | None) -> bool:
-    """Send beside the intake what is due by then; False where it was ended before everything on the card was seen."""
+    """Send due pictures while the intake works; return False if that ended before the whole card was seen."""
     while not session.is_stopping():
-        # In this order: what the intake adds while the uploader looks is seen in the next round.
+        # In this order: a picture that the intake adds during the uploader's step is sent in the next round.
         taken_in = not session.scan_requests and session.intake.idle
         if meter is not None:
             meter.update()
@@ -122,7 +122,7 @@ def _send_until_done(session: Session, signals: Signals, until: float, meter: Pr
 
 
 def _record_that_time_is_up(session: Session) -> None:
-    # They are sent all the same next time.
+    # The next drain sends them even if their wait can't be explained.
     with suppress(StateError):
         if not session.outbox.destination(session.config.api.url).failures:
             log_event(Kind.STOPPED, "no time was left for the others before the deadline")

@@ -1,4 +1,4 @@
-"""Tells whether the service gets on with its work, or whether a part of it hangs and only a new start can help."""
+"""Detect that a part of the service hangs, so that only a restart helps."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Final, NamedTuple
 from ..journal.events import Kind, log_event
 
 SCANS: Final = 3
-"""Intervals between scans in which one has to be finished."""
+"""Intervals between scans within which a scan must end"""
 
 
 class Limits(NamedTuple):
-    """Seconds without any progress after which a part counts as hanging.
+    """Seconds without progress after which a part counts as hanging.
 
-    They are long: slow work must be let finish, as it would be as slow again after a new start.
+    They are long: slow work must be allowed to finish, as it would be as slow after a restart.
     """
 
     intake: float = 300.0
-    """at one file, or at the list of one folder: a failing card takes its time"""
+    """for one file, or the list of one folder: a failing card is slow"""
     store: float = 900.0
-    """at one picture, for a store: it may lie on a slow disk, or be in use by others"""
+    """for one picture, if sent to a store: its disk may be slow, or other processes may use it"""
     server: float = 300.0
-    """past a request's deadline, or without any request, for a server"""
+    """past a request's deadline, or without a request, if pictures are sent to a server"""
     watch: float = 120.0
-    """in which no watch could be set up"""
+    """without a watch of the image folder"""
     scan: float = 1800.0
     """without a scan's end or a new picture, or `SCANS` intervals if these are longer"""
     away: float = 60.0
-    """for which folders that were there may be away, where systemd can start the service anew"""
+    """during which folders that were present may be missing, if systemd can restart the service"""
 
 
 class _Part(NamedTuple):
@@ -38,20 +38,19 @@ class _Part(NamedTuple):
 
 
 class Health:
-    """Judges the parts added to it; a part that was found to hang never counts as well again."""
+    """Judge whether the added parts hang; a part that hung once never counts as well again."""
 
     def __init__(self) -> None:
-        """Know no part yet."""
         self._parts: list[_Part] = []
         self.problem: str | None = None
         """the first part found to hang, and for how long"""
 
     def add(self, problem: str, silence: Callable[[], float], limit: float) -> None:
-        """Judge a part by its `silence()` in seconds: above `limit`, it has the `problem`, as "the intake hangs"."""
+        """Add a part with the `problem` "the intake hangs", say, once its `silence()` exceeds `limit`; in seconds."""
         self._parts.append(_Part(problem, silence, limit))
 
     def is_well(self) -> bool:
-        """Return whether every part gets on; log the first time that one doesn't."""
+        """Return whether no part hangs; log the first one that does."""
         if self.problem is None:
             self.problem = next(self._problems(), None)
             if self.problem is not None:

@@ -1,4 +1,4 @@
-"""Looks after the state folder: carries over what earlier outboxes knew, inspects this one, puts a little space by."""
+"""Maintain the state folder: carry over pictures of earlier outboxes, inspect this one, reserve a little space."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ..state_dir.thumbnails import ThumbnailFolder
 from ..wording import counted
 
 INTERVAL: Final = 3600.0
-"""Seconds between two looks for what is to be done"""
+"""Seconds between two steps if no work is left"""
 
 INSPECTED_EVERY: Final = 7 * 86400.0
-"""Seconds after which the whole outbox is looked at again"""
+"""Seconds between two inspections of the whole outbox"""
 
 BATCH: Final = 200
-"""Pictures carried over with one transaction, and thumbnails looked for at once"""
+"""Pictures carried over in one transaction, and thumbnails looked up at once"""
 
 ASIDE_KEPT: Final = 10
-"""Earlier outboxes that stay: each may be large, and a failing card damages one after the other"""
+"""Earlier outboxes that are kept: each may be large, and a failing card damages one after the other"""
 
 DAY: Final = 86400.0
 
@@ -37,7 +37,7 @@ _CARRIED_OVER: Final = "carried over: "
 
 
 class Maintenance:
-    """Keeps one state folder in order; `step` does a little of it."""
+    """Maintain one state folder; each `step` does a small part."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Maintenance:
         keep_record_days: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Look after `state_dir`; thumbnails of no known picture stay for `keep_record_days`, as if it were known."""
+        """Maintain `state_dir`; thumbnails of unknown pictures are kept for `keep_record_days`, as of known ones."""
         self._recovery = recovery
         self._records = records
         self._thumbnails = thumbnails
@@ -67,9 +67,9 @@ class Maintenance:
         self._carried = 0
 
     def step(self) -> float:
-        """Do a little; returns the seconds until the next step is worth it.
+        """Do a small part of the work; return the seconds until the next step.
 
-        Raises OutboxDamagedError where the outbox turns out to be damaged, and StateError where it can't be used.
+        Raises OutboxDamagedError if the outbox is damaged, and StateError if it can't be used.
         """
         self._reserve.fill()
         if self._carry_over():
@@ -84,7 +84,7 @@ class Maintenance:
         self.wake.set()
 
     def _carry_over(self) -> bool:
-        """Record again a few pictures that only an earlier outbox knew; False where there are no more."""
+        """Record a few pictures that only an earlier outbox has; return False if there are no more."""
         if self._earlier is None:
             self._earlier = next(filter(self._is_new, earlier_ones(self._path)), None)
             if self._earlier is None:
@@ -115,14 +115,14 @@ class Maintenance:
 
     def _is_due(self) -> bool:
         last = self._recovery.last_done(_INSPECTION)
-        # One in the future comes from a clock that was changed.
+        # A time in the future was recorded by a clock that was wrong.
         return self._inspect_now or last is None or not 0 <= self._clock() - last < INSPECTED_EVERY
 
     def _inspect(self) -> None:
-        # Before the inspection: a write that comes while it runs asks for another one.
+        # Before the inspection: a write during the inspection requests another one.
         self._inspect_now = False
         try:
-            # Through a connection of its own, which holds nobody up.
+            # Over a separate connection, so that no other thread waits.
             with OutboxReader.open_beside(self._path) as reader:
                 reader.inspect()
             self._sweep()
@@ -133,7 +133,7 @@ class Maintenance:
             raise
 
     def _sweep(self) -> None:
-        """Remove the thumbnails of pictures that nothing is known of any more."""
+        """Remove the thumbnails of unknown pictures."""
         before = self._clock() - self._keep_record_days * DAY
         found = self._thumbnails.older_than(before)
         while some := list(islice(found, BATCH)):
@@ -141,7 +141,7 @@ class Maintenance:
                 self._thumbnails.remove(md5)
 
     def _clear_away(self) -> None:
-        """Remove earlier outboxes but the last ones, as far as they are carried over."""
+        """Remove earlier outboxes that are carried over, except the last ones."""
         found = earlier_ones(self._path)
         for earlier in found[: max(0, len(found) - ASIDE_KEPT)]:
             if not self._is_new(earlier):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 PAUSE: Final = 0.1
-"""Seconds between two looks at the outbox, which cost a moment each where it is large"""
+"""Seconds between two counts of the pictures: in a large outbox, a count takes a moment"""
 
 MEASURED: Final = 20
 """Number of the last pictures from which the rate is measured"""
@@ -40,12 +40,12 @@ class Progress(NamedTuple):
 
 
 class ProgressMeter:
-    """Watches a session, and shows its progress after each picture."""
+    """Measure the progress of a session, and show it after each picture."""
 
     def __init__(
         self, session: Session, show: Callable[[Progress], None], monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """Call `show` from now on."""
+        """Call `show` with the progress from now on."""
         self._session = session
         self._show = show
         self._monotonic = monotonic

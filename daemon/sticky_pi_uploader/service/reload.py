@@ -1,9 +1,8 @@
-"""What a SIGHUP does: read the configuration again, and take it if it can be used.
+"""Reload the configuration at SIGHUP: read it again, and use it if it is valid.
 
-While the service waits for a folder or a destination, it goes on waiting for those of the new configuration. While it
-works, the destination is tried at once; a new session begins if anything changed. systemd hears of begin and end.
-
-The password's file and the certificates are also read again, without a SIGHUP, when one of these files changes.
+A service that waits for a folder or a destination waits for that of the new configuration from then on. A service that
+works tries the destination at once, and begins a new session if the configuration changed. systemd is told when a
+reload begins and ends. The password's file and the certificates are also read again, without SIGHUP, when they change.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ if TYPE_CHECKING:
     from .systemd import ServiceManager
 
 LOOK_EVERY: Final = 5.0
-"""Seconds between two looks at the password's file and the certificates, at least"""
+"""Least seconds between two checks of the password's file and the certificates"""
 
 _CHANGED_FILE: Final = "the password's file was changed, but the password from before stays in force"
 
 _Versions = list[tuple[str, tuple[int, ...] | None]]
-"""Files, and what changes whenever they do"""
+"""Files with their `file_version`"""
 
 
 class ReloadableConfig:
-    """The configuration in force, which a new one replaces if it can be used."""
+    """The configuration in force; a new one replaces it if it is valid."""
 
     def __init__(
         self,
@@ -46,7 +45,7 @@ class ReloadableConfig:
         environ: Mapping[str, str] = os.environ,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Load it; `check` raises ConfigError for one that can be loaded and yet not replace it. Raises ConfigError."""
+        """Load it; `check` raises ConfigError for one that can be loaded but not be used. Raises ConfigError."""
         self._load = load
         self._manager = manager
         self._check = check
@@ -61,7 +60,7 @@ class ReloadableConfig:
 
     @property
     def refusals(self) -> list[Trouble]:
-        """Why the last reload was refused, or the last change of a file; empty if they weren't."""
+        """The reasons why the last reload, or the last change of a file, was refused; empty if it wasn't."""
         return list(self._refusals.values())
 
     def reload(self) -> bool:
@@ -79,9 +78,10 @@ class ReloadableConfig:
         return has_changed
 
     def take_changed_files(self) -> bool:
-        """Read the password and the certificates again if one of their files changed; return whether they are others.
+        """Read the password and the certificates again if their files changed; return whether their contents did.
 
-        If so, a new session has to begin. A file is read once two looks find it the same: nobody writes it any more.
+        If so, a new session has to begin. A changed file is read once two checks find it the same: until then, somebody
+        may be writing it.
         """
         api, now = self.current.api, self._monotonic()
         if api.server is None or now - self._looked_at < LOOK_EVERY:
@@ -101,7 +101,7 @@ class ReloadableConfig:
         return True
 
     def take_end_of_wait(self) -> bool:
-        """Return, once for each reload, that the destination is to be tried at once."""
+        """Return whether the destination is to be tried at once; True once for each reload."""
         ends_wait, self._ends_wait = self._ends_wait, False
         return ends_wait
 
@@ -110,7 +110,7 @@ class ReloadableConfig:
         return config._replace(api=config.api.with_certificates())
 
     def _try(self, load: Callable[[], Config], refusal: str) -> Config | None:
-        """Return a configuration that can be used; None, with the reasons in the log and in `refusals`, for another."""
+        """Load a configuration; if it can't be used, log the reasons, add them to `refusals`, and return None."""
         try:
             config = load()
             self._check(config)
@@ -126,7 +126,7 @@ class ReloadableConfig:
             what += "; a password in /etc/credstore is read again at a restart"
         log_event(Kind.RELOADED, f"the configuration was reloaded{what}")
         self.current = config
-        # Somebody may have mended just what keeps the destination from taking pictures.
+        # Somebody may have corrected the mistake for which the destination takes no pictures.
         self._ends_wait = True
 
 
@@ -137,10 +137,10 @@ def _trouble(refusal: str, error: ConfigError) -> Trouble:
 
 
 def file_version(file: str | None) -> tuple[int, ...] | None:
-    """Return what changes whenever a file or the rights to it do; None where it isn't there."""
+    """Return numbers that change with a file's contents and rights; None if there is no file."""
     try:
         status = os.stat(file or "")
     except OSError:
         return None
-    # The last one changes with the owner, the mode and the access list, too.
+    # The ctime also changes with the owner, the mode and the access list.
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

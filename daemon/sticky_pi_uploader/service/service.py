@@ -1,7 +1,7 @@
-"""The command `run`: one session after the other, until the service is told to stop.
+"""`run`: work in one session after the other until the service is stopped.
 
-A session ends for another to begin when the configuration, the folders, the outbox or the store was replaced, when the
-outbox is damaged, and when the state folder can't be used for the time being.
+The next session begins after the configuration, the folders, the outbox or the store was replaced, after the outbox was
+found damaged, and after the state folder couldn't be used.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
     from ..config import Config
 
 DAMAGE_WAIT: Final = 5.0
-"""Seconds between an outbox that was put aside and the next one."""
+"""Seconds between putting an outbox aside and opening the next one"""
 
 PAUSE: Final = 1.0
-"""Seconds between two status lines."""
+"""Least seconds between two status lines"""
 
 
 def run(load: Callable[[], Config], *, limits: Limits = Limits()) -> int:  # noqa: B008  # they are frozen
     """Work until SIGTERM or SIGINT; on SIGHUP, `load` the configuration again.
 
-    systemd is told how the service is, and gets no more signs of life once a part hangs, by `limits`. Returns the exit
-    status: 0 after a clean stop, 70 if a worker died, 75 where systemd has to start it anew, as for a folder
-    that is there at last. Raises UploaderError where it can't start.
+    systemd is told the status, and gets no more signs of life once a part hangs, by `limits`. Returns the exit status:
+    0 after a clean stop, 70 if a worker died, 75 if systemd has to restart the service, as for a folder that is present
+    at last. Raises UploaderError if the service can't start.
     """
     manager = ServiceManager()
     try:
@@ -72,7 +72,7 @@ class _Service:
         self._has_worked = False
 
     def run(self) -> int:
-        """Work in one session after the other; return the exit status."""
+        """Work until the service is stopped or has to be restarted; return the exit status."""
         while True:
             status = wait_until_present(
                 self._config,
@@ -89,9 +89,9 @@ class _Service:
                 return status
 
     def _work(self) -> int | None:
-        """Work in one session; return the exit status, or None where another one has to begin.
+        """Work in one session; return the exit status, or None if the next session has to begin.
 
-        What keeps a later session from its work is waited out. Raises StateError where the first one can't begin.
+        Trouble of a later session with the state folder is waited out. Raises StateError if the first one can't begin.
         """
         signals, status = self._signals, None
         session = Session(self._config.current, wake=signals.wake, stopping=lambda: signals.stop, locks=self._locks)
@@ -104,14 +104,14 @@ class _Service:
             folder = session.config.image_dir
             log_event(Kind.DISPLACED, f"{error}: starting over with what is there", folder=folder)
         except OutboxDamagedError:
-            # The session put it aside. On a disk that damages every file this must not go round and round.
+            # The session put it aside. On a disk that damages every file, that must not be repeated without a pause.
             self._wait(DAMAGE_WAIT)
         except StateError as error:
             self._manager.record(session.config.state_dir, [Trouble(str(error), Advice.CHECK_STATE)])
             if not self._has_worked:
                 raise
             if self._manager.listens and not os.access(session.config.state_dir, os.W_OK):
-                # On another card, only root can make it.
+                # Only root can make the state folder on another card.
                 log_event(Kind.STARTS_ANEW, f"{error}: systemd starts the service anew")
                 return os.EX_TEMPFAIL
             self._trouble_log.note(error)
@@ -128,7 +128,7 @@ class _Service:
         return status
 
     def _supervise(self, session: Session) -> None:
-        """Have all parts of a session at work until it has to end. Raises whatever `Supervisor.raise_fatal` does."""
+        """Run all parts of a session until it has to end. Raises the errors of `Supervisor.raise_fatal`."""
         config, manager, signals = session.config, self._manager, self._signals
         supervisor = Supervisor(session)
         supervisor.start(self._limits)
@@ -139,7 +139,7 @@ class _Service:
         manager.ready()
         told_at = -math.inf
         if manager.take_stop():
-            # Somebody started it again, as after correcting what a server didn't accept.
+            # Somebody restarted it, perhaps after correcting the password that the server refused.
             supervisor.end_wait()
         while not signals.stop:
             try:
@@ -169,7 +169,7 @@ class _Service:
     def _tell(self, supervisor: Supervisor) -> None:
         refusals = self._config.refusals
         self._manager.say(supervisor.status(refusals))
-        with suppress(StateError):  # it is among the troubles by the next time
+        with suppress(StateError):  # the next tick makes it one of the troubles
             troubles = [*refusals, *supervisor.troubles(), *supervisor.account_trouble()]
             self._manager.record(self._config.current.state_dir, troubles)
 
@@ -179,7 +179,7 @@ class _Service:
 
 
 def _note_end(config: ReloadableConfig, manager: ServiceManager, status: int) -> None:
-    """Record that the service's trouble is over, and for the next start whether somebody stopped or reloaded it."""
+    """Clear the recorded trouble, and note for the next start that somebody stopped or reloaded the service."""
     manager.record(config.current.state_dir, [])
     if status == os.EX_OK or config.take_end_of_wait():
         manager.note_stop()
@@ -187,6 +187,6 @@ def _note_end(config: ReloadableConfig, manager: ServiceManager, status: int) ->
 
 
 def _leave(status: int) -> NoReturn:
-    """End the process at once: what a hanging worker holds would hold up the interpreter's own end."""
+    """End the process at once: the interpreter's own end would wait for locks that a hanging worker holds."""
     logging.shutdown()
     os._exit(status)

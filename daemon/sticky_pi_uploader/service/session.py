@@ -1,6 +1,6 @@
-"""Builds the parts that work on one image folder under one configuration, and closes them in reverse.
+"""Build the parts that work on one image folder under one configuration, and close them in reverse order.
 
-          supervisor                      notices what changes around them, asks how they are
+          supervisor                      notices changes around them, reports troubles
                │
    watcher ────┴─→ scan requests ──→ intake ──→ outbox ──→ uploader ──→ the destination
    (events)                          (scan,     (one row   (claim,
@@ -10,8 +10,8 @@
                                                   └──────→ maintenance
                                                            (inspects the outbox, carries over what earlier ones knew)
 
-`run` has all of them at work side by side, each in a thread of its own (`supervisor`). `drain` has the intake at work,
-and takes the steps of the others itself.
+In `run`, each part works in a thread of its own. In `drain`, only the intake does, and the main thread takes the steps
+of the other parts in turn.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """The parts, as a context: entered, they are there and nothing runs yet; left, whatever runs is stopped."""
+    """The parts, as a context: it builds them without running any, and stops and closes them at its end."""
 
     def __init__(
         self,
@@ -64,11 +64,11 @@ class Session:
         time_left: Callable[[], float] = lambda: math.inf,
         locks: Locks | None = None,
     ) -> None:
-        """Build what needs no disk; `wake` is called when a worker waits, is in trouble or died.
+        """Touch no disk yet; `wake` is called when a worker waits, is in trouble or has ended.
 
-        Once `stopping()`, no further picture is begun, nor one that can't be sent in the `time_left()`, in seconds.
-        What is taken with `locks` stays locked afterwards, for the next session. Raises ConfigError for a server
-        without an account.
+        Once `stopping()` is true, no further picture is begun; nor is one that can't be sent in `time_left()` seconds.
+        Folders locked with `locks` stay locked for the next session. Raises ConfigError for a server without an
+        account.
         """
         self.config = config
         self._open_client = client_opener(config)
@@ -93,13 +93,13 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop what runs and close everything, in reverse; an outbox that proved damaged is put aside."""
+        """Stop the workers and close the parts, in reverse order; put a damaged outbox aside."""
         self.on_exit.__exit__(kind, error, traceback)
 
     def _open_outbox(self, stack: ExitStack) -> None:
         path = outbox_path(self.config.state_dir)
         stack.push(self._put_aside_if_damaged)
-        # Every path that is kept is relative to this one; a link may point elsewhere next time.
+        # Every recorded path is relative to this one; a link may lead to another folder at the next start.
         self.image_dir = os.path.realpath(self.config.image_dir)
         self.outbox, aside = open_or_rebuild(path, longest_wait=LONGEST_WAIT)
         stack.callback(self._close_unless_abandoned, self.outbox.close)
@@ -195,7 +195,7 @@ class Session:
         self.uploader.wake.set()
 
     def troubles(self) -> Iterator[Trouble]:
-        """Yield the reasons why a part can't do its work; the destination's own trouble isn't among them."""
+        """Yield the reasons why a part can't do its work, apart from the destination's state."""
         if (error := self.workers.trouble()) is not None:
             yield Trouble(in_words(error), Advice.CHECK_STATE)
         if unreadable := self.scanner.unreadable():
@@ -207,8 +207,8 @@ class Session:
             yield Trouble(f"no picture is removed: {obstacle}", Advice.MAKE_ROOM)
 
     def is_stopping(self) -> bool:
-        """Return whether no further picture should be begun."""
-        return self.workers.is_stopping() or self._stopping()
+        """Return whether no further picture may be begun."""
+        return self.workers.stopping.is_set() or self._stopping()
 
     def _something_to_send(self) -> None:
         self.uploader.wake.set()

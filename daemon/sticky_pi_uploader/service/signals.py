@@ -1,4 +1,4 @@
-"""Signals as the service wants them: noted by the handler, read by the main thread when it waits."""
+"""Catch signals: the handler notes each one, and the main thread, which it wakes up, acts on it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, Self
 
 
 class _End:
-    """The end of a pipe that is written to; open as long as any thread that is about to write holds it.
+    """The write end of a pipe, which stays open while a thread that is about to write holds this object.
 
-    Closed under a thread that hangs, its number would be another file's by the time that the thread goes on.
+    If it were closed earlier, another file could have its number by the time that a hanging thread goes on.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -24,15 +24,14 @@ class _End:
 
 
 class Signals:
-    """Catches SIGTERM, SIGINT and SIGHUP while it is open, and lets any thread wake the main one up.
+    """Catch SIGTERM, SIGINT and SIGHUP, as a context, and let any thread wake the main thread up.
 
-    A pipe rather than an Event: a handler that runs while the main thread holds the Event's lock would wait for ever.
-    The kernel may deliver a signal to any thread, as where another is on its way to the main one, whose wait then goes
-    on; so Python itself writes to the pipe, in whatever thread it is.
+    A pipe is used, as a handler that runs while the main thread holds an Event's lock would wait for ever. The kernel
+    may deliver a signal to any thread, and the main thread's wait then goes on; so Python itself writes to the pipe, in
+    the thread that gets the signal.
     """
 
     def __init__(self) -> None:
-        """Catch nothing yet."""
         self.stop = False
         """whether SIGTERM or SIGINT came"""
         self._write_end: _End | None = None
@@ -40,7 +39,7 @@ class Signals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        """Install the handlers; only the main thread can."""
+        """Install the handlers; call this in the main thread."""
         self._read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._write_end = _End(write_end)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -49,7 +48,7 @@ class Signals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Put the earlier handlers back."""
+        """Restore the earlier handlers."""
         signal.set_wakeup_fd(self._wakeup_before)
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -66,7 +65,7 @@ class Signals:
         """End the main thread's wait; from any thread."""
         end = self._write_end
         if end is not None:
-            with suppress(OSError):  # it is full of wake-ups already, or nobody waits any more
+            with suppress(OSError):  # it is full of wake-ups already, or its other end is closed
                 os.write(end.descriptor, b"!")
 
     def wait(self, seconds: float, *also: int) -> None:
@@ -76,6 +75,6 @@ class Signals:
             os.read(self._read_end, 4096)
 
     def take_reload(self) -> bool:
-        """Tell whether SIGHUP came since this was last asked."""
+        """Return whether SIGHUP came since the last call."""
         reload, self._reload = self._reload, False
         return reload

@@ -1,7 +1,4 @@
-"""What happens before work begins: wait for what is missing, lock the folders, open the outbox, resume.
-
-The service waits for its destination and its folders, and is ready after that; `drain` ends where a folder is missing.
-"""
+"""Prepare a session: wait for missing folders, make and lock the folders, resume interrupted uploads."""
 
 from __future__ import annotations
 
@@ -37,10 +34,10 @@ if TYPE_CHECKING:
     from .systemd import ServiceManager
 
 _DISK_ERRORS: Final = (errno.EROFS, errno.EIO, errno.EUCLEAN, errno.ENXIO, errno.ENODEV, errno.ESTALE)
-"""Errors of the trial file that are waited out: a full disk was seen before, and any other ends the start"""
+"""Errors of the trial file that are waited out; a full disk was noticed before, and any other error ends the start"""
 
 LOOK_EVERY: Final = 5.0
-"""Seconds between two looks for what is missing."""
+"""Seconds between two checks of the missing folder or destination"""
 
 
 def _missing_folder(config: Config) -> str | None:
@@ -49,7 +46,7 @@ def _missing_folder(config: Config) -> str | None:
 
 
 def _missing(config: Config) -> str | None:
-    """Return what the service can't begin without, a destination or a folder that can be written; None if it can."""
+    """Return why the service can't begin, for want of a destination or a writable folder; None if it can."""
     if not config.api.url:
         return url_not_set(config)
     return _missing_folder(config)
@@ -68,13 +65,13 @@ def wait_until_present(
     patience: float,
     has_worked: bool,
 ) -> int | None:
-    """Wait until there are a destination and folders that can be written; log what is missing, once, and tell systemd.
+    """Wait until a destination is set and the folders can be written; log each lack once, and tell systemd.
 
-    Meanwhile the configuration is read again at SIGHUP, and when its file changes. `before_waiting` is called where
-    something is missing. Returns None once work can begin, otherwise the exit status: 0 where the service was told to
-    stop, and 75 where systemd has to start it anew. That is so once a folder is there: root makes the state folder, and
-    the sandbox takes in the disk, only at a start. It is also so after `patience` seconds where a disk that comes back
-    may not be seen from inside the sandbox: one that is read-only, or any disk if the service `has_worked`.
+    Meanwhile the configuration is read again at SIGHUP, and when its file changes. `before_waiting` is called before
+    each wait for another lack. Returns None once work can begin, otherwise the exit status: 0 if the service was
+    stopped, and 75 if systemd has to restart it. It has to once a folder is present: only at a start does root make the
+    state folder, and the sandbox mount the disk. It also has to after `patience` seconds if the sandbox may not show a
+    disk that returned: a read-only disk, or any disk if the service `has_worked`.
     """
     told, read, are_prepared = None, file_version(config.current.file), _missing_folder(config.current) is None
     folders, ends_at = _folders(config.current), math.inf
@@ -112,21 +109,21 @@ def _tell(manager: ServiceManager, config: ReloadableConfig, problem: str) -> No
 
 
 def prepare_folders(config: Config, locks: Locks) -> None:
-    """Make the state folder and lock it and the image folder; root goes on as their owner. Raises UploaderError."""
+    """Make the state folder, and lock it and the image folder; root continues as their owner. Raises UploaderError."""
     removes = config.retention.keep_days is not None
     work_as_owner(config.state_dir, config.image_dir, sends=True, removes=removes, gives=True)
     prepare_state_dir(config.state_dir, config.image_dir)
-    # In a folder such as /tmp, somebody else may have been faster.
+    # In a folder such as /tmp, another user may have made it first.
     work_as_owner(config.state_dir, config.image_dir, sends=True, removes=removes)
     reserve = Reserve(config.state_dir)
     clear_obstacle_of_lock(config.state_dir)
     try:
         locks.take(config.image_dir, config.state_dir)
     except NoSpaceError:
-        # There is no file to be locked, so nobody else's reserve is there either.
+        # There is no lock file yet, so the reserve belongs to no other process.
         reserve.release_if_needed()
         locks.take(config.image_dir, config.state_dir)
-    # From here on: without the lock, it would be another process's reserve.
+    # Only with the lock: before, the reserve may belong to another process.
     reserve.release_if_needed()
     if (problem := state_dir_problem(config.state_dir)) is not None:
         raise StateError(problem)
@@ -148,7 +145,7 @@ def resume(outbox: Outbox, image_dir: str, url: str) -> None:
 
 
 def _unwritable(state_dir: str) -> str | None:
-    """Return why the disk of the state folder takes no file though all looks as if it did; None if it does."""
+    """Return why no file can be written to the disk of the state folder; None if one can."""
     there = nearest(os.path.realpath(state_dir))
     try:
         if os.geteuid() == 0 and find_foreign(split(there)) is not None:

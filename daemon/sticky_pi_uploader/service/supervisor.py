@@ -30,10 +30,10 @@ from .workers import TroubleLog
 log = logging.getLogger(__name__)
 
 TICK: Final = 8.0
-"""Seconds between two looks at the parts, the folders and the clock, and at what commands such as `retry` recorded."""
+"""Most seconds between two ticks"""
 
 CLOCK_JUMP: Final = 2.0
-"""Seconds by which the wall clock must part from the monotonic one to have been set."""
+"""Seconds by which the wall clock must deviate from the monotonic clock to count as set"""
 
 
 class ReplacedError(Exception):
@@ -81,13 +81,13 @@ class Supervisor:
             raise ReplacedError(f"{self._session.config.image_dir}, its state or the store was replaced")
 
     def troubles(self) -> list[Trouble]:
-        """Return the reasons why the service can't do a part of its work; the destination's own trouble isn't there."""
+        """Return the reasons why the service can't do a part of its work, apart from the destination's state."""
         hanging = [Trouble(self.health.problem, Advice.NOTHING)] if self.health.problem is not None else []
         own = [Trouble(in_words(error), Advice.CHECK_STATE)] if (error := self._trouble_log.error) is not None else []
         return list(dict.fromkeys([*hanging, *own, *self._session.troubles()]))
 
     def account_trouble(self) -> Iterator[Trouble]:
-        """Yield the trouble that the server doesn't accept the account, with how to mend it. Raises StateError."""
+        """Yield the trouble that the server doesn't accept the account. Raises StateError."""
         api = self._session.config.api
         if self._outbox.destination(api.url).state is DestinationState.UNAUTHORIZED:
             if api.password_file is None:
@@ -110,7 +110,7 @@ class Supervisor:
             return str(error)
 
     def descriptors(self) -> list[int]:
-        """Return the file descriptors that can be read when a tick is due before its time."""
+        """Return the file descriptors that become readable when a tick is due early."""
         return [] if self._network.descriptor is None else [self._network.descriptor]
 
     def tick(self) -> float:
@@ -133,7 +133,7 @@ class Supervisor:
         offset = time.time() - time.monotonic()
         if abs(offset - self._clock_offset) > CLOCK_JUMP:
             by = offset - self._clock_offset
-            log_event(Kind.CLOCK_SET, f"the clock was set by {by:+.0f} s: every wait is looked at anew", seconds=by)
+            log_event(Kind.CLOCK_SET, f"the clock was set by {by:+.0f} s: every wait is calculated again", seconds=by)
             self._clock_offset = offset
             self._ends_wait = True
             if by < 0:

@@ -1,4 +1,4 @@
-"""Tells systemd how the service is, as sd_notify(3) describes, and commands its trouble; without systemd, nothing."""
+"""Notify systemd of the service's status by sd_notify(3), and record its troubles; without systemd, do neither."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from .trouble import TroubleFile, runtime_directory
 _PATIENCE: Final = 1.0  # seconds
 
 _STOP_MARK: Final = "stopped"
-"""A file in the runtime directory; a reboot removes it"""
+"""Name of a file in the runtime directory; a reboot removes it"""
 
 _PINGS: Final = 3
-"""Signs of life in the time after which systemd misses one: it asks for two, and a busy card delays some"""
+"""Signs of life in each watchdog period: systemd recommends two, and a busy card delays some"""
 
 
 class ServiceManager:
-    """What has started the service: told how it is, each thing when it changes."""
+    """The service manager; it is told each change once."""
 
     def __init__(
         self, environ: Mapping[str, str] = os.environ, *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """Find out from `environ` whether anybody listens, and how often a sign of life is expected."""
+        """Read from `environ` whether a manager listens, and how often it expects a sign of life."""
         self.listens = bool(environ.get("NOTIFY_SOCKET"))
         self._is_ready = False
         self._status = ""
@@ -43,7 +43,7 @@ class ServiceManager:
         self._ping_at = -math.inf
 
     def say(self, status: str) -> None:
-        """Tell in one line how things stand, unless that was the last thing told."""
+        """Tell the status, in one line, unless it is the same as before."""
         if status != self._status:
             self._status = status
             notify(f"STATUS={printable(status)}")
@@ -55,7 +55,7 @@ class ServiceManager:
                 os.close(open_file(self._stop_mark, os.O_WRONLY | os.O_CREAT))
 
     def take_stop(self) -> bool:
-        """Return whether `note_stop` was called since the boot, and since this was last asked."""
+        """Return whether `note_stop` was called since the boot and since the last call of this method."""
         try:
             os.unlink(self._stop_mark or "")
         except OSError:
@@ -63,38 +63,38 @@ class ServiceManager:
         return True
 
     def ready(self) -> None:
-        """Tell that the service is at work, or again so after a reload."""
+        """Tell that the service is ready, or ready again after a reload."""
         if self._reloading or not self._is_ready:
             self._is_ready, self._reloading = True, False
             notify("READY=1")
 
     def reloading(self) -> None:
-        """Tell that the configuration is being read again; nothing to tell before the service is ready."""
+        """Tell that the configuration is being read again, unless the service isn't ready yet."""
         if self._is_ready:
             self._reloading = True
-            # systemd tells by the time which reload it is, so it must be of the kernel's clock.
+            # systemd recognises a reload by this time, so it must be the kernel's.
             notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """Tell, once, that the service ends."""
+        """Tell that the service is stopping."""
         if not self._stopping:
             self._stopping = True
             notify("STOPPING=1")
 
     def ping(self) -> None:
-        """Give a sign of life, if it is time for one."""
+        """Give a sign of life if one is due."""
         if self.next_ping <= 0:
             self._ping_at = self._monotonic() + self._period
             notify("WATCHDOG=1")
 
     @property
     def next_ping(self) -> float:
-        """Seconds until it is time for a sign of life; 0 or less: it is; infinite where none is expected."""
+        """Seconds until a sign of life is due; 0 or less: it is due now; infinite if none is expected."""
         return self._ping_at - self._monotonic() if self._period < math.inf else math.inf
 
 
 def _watchdog_time(environ: Mapping[str, str]) -> float:
-    """Return the seconds after which a sign of life is missed, as sd_watchdog_enabled(3) finds them."""
+    """Return the watchdog period in seconds, by the rules of sd_watchdog_enabled(3)."""
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return math.inf
     microseconds = environ.get("WATCHDOG_USEC", "")
@@ -102,8 +102,8 @@ def _watchdog_time(environ: Mapping[str, str]) -> float:
 
 
 def notify(message: str) -> None:
-    """Send `message`, such as "READY=1", to who started the service. Never raises: a service works without, too."""
-    # Asked here first, so that nothing is imported where nobody listens.
+    """Send `message`, such as "READY=1", to the service manager; raise no error, as the service works without one."""
+    # Checked before the import, which costs time.
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -122,6 +122,6 @@ def _send(address: str, message: str) -> None:
     # A leading @ stands for the zero byte of an abstract socket.
     where = "\0" + address[1:] if address.startswith("@") else address
     with suppress(OSError, ValueError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
-        # A listener whose queue stays full must not hold up the service.
+        # A listener whose queue is full must not block the service.
         connection.settimeout(_PATIENCE)
         connection.sendto(message.encode(), where)

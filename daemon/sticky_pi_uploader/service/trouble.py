@@ -1,7 +1,7 @@
-"""The trouble of the running service that lasts until somebody mends it, for `status` and `check`.
+"""Record the lasting troubles of the running service for `status` and `check`.
 
-It lies in a file in the unit's runtime directory: that can be written where the state folder can't, and is empty after
-each boot. A service that runs without systemd has no such folder, and tells its trouble in its log alone.
+They are in a file in the unit's runtime directory, which can be written even if the state folder can't, and is empty
+after each boot. Without systemd there is no such directory, and the service only logs its troubles.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _LONGEST: Final = 1 << 20  # bytes
 
 
 class Advice(StrEnum):
-    """How to mend some trouble.
+    """How to end a trouble.
 
-    In the file is only its name: root may paste commands from the text, so the text mustn't be the service's.
+    The file has only the name: root may paste commands from the text, so it mustn't come from the service.
     """
 
     MEND_CONFIG = "mend that, see with `sudo sticky-pi-uploader check` that it is right, and reload the service again"
@@ -52,7 +52,7 @@ class Advice(StrEnum):
 
 
 class Trouble(NamedTuple):
-    """Something that keeps the service from a part of its work."""
+    """A reason why the service can't do a part of its work."""
 
     what: str
     advice: Advice
@@ -61,17 +61,17 @@ class Trouble(NamedTuple):
 
 
 class TroubleFile:
-    """Records the trouble that there is now; its file changes only when the trouble does."""
+    """The file of present troubles, which is written when they change."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ, *, clock: Callable[[], float] = time.time) -> None:
-        """Write to the folder that systemd names in `environ`; without one, write nothing."""
+        """Write to the directory that systemd names in `environ`; without it, write nothing."""
         folder = runtime_directory(environ)
         self._path = None if folder is None else os.path.join(folder, _NAME)
         self._clock = clock
         self._recorded: list[Trouble] | None = None
 
     def record(self, state_dir: str, found: Sequence[Trouble]) -> None:
-        """Replace the recorded trouble of the service at work on `state_dir`; what was there before keeps its time."""
+        """Replace the recorded troubles of the service for `state_dir`; a trouble that lasts keeps its time."""
         since = {each.what: each.since for each in self._recorded or ()}
         troubles = [each._replace(since=since.get(each.what, self._clock())) for each in found]
         if self._path is None or troubles == self._recorded:
@@ -82,7 +82,7 @@ class TroubleFile:
         text = json.dumps(
             {"state_dir": state_dir, "trouble": [each._asdict() | {"advice": each.advice.name} for each in troubles]}
         )
-        # It is told in other places as well, so a lack of memory must not end the service.
+        # The log has them as well, so a lack of space must not end the service.
         with suppress(OSError):
             beside = f"{self._path}.new"
             with open(open_file(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w", encoding="ascii") as file:
@@ -91,7 +91,7 @@ class TroubleFile:
 
 
 def read_trouble(state_dir: str | None = None, environ: Mapping[str, str] = os.environ) -> list[Trouble]:
-    """Return the trouble of the service at work on `state_dir`, None for any; none if it is stopped or unknown."""
+    """Return the troubles of the service for `state_dir` (None: for any); none if it is stopped or unknown."""
     import json
 
     folder = runtime_directory(environ) or _FOLDER
@@ -107,7 +107,7 @@ def read_trouble(state_dir: str | None = None, environ: Mapping[str, str] = os.e
 
 
 def _is_stopped() -> bool:
-    """Return whether somebody stopped the service: one that was to be started again can't end its trouble itself."""
+    """Return whether the service is stopped: if it was stopped before a restart, its troubles are still recorded."""
     if not os.path.isdir(BOOTED):
         return False
     from ..ownership.service_unit import SERVICE, show
@@ -120,5 +120,5 @@ def _trouble(what: Any, advice: Any, since: Any) -> Trouble:
 
 
 def runtime_directory(environ: Mapping[str, str]) -> str | None:
-    """Return the unit's runtime directory; None for a process that systemd gave none."""
+    """Return the runtime directory that systemd gave this process; None without one."""
     return environ.get("RUNTIME_DIRECTORY", "").partition(":")[0] or None

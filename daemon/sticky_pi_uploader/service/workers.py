@@ -1,4 +1,4 @@
-"""The threads of the service: each repeats one step, and all are stopped together.
+"""Run the threads of the service: each repeats one step, and all are stopped together.
 
 A worker logs trouble with a disk, waits, and tries its step again. An error that ends the session ends its worker and
 is raised in the main thread by `Workers.raise_fatal`: the worker died, or the outbox is damaged.
@@ -19,14 +19,14 @@ from ..journal.events import Kind, log_event
 from ..journal.throttle import Repeats
 
 TROUBLE_WAIT: Final = 10.0
-"""Seconds to wait after the state folder couldn't be written (a full disk, say)."""
+"""Seconds to wait after the state folder couldn't be written, as on a full disk"""
 
 STOP_WITHIN: Final = 8.0
-"""Seconds that the workers get to finish or give up their current step."""
+"""Seconds in which the workers have to end their current step"""
 
 
 class WorkerDiedError(UploaderError):
-    """A worker was ended by an error of its own, which is in the log with its traceback."""
+    """A worker died of an unexpected error; the log has the traceback."""
 
 
 class TroubleLog:
@@ -82,12 +82,7 @@ class Worker(threading.Thread):
         """ends the worker's wait"""
         self._heartbeat = heartbeat
         self._retries = retries
-        self._trouble_log = TroubleLog(name)
-
-    @property
-    def trouble(self) -> Exception | None:
-        """Return the error of the last step, which is tried again."""
-        return self._trouble_log.error
+        self.trouble_log = TroubleLog(name)
 
     def run(self) -> None:
         """Work until stopped."""
@@ -115,15 +110,15 @@ class Worker(threading.Thread):
         except (StateError, OSError) as error:
             if not self._retries:
                 raise error if isinstance(error, StateError) else StateError(in_words(error)) from error
-            # The wait is no silence to be alarmed at: its reason is known and logged.
+            # A wait for a known and logged reason is no hang.
             self._heartbeat.rest()
-            self._trouble_log.note(error)
+            self.trouble_log.note(error)
             self._crew.notice()
             self._crew.stopping.wait(TROUBLE_WAIT)
             return 0.0
         finally:
             self._heartbeat.rest()
-        self._trouble_log.note_end()
+        self.trouble_log.note_end()
         return wait
 
 
@@ -131,11 +126,11 @@ class Workers:
     """The workers of one session: started one by one, stopped together."""
 
     def __init__(self, notice: Callable[[], None]) -> None:
-        """Have none yet; `notice` is called when one of them waits, is in trouble or has ended."""
+        """Call `notice` when a worker waits, is in trouble or has ended."""
         self.notice = notice
         self.stopping = threading.Event()
         self.errors: list[UploaderError] = []
-        """the errors that ended workers: the others can't go on either"""
+        """the errors that ended workers, and end the session"""
         self._workers: list[Worker] = []
 
     def start(
@@ -159,23 +154,19 @@ class Workers:
         ends_at = time.monotonic() + STOP_WITHIN
         for worker in reversed(self._workers):
             worker.wake.set()
-            # Together they get no longer; one that only waited needs but a moment.
+            # All share these seconds; a worker that only waited ends within a moment.
             worker.join(max(0.5, ends_at - time.monotonic()))
             if worker.is_alive():
-                text = f"didn't end within {STOP_WITHIN:g} s: what it was at is begun anew next time"
+                text = f"didn't end within {STOP_WITHIN:g} s: its step is repeated after the next start"
                 log_event(Kind.HANGING, f"the {worker.name} {text}", part=worker.name)
-
-    def is_stopping(self) -> bool:
-        """Return whether the workers were told to stop."""
-        return self.stopping.is_set()
 
     def is_abandoned(self) -> bool:
         """Return, after `stop`, whether a worker was left behind because it didn't end."""
         return any(worker.is_alive() for worker in self._workers)
 
     def trouble(self) -> Exception | None:
-        """Return an error that keeps a worker from its work just now, and is tried again."""
-        return next((worker.trouble for worker in self._workers if worker.trouble is not None), None)
+        """Return the error of a worker whose last step failed, and is tried again; None if all work."""
+        return next((error for worker in self._workers if (error := worker.trouble_log.error) is not None), None)
 
     def raise_fatal(self) -> None:
         """Raise the error that ended a worker: OutboxDamagedError, WorkerDiedError, StateError without retries.

@@ -88,7 +88,7 @@ def test_a_clean_stop_is_an_end_that_is_told_and_nothing_is_logged(caplog):
     with working(steps) as worker:
         assert steps.finished.wait(PATIENCE)
         assert worker.is_alive()
-    assert (worker.errors, worker.trouble, len(worker.notices)) == ([], None, 2)
+    assert (worker.errors, worker.trouble_log.error, len(worker.notices)) == ([], None, 2)
     assert caplog.messages == []
 
 
@@ -105,7 +105,7 @@ def test_trouble_with_the_state_folder_is_said_once_waited_for_and_over_when_a_s
     steps, stop = Steps(error, error, 0), Impatient()
     with working(steps, stop) as worker:
         assert steps.finished.wait(PATIENCE)
-        assert worker.trouble is None
+        assert worker.trouble_log.error is None
     assert caplog.messages == [f"{said}; tried again every 10 s", "that is over: the intake works again, after 0 s"]
     assert [record.exc_info for record in caplog.records] == [None, None]
     assert (stop.waited, len(worker.notices)) == (10, 4)
@@ -117,7 +117,7 @@ def test_while_there_is_trouble_it_can_be_asked_for():
     heartbeat = Heartbeat()
     with working(steps, heartbeat=heartbeat) as worker:
         eventually(lambda: worker.notices)
-        assert (worker.trouble, worker.errors, heartbeat.silence()) == (error, [], 0)
+        assert (worker.trouble_log.error, worker.errors, heartbeat.silence()) == (error, [], 0)
     assert (steps.count, worker.errors) == (1, [])
 
 
@@ -157,7 +157,7 @@ def failing():
         for number, error in enumerate(errors):
             workers.start(f"part {number}", Steps(*filter(None, [error])))
         fail = [worker for worker, error in zip(workers._workers, errors, strict=True) if error]
-        eventually(lambda: all(worker.trouble or not worker.is_alive() for worker in fail))
+        eventually(lambda: all(worker.trouble_log.error or not worker.is_alive() for worker in fail))
         return workers
 
     yield start
