@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sticky_pi_api.types import Outcome
 
@@ -21,7 +21,6 @@ from .backoff import LONGEST_WAIT, delay
 from .outcome_log import OutcomeLog
 from .outcome_policy import SEVERAL, Action, Decision, Evidence, Trouble, decide, is_cancelled, receipt_of, trouble_of
 from .receipt_batch import Receipt, ReceiptBatch
-from .size_limit import SizeLimit
 
 if TYPE_CHECKING:
     from sticky_pi_api.types import ImageOutcome
@@ -36,6 +35,16 @@ _LOGGED: Final = {
     Action.REJECT: (Kind.REJECTED, State.REJECTED, "refused, given up for a week"),
     Action.CONFLICT: (Kind.CONFLICT, State.CONFLICT, "not sent"),
 }
+
+
+class SizeLimit(NamedTuple):
+    """The limit of a web server in front of the destination, as its refusals showed; only smaller pictures are sent."""
+
+    size: int
+    """bytes of the smallest picture that was too large"""
+    why: str
+    passes_smaller: bool = False
+    """whether the destination has taken a smaller one since"""
 
 
 class OutcomeRecorder:

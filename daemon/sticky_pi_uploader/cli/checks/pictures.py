@@ -1,18 +1,20 @@
-"""Check that pictures can be read, and removed where that is wanted."""
+"""Check that pictures can be read, and removed where that is wanted, and find lost ones."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from shlex import quote
 
 from ...config import Config
 from ...intake.scanner import Scanner
+from ...ownership.run_as_service import LOST_FILES
 from ...ownership.viewpoint import Viewpoint
-from ...state_dir.mounts import image_dir_problem
+from ...state_dir.mounts import image_dir_problem, lost_files
+from ...wording import counted
 from ..output.formatting import pictures
 from .destination import shares_disk
-from .finding import Finding, ok, problem
+from .finding import Finding, ok, problem, warning
 from .places import left_out, may_write, on_read_only_disk, write_drop_in
 
 
@@ -29,7 +31,7 @@ def readable(config: Config, view: Viewpoint) -> Iterator[Finding]:
 
 
 def retention(config: Config, view: Viewpoint) -> Iterator[Finding]:
-    """Report what is removed from the trap, and check that it can be."""
+    """Report which pictures are removed from the trap, and check that they can be."""
     about, wanted, unit = "retention", config.retention, view.service
     if wanted.keep_days is None or shares_disk(config):  # the latter is said of the destination
         return
@@ -52,8 +54,20 @@ def retention(config: Config, view: Viewpoint) -> Iterator[Finding]:
         yield problem(about, what, write_drop_in(unit.name, "retention.conf", lines))
 
 
+def lost_and_found(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Report the files that fsck put into `lost+found` of the image folder's disk: pictures may be among them.
+
+    In most cases only root can see them, and hands on their number.
+    """
+    folder = os.path.join(config.image_dir, "lost+found")
+    handed_on = environ.get(LOST_FILES, "")
+    if count := lost_files(config.image_dir) or (int(handed_on) if handed_on.isdecimal() else 0):
+        advice = "look at what it is; move pictures to the image folder under their names, and remove the rest"
+        yield warning("lost+found", f"fsck put {counted(count, 'file')} into {folder}", advice)
+
+
 def _find(config: Config) -> tuple[list[str], list[str]]:
-    """Return the paths of all pictures, and of what couldn't be read."""
+    """Return the paths of all pictures, and of the files and folders that couldn't be read."""
     if image_dir_problem(config.image_dir) is not None:
         return [], []
     scanner = Scanner(config.image_dir, config.own_folders)

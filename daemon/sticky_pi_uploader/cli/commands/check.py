@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -18,7 +18,6 @@ from ...ownership.run_as_owner import work_as_owner
 from ...ownership.viewpoint import Viewpoint, find_viewpoint, service_config
 from ..checks import destination, folders, pictures, service, system
 from ..checks.finding import Finding, Level, lines, ok, problem, unknown
-from ..checks.lost_and_found import lost_and_found
 from ..output.formatting import add_json_flag, to_json
 from ..output.terminal import print_lines
 
@@ -49,9 +48,7 @@ _FOR_SERVICE: Final = frozenset(
 """Checks that an outsider would fail, or pass, for other reasons than the service does"""
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Add `--json`."""
-    add_json_flag(parser)
+add_arguments = add_json_flag
 
 
 def run(arguments: Namespace) -> int:
@@ -85,7 +82,7 @@ def look(
     found = [problem(_CONFIGURATION, line) for line in problems]
     if not problems:
         found.append(ok(_CONFIGURATION, config.file or "no file: flags, environment and defaults"))
-    found += lost_and_found(config, environ)
+    found += pictures.lost_and_found(config, environ)
     try:
         work_as_owner(config.state_dir, config.image_dir, sends=True)
     except StateError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -26,10 +26,7 @@ from ..output.terminal import complain, print_lines, safe, suggest
 from ..state_reader import StateReader, config_as_owner, open_state
 from .verdict import verdict
 
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """Add `--json`."""
-    add_json_flag(parser)
+add_arguments = add_json_flag
 
 
 def run(arguments: Namespace) -> int:

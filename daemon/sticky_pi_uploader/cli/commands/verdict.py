@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Final
 
 from ...models import SAYINGS, TO_LOOK_AT, DestinationState, State
@@ -21,7 +22,8 @@ def verdict(status: Mapping[str, Any], suggest: Callable[[str], str]) -> Iterato
 
     `suggest` returns the command line for another command.
     """
-    yield _trouble(status) or _progress(status)
+    to_send = f"{pictures(waiting(status['counts']))} to be sent"
+    yield next(chain(_trouble(status, to_send), _to_look_at(status, to_send)), None) or _progress(status)
     if wrong := [*status["wrong_copies"], *status["left_over"]]:
         yield from (f"  {each['path']}: {each['what']}" for each in wrong[:_NAMED])
         if (more := len(wrong) - _NAMED) > 0:
@@ -36,66 +38,45 @@ def waiting(counts: Mapping[str, int]) -> int:
     return int(counts[State.PENDING] + counts[State.UPLOADING])
 
 
-def _trouble(status: Mapping[str, Any]) -> str | None:
-    """Return what keeps pictures from being taken or sent; None where nothing does."""
-    destination, to_send = status["destination"]["state"], f"{pictures(waiting(status['counts']))} to be sent"
-    if (wrong := _camera_trouble(status)) is not None:
-        return f"Attention: {wrong}"
-    if (wrong := status["image_dir_problem"] or status["state_dir_problem"] or status["store_problem"]) is not None:
-        return f"Attention: {wrong}; {to_send}."
-    if troubles := status["trouble"]:
-        return f"Attention: {troubles[0]['what']}; {to_send}."
-    if destination in _TROUBLE:
-        return f"Attention: the destination {SAYINGS[destination]}; {to_send}."
-    if (left := _too_little(status["disk"])) is not None:
-        return f"Attention: only {left} are free, less than min_free; {to_send}."
-    return _to_look_at(status, to_send) or _delay(status, to_send)
-
-
-def _camera_trouble(status: Mapping[str, Any]) -> str | None:
-    """Return why the camera has no room for its pictures; None where it has."""
-    free = status["disk"]["free_bytes"]
+def _trouble(status: Mapping[str, Any], to_send: str) -> Iterator[str]:
+    """Yield what keeps pictures from being taken or sent, the most urgent first."""
+    disk, destination = status["disk"], status["destination"]["state"]
+    free, free_inodes = disk["free_bytes"], disk.get("free_inodes")
     if free is not None and free < CAMERA_MINIMUM and not status["image_dir_problem"]:
-        return f"only {size(free)} are free. Below {size(CAMERA_MINIMUM)} the camera keeps no pictures."
-    if status["disk"].get("free_inodes") == 0:
-        return f"no further file can be made on the disk of {status['image_dir']}, as all of its inodes are used."
-    return None
+        below = f"Below {size(CAMERA_MINIMUM)} the camera keeps no pictures."
+        yield f"Attention: only {size(free)} are free. {below}"
+    if free_inodes == 0:
+        made = f"no further file can be made on the disk of {status['image_dir']}"
+        yield f"Attention: {made}, as all of its inodes are used."
+    problems = (status[f"{place}_problem"] for place in ("image_dir", "state_dir", "store"))
+    for wrong in (*filter(None, problems), *(each["what"] for each in status["trouble"])):
+        yield f"Attention: {wrong}; {to_send}."
+    if destination in _TROUBLE:
+        yield f"Attention: the destination {SAYINGS[destination]}; {to_send}."
+    if (least := disk["least_free_bytes"]) is not None and free is not None and free < least:
+        yield f"Attention: only {size(free)} are free, less than min_free; {to_send}."
+    if (least := disk["least_free_inodes"]) is not None and free_inodes is not None and free_inodes < least:
+        yield f"Attention: only {free_inodes:,} inodes are free, less than min_free; {to_send}."
 
 
-def _too_little(disk: Mapping[str, int | None]) -> str | None:
-    """Return the free space or inodes, whichever is below `min_free`; None where neither is."""
-    free, least = disk["free_bytes"], disk["least_free_bytes"]
-    if free is not None and least is not None and free < least:
-        return size(free)
-    free, least = disk["free_inodes"], disk["least_free_inodes"]
-    return f"{free:,} inodes" if free is not None and least is not None and free < least else None
-
-
-def _to_look_at(status: Mapping[str, Any], to_send: str) -> str | None:
-    """Return which pictures need attention, here or at the destination; None where there are none."""
+def _to_look_at(status: Mapping[str, Any], to_send: str) -> Iterator[str]:
+    """Yield which pictures need attention, here or at the destination, then why others wait."""
+    destination, waits = status["destination"]["state"], waiting(status["counts"])
     if look := {state: count for state, count in status["to_look_at"].items() if count}:
-        total, kinds = sum(look.values()), ", ".join(f"{count:,} {state}" for state, count in look.items())
-        need = counted(total, "picture needs a look", "pictures need a look")
-        rest = to_send if waiting(status["counts"]) else "nothing else is left to send"
-        return f"Attention: {need} ({kinds}); {rest}."
+        need = counted(sum(look.values()), "picture needs a look", "pictures need a look")
+        kinds = ", ".join(f"{count:,} {state}" for state, count in look.items())
+        yield f"Attention: {need} ({kinds}); {to_send if waits else 'nothing else is left to send'}."
     if wrong := len(status["wrong_copies"]):
-        return f"Attention: the destination's copy of {pictures(wrong)} is missing or another one; {to_send}."
+        yield f"Attention: the destination's copy of {pictures(wrong)} is missing or another one; {to_send}."
     if left_over := len(status["left_over"]):
         stays = counted(left_over, "picture stays", "pictures stay")
-        return f"Attention: {stays} hidden, as another file has its name; {to_send}."
-    return None
-
-
-def _delay(status: Mapping[str, Any], to_send: str) -> str | None:
-    """Return why pictures wait although nothing is wrong here; None where they don't."""
-    waits = waiting(status["counts"])
-    if status["destination"]["state"] == DestinationState.UNREACHABLE:
-        if not waits:
-            return f"Waiting: the destination couldn't be reached when it was last tried; {to_send}."
-        return f"Waiting: the destination can't be reached; {to_send} when it can."
+        yield f"Attention: {stays} hidden, as another file has its name; {to_send}."
+    if destination == DestinationState.UNREACHABLE and waits:
+        yield f"Waiting: the destination can't be reached; {to_send} when it can."
+    elif destination == DestinationState.UNREACHABLE:
+        yield f"Waiting: the destination couldn't be reached when it was last tried; {to_send}."
     if waits and status["running"] is False:
-        return f"Waiting: {to_send}, and nothing is at work that sends."
-    return None
+        yield f"Waiting: {to_send}, and nothing is at work that sends."
 
 
 def _progress(status: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from typing import Any
+from typing import Any, Final
 
 from sticky_pi_api.images.doubts import is_note
 
@@ -13,6 +13,13 @@ from ....models import Picture, State
 from ...output.formatting import add_json_flag, json_array
 from ...output.terminal import print_lines, safe
 from ...state_reader import config_as_owner, open_state
+
+_TIMES: Final = ("not_before", "uploaded_at", "removed_at", "dismissed_at")
+_IN_JSON: Final = (
+    *("path", "device", "datetime", "md5", "state", "attempts", "not_before", "reason", "receipt_md5"),
+    *("uploaded_at", "removed_at", "dismissed_at", "suspect"),
+)
+"""The fields of a picture that JSON has, in this order"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -58,21 +65,9 @@ def list_line(picture: Picture) -> str:
 
 def picture_data(picture: Picture, image_dir: str) -> dict[str, Any]:
     """Return a picture's record for JSON, without metadata and history."""
-    return {
-        "path": os.path.join(image_dir, picture.path),
-        "device": picture.device,
-        "datetime": picture.datetime,
-        "md5": picture.md5,
-        "state": picture.state.value,
-        "attempts": picture.attempts,
-        "not_before": utc_text(picture.not_before),
-        "reason": picture.reason,
-        "receipt_md5": picture.receipt_md5,
-        "uploaded_at": utc_text(picture.uploaded_at),
-        "removed_at": utc_text(picture.removed_at),
-        "dismissed_at": utc_text(picture.dismissed_at),
-        "suspect": picture.suspect,
-    }
+    data = {name: getattr(picture, name) for name in _IN_JSON}
+    times = {name: utc_text(data[name]) for name in _TIMES}
+    return data | times | {"path": os.path.join(image_dir, picture.path), "state": picture.state.value}
 
 
 def _state(name: str) -> State:

@@ -5,6 +5,7 @@ import subprocess
 import pytest
 from sticky_pi_uploader.cli.checks import pictures
 from sticky_pi_uploader.config import load
+from sticky_pi_uploader.ownership.run_as_service import LOST_FILES
 from sticky_pi_uploader.ownership.service_unit import SERVICE, ServiceUnit
 from sticky_pi_uploader.ownership.viewpoint import Viewpoint
 
@@ -80,3 +81,10 @@ def test_no_right_is_asked_for_where_the_disk_is_read_only(public, retention):
         subprocess.run(["umount", "-l", public], check=True)
     assert (finding.level, finding.what) == ("problem", f"{public} is on a file system that is read-only")
     assert finding.advice.startswith("mount it for writing")
+
+
+@pytest.mark.parametrize(("value", "said"), [("2", ["2 files"]), ("0", []), ("", []), ("x", []), ("-3", [])])
+def test_the_number_that_root_hands_on_is_reported_and_anything_else_is_not(tmp_path, value, said):
+    config = load({"image_dir": str(tmp_path), "state_dir": f"{tmp_path}/.state"}, {}, os.devnull)
+    found = [finding.what for finding in pictures.lost_and_found(config, {LOST_FILES: value})]
+    assert found == [f"fsck put {files} into {tmp_path}/lost+found" for files in said]
