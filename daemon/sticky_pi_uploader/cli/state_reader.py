@@ -25,7 +25,7 @@ _NOT_YET: Final = "no picture has been taken in yet, or else name the place with
 
 
 class StateReader:
-    """What is recorded in a state folder; `outbox` is None where nothing is, or nothing of it can be read."""
+    """The records in a state folder; `outbox` is None where there are none, or none that can be read."""
 
     def __init__(self, outbox: OutboxReader | None, warn: Warn) -> None:
         self.outbox = outbox

@@ -22,7 +22,7 @@ class Key(NamedTuple):
     default: Any = None
     """as it would be given; None where there is no default"""
     default_means: str = ""
-    """words for what holds where `default` is None"""
+    """words for the value in force where `default` is None"""
     flag: str | None = None
     metavar: str | None = None
     environment: Mapping[str, Callable[[str], Any]] = MappingProxyType({})

@@ -1,4 +1,4 @@
-"""Read what is configured: in the file with its line numbers, in the environment, and by flags."""
+"""Read the configured values: from the file with its line numbers, the environment, and the flags."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
 
 
 def _syntax_problems(path: str, text: str, error: str) -> list[str]:
-    """Return the messages for a file that isn't TOML, of which `tomllib` said `error`.
+    """Return the messages for a file that isn't TOML; `error` is that of `tomllib`.
 
     The commonest mistake gets a message of its own: a section or key that is added, although it is there already.
     """

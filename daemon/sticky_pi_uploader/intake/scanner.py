@@ -87,7 +87,7 @@ class Scanner:
         return self._unreadable.reasons()
 
     def end_scan(self) -> None:
-        """Forget what could be read in this scan of the whole image dir, or is gone, though nobody said so."""
+        """Forget the trouble with paths that this scan of the whole image dir could read, or that are gone."""
         for path, _ in self._unreadable.reasons():
             if path not in self.missed:
                 self._unreadable.over(path)

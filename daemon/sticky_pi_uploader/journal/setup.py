@@ -15,7 +15,7 @@ _DEBUG_PRIORITY: Final = 7
 
 
 def set_up(level: int = logging.INFO, *, before: str = "") -> None:
-    """Log all records of `level` and above, in place of what an earlier call set up.
+    """Log all records of `level` and above, in place of the handler of an earlier call.
 
     Fields given with `extra` become fields of the journal's entry, where systemd-python is installed. Where stderr
     isn't the journal, each line begins with `before`.
@@ -29,7 +29,7 @@ def set_up(level: int = logging.INFO, *, before: str = "") -> None:
     handler.handleError = _lose  # type: ignore[method-assign]
     root.addHandler(handler)
     root.setLevel(level)
-    # The client reports what urllib3 warns of, without a traceback and in words for the trap's owner.
+    # The client itself reports the trouble behind urllib3's warnings, in words for the trap's owner.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 

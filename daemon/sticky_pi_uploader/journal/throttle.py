@@ -15,7 +15,7 @@ REMIND_AFTER: Final = 3600.0
 """Seconds after which trouble that lasts is logged again"""
 
 MOST: Final = 4
-"""Most log lines about trouble of one kind in that time, whatever its subjects"""
+"""Most log lines about trouble of one kind in that time, for all subjects together"""
 
 FORGET_AFTER: Final = 86400.0
 """Seconds after which trouble that didn't occur again is forgotten, although nobody reported its end"""

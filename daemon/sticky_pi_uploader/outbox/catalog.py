@@ -34,7 +34,7 @@ _NEEDS_ATTENTION: Final = (
     "state IN ('conflict', 'rejected', 'lost') AND removed_at IS NULL AND dismissed_at IS NULL"
     " AND reason_code IS NOT 'cut_short'"
 )
-"""Condition of the pictures of which `Picture.needs_attention` is true"""
+"""Condition of the pictures for which `Picture.needs_attention` is true"""
 
 
 class Catalog(Part):

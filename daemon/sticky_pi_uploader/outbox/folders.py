@@ -28,7 +28,7 @@ class Seen(NamedTuple):
         return cls(status.st_ino & _LARGEST, status.st_mtime_ns, status.st_ctime_ns, at)
 
     def is_like(self, other: Seen) -> bool:
-        """Return whether the folder looked the same, at whatever time."""
+        """Return whether the folder looked the same, apart from the time of the look."""
         return self[:3] == other[:3]
 
 

@@ -25,7 +25,7 @@ class Queue(Part):
     """The pictures to be sent."""
 
     def __init__(self, database: WritableDatabase, destinations: Destinations, *, longest_wait: float) -> None:
-        """Count tries by what the configured one of `destinations` accepted.
+        """Count tries by the number of pictures that the configured one of `destinations` accepted.
 
         A picture whose `not_before` is more than `longest_wait` seconds ahead is due: the clock was changed.
         """

@@ -58,7 +58,7 @@ class RetentionRecords(Part):
         return self._database.move(picture.id, (State.UPLOADED,), State.PENDING, why, values)
 
     def note_copy(self, picture: Picture, wrong: str | None) -> bool:
-        """Record what is wrong with the destination's copy of an uploaded picture, or, with None, that nothing is.
+        """Record why the destination's copy of an uploaded picture is wrong, or, with None, that it is right.
 
         Return whether that changed.
         """
@@ -74,7 +74,7 @@ class RetentionRecords(Part):
         return self._database.move(picture.id, (State.UPLOADED,), State.CONFLICT, why, values)
 
     def date_anew(self) -> None:
-        """Date uploads and removals anew that were dated by a clock that wasn't set: terms begin now."""
+        """Set to now the times of uploads and removals that come from a clock that wasn't set: terms begin now."""
         now = self._database.clock()
         if now < PLATFORM_START:
             return

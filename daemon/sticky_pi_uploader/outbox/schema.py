@@ -26,7 +26,7 @@ IN_DOUBT: Final = (
     "state != 'lost' AND (recheck = 1 OR present = 0 OR size IS NULL"
     " OR (inode = 0 AND state IN ('pending', 'conflict', 'rejected')))"
 )
-"""Condition of the pictures whose file each scan looks at, whatever its folder looks like; inode 0 was never seen"""
+"""Condition of the pictures whose files each scan checks, even in unchanged folders; inode 0 was never seen"""
 
 # A name that isn't UTF-8 is kept as a BLOB, so that it compares and comes back byte for byte.
 _PICTURES_TABLE: Final = """

@@ -35,7 +35,7 @@ _TO_SEND: Final = (
     *("PIL.ImageChops", "PIL.ImageDraw", "PIL.ImageOps", "PIL.JpegImagePlugin", "piexif", "systemd.daemon"),
     *("sqlite_utils", "systemd.journal", "tenacity", "watchdog.events", "watchdog.observers.inotify"),
 )
-"""Modules that commands which read pictures or ask the destination import lazily, beside all modules of ours"""
+"""Modules imported lazily by commands that read pictures or ask the destination, in addition to all of ours"""
 
 
 def work_as_owner(

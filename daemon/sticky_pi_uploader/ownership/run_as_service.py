@@ -53,7 +53,7 @@ _OF_TERMINAL: Final = ("COLUMNS", "LINES", "TERM", "COLORTERM", "NO_COLOR", "LAN
 
 
 def run_as_service(command: str, flags: Mapping[str, Any], typed: Sequence[str]) -> int | Viewpoint:
-    """Run what was `typed` as the service does, and return its exit status; or else with whose rights it has to go on.
+    """Run the `typed` command as the service does, and return its exit status, or with whose rights it has to go on.
 
     `flags` are the arguments of the command, those of the configuration by its names.
     """
@@ -72,7 +72,7 @@ def run_as_service(command: str, flags: Mapping[str, Any], typed: Sequence[str])
         missing = f"there is no {program[0]}" if program else "its ExecStart= has neither the word run nor drain"
         why = f"it isn't known how {unit.name} starts its program: {missing}"
         return _without_unit(unit, why, command, flags)
-    if command == "drain":  # as at each start of the service; what is missing, the command says itself
+    if command == "drain":  # as at each start of the service; the command itself reports missing folders
         environ = {**unit.environment, "PATH": os.environ.get("PATH", os.defpath)}
         prepare = ["timeout", "20", *program, "prepare", f"--user={unit.user}"]
         subprocess.run(prepare, env=environ, capture_output=True, check=False)

@@ -1,4 +1,4 @@
-"""Read the service's systemd unit as it is in force, with its drop-ins: what its program gets, and where it may write.
+"""Read the service's systemd unit as it is in force, with its drop-ins: the rights of its program, and its folders.
 
 Everybody may read it. On a trap that wakes for a minute, the unit of the timer's round is the one in force.
 """
@@ -163,18 +163,18 @@ def _parse(text: str) -> Iterator[tuple[str, str]]:
         if whole.startswith("["):
             section = whole
         elif equals:
-            # What systemd replaces in unit files alone (systemd.unit(5)), as far as it is likely here.
+            # The specifiers that only unit files have (systemd.unit(5)), as far as they are likely here.
             yield section, f"{name.rstrip()}={value.strip().replace('%N', _NAME).replace('%%', '%')}"
 
 
 def show(name: str) -> dict[str, str]:
-    """Return what systemd knows of a unit's state and files; nothing where it doesn't answer."""
+    """Return a unit's state and files as systemd reports them; nothing where it doesn't answer."""
     properties = "--property=LoadState,UnitFileState,ActiveState,NeedDaemonReload,FragmentPath,DropInPaths"
     return dict(line.partition("=")[::2] for line in _systemctl("show", properties, name).splitlines())
 
 
 def _systemctl(*arguments: str) -> str:
-    """Return what systemctl prints; nothing where it fails."""
+    """Return the output of systemctl; nothing where it fails."""
     command, patience = ("systemctl", *arguments), 20  # seconds
     with suppress(OSError, subprocess.TimeoutExpired):
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=patience, check=False)

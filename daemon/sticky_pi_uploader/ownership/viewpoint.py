@@ -1,4 +1,4 @@
-"""With whose rights a command works and `check` looks: the service's, the caller's, or fewer than the service's."""
+"""Find whose rights a command works with: the service's, the caller's, or fewer than the service's."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Viewpoint(NamedTuple):
     unit: ServiceUnit | None = None
     """the service's; None where these rights count: there is no service, or another trap than its own is meant"""
     is_outsider: bool = False
-    """whether what fails here may work for the service"""
+    """whether an action that fails here may work for the service"""
     note: str | None = None
     """why these aren't the service's rights"""
 
     @property
     def service(self) -> ServiceUnit | None:
-        """The unit, if what fails here fails for the service."""
+        """The unit, if an action that fails here fails for the service as well."""
         return None if self.is_outsider else self.unit
 
     @property
@@ -45,7 +45,7 @@ def find_viewpoint(flags: Mapping[str, str | None], environ: Mapping[str, str]) 
 
 
 def another_trap(unit: ServiceUnit, flags: Mapping[str, str | None], environ: Mapping[str, str]) -> str | None:
-    """Say which flags and variables mean another trap than the service's; None where there are none."""
+    """Return which flags and variables mean another trap than the service's; None where there are none."""
     places = {name: value for name in _PLACES if (value := flags.get(name)) is not None}
     variables = {name: environ[name] for key in SCHEMA for name in key.environment if environ.get(name)}
     if service_config(unit, {})[0] == service_config(unit, places, variables)[0]:

@@ -1,4 +1,4 @@
-"""Log the outcomes of uploads and the state of the destination, each of them when it is news."""
+"""Log the outcomes of uploads and the state of the destination, unless the log has them already."""
 
 from __future__ import annotations
 

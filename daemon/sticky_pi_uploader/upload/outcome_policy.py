@@ -75,7 +75,7 @@ class Trouble(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What the outbox knows of the destination: the evidence on refusals and conflicts."""
+    """The evidence on refusals and conflicts, from the records of the destination in the outbox."""
 
     accepted: int = 0
     """pictures that the destination has taken so far"""
@@ -193,7 +193,7 @@ def is_cancelled(error: Exception | None) -> bool:
 
 
 def receipt_of(result: ImageOutcome) -> str:
-    """Return the md5 of the bytes that the destination holds, printable and short whatever the destination sent."""
+    """Return the md5 that the destination reports for its bytes, as printable and short text."""
     return printable(str((result.row or {}).get("md5", "")).lower())[:_LONGEST_RECEIPT]
 
 

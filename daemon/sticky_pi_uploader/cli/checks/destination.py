@@ -73,7 +73,7 @@ def answer(config: Config, view: Viewpoint) -> Iterator[Finding]:
 
 
 def last_sending(config: Config, _: Viewpoint) -> Iterator[Finding]:
-    """Check how the destination answered when pictures were last sent: a question alone may show no trouble."""
+    """Check how the destination answered when pictures were last sent: a query may work where an upload fails."""
     try:
         with open_state(config.state_dir, lambda _: None) as state:
             last = state.ask(lambda outbox: outbox.destination(config.api.url), Destination(""))
@@ -140,14 +140,14 @@ def _store_problem(about: str, store: str, view: Viewpoint) -> Finding | None:
 
 
 def _remark(password: str) -> str | None:
-    """Say how a password differs from the text that its owner sees; None where it doesn't."""
+    """Return how a password differs from the text that its owner sees; None where it doesn't."""
     if password != password.strip():
         return "begins or ends with white space"
     return None if password.isprintable() else "has characters that can't be seen"
 
 
 def shares_disk(config: Config) -> bool:
-    """Tell whether the store, or a folder of pictures in it, lies on the pictures' own disk."""
+    """Return whether the store, or a folder of pictures in it, lies on the pictures' own disk."""
     from sticky_pi_api.filesystem.store_folder import file_systems
 
     if config.api.store is None:

@@ -1,4 +1,4 @@
-"""Say why a folder can't be written: the sandbox leaves it out, its disk is read-only, or a right is missing."""
+"""Find out why a folder can't be written: the sandbox leaves it out, its disk is read-only, or a right is missing."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _NEEDED: Final = (
     *("User", "Environment", "EnvironmentFile", "AmbientCapabilities", "CapabilityBoundingSet"),
     *("LoadCredential", "LoadCredentialEncrypted", "SetCredential", "SetCredentialEncrypted"),
 )
-"""Settings of which the round needs every value that the service has; other differences may be wanted"""
+"""Settings whose values in the service's unit the round needs as well; other differences may be wanted"""
 
 
 def rights(view: Viewpoint) -> Iterator[Finding]:
@@ -41,7 +41,7 @@ def rights(view: Viewpoint) -> Iterator[Finding]:
 
 
 def units(_: Config, view: Viewpoint) -> Iterator[Finding]:
-    """Check that systemd has read the unit's files, and that the timer's round may do what the service may."""
+    """Check that systemd has read the unit's files, and that the timer's round has the same rights as the service."""
     unit = view.unit
     if unit is None:
         return
@@ -57,7 +57,7 @@ def units(_: Config, view: Viewpoint) -> Iterator[Finding]:
 
 
 def difference(unit: ServiceUnit, other: ServiceUnit, folder: str = _UNITS) -> Iterator[Finding]:
-    """Find a problem where the round's unit, `other`, has less than the service's of what a command needs."""
+    """Find the settings that a command needs, and that the round's unit, `other`, lacks or restricts."""
     missing = [name for name in _NEEDED if not _values(unit, name) <= _values(other, name)]
     places = (word.lstrip("-+") for word in _values(unit, "ReadWritePaths"))
     if not all(other.lets_in(place) for place in places if place.startswith("/")):

@@ -1,4 +1,4 @@
-"""`demo`: make the pictures of a small trap, send them to a store, and say what to try next."""
+"""`demo`: make the pictures of a small trap, send them to a store, and suggest what to try next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`audit`: account for every picture, and record what the destination was found to lack."""
+"""`audit`: account for every picture, and record which ones the destination lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find the picture that a person means by a path or a name, or say why it is no recorded picture."""
+"""Find the picture that a person means by a path or a name, or find out why it is no recorded picture."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def find(outbox: OutboxReader, image_dir: str, file: str) -> list[Picture]:
 
 
 def find_in_ruins(salvaged: Sequence[Picture], image_dir: str, file: str) -> list[Picture]:
-    """Do as `find`, among the pictures that could be read from a damaged outbox."""
+    """Find as `find` does, among the pictures that could be read from a damaged outbox."""
     file = name_before_removal(file)
     paths, name = _relative_paths(image_dir, file), os.path.basename(file)
     namesakes = [picture for picture in salvaged if os.path.basename(picture.path) == name]

@@ -83,7 +83,7 @@ def open_to_change(state_dir: str) -> Iterator[Outbox | None]:
 
 
 def find_all(outbox: Outbox, image_dir: str, files: Sequence[str]) -> tuple[dict[int, Picture], list[str]]:
-    """Return the pictures called `files`, by id, and the files of which nothing is recorded."""
+    """Return the pictures called `files`, by id, and the files without a record."""
     found = {file: find(outbox, image_dir, file) for file in files}
     chosen = {picture.id: picture for pictures in found.values() for picture in pictures}
     return chosen, [file for file, pictures in found.items() if not pictures]
@@ -99,7 +99,7 @@ def change(outbox: Outbox, chosen: Iterable[T], verb: Callable[[T], bool]) -> in
 
 
 def complain_of_unknown(config: Config, unknown: Sequence[str]) -> int:
-    """Say of each file why nothing is recorded of it; return the exit status."""
+    """Write to stderr why each file has no record; return the exit status."""
     for file in unknown:
         complain(f"{file}: {why_unknown(config, file)}")
     return 1 if unknown else 0

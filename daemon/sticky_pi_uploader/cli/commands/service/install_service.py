@@ -55,7 +55,7 @@ def run(_: Namespace) -> int:
 
 
 def install(program: str, files: str = FILES, root: str = "/") -> int:
-    """Write the service's files below `root`, so that the units call `program`; print what was done with each.
+    """Write the service's files below `root`, so that the units call `program`; print a line for each.
 
     Returns the exit status. Raises StateError where there are no files.
     """
@@ -106,7 +106,7 @@ def _require_safe(program: str) -> None:
 
 
 def _reported(path: str, write: Callable[[], str]) -> int:
-    """Write a file by `write`, which returns what was done; say so, and return the exit status."""
+    """Call `write`, which returns a line about the file, and print that; return the exit status."""
     try:
         with naming(path):
             done = write()
@@ -118,7 +118,7 @@ def _reported(path: str, write: Callable[[], str]) -> int:
 
 
 def _written(path: str, content: bytes) -> str:
-    """Write a file unless it is there, and return what was done. Raises OSError."""
+    """Write a file unless it is there, and return a line about that. Raises OSError."""
     name, done = os.path.basename(path), f"wrote {path}"
     with _opened_folder(os.path.dirname(path)) as folder:
         before = _read(name, folder)
@@ -141,7 +141,7 @@ def _written(path: str, content: bytes) -> str:
 
 
 def _linked(path: str, program: str) -> str:
-    """Make the command known by its name, unless it is, and return what was done. Raises OSError."""
+    """Link the command into a folder of PATH, and return a line about that. Raises OSError."""
     with _opened_folder(os.path.dirname(path)) as folder:
         try:
             os.symlink(program, os.path.basename(path), dir_fd=folder)
@@ -154,7 +154,7 @@ def _linked(path: str, program: str) -> str:
 
 
 def _opened_folder(path: str) -> AbstractContextManager[int]:
-    """Open a folder, made if need be, and follow links only where root alone decides about them. Raises OSError."""
+    """Open a folder, made if need be, and follow only links that nobody but root can change. Raises OSError."""
     parts = split(path)
     return opened_split(parts, make_last=len(parts.rest))
 
