@@ -7,6 +7,7 @@ import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
+from typing import Any
 
 from sticky_pi_api.exceptions import printable
 from sticky_pi_api.filesystem.safe_open import file_system_id
@@ -161,16 +162,14 @@ class Scanner:
         if back is False:
             self._report_stuck(path, "another file has its name by now")
         elif back is True:
-            text = f"{printable(path)}: its removal was broken off: it is in its place again"
-            log_event(Kind.PUT_BACK, text, path=path, image=self._image(path))
+            self._log(Kind.PUT_BACK, ": its removal was broken off: it is in its place again", path=path)
             yield from filter(None, [self.look(path)])
 
     def _report_stuck(self, path: str, why: str) -> None:
         self.missed.add(path)
         if (spell := self._stuck.again(path, why)) is not None:
-            what = f"its removal was broken off, and it stays {printable(hidden(path))}"
-            text = f"{printable(path)}: {what}: {why}{spell}"
-            log_event(Kind.LEFT_OVER, text, path=path, image=self._image(path), reason=why, count=spell.times)
+            text = f": its removal was broken off, and it stays {printable(hidden(path))}: {why}{spell}"
+            self._log(Kind.LEFT_OVER, text, path=path, reason=why, count=spell.times)
 
     def interrupted_removals(self) -> Iterator[str]:
         """Yield the former path of each file that stays hidden after an interrupted removal, as its name is taken.
@@ -211,19 +210,20 @@ class Scanner:
         if os.path.basename(path) == "lost+found":
             return
         self.missed.add(path)
-        where, why = printable(path or self.image_dir), str(error.strerror)
+        why = str(error.strerror)
         if (spell := self._unreadable.again(path, why)) is not None:
-            text = f"{where} can't be read, so no picture there is seen: {why}{spell}"
-            log_event(Kind.UNREADABLE, text, path=path, image=self._image(path), reason=why, count=spell.times)
+            text = f" can't be read, so no picture there is seen: {why}{spell}"
+            self._log(Kind.UNREADABLE, text, path=path, reason=why, count=spell.times)
 
     def _report_readable(self, path: str) -> None:
         spell = self._unreadable.over(path)
         if spell is not None:
-            text = f"{printable(path or self.image_dir)} can be read again, after {span(spell.seconds)}"
-            log_event(Kind.READABLE, text, path=path, image=self._image(path))
+            self._log(Kind.READABLE, f" can be read again, after {span(spell.seconds)}", path=path)
 
-    def _image(self, path: str) -> str | None:
-        return os.path.basename(path) if self.is_candidate_name(path) else None
+    def _log(self, kind: Kind, text: str, *, path: str, **more: Any) -> None:
+        """Log an event of a file or folder, whose path begins the text."""
+        image = os.path.basename(path) if self.is_candidate_name(path) else None
+        log_event(kind, f"{printable(path or self.image_dir)}{text}", path=path, image=image, **more)
 
 
 def _is_visible_folder(entry: os.DirEntry[str]) -> bool:

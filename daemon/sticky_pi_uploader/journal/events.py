@@ -90,6 +90,9 @@ _LEVELS: Final = {
 }
 """The levels of the records; that of the other kinds is WARNING"""
 
+_OF_PICTURE: Final = ("path", "device", "datetime", "md5", "state", "reason", "suspect")
+"""The fields of a picture that its records have, beside the file's name"""
+
 
 def log_event(
     kind: Kind, text: str, picture: Picture | None = None, *, error: BaseException | None = None, **more: object
@@ -109,19 +112,9 @@ def about(kind: Kind, picture: Picture | None = None, **more: object) -> dict[st
     Fields in `more` come in addition, or in place of the picture's own: `reason` becomes STICKY_PI_REASON. A field that
     is None is left out.
     """
-    fields = {"event": kind.name.lower(), **({} if picture is None else _of(picture)), **more}
+    fields: dict[str, object] = {"event": kind.name.lower()}
+    if picture is not None:
+        fields |= {"image": os.path.basename(picture.path)} | {name: getattr(picture, name) for name in _OF_PICTURE}
+    fields |= more
     known = {f"STICKY_PI_{name.upper()}": str(value) for name, value in fields.items() if value is not None}
     return {"MESSAGE_ID": kind.value, **known}
-
-
-def _of(picture: Picture) -> dict[str, object]:
-    return {
-        "image": os.path.basename(picture.path),
-        "path": picture.path,
-        "device": picture.device,
-        "datetime": picture.datetime,
-        "md5": picture.md5,
-        "state": picture.state,
-        "reason": picture.reason,
-        "suspect": picture.suspect,
-    }

@@ -44,5 +44,5 @@ class OutcomeLog:
             self._waiting.over(picture.path)
         elif (spell := self._waiting.again(picture.path, f"{kind.name}: {why}")) is None:
             return
-        line = "".join([text, "" if why is None else f": {why}", "" if spell is None else str(spell)])
-        log_event(kind, line, picture, state=state, reason=why, destination=self._url)
+        line = text if why is None else f"{text}: {why}"
+        log_event(kind, f"{line}{spell or ''}", picture, state=state, reason=why, destination=self._url)
