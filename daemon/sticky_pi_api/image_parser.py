@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 from sticky_pi_api.exceptions import DamagedImageError, FilenameError, ImageChangedError, ImageError, MetadataError
-from sticky_pi_api.filesystem.regular_files import open_regular
+from sticky_pi_api.filesystem.safe_open import open_regular
 from sticky_pi_api.images.doubts import summary
 from sticky_pi_api.images.filename import format_filename, parse_filename
 from sticky_pi_api.types import FileOrPath, FilePath

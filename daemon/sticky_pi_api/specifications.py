@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sticky_pi_api.configuration import BaseAPIConf
 from sticky_pi_api.filesystem.durable import make_folders
-from sticky_pi_api.filesystem.regular_files import FileFailedError, unwrapped
+from sticky_pi_api.filesystem.safe_open import FileFailedError, unwrapped
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.local.errors import blaming_the_store
 from sticky_pi_api.storage import DiskStorage, checked_what

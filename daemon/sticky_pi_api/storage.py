@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import stat
 import time
@@ -14,7 +15,7 @@ from typing import IO, Any
 from sticky_pi_api.configuration import BaseAPIConf
 from sticky_pi_api.filesystem import durable
 from sticky_pi_api.filesystem.safe_open import open_file
-from sticky_pi_api.filesystem.store_folder import IMAGES, INCOMING, folder_in, images_folder
+from sticky_pi_api.filesystem.store_folder import BUNDLES, IMAGES, INCOMING, folder_in, images_folder, require_no_link
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.images.filename import format_filename
 from sticky_pi_api.types import Info, Row
@@ -87,15 +88,29 @@ class DiskStorage(BaseStorage):
 
     def get_ml_bundle_file_list(self, bundle_name: str, what: str = "all") -> list[Row]:
         """Return the files of a bundle, as BaseStorage says; `url` is a path."""
-        from sticky_pi_api.bundles.storage import list_files
+        from sticky_pi_api.bundles import files
 
-        return list_files(self._store, bundle_name, what)
+        files.checked_what(what)
+        folder = self._bundle_folder(bundle_name)
+        found = files.local_bundle_files_info(folder, what) if os.path.isdir(folder) else []
+        return [{name: file[name] for name in ("key", "md5", "mtime")} | {"url": file["path"]} for file in found]
 
     def get_ml_bundle_upload_links(self, bundle_name: str, info: Iterable[Info]) -> list[Row]:
         """Return the wanted files, as BaseStorage says; `url` is a path."""
-        from sticky_pi_api.bundles.storage import list_wanted
+        from sticky_pi_api.bundles.files import is_outdated
+        from sticky_pi_api.bundles.keys import checked_entries, place
 
-        return list_wanted(self._store, bundle_name, info)
+        folder = self._bundle_folder(bundle_name)
+        entries = [{**entry, "url": place(folder, entry["key"])} for entry in checked_entries(info)]
+        return [one for one in entries if is_outdated(one["url"], one["md5"], partial(operator.gt, one["mtime"]))]
+
+    def _bundle_folder(self, bundle_name: str) -> str:
+        """Return the folder of a bundle. Raises OSError where a link is in its place, or above it."""
+        from sticky_pi_api.bundles.keys import checked_name
+
+        path = os.path.join(BUNDLES, checked_name(bundle_name))
+        require_no_link(self._store, BUNDLES, path)
+        return os.path.join(self._store, path)
 
     @contextmanager
     def staged(self, image: ImageParser, blob: bytes) -> Iterator[Callable[[], None]]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING
 
-from sticky_pi_api.filesystem.regular_files import open_regular
+from sticky_pi_api.filesystem.safe_open import open_regular
 from sticky_pi_api.types import DatetimeLike, FileOrPath
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from program import PATIENCE, Program
 from sticky_pi_api.client import RemoteClient
 from sticky_pi_api.exceptions import BrokenOffError, DoubtfulError, UnreachableError
 from sticky_pi_api.remote.api import RemoteAPI
+from sticky_pi_api.transport.cancellation import Timeouts
 from sticky_pi_api.transport.proxies import proxy_for
-from sticky_pi_api.transport.timeouts import Timeouts
 from sticky_pi_api.types import Outcome
 
 ACCOUNT = "beekeeper:hon ey@hive"

@@ -10,7 +10,7 @@ from typing import IO, Any, Final
 from sticky_pi_api.bundles.etag import PART, Etag
 from sticky_pi_api.bundles.keys import checked_key
 from sticky_pi_api.exceptions import BundleError, ImageError, printable
-from sticky_pi_api.filesystem.regular_files import FileFailedError, open_regular, unwrapped
+from sticky_pi_api.filesystem.safe_open import FileFailedError, open_regular, unwrapped
 from sticky_pi_api.types import FilePath
 
 WHATS: Final = ("all", "data", "model")

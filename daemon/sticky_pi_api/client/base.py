@@ -1,27 +1,42 @@
-"""The methods that the clients of a store and of a server share."""
+"""The methods that the clients of a store and of a server share.
+
+Bundles of machine-learning files are copied between a folder and a store or server: the missing and the older files.
+"""
 
 from __future__ import annotations
 
+import operator
 import os
+import time
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
-from sticky_pi_api.client.bundles import BundleClient
-from sticky_pi_api.exceptions import ConflictWarning, PutImagesError
+from sticky_pi_api.exceptions import ConflictWarning, NoBundleWarning, PutImagesError
 from sticky_pi_api.filesystem.durable import make_folders
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.local.errors import blaming_the_store
 from sticky_pi_api.put_images import checksum_cache as cache
 from sticky_pi_api.put_images.holdings import Claim, Holding, StoredObject, verify
+from sticky_pi_api.specifications import BaseAPISpec
 from sticky_pi_api.types import FilePath, ImageOutcome, Info, Outcome, Row
 from sticky_pi_api.validation.annotations import checked_annotation_what, join_annotations
 
+if TYPE_CHECKING:
+    # Few programs use bundles: their modules are imported with the first one.
+    from sticky_pi_api.bundles.files import FileInfo
 
-class BaseClient(BundleClient):
+LINKS_LAST: Final = 600.0
+"""Time for which links are used, in seconds, before new ones are asked for; storages accept them for longer"""
+
+
+class BaseClient(BaseAPISpec):
     """A client with a folder of its own on this machine."""
+
+    _bundle_clock: Callable[[], float] = staticmethod(time.monotonic)
 
     def __init__(self, local_dir: FilePath, n_threads: int = 8, *_args: Any, **_kwargs: Any) -> None:
         """Make `local_dir` if it doesn't exist; read and decode pictures on at most `n_threads` threads.
@@ -96,9 +111,93 @@ class BaseClient(BundleClient):
         """Return how claimed pictures are held, in their order: by the rows, and if possible by the stored objects."""
         return verify(self.get_images, self._look_at, claims)
 
+    def put_ml_bundle_dir(self, bundle_name: str, bundle_dir: FilePath, what: str = "all") -> list[FileInfo]:
+        """Send the files of a machine-learning bundle that the destination lacks or has older, and return them.
+
+        `utils.local_bundle_files_info` describes `what` (`data`, `model` or `all`) and the returned items. Nothing is
+        ever removed at the destination. The first error ends the call; the next call sends the remaining files.
+
+        Raises ValueError for an impossible name or `what`, BundleError (a ValueError) for a file that can't be part of
+        a bundle or changes meanwhile, OSError for one that can't be read, and StoreError or RemoteError.
+        """
+        from sticky_pi_api.bundles.files import local_bundle_files_info
+        from sticky_pi_api.bundles.keys import checked_name
+
+        checked_name(bundle_name)
+        files = local_bundle_files_info(bundle_dir, what, n_threads=self._n_threads)
+        waiting = {file["key"]: file for file in files}
+        sent: list[FileInfo] = []
+        for link in self._fresh_links(bundle_name, waiting):
+            file = waiting.pop(link["key"])
+            self._send_bundle_file(file, link["url"])
+            sent.append(file)
+        return sent
+
+    def get_ml_bundle_dir(self, bundle_name: str, bundle_dir: FilePath, what: str) -> list[FileInfo]:
+        """Fetch the files of a machine-learning bundle that a folder lacks or has older, and return them.
+
+        The folder is made if it doesn't exist, and nothing in it is removed. A fetched file has the mtime that it was
+        put with. `what`, the returned items and the errors are those of `put_ml_bundle_dir`; BundleError is raised also
+        for keys that lead out of the folder, before anything is fetched. Where there is no such file, a NoBundleWarning
+        is given.
+        """
+        from sticky_pi_api.bundles.files import checked_what
+        from sticky_pi_api.bundles.keys import checked_name, place
+        from sticky_pi_api.bundles.transfer import receive
+
+        checked_name(bundle_name)
+        folder = os.path.abspath(os.fsdecode(bundle_dir))
+        fetched = []
+        for row in self._fresh_rows(bundle_name, folder, checked_what(what)):
+            file = {"path": place(folder, row["key"]), **{name: row[name] for name in ("key", "md5", "mtime")}}
+            self._fetch_bundle_file(row, partial(receive, **file))
+            fetched.append(file)
+        return fetched
+
+    def _fresh_links(self, bundle_name: str, waiting: dict[str, FileInfo]) -> Iterator[Row]:
+        """Yield a fresh link for each wanted file of `waiting`; the caller removes it from there."""
+        while waiting:
+            asked_at = self._bundle_clock()
+            for link in self._get_ml_bundle_upload_links(bundle_name, list(waiting.values())):
+                yield link
+                if self._bundle_clock() - asked_at > LINKS_LAST:
+                    break
+            else:
+                return
+
+    def _fresh_rows(self, bundle_name: str, folder: str, what: str) -> Iterator[Row]:
+        """Yield the rows of the files that the folder lacks, each with a fresh link."""
+        listed_at = self._bundle_clock()
+        rows = self._get_ml_bundle_file_list(bundle_name, what)
+        if not rows:
+            message = f"there is no bundle '{bundle_name}', or it has no such files (asked for: {what})"
+            warnings.warn(message, NoBundleWarning, stacklevel=3)
+        by_key = {row["key"]: row for row in rows}
+        for key in self._missing(list(by_key.values()), folder):
+            if self._bundle_clock() - listed_at > LINKS_LAST:
+                listed_at = self._bundle_clock()
+                # A file that is gone now keeps its old link, and fails with it.
+                by_key |= {row["key"]: row for row in self._get_ml_bundle_file_list(bundle_name, what)}
+            yield by_key[key]
+
+    def _missing(self, rows: Sequence[Row], folder: str) -> list[str]:
+        """Return the keys of the rows whose files the folder lacks or has older."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        from sticky_pi_api.bundles.files import is_outdated
+        from sticky_pi_api.bundles.keys import place
+
+        def lacks(row: Row, path: str) -> bool:
+            return is_outdated(path, row["md5"], partial(operator.ge, row["mtime"]))
+
+        paths = [place(folder, row["key"]) for row in rows]
+        with ThreadPoolExecutor(self._n_threads, thread_name_prefix="bundle") as pool:
+            lacking = list(pool.map(lacks, rows, paths))
+        return [row["key"] for row, is_lacking in zip(rows, lacking, strict=True) if is_lacking]
+
     @abstractmethod
     def _look_at(self, url: str) -> StoredObject | None:
-        """Inspect the object behind a row's url, as `verification.Look` says."""
+        """Inspect the object behind a row's url, as `put_images.holdings.Look` says."""
 
     @abstractmethod
     def _outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:

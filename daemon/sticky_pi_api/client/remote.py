@@ -16,7 +16,7 @@ from sticky_pi_api.transport.credentials import Secret
 from sticky_pi_api.types import FilePath, ImageOutcome
 
 if TYPE_CHECKING:
-    from sticky_pi_api.transport.timeouts import Timeouts
+    from sticky_pi_api.transport.cancellation import Timeouts
 
 
 class RemoteClient(BaseClient, RemoteAPI):

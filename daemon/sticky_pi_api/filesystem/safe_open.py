@@ -11,7 +11,10 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, NoReturn
+from typing import IO, Final, NoReturn
+
+from sticky_pi_api.exceptions import ImageError
+from sticky_pi_api.types import FilePath
 
 _FILE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -46,6 +49,22 @@ def open_file(path: str, flags: int = os.O_RDONLY, mode: int = 0o644, *, folder:
         return descriptor
     os.close(descriptor)
     raise OSError(errno.EINVAL, f"it is {name_of(found)}, not a file", path)
+
+
+def open_regular(path: FilePath) -> IO[bytes]:
+    """Open a regular file for reading, also through links; one of another kind isn't touched.
+
+    Raises ImageError where it is of another kind, else OSError.
+    """
+    if "\0" in os.fspath(path):
+        raise ImageError(os.fspath(path), "no file can have this path: it contains a zero byte")
+    # Without O_NONBLOCK the caller would wait until another process writes to a FIFO.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise ImageError(os.fspath(path), f"it is {name_of(mode)}, not a picture")
 
 
 def open_folder(path: str, *, folder: int | None = None) -> int:
@@ -168,3 +187,20 @@ def _raise_with_kind(error: OSError, path: str, folder: int | None, wanted: int)
     if stat.S_IFMT(found) == wanted or error.errno == errno.EEXIST:
         raise error
     raise OSError(error.errno or errno.EINVAL, f"it is {name_of(found)}, not {_KINDS[wanted]}", path) from error
+
+
+class FileFailedError(Exception):
+    """A file can't be read or written; no OSError, which callers would take for an error of the network."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@contextmanager
+def unwrapped() -> Iterator[None]:
+    """Raise the OSError of a FileFailedError, where no error of the network is possible any more."""
+    try:
+        yield
+    except FileFailedError as failure:
+        raise failure.error from None

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from sticky_pi_api.exceptions import RemoteError, TooLargeError, UnavailableError, UnclearEndError
-from sticky_pi_api.filesystem.regular_files import FileFailedError
+from sticky_pi_api.filesystem.safe_open import FileFailedError
 from sticky_pi_api.image_parser import MAX_SIZE, ImageParser
 from sticky_pi_api.put_images.checksum_cache import FileCache
 from sticky_pi_api.put_images.concurrency import ConcurrencyLimit
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from sticky_pi_api.bundles.transfer import Receive
     from sticky_pi_api.remote.annotations import ServerAnnotations
     from sticky_pi_api.remote.bundles import ServerBundles
-    from sticky_pi_api.transport.timeouts import Timeouts
+    from sticky_pi_api.transport.cancellation import Timeouts
 
 PARALLEL: Final = 4
 """Pictures sent at a time: enough to fill a link while the server works and answers are on their way.

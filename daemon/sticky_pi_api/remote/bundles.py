@@ -9,7 +9,7 @@ from sticky_pi_api.bundles.files import FileInfo, checked_what, open_file
 from sticky_pi_api.bundles.keys import checked_entries, checked_key, checked_name, is_mtime
 from sticky_pi_api.bundles.transfer import BundleForm, OtherBytesError, Receive
 from sticky_pi_api.exceptions import UnavailableError
-from sticky_pi_api.filesystem.regular_files import unwrapped
+from sticky_pi_api.filesystem.safe_open import unwrapped
 from sticky_pi_api.remote.responses import WrongShapeError, read_list
 from sticky_pi_api.remote.server import Server
 from sticky_pi_api.transport.credentials import SignedUrl

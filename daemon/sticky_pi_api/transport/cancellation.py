@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 if TYPE_CHECKING:
     # Modules that only start threads don't need it.
@@ -23,6 +23,21 @@ if TYPE_CHECKING:
 
 _RESET_ON_CLOSE: Final = (1).to_bytes(4, sys.byteorder) + bytes(4)
 """The C structure linger, switched on with a time of 0 s"""
+
+
+class Timeouts(NamedTuple):
+    """Time limits of the parts of a request, in seconds."""
+
+    connect: float = 10.0
+    """for the name's look-up, the connection and the TLS handshake, each"""
+    read: float = 75.0
+    """between two reads or writes; the web server in front of the API gives its workers 60"""
+    whole: float = 60.0
+    """for the whole request, in addition to the time that its body needs"""
+    question: float = 30.0
+    """the same for a login and for a question about pictures, in addition to the time that the answer needs"""
+    again: float = 30.0
+    """for repeating a question to a server that fails because it has just started"""
 
 
 class Deadline:

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
-from sticky_pi_api.filesystem.regular_files import FileFailedError
+from sticky_pi_api.filesystem.safe_open import FileFailedError
 from sticky_pi_api.transport.rate_limit import RateLimit
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from sticky_pi_api.exceptions import RemoteError, UnreachableError
-from sticky_pi_api.filesystem.regular_files import FileFailedError
+from sticky_pi_api.filesystem.safe_open import FileFailedError
 from sticky_pi_api.transport.addresses import StrayError, leads_near
 from sticky_pi_api.transport.cancellation import CancelScope, Guard
 from sticky_pi_api.transport.connections import Route, Session, current, tls_context
@@ -18,7 +18,7 @@ from sticky_pi_api.transport.errors import LIBRARIES, TIMEOUTS, cause_of, explai
 from sticky_pi_api.transport.proxies import proxy_for
 from sticky_pi_api.transport.response_body import BrokenOffBodyError, read_file, read_whole
 from sticky_pi_api.transport.status_codes import LARGEST_ANSWER, OK, Answer
-from sticky_pi_api.transport.timeouts import Timeouts
+from sticky_pi_api.transport.cancellation import Timeouts
 
 if TYPE_CHECKING:
     import requests

@@ -16,7 +16,7 @@ from datetime import datetime
 from sticky_pi_api.client import RemoteClient
 from sticky_pi_api.exceptions import ConflictWarning, NoBundleWarning, PutImagesError, StickyPiError
 from sticky_pi_api.put_images.holdings import Claim, Holding
-from sticky_pi_api.transport.timeouts import Timeouts
+from sticky_pi_api.transport.cancellation import Timeouts
 from sticky_pi_api.types import Blame, Outcome
 
 from . import commands, seeds

@@ -136,8 +136,8 @@ def remote(tmp_path):
 @pytest.fixture
 def http():
     """Open connections to an address, which aren't given long; all are closed at the end."""
+    from sticky_pi_api.transport.cancellation import Timeouts
     from sticky_pi_api.transport.session import Http
-    from sticky_pi_api.transport.timeouts import Timeouts
 
     opened = []
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 from sticky_pi_api.exceptions import ImageError
-from sticky_pi_api.filesystem.regular_files import FileFailedError, open_regular, unwrapped
+from sticky_pi_api.filesystem.safe_open import FileFailedError, open_regular, unwrapped
 from sticky_pi_api.utils import datetime_to_string, md5, multipart_etag, string_to_datetime
 
 NOON = datetime(2020, 6, 20, 12, 0, 9)

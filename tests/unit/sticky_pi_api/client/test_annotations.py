@@ -10,7 +10,7 @@ from api_server import ApiServer
 from fault_proxy import Fault, Rule
 from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import AccountError, DoubtfulError, NotAnAPIError, UnavailableError
-from sticky_pi_api.transport.timeouts import Timeouts
+from sticky_pi_api.transport.cancellation import Timeouts
 from sticky_pi_api.validation.annotations import COLUMNS
 
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)

@@ -19,7 +19,7 @@ from sticky_pi_api.exceptions import (
     RemoteError,
     UnavailableError,
 )
-from sticky_pi_api.transport.timeouts import Timeouts
+from sticky_pi_api.transport.cancellation import Timeouts
 from sticky_pi_api.utils import local_bundle_files_info
 
 NAME = "insect-detector"

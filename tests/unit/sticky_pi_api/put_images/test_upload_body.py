@@ -5,7 +5,7 @@ import io
 import pytest
 from api_server.multipart import Part, read_parts, read_parts_so_far
 from sticky_pi_api.exceptions import FilenameError, ImageChangedError, ImageError
-from sticky_pi_api.filesystem.regular_files import FileFailedError
+from sticky_pi_api.filesystem.safe_open import FileFailedError
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.upload_body import UploadBody
 from sticky_pi_api.transport.rate_limit import LARGEST_BLOCK, RateLimit

@@ -33,7 +33,7 @@ from sticky_pi_api.exceptions import (
 )
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.remote import FRESH, KEYS_PER_QUESTION, SECOND_QUESTION_AFTER
-from sticky_pi_api.transport.timeouts import Timeouts
+from sticky_pi_api.transport.cancellation import Timeouts
 from sticky_pi_api.types import Blame, Outcome
 from sticky_pi_uploader.demo.pictures import make_picture
 

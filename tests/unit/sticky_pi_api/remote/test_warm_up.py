@@ -11,9 +11,8 @@ from sticky_pi_api.exceptions import RefusedError, UnavailableError, UnclearEndE
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.holdings import Claim, Holding
 from sticky_pi_api.remote.warm_up import MOST, WarmUp
-from sticky_pi_api.transport.cancellation import CancelScope
+from sticky_pi_api.transport.cancellation import CancelScope, Timeouts
 from sticky_pi_api.transport.status_codes import Answer
-from sticky_pi_api.transport.timeouts import Timeouts
 
 TAKEN = datetime(2020, 7, 5, 10, 7, 16)  # noqa: DTZ001  # UTC, as in the file names
 KEYS = [{"device": "1b74105a", "datetime": TAKEN + timedelta(minutes=20 * i)} for i in range(300)]

@@ -12,9 +12,8 @@ from sticky_pi_api.exceptions import StrayLinkError, UnreachableError
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.holdings import Claim, Holding
 from sticky_pi_api.transport.addresses import STAGGER, connect, is_near, leads_near
-from sticky_pi_api.transport.cancellation import Guard
+from sticky_pi_api.transport.cancellation import Guard, Timeouts
 from sticky_pi_api.transport.credentials import SignedUrl
-from sticky_pi_api.transport.timeouts import Timeouts
 
 PATIENT = Timeouts(connect=40.0, read=40.0, whole=60.0)
 LOOK_UP = socket.getaddrinfo

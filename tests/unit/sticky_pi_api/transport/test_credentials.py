@@ -10,9 +10,8 @@ from scripts import says
 from sticky_pi_api.client import RemoteClient
 from sticky_pi_api.exceptions import AnswerTooLargeError, CertificateError, ImageChangedError, StickyPiError, StoreError
 from sticky_pi_api.image_parser import ImageParser
-from sticky_pi_api.transport.cancellation import CancelScope
+from sticky_pi_api.transport.cancellation import CancelScope, Timeouts
 from sticky_pi_api.transport.credentials import Account, Secret
-from sticky_pi_api.transport.timeouts import Timeouts
 
 PASSWORD = "pollen"
 KEYS = [{"device": "1b74105a", "datetime": "2020-06-20_20-19-15"}]

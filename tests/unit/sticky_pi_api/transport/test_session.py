@@ -27,7 +27,7 @@ from sticky_pi_api.exceptions import (
 from sticky_pi_api.transport.addresses import resolve
 from sticky_pi_api.transport.cancellation import CancelScope, Guard
 from sticky_pi_api.transport.errors import LONG_SILENCE
-from sticky_pi_api.transport.timeouts import Timeouts
+from sticky_pi_api.transport.cancellation import Timeouts
 from sticky_pi_api.types import Blame
 
 QUICK = Timeouts(connect=2.0, read=0.4, whole=1.0)

@@ -18,7 +18,7 @@ from sticky_pi_api.exceptions import (
     StoreError,
     UnreachableError,
 )
-from sticky_pi_api.transport.timeouts import Timeouts
+from sticky_pi_api.transport.cancellation import Timeouts
 from sticky_pi_api.types import Outcome
 from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader.demo import pictures
