@@ -16,8 +16,6 @@ from sticky_pi_api.transport.rate_limit import RateLimit
 Receive = Callable[[Iterable[bytes]], None]
 """Take the blocks of a file, from its start. Raises BundleError where they aren't the announced ones"""
 
-_ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
-
 
 class OtherBytesError(BundleError):
     """The received bytes of a file aren't the announced ones."""
@@ -45,27 +43,12 @@ class BundleForm(FormBody):
 
     def __init__(self, file: FileInfo, fields: Mapping[str, str], stream: IO[bytes], limit: RateLimit) -> None:
         self._file = file
-        self._fields = fields
-        super().__init__(stream, limit)
+        super().__init__(fields, "file", os.path.basename(file["key"]), stream, {}, limit)
 
     @property
     def may_repeat(self) -> bool:
         """Return True: a file that is sent twice is stored once."""
         return True
-
-    def _before(self) -> str:
-        fields = "".join(
-            f'--{self.boundary}\r\nContent-Disposition: form-data; name="{name.translate(_ESCAPES)}"\r\n\r\n{value}\r\n'
-            for name, value in self._fields.items()
-        )
-        name = os.path.basename(self._file["key"]).translate(_ESCAPES)
-        return (
-            f'{fields}--{self.boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
-            "Content-Type: application/octet-stream\r\n\r\n"
-        )
-
-    def _after(self) -> str:
-        return f"\r\n--{self.boundary}--\r\n"
 
     def _digest(self) -> Etag:
         return Etag.like(self._file["md5"])

@@ -20,23 +20,9 @@ class UploadBody(FormBody):
         self, image: ImageParser, stream: IO[bytes], limit: RateLimit, on_sent: Callable[[], object] = lambda: None
     ) -> None:
         """Check the picture's name, which servers require. Raises FilenameError."""
-        parse_filename(image.filename)
-        self._image = image
-        super().__init__(stream, limit, on_sent)
-
-    def _before(self) -> str:
-        name = self._image.filename
-        return (
-            f'--{self.boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="{name}"\r\n'
-            "Content-Type: application/octet-stream\r\n\r\n"
-        )
-
-    def _after(self) -> str:
-        name, md5 = self._image.filename, self._image["md5"]
-        return (
-            f'\r\n--{self.boundary}\r\nContent-Disposition: form-data; name="{name}.md5"\r\n\r\n{md5}'
-            f"\r\n--{self.boundary}--\r\n"
-        )
+        name, self._image = image.filename, image
+        parse_filename(name)
+        super().__init__({}, name, name, stream, {f"{name}.md5": image["md5"]}, limit, on_sent)
 
     def _digest(self) -> Any:
         return hashlib.md5(usedforsecurity=False)

@@ -5,18 +5,29 @@ from __future__ import annotations
 import os
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
 from sticky_pi_api.filesystem.safe_open import FileFailedError
 from sticky_pi_api.transport.rate_limit import RateLimit
 
+_ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
+
 
 class FormBody(ABC):
     """A form that is sent to its end only if the file has the announced bytes."""
 
-    def __init__(self, stream: IO[bytes], limit: RateLimit, on_sent: Callable[[], object] = lambda: None) -> None:
-        """Read the file from `stream`; call `on_sent` before the last block is sent."""
+    def __init__(  # noqa: PLR0917 - the form in its order
+        self,
+        before: Mapping[str, str],
+        name: str,
+        filename: str,
+        stream: IO[bytes],
+        after: Mapping[str, str],
+        limit: RateLimit,
+        on_sent: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Read the file from `stream`, between other fields; call `on_sent` before the last block is sent."""
         self.boundary = secrets.token_hex(16)
         self.content_type = f"multipart/form-data; boundary={self.boundary}"
         self.begun = False
@@ -27,8 +38,9 @@ class FormBody(ABC):
         self._limit = limit
         self._on_sent = on_sent
         self._size = stream.seek(0, os.SEEK_END)
-        self._head = self._before().encode()
-        self._tail = self._after().encode()
+        content = "Content-Type: application/octet-stream\r\n\r\n"
+        self._head = f'{self._fields(before)}{self._begin(name)}; filename="{_escaped(filename)}"\r\n{content}'.encode()
+        self._tail = f"\r\n{self._fields(after)}--{self.boundary}--\r\n".encode()
 
     @property
     def may_repeat(self) -> bool:
@@ -59,20 +71,18 @@ class FormBody(ABC):
         yield last
 
     @abstractmethod
-    def _before(self) -> str:
-        """Return the form up to the file's first byte."""
-
-    @abstractmethod
-    def _after(self) -> str:
-        """Return the form from behind the file's last byte."""
-
-    @abstractmethod
     def _digest(self) -> Any:
         """Return a new checksum of the file's bytes, such as one of hashlib's."""
 
     @abstractmethod
     def _check(self, digest: Any, *, is_whole: bool) -> None:
         """Raise an error unless the bytes are the announced ones; `is_whole` says whether their number is."""
+
+    def _begin(self, name: str) -> str:
+        return f'--{self.boundary}\r\nContent-Disposition: form-data; name="{_escaped(name)}"'
+
+    def _fields(self, values: Mapping[str, str]) -> str:
+        return "".join(f"{self._begin(name)}\r\n\r\n{value}\r\n" for name, value in values.items())
 
     def _blocks(self) -> Iterator[bytes]:
         """Yield the file's blocks, and check them at its end."""
@@ -90,3 +100,7 @@ class FormBody(ABC):
             return self._stream.read(size)
         except OSError as error:
             raise FileFailedError(error) from error
+
+
+def _escaped(name: str) -> str:
+    return name.translate(_ESCAPES)
