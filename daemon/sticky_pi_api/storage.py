@@ -23,8 +23,6 @@ from sticky_pi_api.types import Info, Row
 WHATS = ("metadata", "image", "thumbnail", "thumbnail_mini")
 """The values of `what` for images; `thumbnail-mini` is accepted as well"""
 
-_LEFTOVER_AGE = 3600.0
-
 
 def checked_what(what: str) -> str:
     """Return one of WHATS. Raises ValueError, which lists them, for anything else."""
@@ -159,11 +157,7 @@ class DiskStorage(BaseStorage):
     def _sweep(self, incoming: int) -> None:
         """Remove, once an hour, the files that killed processes left behind."""
         now = time.monotonic()
-        if self._swept_at is not None and now - self._swept_at < _LEFTOVER_AGE:
+        if self._swept_at is not None and now - self._swept_at < durable.LEFTOVER_AGE:
             return
         self._swept_at = now
-        for name in os.listdir(incoming):
-            with suppress(FileNotFoundError):
-                found = os.stat(name, dir_fd=incoming, follow_symlinks=False)
-                if stat.S_ISREG(found.st_mode) and found.st_mtime < time.time() - _LEFTOVER_AGE:
-                    os.unlink(name, dir_fd=incoming)
+        durable.remove_leftovers(incoming, time.time())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +19,8 @@ TEMPORARY: Final = ".incoming-"
 _TEMPORARY: Final = re.compile(re.escape(TEMPORARY) + r"[0-9]+\.[0-9a-f]{12}")
 """The whole names, so that files of the user with similar names are kept"""
 
-_LEFTOVER_AGE: Final = 3600.0
+LEFTOVER_AGE: Final = 3600.0
+"""Age in seconds from which a temporary file counts as left by a killed process"""
 
 
 def flush(descriptor: int) -> None:
@@ -107,13 +109,18 @@ def placed(path: str, mtime: float) -> Iterator[IO[bytes]]:
 
 def sweep(folder: str, now: float) -> None:
     """Remove temporary files of processes that were killed an hour ago or more; `now` is in Unix seconds."""
+    with opened_folder(folder) as descriptor:
+        # Not by the mtime, which may be set to that of the finished file already.
+        remove_leftovers(descriptor, now, _TEMPORARY, by_ctime=True)
+
+
+def remove_leftovers(folder: int, now: float, names: re.Pattern[str] | None = None, *, by_ctime: bool = False) -> None:
+    """Remove the files with such names in an open folder that were written an hour ago or more, as far as possible."""
     with os.scandir(folder) as entries:
-        leftovers = [entry for entry in entries if _TEMPORARY.fullmatch(entry.name)]
+        leftovers = [entry for entry in entries if names is None or names.fullmatch(entry.name)]
     for entry in leftovers:
-        with suppress(FileNotFoundError):
-            # Not by the mtime, which may be set to that of the finished file already.
-            if (
-                entry.is_file(follow_symlinks=False)
-                and entry.stat(follow_symlinks=False).st_ctime < now - _LEFTOVER_AGE
-            ):
-                os.unlink(entry.path)
+        with suppress(OSError):
+            status = entry.stat(follow_symlinks=False)
+            written = status.st_ctime if by_ctime else status.st_mtime
+            if stat.S_ISREG(status.st_mode) and written < now - LEFTOVER_AGE:
+                os.unlink(entry.name, dir_fd=folder)

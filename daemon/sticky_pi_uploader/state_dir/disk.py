@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from typing import Final, NamedTuple
 
-from sticky_pi_api.filesystem.durable import flush, naming
+from sticky_pi_api.filesystem.durable import flush, naming, remove_leftovers
 from sticky_pi_api.filesystem.mounts import mount_of
 from sticky_pi_api.filesystem.safe_open import BESIDE, open_file, opened_folder
 from sticky_pi_api.sqlite import connection as sqlite
@@ -39,8 +39,7 @@ _SET_AFTER_ERROR: Final = frozenset({"emergency_ro", "shutdown"})
 """Mount options by which ext4 shows that an error made it read-only, while all flags say that it can be written"""
 
 _PREFIX: Final = ".trial-"
-_LEFTOVER: Final = re.escape(_PREFIX) + r"[0-9a-f]{16}(\.db(-journal|-wal|-shm)?)?"
-_LEFTOVER_AGE: Final = 3600.0
+_LEFTOVER: Final = re.compile(re.escape(_PREFIX) + r"[0-9a-f]{16}(\.db(-journal|-wal|-shm)?)?")
 _CONTENT: Final = bytes(4096)
 
 
@@ -128,7 +127,8 @@ def obstacle(folder: str) -> str | None:
 def trial(folder: str) -> None:
     """Write, flush and remove a small file in a folder. Raises OSError that names the folder."""
     with opened_folder(folder) as descriptor, naming(folder):
-        _remove_leftovers(descriptor)
+        if os.fstat(descriptor).st_uid == os.geteuid():
+            remove_leftovers(descriptor, time.time(), _LEFTOVER)
         _write_trial(descriptor)
 
 
@@ -182,19 +182,6 @@ def _write_trial(folder: int) -> None:
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=folder)
     flush(folder)
-
-
-def _remove_leftovers(folder: int) -> None:
-    """Remove the files of trials that were killed, if the folder is this user's own."""
-    if os.fstat(folder).st_uid != os.geteuid():
-        return
-    before = time.time() - _LEFTOVER_AGE
-    with os.scandir(folder) as entries:
-        leftovers = [entry for entry in entries if re.fullmatch(_LEFTOVER, entry.name)]
-    for entry in leftovers:
-        with suppress(OSError):
-            if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before:
-                os.unlink(entry.name, dir_fd=folder)
 
 
 def _require_locks(path: str) -> None:
