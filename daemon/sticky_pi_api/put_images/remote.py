@@ -239,7 +239,7 @@ class RemoteBatch:
                 return self._send(picture, found, answer.asked_at)
             except StaleAnswerError:
                 answer = self._find(picture)
-        raise UnavailableError("what the server says comes so slowly that it is too old to act on")
+        raise UnavailableError("the server's answers come so slowly that they are too old to act on")
 
     def _read(self, picture: Picture, *, is_held: bool) -> ImageParser | str:
         with self._may_read:

@@ -16,7 +16,7 @@ from sticky_pi_api.utils import datetime_to_string
 from sticky_pi_api.validation.queries import next_second
 
 _LARGEST_ROW: Final = 8192
-"""Largest unpacked row of one picture, in bytes: some 600 and a signed link"""
+"""Largest decompressed row of one picture, in bytes: some 600 and a signed link"""
 
 _SERIES_TIME: Final = 600.0
 """Time that a question about a series may take longer than other questions, in seconds"""

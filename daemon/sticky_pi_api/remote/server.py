@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sticky_pi_api.transport.session import Http
 
 SHORT_ANSWER: Final = 2**20
-"""Largest unpacked answer to a login or an upload, in bytes: the text of an error may be a long page"""
+"""Largest decompressed answer to a login or an upload, in bytes: the text of an error may be a long page"""
 
 _GREETING: Final = b'[{"device": "00000000", "datetime": "2020-01-01_00-00-00"}]'
 """The smallest question: for a picture that no trap took"""

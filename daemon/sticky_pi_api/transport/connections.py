@@ -198,7 +198,7 @@ class Session(requests.Session):
             self.mount(scheme, adapter)
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Return None: requests would unpack the whole answer of a redirect, of any size."""
+        """Return None: requests would decompress the whole answer of a redirect, of any size."""
 
 
 class _Adapter(HTTPAdapter):

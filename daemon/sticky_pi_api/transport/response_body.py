@@ -1,6 +1,6 @@
-"""Read the body of a response as it arrives, and unpack no more bytes of it than a response may have.
+"""Read the body of a response as it arrives, and decompress no more bytes of it than a response may have.
 
-A body that is packed twice, or a thousand times, can be 2 GB in 2 kB. The libraries unpack it without a bound.
+A body that is compressed twice, or a thousand times, can be 2 GB in 2 kB. The libraries decompress it without a bound.
 """
 
 from __future__ import annotations
@@ -36,33 +36,33 @@ class BrokenOffBodyError(Exception):
 
 
 def read_whole(response: requests.Response, address: str, largest: int, rate: float) -> bytes:
-    """Return the whole body, unpacked if it is packed by gzip; each `rate` bytes extend the deadline by a second.
+    """Return the whole body, decompressed if it is a gzip file; each `rate` bytes extend the deadline by a second.
 
-    Raises AnswerTooLargeError for more than `largest` bytes, and NotAnAPIError where a body with status 200 is packed
-    otherwise; with other statuses, '' is returned for it.
+    Raises AnswerTooLargeError for more than `largest` bytes, and NotAnAPIError where a body with status 200 has another
+    compression; with other statuses, '' is returned for it.
     """
     coding = _coding(response)
     if coding not in (*_GZIP, *_PLAIN):
         if response.status_code != OK:
             return b""
-        raise NotAnAPIError(f"{address} answers with what is packed in a way that nobody asked for")
+        raise NotAnAPIError(f"{address} answers with a compression that the request didn't ask for")
     content, taken = bytearray(), 0
-    gzip = _Gzip() if coding in _GZIP else None
+    gzip = zlib.decompressobj(_GZIP_WINDOW) if coding in _GZIP else None
     for block in _blocks(response, rate):
         taken += len(block)
-        content += block if gzip is None else gzip.unpack(block, largest + 1 - len(content))
-        # The packed body may also be endless and unpack to nothing.
+        content += block if gzip is None else _decompress(gzip, block, largest + 1 - len(content))
+        # The compressed body may also be endless and contain nothing.
         if max(taken, len(content)) > largest:
-            raise AnswerTooLargeError(f"{address} answers with more than any Sticky Pi API has to say")
-    if gzip is not None and taken:
-        gzip.end()
+            raise AnswerTooLargeError(f"{address} answers with more bytes than any answer of a Sticky Pi API has")
+    if gzip is not None and taken and not gzip.eof:
+        raise BrokenOffBodyError(ConnectionAbortedError())
     return bytes(content)
 
 
 def read_file(response: requests.Response, address: str, rate: float) -> Iterator[bytes]:
-    """Yield the blocks of a body that is a file. Raises NotAnAPIError where it is packed."""
+    """Yield the blocks of a body that is a file. Raises NotAnAPIError where it is compressed."""
     if _coding(response) not in _PLAIN:
-        raise NotAnAPIError(f"{address} answers with a file that is packed, though nobody asked for that")
+        raise NotAnAPIError(f"{address} answers with a compressed file, which the request didn't ask for")
     return _blocks(response, rate)
 
 
@@ -93,26 +93,15 @@ def _blocks(response: requests.Response, rate: float = math.inf) -> Iterator[byt
         raise _damaged(error) from error
 
 
-class _Gzip:
-    """Unpack one gzip file."""
-
-    def __init__(self) -> None:
-        self._zlib = zlib.decompressobj(_GZIP_WINDOW)
-
-    def unpack(self, block: bytes, most: int) -> bytes:
-        """Return at most `most` unpacked bytes of a block."""
-        try:
-            found = self._zlib.decompress(block, most)
-        except zlib.error as error:
-            raise _damaged(error) from error
-        if self._zlib.unused_data:
-            raise _damaged("there is more behind its end")
-        return found
-
-    def end(self) -> None:
-        """Raise BrokenOffBodyError where the file isn't complete."""
-        if not self._zlib.eof:
-            raise BrokenOffBodyError(ConnectionAbortedError())
+def _decompress(gzip: zlib._Decompress, block: bytes, most: int) -> bytes:
+    """Return at most `most` decompressed bytes of a block of one gzip file."""
+    try:
+        found = gzip.decompress(block, most)
+    except zlib.error as error:
+        raise _damaged(error) from error
+    if gzip.unused_data:
+        raise _damaged("there is more behind its end")
+    return found
 
 
 def _damaged(why: object) -> BrokenOffBodyError:

@@ -11,20 +11,19 @@ from urllib.parse import urlsplit
 from sticky_pi_api.exceptions import RemoteError, UnreachableError
 from sticky_pi_api.filesystem.safe_open import FileFailedError
 from sticky_pi_api.transport.addresses import StrayError, leads_near
-from sticky_pi_api.transport.cancellation import CancelScope, Guard
+from sticky_pi_api.transport.cancellation import CancelScope, Guard, Timeouts
 from sticky_pi_api.transport.connections import Route, Session, current, tls_context
 from sticky_pi_api.transport.credentials import Account, SignedUrl, without_libraries
 from sticky_pi_api.transport.errors import LIBRARIES, TIMEOUTS, cause_of, explain, find
 from sticky_pi_api.transport.proxies import proxy_for
 from sticky_pi_api.transport.response_body import BrokenOffBodyError, read_file, read_whole
 from sticky_pi_api.transport.status_codes import LARGEST_ANSWER, OK, Answer
-from sticky_pi_api.transport.cancellation import Timeouts
 
 if TYPE_CHECKING:
     import requests
 
 _LARGEST_OTHER: Final = 2**20
-"""Largest unpacked answer of the host behind a link, in bytes, where it isn't the file"""
+"""Largest decompressed answer of the host behind a link, in bytes, where it isn't the file"""
 
 Receive = Callable[[Iterator[bytes]], object]
 """Take the blocks of a response's body, from its start"""
@@ -57,7 +56,7 @@ class _Call(NamedTuple):
     rate: float = math.inf
     """lowest rate of the response's body, in bytes a second"""
     largest: int = _LARGEST_OTHER
-    """largest unpacked body, in bytes, that is read where `receive` doesn't take it"""
+    """largest decompressed body, in bytes, that is read where `receive` doesn't take it"""
 
 
 class Http:
@@ -109,7 +108,7 @@ class Http:
         """Send the server a request, and return its answer, whatever the status.
 
         The request gets `seconds` more than the time for its body. The answer may have at most `largest` bytes,
-        unpacked. A request that `is_question` gets less time at first, and more as its answer arrives. If a kept
+        decompressed. A request that `is_question` gets less time at first, and more as its answer arrives. If a kept
         connection turns out to be closed, the request is sent again on a new one, unless its body may not be repeated.
 
         Raises UnreachableError, NotAnAPIError (also AnswerTooLargeError), BrokenOffError, and the errors of `body`.

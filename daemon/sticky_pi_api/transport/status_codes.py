@@ -24,7 +24,7 @@ UNAUTHORISED = 401
 TOO_LARGE = 413
 
 LARGEST_ANSWER = 2**26
-"""Largest unpacked answer of a server, in bytes"""
+"""Largest decompressed answer of a server, in bytes"""
 
 LONGEST_RETRY_AFTER = 3600.0
 """Longest wait that a server can ask for, in seconds; a longer one is cut"""
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 
 
 _NO_API = NotAnAPIError, "there is no Sticky Pi API there: check the address"
-_BUSY = UnavailableError, "it can't just now"
+_BUSY = UnavailableError, "it can't do that at present"
 
 _BY_STATUS: Mapping[int, tuple[type[RemoteError], str]] = {
     UNAUTHORISED: (AccountError, "it doesn't accept the account '{user}': check the user's name and the password"),
@@ -101,7 +101,7 @@ def failure_of(
 
 def link_failure_of(answer: Answer, address: str, clock: Callable[[], float]) -> RemoteError:
     """Return the error for a link's answer that isn't the expected one; `clock` as of `failure_of`."""
-    kind, meaning = _BY_LINK_STATUS.get(answer.status, (UnavailableError, "it doesn't do what the link is for"))
+    kind, meaning = _BY_LINK_STATUS.get(answer.status, (UnavailableError, "it doesn't do that"))
     if answer.status < 400:  # noqa: PLR2004 - as above
         kind, meaning = NotAnAPIError, f"not as a storage does{_redirection(answer)}"
     # S3 names the reason in one word.

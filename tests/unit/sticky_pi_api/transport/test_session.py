@@ -25,9 +25,8 @@ from sticky_pi_api.exceptions import (
     UnreachableError,
 )
 from sticky_pi_api.transport.addresses import resolve
-from sticky_pi_api.transport.cancellation import CancelScope, Guard
+from sticky_pi_api.transport.cancellation import CancelScope, Guard, Timeouts
 from sticky_pi_api.transport.errors import LONG_SILENCE
-from sticky_pi_api.transport.cancellation import Timeouts
 from sticky_pi_api.types import Blame
 
 QUICK = Timeouts(connect=2.0, read=0.4, whole=1.0)
@@ -241,7 +240,7 @@ def test_an_answer_with_a_false_length_is_no_answer_or_ends_with_its_connection(
 def test_a_redirect_is_never_unpacked_without_a_bound(http, answering):
     packed = gzip.compress(bytes(2**24), 9)
     port, requests = answering(says(packed, "302 Found", "Location: /elsewhere", "Content-Encoding: gzip"))
-    with pytest.raises(NotAnAPIError, match="answers with more than any Sticky Pi API has to say"):
+    with pytest.raises(NotAnAPIError, match="answers with more bytes than any answer of a Sticky Pi API has"):
         ask(http(f"http://127.0.0.1:{port}"), largest=2**20)
     assert len(requests) == 1
 
