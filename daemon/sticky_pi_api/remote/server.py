@@ -1,8 +1,10 @@
-"""Send a server requests with a token, and read each answer, or raise the error that it means."""
+"""Log in to a server, send it requests with the token, and read each answer, or raise the error that it means."""
 
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -10,7 +12,6 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from sticky_pi_api.exceptions import DoubtfulError, NotAnAPIError, RefusedError, RemoteError, UnavailableError
 from sticky_pi_api.put_images.remote import SECOND_QUESTION_AFTER
 from sticky_pi_api.remote.responses import WrongShapeError, read_token
-from sticky_pi_api.remote.token import Login
 from sticky_pi_api.remote.warm_up import FAILED, WarmUp, is_cold
 from sticky_pi_api.sqlite.connection import IntegrityError
 from sticky_pi_api.transport.cancellation import CancelScope
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 SHORT_ANSWER: Final = 2**20
 """Largest decompressed answer to a login or an upload, in bytes: the text of an error may be a long page"""
+
+RENEWED_AFTER: Final = 12 * 3600.0
+"""Time for which a token is used, in seconds; servers accept it for 24 hours"""
 
 _GREETING: Final = b'[{"device": "00000000", "datetime": "2020-01-01_00-00-00"}]'
 """The smallest question: for a picture that no trap took"""
@@ -177,6 +181,48 @@ class Server:
             message = f"{end}; it isn't known whether all was stored: ask the server for it before sending it again"
             raise DoubtfulError(message, end, retry_after=SECOND_QUESTION_AFTER)
         return rows
+
+
+class Login:
+    """The token of one user, for any number of threads."""
+
+    def __init__(
+        self,
+        user: str,
+        password: Secret,
+        log_in: Callable[[Account], str],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`log_in` gets a token for the user and password, or raises RemoteError.
+
+        `clock` counts seconds and is independent of the time of day, which may be wrong on a trap and corrected later.
+        """
+        self.user = user
+        self._account = Account(Secret(user), password)
+        self._log_in = log_in
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._token: Account | None = None
+        self._since = 0.0
+
+    def __repr__(self) -> str:
+        return f"Login({self.user!r})"
+
+    def token(self) -> Account:
+        """Return the credentials of a valid token; where there is none, one thread logs in and the others wait."""
+        with self._lock:
+            now = self._clock()
+            if self._token is None or now - self._since > RENEWED_AFTER:
+                self._token = Account.of(self._log_in(self._account))
+                self._since = now
+            return self._token
+
+    def forget(self, token: Account) -> None:
+        """Forget a token that the server didn't accept, unless another thread has a new one already."""
+        with self._lock:
+            if self._token == token:
+                self._token = None
 
 
 class _Body:

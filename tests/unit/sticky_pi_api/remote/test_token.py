@@ -5,7 +5,7 @@ import threading
 import pytest
 from sticky_pi_api.exceptions import AccountError
 from sticky_pi_api.remote.responses import WrongShapeError, read_rows, read_token
-from sticky_pi_api.remote.token import RENEWED_AFTER, Login
+from sticky_pi_api.remote.server import RENEWED_AFTER, Login
 from sticky_pi_api.transport.credentials import Account, Secret
 
 
