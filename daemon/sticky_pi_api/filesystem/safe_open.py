@@ -22,9 +22,6 @@ _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 BESIDE: Final = ("-wal", "-shm", "-journal")
 """Suffixes of the files that SQLite keeps beside a database"""
 
-LEAST_FREE: Final = 1 << 18
-"""Free bytes without which a database can't be opened and written to"""
-
 _RENAME_NOREPLACE: Final = 1  # rename(2)
 
 _KINDS: Final = {
@@ -127,27 +124,6 @@ def file_system_id(path: str | int) -> str:
     identity = os.statvfs(path).f_fsid
     # Some file systems have none; their device's number may change at a boot.
     return f"{identity:x}" if identity else f"device {os.stat(path).st_dev:x}"
-
-
-def lacks_space(folder: str) -> bool:
-    """Return whether less than `LEAST_FREE` is free on the disk of a folder, which may not exist; False if unknown."""
-    found = _disk_of(folder)
-    return found is not None and found.f_bavail * found.f_frsize < LEAST_FREE
-
-
-def lacks_inodes(folder: str) -> bool:
-    """Return whether the disk of a folder, which may not exist, has no inode left; False where it counts none."""
-    found = _disk_of(folder)
-    return found is not None and found.f_files > 0 and found.f_favail == 0
-
-
-def _disk_of(folder: str) -> os.statvfs_result | None:
-    while folder and not os.path.exists(folder):
-        folder = os.path.dirname(folder)
-    try:
-        return os.statvfs(folder)
-    except OSError:
-        return None
 
 
 def name_of(mode: int) -> str:

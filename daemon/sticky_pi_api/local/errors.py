@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sticky_pi_api.exceptions import StoreError, printable
-from sticky_pi_api.filesystem.safe_open import lacks_inodes
-from sticky_pi_api.sqlite.errors import Fault, NewerSchemaError, classify, explain
+from sticky_pi_api.sqlite.errors import Fault, NewerSchemaError, classify, explain, lacks_inodes
 
 _DISK_FULL = "the disk is full: make room on it"
 _NO_INODES = "no further file can be made on its disk, as all of its inodes are used: remove files"

@@ -7,9 +7,10 @@ import sqlite3
 from enum import Enum
 from typing import Final
 
-from sticky_pi_api.filesystem.safe_open import lacks_inodes, lacks_space
-
 NO_LOCKS: Final = "can't hold a database, as it has no locks"
+
+LEAST_FREE: Final = 1 << 18
+"""Free bytes without which a database can't be opened and written to"""
 
 _NO_LOCKS: Final = frozenset(
     {
@@ -99,7 +100,7 @@ def classify(error: sqlite3.Error | UnicodeDecodeError, path: str) -> Fault:
         folder = os.path.dirname(path)
         if lacks_inodes(folder):
             return Fault.NO_INODES
-        if lacks_space(folder):
+        if _lacks_space(folder):
             return Fault.NO_SPACE
     return Fault.FAILED_READ if code in _FAILED_READS else fault
 
@@ -108,3 +109,24 @@ def explain(error: sqlite3.Error | UnicodeDecodeError, path: str) -> str:
     """Return SQLite's text for an error, or a clearer one where locks are missing."""
     is_unfit = getattr(error, "sqlite_errorcode", None) in _NO_LOCKS
     return str(UnfitError(path)) if is_unfit else str(error)
+
+
+def _lacks_space(folder: str) -> bool:
+    """Return whether less than `LEAST_FREE` is free on the disk of a folder, which may not exist; False if unknown."""
+    found = _disk_of(folder)
+    return found is not None and found.f_bavail * found.f_frsize < LEAST_FREE
+
+
+def lacks_inodes(folder: str) -> bool:
+    """Return whether the disk of a folder, which may not exist, has no inode left; False where it counts none."""
+    found = _disk_of(folder)
+    return found is not None and found.f_files > 0 and found.f_favail == 0
+
+
+def _disk_of(folder: str) -> os.statvfs_result | None:
+    while folder and not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    try:
+        return os.statvfs(folder)
+    except OSError:
+        return None

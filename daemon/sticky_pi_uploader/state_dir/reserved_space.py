@@ -11,15 +11,13 @@ import stat
 from contextlib import suppress
 from typing import Final
 
-from sticky_pi_api.filesystem.safe_open import LEAST_FREE, open_file
+from sticky_pi_api.filesystem.safe_open import open_file
+from sticky_pi_api.sqlite.errors import LEAST_FREE
 
 from .disk import USED_UP, DiskSpace, disk_space
 
 SIZE: Final = 1 << 20
 """Bytes reserved: enough for the outbox's log while pictures are removed"""
-
-LEAST: Final = LEAST_FREE
-"""Bytes that must be free for the outbox to be opened and written"""
 
 _PLENTY: Final = 64 * SIZE
 """Free bytes from which on space is reserved; the camera itself stops below 50 MB"""
@@ -41,7 +39,7 @@ class Reserve:
 
     def is_enough(self) -> bool:
         """Return whether the outbox can be written, if need be by releasing the reserve."""
-        return self._size() >= LEAST or self._has_space()
+        return self._size() >= LEAST_FREE or self._has_space()
 
     def has_inodes(self) -> bool:
         """Return whether SQLite can make its files beside the outbox, if need be by releasing the reserve."""
@@ -72,7 +70,7 @@ class Reserve:
         if found is None or found.free_for_us >= _PLENTY:
             return True
         allocated = self._try_to_allocate(found)
-        return found.free_for_us >= LEAST if allocated is None else allocated
+        return found.free_for_us >= LEAST_FREE if allocated is None else allocated
 
     def _try_to_allocate(self, found: DiskSpace) -> bool | None:
         """Return whether a file without a name gets space: quotas, and the blocks that ext4 keeps, show in no figure.
@@ -82,7 +80,7 @@ class Reserve:
         try:
             if os.stat(self._folder).st_uid != os.geteuid() or not found.has_inodes(1):
                 return None
-            _allocate(os.open(self._folder, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600), LEAST)
+            _allocate(os.open(self._folder, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600), LEAST_FREE)
         except OSError as error:
             return False if error.errno in USED_UP else None
         return True

@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from sticky_pi_api.filesystem import safe_open
+from sticky_pi_api.sqlite import errors
 from sticky_pi_api.sqlite.errors import Fault, FileReplacedError, NewerSchemaError, UnfitError, classify, explain
 
 
@@ -91,7 +91,7 @@ def test_a_code_decides(path, code, fault):
 def test_on_a_full_disk_an_io_error_is_missing_space(path, code, monkeypatch):
     # More than any other test can free meanwhile.
     disk = os.statvfs(path)
-    monkeypatch.setattr(safe_open, "LEAST_FREE", (disk.f_blocks + 1) * disk.f_frsize)
+    monkeypatch.setattr(errors, "LEAST_FREE", (disk.f_blocks + 1) * disk.f_frsize)
     assert classify(coded(code), path) is Fault.NO_SPACE
     # Damage stays damage, and a folder that is still to be made is on the disk of the one above.
     assert classify(coded(sqlite3.SQLITE_CORRUPT), path) is Fault.DAMAGED

@@ -6,11 +6,12 @@ import pytest
 from filled_disk import FilledDisk
 from power_cuts import reason_to_skip
 from power_cuts.disk import Disk
+from sticky_pi_api.sqlite.errors import LEAST_FREE
 from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader.exceptions import LockedError
 from sticky_pi_uploader.service.session import Session
 from sticky_pi_uploader.state_dir.mounts import state_dir_problem
-from sticky_pi_uploader.state_dir.reserved_space import LEAST, SIZE, Reserve
+from sticky_pi_uploader.state_dir.reserved_space import SIZE, Reserve
 from tracing import traced
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -71,7 +72,7 @@ def test_on_a_full_disk_it_is_given_up_and_is_enough_to_write_with(disk):
     assert state_dir_problem(folder) is None
     reserve.release_if_needed()
     assert names(folder) == set()
-    (disk.mount / "written").write_bytes(os.urandom(LEAST))
+    (disk.mount / "written").write_bytes(os.urandom(LEAST_FREE))
 
 
 def test_without_one_a_full_disk_is_a_problem_of_the_state_folder_until_there_is_space(disk):
@@ -88,7 +89,7 @@ def test_without_one_a_full_disk_is_a_problem_of_the_state_folder_until_there_is
 
 
 def test_little_that_is_enough_is_enough_and_nothing_is_put_by_of_it(disk):
-    disk.fill(left=4 * LEAST)
+    disk.fill(left=4 * LEAST_FREE)
     reserve = Reserve(str(disk.mount))
     assert reserve.is_enough()
     reserve.fill()
@@ -111,10 +112,10 @@ def test_where_space_is_scarce_nothing_that_lies_there_is_followed_or_waited_for
         os.mkfifo(disk.mount / name)
     else:
         (disk.mount / name).symlink_to(victim if kind == "link to a file" else made)
-    for left in (8 * LEAST, LEAST // 4):
+    for left in (8 * LEAST_FREE, LEAST_FREE // 4):
         disk.fill(left=left)
         reserve = Reserve(str(disk.mount))
-        assert reserve.is_enough() == (left > LEAST)
+        assert reserve.is_enough() == (left > LEAST_FREE)
         reserve.fill()
         assert names(disk.mount) == {name}
         disk.empty()
@@ -125,7 +126,7 @@ def test_where_space_is_scarce_nothing_that_lies_there_is_followed_or_waited_for
 
 @needs_root
 def test_root_asks_for_the_space_in_another_users_folder_and_makes_nothing_there(disk, tmp_path):
-    disk.fill(left=4 * LEAST)
+    disk.fill(left=4 * LEAST_FREE)
     os.chown(disk.mount, 65000, 65000)
     log = tmp_path / "log"
     code = f"""if True:
