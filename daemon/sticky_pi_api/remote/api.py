@@ -69,7 +69,12 @@ class RemoteAPI(BaseAPISpec):
         wall_clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Prepare for a server without connecting to it; the arguments are those of RemoteClient."""
+        """Prepare for a server without connecting to it.
+
+        `ca_file` has the certificates to trust, instead of the system's. At most `parallel` pictures are sent at a
+        time. All uploads together use at most `max_rate` bytes a second; requests are ended where all together are
+        slower than `lowest_rate`. Raises ValueError, and CertificateError for `ca_file`.
+        """
         # Tracebacks show arguments.
         secret, password = Secret.of(password), ""
         from sticky_pi_api.transport.session import Http
