@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from sticky_pi_api.exceptions import RemoteError, TooLargeError, UnavailableError, UnclearEndError
-from sticky_pi_api.filesystem.safe_open import FileFailedError
+from sticky_pi_api.filesystem.safe_open import unwrapped
 from sticky_pi_api.image_parser import MAX_SIZE, ImageParser
 from sticky_pi_api.put_images.checksum_cache import FileCache
 from sticky_pi_api.put_images.concurrency import ConcurrencyLimit
@@ -236,9 +236,8 @@ class RemoteAPI(BaseAPISpec):
                 return answer
 
             try:
-                answer = self._server.with_token(post)
-            except FileFailedError as failure:
-                raise failure.error from None
+                with unwrapped():
+                    answer = self._server.with_token(post)
             except RemoteError as error:
                 if body.begun:
                     raise UnclearEndError(error, whole=body.whole) from None
