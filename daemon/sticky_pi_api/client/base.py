@@ -20,14 +20,14 @@ from sticky_pi_api.filesystem.durable import make_folders
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.local.errors import blaming_the_store
 from sticky_pi_api.put_images import checksum_cache as cache
-from sticky_pi_api.put_images.holdings import Claim, Holding, StoredObject, verify
 from sticky_pi_api.specifications import BaseAPISpec
 from sticky_pi_api.types import FilePath, ImageOutcome, Info, Outcome, Row
 from sticky_pi_api.validation.annotations import checked_annotation_what, join_annotations
 
 if TYPE_CHECKING:
-    # Few programs use bundles: their modules are imported with the first one.
+    # Bundles and holdings are imported with the first one: to send pictures takes neither.
     from sticky_pi_api.bundles.files import FileInfo
+    from sticky_pi_api.put_images.holdings import Claim, Holding, StoredObject
 
 LINKS_LAST: Final = 600.0
 """Time for which links are used, in seconds, before new ones are asked for; storages accept them for longer"""
@@ -109,6 +109,8 @@ class BaseClient(BaseAPISpec):
 
     def holdings(self, claims: Sequence[Claim]) -> list[Holding]:
         """Return how claimed pictures are held, in their order: by the rows, and if possible by the stored objects."""
+        from sticky_pi_api.put_images.holdings import verify
+
         return verify(self.get_images, self._look_at, claims)
 
     def put_ml_bundle_dir(self, bundle_name: str, bundle_dir: FilePath, what: str = "all") -> list[FileInfo]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sticky_pi_api.client.base import BaseClient
 from sticky_pi_api.configuration import LocalAPIConf
@@ -13,11 +13,13 @@ from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.local.errors import blaming_the_store
 from sticky_pi_api.put_images.checksum_cache import FileCache
-from sticky_pi_api.put_images.holdings import StoredObject
 from sticky_pi_api.put_images.local import Batch
 from sticky_pi_api.specifications import LocalAPI
 from sticky_pi_api.types import FilePath, ImageOutcome
 from sticky_pi_api.utils import md5
+
+if TYPE_CHECKING:
+    from sticky_pi_api.put_images.holdings import StoredObject
 
 
 class LocalClient(BaseClient, LocalAPI):
@@ -32,6 +34,8 @@ class LocalClient(BaseClient, LocalAPI):
         LocalAPI.__init__(self, LocalAPIConf(LOCAL_DIR=self.local_dir), *args, **kwargs)
 
     def _look_at(self, url: str) -> StoredObject:
+        from sticky_pi_api.put_images.holdings import StoredObject
+
         with (
             blaming_the_store(self._local_dir),
             suppress(FileNotFoundError, NotADirectoryError),

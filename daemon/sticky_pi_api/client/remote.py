@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sticky_pi_api.client.base import BaseClient
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.put_images.checksum_cache import FileCache
-from sticky_pi_api.put_images.holdings import StoredObject
 from sticky_pi_api.remote.api import RemoteAPI
-from sticky_pi_api.remote.objects import look_at
 from sticky_pi_api.transport.credentials import Secret
 from sticky_pi_api.types import FilePath, ImageOutcome
+
+if TYPE_CHECKING:
+    from sticky_pi_api.put_images.holdings import StoredObject
 
 
 class RemoteClient(BaseClient, RemoteAPI):
@@ -44,6 +45,8 @@ class RemoteClient(BaseClient, RemoteAPI):
         RemoteAPI.__init__(self, host, username, secret, protocol, port, **options)
 
     def _look_at(self, url: str) -> StoredObject | None:
+        from sticky_pi_api.remote.objects import look_at
+
         return look_at(self._server.http, url)
 
     def _outcomes(self, files: Iterable[FilePath | ImageParser]) -> Generator[ImageOutcome, None, None]:
