@@ -10,21 +10,20 @@ from contextlib import ExitStack
 from itertools import chain, starmap
 from typing import TYPE_CHECKING, Any, Self
 
-from sticky_pi_api.configuration import BaseAPIConf
 from sticky_pi_api.filesystem.durable import make_folders
 from sticky_pi_api.filesystem.safe_open import FileFailedError, unwrapped
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.local.errors import blaming_the_store
-from sticky_pi_api.storage import DiskStorage, checked_what
 from sticky_pi_api.types import FileOrPath, Info, Row
 from sticky_pi_api.validation.annotations import checked_annotation_what, checked_annotations
-from sticky_pi_api.validation.queries import image_keys, series_of
+from sticky_pi_api.validation.queries import checked_image_what, image_keys, series_of
 from sticky_pi_api.validation.users import checked_patterns, checked_users, matching
 
 if TYPE_CHECKING:
     # Few programs use bundles: their modules are imported with the first one.
     from sticky_pi_api.bundles.files import FileInfo
     from sticky_pi_api.bundles.transfer import Receive
+    from sticky_pi_api.configuration import BaseAPIConf
 
 
 class BaseAPISpec(ABC):
@@ -152,10 +151,11 @@ class LocalAPI(BaseAPI):
     def __init__(self, api_conf: BaseAPIConf, *args: Any, **kwargs: Any) -> None:
         super().__init__(api_conf, *args, **kwargs)
         self._folder = os.path.abspath(api_conf["LOCAL_DIR"])
-        # Clients of a server import this module, too, and need no database.
+        # Clients of a server import this module, too, and need neither a database nor a storage.
         from sticky_pi_api.local.annotations import AnnotationsTable
         from sticky_pi_api.local.images import ImagesDatabase
         from sticky_pi_api.local.users import UsersTable
+        from sticky_pi_api.storage import DiskStorage
 
         self._storage = DiskStorage(api_conf)
         with blaming_the_store(self._folder):
@@ -166,7 +166,7 @@ class LocalAPI(BaseAPI):
 
     def get_images(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
         """Return the rows of images, as BaseAPISpec says."""
-        what = checked_what(what)
+        what = checked_image_what(what)
         return self._with_urls(self._database.find(image_keys(info)), what)
 
     def get_image_series(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
@@ -175,7 +175,7 @@ class LocalAPI(BaseAPI):
 
     def iter_image_series(self, info: Iterable[Info], what: str = "metadata") -> Iterator[Row]:
         """Yield the rows of series, as BaseAPISpec says."""
-        what = checked_what(what)
+        what = checked_image_what(what)
         pages = chain.from_iterable(starmap(self._database.find_series, series_of(info)))
         return chain.from_iterable(self._with_urls(page, what) for page in pages)
 

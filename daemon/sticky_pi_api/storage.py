@@ -19,16 +19,7 @@ from sticky_pi_api.filesystem.store_folder import BUNDLES, IMAGES, INCOMING, fol
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.images.filename import format_filename
 from sticky_pi_api.types import Info, Row
-
-WHATS = ("metadata", "image", "thumbnail", "thumbnail_mini")
-"""The values of `what` for images; `thumbnail-mini` is accepted as well"""
-
-
-def checked_what(what: str) -> str:
-    """Return one of WHATS. Raises ValueError, which lists them, for anything else."""
-    if (known := what.replace("-", "_") if isinstance(what, str) else what) in WHATS:
-        return known
-    raise ValueError(f"what is {what!r}; it must be one of {', '.join(WHATS)}")
+from sticky_pi_api.validation.queries import checked_image_what
 
 
 class BaseStorage(ABC):
@@ -79,7 +70,7 @@ class DiskStorage(BaseStorage):
 
     def get_url_for_image(self, image: Mapping[str, Any], what: str = "metadata") -> str:
         """Return the path of an image's file, or '' for `metadata`."""
-        if (what := checked_what(what)) == "metadata":
+        if (what := checked_image_what(what)) == "metadata":
             return ""
         name = format_filename(image["device"], image["datetime"])
         return os.path.join(self._images, image["device"], name if what == "image" else f"{name}.{what}")

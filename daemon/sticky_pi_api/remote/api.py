@@ -20,7 +20,6 @@ from sticky_pi_api.remote.images import find_images, find_series
 from sticky_pi_api.remote.responses import WrongShapeError, read_rows
 from sticky_pi_api.remote.server import SHORT_ANSWER, Server
 from sticky_pi_api.specifications import BaseAPISpec
-from sticky_pi_api.storage import checked_what
 from sticky_pi_api.transport.cancellation import CancelScope
 from sticky_pi_api.transport.credentials import Account, Secret
 from sticky_pi_api.transport.rate_limit import RateLimit
@@ -28,7 +27,7 @@ from sticky_pi_api.transport.status_codes import TOO_LARGE, UNAUTHORISED, Answer
 from sticky_pi_api.types import FileOrPath, Info, Outcome, Row, key_of
 from sticky_pi_api.utils import utc_now
 from sticky_pi_api.validation.annotations import checked_annotation_what, checked_annotations
-from sticky_pi_api.validation.queries import image_keys, next_second, series_of
+from sticky_pi_api.validation.queries import checked_image_what, image_keys, next_second, series_of
 from sticky_pi_api.validation.users import checked_patterns, checked_users, matching
 
 if TYPE_CHECKING:
@@ -272,4 +271,4 @@ def _address(protocol: str, host: str, port: int) -> str:
 
 
 def _written(what: str) -> str:
-    return checked_what(what).replace("_", "-")
+    return checked_image_what(what).replace("_", "-")

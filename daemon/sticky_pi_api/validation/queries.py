@@ -12,10 +12,20 @@ from sticky_pi_api.utils import string_to_datetime
 LONGEST_PATTERN: Final = 1000
 """Characters; databases refuse patterns that are much longer"""
 
+IMAGE_WHATS: Final = ("metadata", "image", "thumbnail", "thumbnail_mini")
+"""The values of `what` for images; `thumbnail-mini` is accepted as well"""
+
 _LAST_SECOND: Final = datetime.max.replace(microsecond=0)  # noqa: DTZ901 - naive datetimes are UTC throughout
 
 Series = tuple[str, datetime, datetime]
 """A pattern of devices, the start and the end (naive, UTC); the end is excluded"""
+
+
+def checked_image_what(what: str) -> str:
+    """Return one of IMAGE_WHATS. Raises ValueError, which lists them, for anything else."""
+    if (known := what.replace("-", "_") if isinstance(what, str) else what) in IMAGE_WHATS:
+        return known
+    raise ValueError(f"what is {what!r}; it must be one of {', '.join(IMAGE_WHATS)}")
 
 
 def image_keys(info: Iterable[Info]) -> list[Key]:
