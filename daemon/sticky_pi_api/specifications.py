@@ -7,6 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from itertools import chain, starmap
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,15 +16,14 @@ from sticky_pi_api.filesystem.safe_open import FileFailedError, unwrapped
 from sticky_pi_api.image_parser import ImageParser
 from sticky_pi_api.local.errors import blaming_the_store
 from sticky_pi_api.types import FileOrPath, Info, Row
-from sticky_pi_api.validation.annotations import checked_annotation_what, checked_annotations
 from sticky_pi_api.validation.queries import checked_image_what, image_keys, series_of
-from sticky_pi_api.validation.users import checked_patterns, checked_users, matching
 
 if TYPE_CHECKING:
-    # Few programs use bundles: their modules are imported with the first one.
+    # Few programs use bundles, annotations and users: their modules are imported with the first one.
     from sticky_pi_api.bundles.files import FileInfo
     from sticky_pi_api.bundles.transfer import Receive
     from sticky_pi_api.configuration import BaseAPIConf
+    from sticky_pi_api.local.annotations import AnnotationsTable
 
 
 class BaseAPISpec(ABC):
@@ -152,17 +152,13 @@ class LocalAPI(BaseAPI):
         super().__init__(api_conf, *args, **kwargs)
         self._folder = os.path.abspath(api_conf["LOCAL_DIR"])
         # Clients of a server import this module, too, and need neither a database nor a storage.
-        from sticky_pi_api.local.annotations import AnnotationsTable
         from sticky_pi_api.local.images import ImagesDatabase
-        from sticky_pi_api.local.users import UsersTable
         from sticky_pi_api.storage import DiskStorage
 
         self._storage = DiskStorage(api_conf)
         with blaming_the_store(self._folder):
             make_folders(self._folder)
             self._database = ImagesDatabase(self._folder)
-        self._annotations = AnnotationsTable(self._database)
-        self._users = UsersTable(self._database)
 
     def get_images(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
         """Return the rows of images, as BaseAPISpec says."""
@@ -181,30 +177,40 @@ class LocalAPI(BaseAPI):
 
     def put_uid_annotations(self, info: Iterable[Info]) -> list[Row]:
         """Add annotations to images, all of them or none, as BaseAPISpec says."""
-        return self._annotations.add(checked_annotations(info))
+        return self._annotations.add(info)
 
     def get_uid_annotations(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
         """Return the rows of the annotations of images, as BaseAPISpec says, in the order of `info`, each once."""
-        what = checked_annotation_what(what)
-        return self._annotations.find(image_keys(info), what)
+        return self._annotations.find(info, what)
 
     def get_uid_annotations_series(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
         """Return the rows of the annotations of series, as BaseAPISpec says."""
-        what = checked_annotation_what(what)
-        return [row for one in series_of(info) for row in self._annotations.find_series(*one, what)]
+        return self._annotations.find_series(info, what)
 
     def get_users(self, info: Info | Sequence[Info] | None = None) -> list[Row]:
         """Return the rows of users, as BaseAPISpec says."""
+        from sticky_pi_api.local.users import all_users
+        from sticky_pi_api.validation.users import checked_patterns, matching
+
         patterns = checked_patterns(info)
-        return matching(self._users.all(), patterns)
+        return matching(all_users(self._database), patterns)
 
     def put_users(self, info: Iterable[Info]) -> list[Row]:
         """Add users, as BaseAPISpec says, with a salted hash of each password that takes long to compute."""
-        return self._users.add(checked_users(info))
+        from sticky_pi_api.local.users import add_users
+        from sticky_pi_api.validation.users import checked_users
+
+        return add_users(self._database, checked_users(info))
 
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+
+    @cached_property
+    def _annotations(self) -> AnnotationsTable:
+        from sticky_pi_api.local.annotations import AnnotationsTable
+
+        return AnnotationsTable(self._database)
 
     def _with_urls(self, rows: list[Row], what: str) -> list[Row]:
         for row in rows:

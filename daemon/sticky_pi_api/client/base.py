@@ -22,7 +22,6 @@ from sticky_pi_api.local.errors import blaming_the_store
 from sticky_pi_api.put_images import checksum_cache as cache
 from sticky_pi_api.specifications import BaseAPISpec
 from sticky_pi_api.types import FilePath, ImageOutcome, Info, Outcome, Row
-from sticky_pi_api.validation.annotations import checked_annotation_what, join_annotations
 
 if TYPE_CHECKING:
     # Bundles and holdings are imported with the first one: to send pictures takes neither.
@@ -102,6 +101,8 @@ class BaseClient(BaseAPISpec):
         images have as well ends in `_annot`. The rows are sorted by device and datetime. `info` and `what_image` are
         those of `get_image_series`, `what_annotation` is that of `get_uid_annotations`.
         """
+        from sticky_pi_api.validation.annotations import checked_annotation_what, join_annotations
+
         series = list(info)
         checked_annotation_what(what_annotation)
         images = self.get_image_series(series, what_image)

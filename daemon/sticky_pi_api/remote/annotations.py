@@ -10,8 +10,8 @@ from sticky_pi_api.remote.images import chunks, find_images, find_series, write_
 from sticky_pi_api.remote.responses import WrongShapeError, read_annotations, read_numbered_rows
 from sticky_pi_api.remote.server import Server
 from sticky_pi_api.sqlite.connection import IntegrityError
-from sticky_pi_api.types import Key, Row, key_of, make_key
-from sticky_pi_api.validation.annotations import Annotations, in_requests
+from sticky_pi_api.types import Info, Key, Row, key_of, make_key
+from sticky_pi_api.validation.annotations import Annotations, checked_annotation_what, checked_annotations, in_requests
 from sticky_pi_api.validation.queries import Series
 
 IMAGES_PER_JSON_QUESTION: Final = 20
@@ -31,14 +31,15 @@ class ServerAnnotations:
 
     def find(self, keys: Iterable[Key], what: str) -> list[Row]:
         """Return the annotations of images; nothing is asked where `keys` is empty."""
-        most = IMAGES_PER_JSON_QUESTION if what == "json" else KEYS_PER_QUESTION
-        path = f"/get_uid_annotations/{what}"
+        most = KEYS_PER_QUESTION if what == "metadata" else IMAGES_PER_JSON_QUESTION
+        path = f"/get_uid_annotations/{checked_annotation_what(what)}"
         return [
             row for chunk in chunks(keys, most) for row in self._server.ask(path, write_keys(chunk), read_annotations)
         ]
 
     def find_series(self, series: Sequence[Series], what: str) -> list[Row]:
         """Return the annotations of the images of series; their JSON in parts."""
+        what = checked_annotation_what(what)
         path = "/get_uid_annotations_series/metadata"
         rows = [row for one in series for row in find_series(self._server, path, *one, read=read_annotations)]
         if what == "metadata" or not rows:
@@ -48,13 +49,14 @@ class ServerAnnotations:
         images = [row for one in series for row in find_series(self._server, path, *one, read=read_numbered_rows)]
         return self.find((key_of(row) for row in images if row["id"] in annotated), what)
 
-    def put(self, annotations: Sequence[Annotations]) -> list[Row]:
+    def put(self, info: Iterable[Info]) -> list[Row]:
         """Add annotations in requests of LARGEST_REQUEST, and return their rows, `json` empty.
 
         The server is asked first whether it has all of the images and none of the annotations. It adds all annotations
         of a request or none. Raises ValueError where the server doesn't have an image, or has it with other bytes, and
         the errors of `Server.tell`.
         """
+        annotations = checked_annotations(info, for_server=True)
         parents = self._parents(annotations)
         seen = set(self._held(annotations))
         for one in annotations:

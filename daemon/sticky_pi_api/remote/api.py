@@ -26,9 +26,7 @@ from sticky_pi_api.transport.rate_limit import RateLimit
 from sticky_pi_api.transport.status_codes import TOO_LARGE, UNAUTHORISED, Answer, leaves_no_doubt
 from sticky_pi_api.types import FileOrPath, Info, Outcome, Row, key_of
 from sticky_pi_api.utils import utc_now
-from sticky_pi_api.validation.annotations import checked_annotation_what, checked_annotations
 from sticky_pi_api.validation.queries import checked_image_what, image_keys, next_second, series_of
-from sticky_pi_api.validation.users import checked_patterns, checked_users, matching
 
 if TYPE_CHECKING:
     from sticky_pi_api.bundles.files import FileInfo
@@ -130,21 +128,20 @@ class RemoteAPI(BaseAPISpec):
         They are sent in requests of 8 MB; the server adds all annotations of a request or none. Raises DoubtfulError
         where a request had no clear end, and the server doesn't hold all of it afterwards.
         """
-        return self._annotations.put(checked_annotations(info, for_server=True))
+        return self._annotations.put(info)
 
     def get_uid_annotations(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
         """Return the rows of the annotations of images, as BaseAPISpec says."""
-        what = checked_annotation_what(what)
         return self._annotations.find(image_keys(info), what)
 
     def get_uid_annotations_series(self, info: Iterable[Info], what: str = "metadata") -> list[Row]:
         """Return the rows of the annotations of series, as BaseAPISpec says."""
-        what = checked_annotation_what(what)
         return self._annotations.find_series(series_of(info), what)
 
     def get_users(self, info: Info | Sequence[Info] | None = None) -> list[Row]:
         """Return the rows of users, as BaseAPISpec says."""
         from sticky_pi_api.remote.users import all_users
+        from sticky_pi_api.validation.users import checked_patterns, matching
 
         patterns = checked_patterns(info)
         return matching(all_users(self._server), patterns)
@@ -152,6 +149,7 @@ class RemoteAPI(BaseAPISpec):
     def put_users(self, info: Iterable[Info]) -> list[Row]:
         """Add users, as BaseAPISpec says, after asking the server whether it has none of them."""
         from sticky_pi_api.remote.users import add_users
+        from sticky_pi_api.validation.users import checked_users
 
         return add_users(self._server, checked_users(info))
 
