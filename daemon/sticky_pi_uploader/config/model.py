@@ -29,6 +29,8 @@ class ApiConfig(NamedTuple):
     """bytes a second"""
     give_up_after: int
     """refusals of one picture after which it is rejected"""
+    order: str
+    """`newest`, `spread` or `auto`"""
     certificates: int | None = None
     """hash of the certificates' file, the system's where none is named; None where it wasn't or can't be read"""
 
@@ -85,6 +87,14 @@ class Config(NamedTuple):
     """the configuration file that was read, if any"""
     flags: tuple[str, ...] = ()
     """the configuration flags of the command line, as they were typed"""
+
+    @property
+    def sends_a_sample(self) -> bool:
+        """Whether the pictures are sent in the order of an even sample.
+
+        `auto` means that where a key keeps pictures back, and no key does so far.
+        """
+        return self.api.order == "spread"
 
     @property
     def own_folders(self) -> list[str]:

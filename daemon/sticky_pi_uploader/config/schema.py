@@ -132,6 +132,12 @@ SCHEMA: Final = (
         default=5,
     ),
     Key(
+        name="api.order",
+        take=values.one_of("auto", "newest", "spread"),
+        help="which pictures go first: the newest, an even spread over all days and hours, or auto",
+        default="auto",
+    ),
+    Key(
         name="retention.keep_days",
         take=values.whole_number(0, 36500),
         help="days for which a picture stays on the trap after its upload",

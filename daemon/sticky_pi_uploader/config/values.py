@@ -101,6 +101,18 @@ def some_of(*names: str) -> Callable[[object], tuple[str, ...]]:
     return take
 
 
+def one_of(*names: str) -> Callable[[object], str]:
+    """Return a function that validates one of these names."""
+
+    def take(value: object) -> str:
+        if not isinstance(value, str) or value not in names:
+            listed = ", ".join(f'"{name}"' for name in names)
+            raise ValueError(f"expected one of {listed}, in quotes")
+        return value
+
+    return take
+
+
 def transfer_rate(value: object) -> int:
     """Validate a number of bytes a second, as a number or as text with a unit."""
     rate = _space(value)

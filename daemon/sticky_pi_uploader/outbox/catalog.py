@@ -13,6 +13,7 @@ from sticky_pi_api.images.doubts import summary
 from ..models import TO_LOOK_AT, UNSENT, Fingerprint, Picture, ReasonCode, State, Taken
 from .codec import WITHOUT_METADATA, metadata_text, split_path, to_path
 from .database import Part
+from .rank import rank
 from .schema import UNTRIED
 
 _CLAIMS_ITS_KEY: Final = "(state IN ('pending', 'uploading') OR (state = 'uploaded' AND recheck = 0))"
@@ -210,8 +211,25 @@ class Catalog(Part):
         state, why = self._first_state(taken)
         folder, name = split_path(taken.path)
         reason = None if state is State.PENDING else why
-        values = {**_columns(taken), "folder": folder, "name": name, "state": state.value, "reason": reason}
+        values = {**_columns(taken), "rank": self._rank(taken)}
+        values |= {"folder": folder, "name": name, "state": state.value, "reason": reason}
         self._database.note(self._database.insert("INSERT", values), state, why)
+
+    def _rank(self, taken: Taken) -> float | None:
+        """Return a picture's rank, and rank the device's next one anew, before which this one comes now."""
+        if taken.device is None or taken.datetime is None:
+            return None
+        device = "SELECT {} FROM pictures WHERE device = :device AND datetime"
+        neighbours = f"SELECT ({device.format('max(datetime)')} < :at), ({device.format('min(datetime)')} > :at)"
+        (row,) = self._database.rows(neighbours, {"device": taken.device, "at": taken.datetime})
+        before, after = row
+        with self._database.damage_told():
+            if after is not None:
+                self._database.connection.execute(
+                    "UPDATE pictures SET rank = ? WHERE device = ? AND datetime = ? AND state != 'uploaded'",
+                    (rank(taken.device, after, taken.datetime), taken.device, after),
+                )
+            return rank(taken.device, taken.datetime, before)
 
     def _of_same_file(self, file: Taken | Picture) -> list[Picture]:
         """Find the records of a file under other paths, by its inode and md5.
@@ -297,7 +315,8 @@ class Catalog(Part):
         if state is known.state is State.REJECTED and known.md5 is not None and known.md5 == taken.md5:
             reset["dismissed_at"] = known.dismissed_at
         reason = None if state is State.PENDING else why
-        self._database.move(known.id, (known.state,), state, why, {**_columns(taken), **reset, "reason": reason})
+        values = {**_columns(taken), **reset, "rank": self._rank(taken), "reason": reason}
+        self._database.move(known.id, (known.state,), state, why, values)
 
     def _touch(self, known: Picture, taken: Taken) -> None:
         values = {**_fingerprint_columns(taken.fingerprint), "file_system": taken.file_system}

@@ -8,7 +8,7 @@ from typing import Final
 from ..models import Destination, Picture, State
 from .codec import to_destination
 from .database import Database, Part
-from .schema import UNTRIED
+from .schema import UNTRIED, rank_unsent
 
 _ACCEPTED: Final = "(SELECT accepted FROM destinations WHERE configured = 1)"
 
@@ -145,6 +145,7 @@ class Destinations(Part):
             for picture in answered
             if is_here(picture.path)
         )
+        rank_unsent(self._database.connection)
         # If one of the other files comes back, it is read and sent: its receipt is another destination's.
         self._database.connection.execute("UPDATE pictures SET recheck = 1, reason = NULL WHERE state = 'uploaded'")
         return changed

@@ -7,9 +7,14 @@ ROWID, and its releases quote names differently, whereas a damaged schema is fou
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from .rank import rank
+
 if TYPE_CHECKING:
+    import sqlite3
+
     from sqlite_utils import Database
 
 UNTRIED: Final[Mapping[str, Any]] = {
@@ -176,6 +181,29 @@ def _add_reason_codes(database: Database) -> None:
     database.execute(f"UPDATE pictures SET reason_code = NULL WHERE reason_code = 'cut_short' AND id IN ({were_whole})")
 
 
+def rank_unsent(database: Database | sqlite3.Connection) -> None:
+    """Rank the pictures that have neither a rank nor a receipt, as those of releases before step 8."""
+    rows = database.execute(
+        "SELECT id, device, datetime, state != 'uploaded' AND rank IS NULL FROM pictures"
+        " WHERE typeof(device) = 'text' AND typeof(datetime) = 'text' ORDER BY device, datetime"
+    ).fetchall()
+    device = before = taken_at = None
+    for picture_id, each, stamp, is_to_rank in rows:
+        if device != each.lower():
+            device, before, taken_at = each.lower(), None, None
+        if stamp != taken_at:
+            before, taken_at = taken_at, stamp
+        if is_to_rank:
+            with suppress(ValueError):  # a damaged datetime: `Queue` finds it
+                database.execute("UPDATE pictures SET rank = ? WHERE id = ?", (rank(each, stamp, before), picture_id))
+
+
+def _add_ranks(database: Database) -> None:
+    # `Queue.set_order` makes an index of the waiting ones where they are sent in this order.
+    database.execute("ALTER TABLE pictures ADD COLUMN rank REAL")
+    rank_unsent(database)
+
+
 MIGRATIONS: Final = (
     _create_pictures_history_and_destinations,
     _create_tasks_and_add_clocks,
@@ -184,4 +212,5 @@ MIGRATIONS: Final = (
     _add_answered,
     _add_dismissals,
     _add_reason_codes,
+    _add_ranks,
 )

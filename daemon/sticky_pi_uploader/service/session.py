@@ -106,6 +106,7 @@ class Session:
         if aside is not None:
             _log_damage(aside)
         resume(self.outbox, self.image_dir, self.config.api.url)
+        self.outbox.queue.set_order(spread=self.config.sends_a_sample)
 
     def _build(self, stack: ExitStack) -> None:
         config, image_dir, outbox = self.config, self.image_dir, self.outbox

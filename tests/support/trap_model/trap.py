@@ -104,6 +104,8 @@ class Trap:
         self.outbox = Outbox(path, longest_wait=LONGEST_WAIT, clock=self.clock.time)
         self.outbox.queue.recover()
         self.outbox.destinations.change(self.server.url, lambda path: os.path.lexists(self.images / path))
+        # With each start, the configuration names the other order.
+        self.outbox.queue.set_order(spread=self.counts["starts"] % 2 == 0)
         self._put_together(ThumbnailFolder(str(self.state / "thumbnails")))
         self.scan_requests.everything()
 

@@ -55,6 +55,7 @@ def test_without_any_configuration_the_defaults_hold():
     assert (config.api.username, config.api.password, config.api.password_file, config.api.ca_file) == (None,) * 4
     assert (config.api.allow_http, config.api.parallel, config.api.max_rate) == (False, None, None)
     assert config.api.give_up_after == 5
+    assert (config.api.order, config.sends_a_sample) == ("auto", False)
     assert config.retention.keep_days is None
     assert config.retention.min_free == Space(percent=15.0)
     assert config.retention.keep_record_days == 400
@@ -252,6 +253,7 @@ WRONG = [
     ("api.give_up_after", "0"),
     ("retention.keep_record_days", "0"),
     *(("retention.also_remove", value) for value in ("1", "true", '"suspect"', '["suspicious"]', "[1]", '["pending"]')),
+    *(("api.order", value) for value in [*NOT_TEXT, '""', '"oldest"', '"Spread"', '["spread"]']),
     *(("api.allow_http", value) for value in ('"true"', "1", "0", "[]", "{}", "1.0", '"yes"')),
     *(("api.username", value) for value in [*NOT_TEXT, '""', '"a:b"', '"a\\nb"']),
     *(("api.max_rate", value) for value in ("0", "999", "true", "1e6", "inf", "nan", '"50 %"', '"fast"', "[]", "{}")),
@@ -366,6 +368,11 @@ def test_free_space_is_a_share_or_bytes(written, given, of_a_terabyte):
 @pytest.mark.parametrize(("given", "meant"), [("1000", 1000), ('"50 kB"', 50_000), ('"1 MiB"', 1 << 20)])
 def test_a_rate_is_bytes_a_second_with_or_without_a_unit(written, given, meant):
     assert load({}, {}, written(f"[api]\nmax_rate = {given}")).api.max_rate == meant
+
+
+@pytest.mark.parametrize(("order", "sends_a_sample"), [("newest", False), ("spread", True), ("auto", False)])
+def test_pictures_are_sent_as_a_sample_where_the_order_is_spread(written, order, sends_a_sample):
+    assert load({}, {}, written(f'[api]\norder = "{order}"')).sends_a_sample is sends_a_sample
 
 
 # --- the destination ---------------------------------------------------------------------------------------------
@@ -656,7 +663,7 @@ def test_the_effective_configuration_fed_back_as_a_file_is_the_same(written, tmp
     everything = (
         'image_dir = "/ü \\"q\\" \\\\ \\u007f \\u0001 \U0001f98b"\nscan_interval = 7\n'
         '[api]\nurl = "https://x.org:8443"\nusername = "ü"\nca_file = "/c"\nallow_http = true\nparallel = 3\n'
-        'password_file = "/pw"\nmax_rate = "50 kB"\ngive_up_after = 1\n'
+        'password_file = "/pw"\nmax_rate = "50 kB"\ngive_up_after = 1\norder = "spread"\n'
         '[retention]\nkeep_days = 0\nmin_free = "1.5 GB"\nkeep_record_days = 1\n'
     )
     for config in (load(), load({}, {}, written(everything))):

@@ -22,6 +22,7 @@ from sticky_pi_uploader.exceptions import OutboxDamagedError, OutboxNewerError, 
 from sticky_pi_uploader.models import Destination, DestinationState, Fingerprint, ReasonCode, State, Taken
 from sticky_pi_uploader.outbox import REOFFER_AFTER, Outbox, OutboxReader, open_or_rebuild, outbox_path
 from sticky_pi_uploader.outbox.catalog import WAS_WHOLE
+from sticky_pi_uploader.outbox.queue import NEWEST_EVERY
 from sticky_pi_uploader.outbox.schema import MIGRATIONS
 
 LONGEST_WAIT = 1800.0
@@ -1645,6 +1646,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def open(self):
         self.outbox = Outbox(os.path.join(self.folder.name, "outbox.db"), longest_wait=LONGEST_WAIT, clock=self.clock)
+        self.is_spread = False
 
     def teardown(self):
         self.outbox.close()
@@ -1706,6 +1708,14 @@ class OutboxMachine(RuleBasedStateMachine):
         else:
             one.present, one.recheck, one.removed = True, False, False
 
+    @rule(spread=st.booleans())
+    def set_order(self, spread):
+        self.outbox.queue.set_order(spread=spread)
+        self.is_spread = spread
+
+    def is_newest_next(self):
+        return not self.is_spread or self.accepted[self.url] % NEWEST_EVERY == 0
+
     @rule(most=st.integers(1, 4))
     def claim(self, most):
         due = self.due()
@@ -1714,7 +1724,7 @@ class OutboxMachine(RuleBasedStateMachine):
         assert bool(due) == bool(claimed)
         assert len(claimed) <= most
         assert len({one.key for one in claimed}) == len(claimed)
-        if claimed:
+        if claimed and self.is_newest_next():
             assert claimed[0].time == max(one.time for one in due)
         for one in claimed:
             one.becomes(State.UPLOADING, told=False)
@@ -1723,9 +1733,13 @@ class OutboxMachine(RuleBasedStateMachine):
     def claim_canary(self):
         due = sorted(self.due(), key=lambda one: one.number)
         due.sort(key=lambda one: one.time, reverse=True)
-        due.sort(key=lambda one: (one.failed_since is not None, one.not_before or 0))
-        assert [picture.path for picture in self.outbox.queue.claim_canary()] == [one.path for one in due[:1]]
-        for one in due[:1]:
+        waits = {one.path: (one.failed_since is not None, one.not_before or 0) for one in due}
+        due.sort(key=lambda one: waits[one.path])
+        claimed = [self.model[picture.path] for picture in self.outbox.queue.claim_canary()]
+        assert [waits[one.path] for one in claimed] == [waits[one.path] for one in due[:1]]
+        if self.is_newest_next():
+            assert claimed == due[:1]
+        for one in claimed:
             one.becomes(State.UPLOADING, told=False)
 
     @rule(number=NUMBERS)

@@ -9,12 +9,12 @@ from contextlib import closing
 
 import old_release
 import pytest
-from sticky_pi_uploader.models import ReasonCode, State
+from sticky_pi_uploader.models import ReasonCode, State, Taken
 from sticky_pi_uploader.outbox import Outbox, OutboxReader, ruins
 from sticky_pi_uploader.outbox.schema import MIGRATIONS
 
 HERE = "https://here.example.org"
-NEW = ("ctime_ns", "dismissed_at", "reason_code", "got_md5")
+NEW = ("ctime_ns", "dismissed_at", "reason_code", "got_md5", "rank")
 
 FIRST_RELEASE = """
 CREATE TABLE pictures (
@@ -147,6 +147,25 @@ def test_an_outbox_of_the_first_release_is_migrated_with_all_it_knows_and_nothin
         assert outbox.catalog.dismiss(outbox.at(before[-1].path))
         assert outbox.catalog.count_to_look_at() == 5
         outbox.inspect()
+
+
+def test_pictures_that_wait_in_an_outbox_of_the_first_release_are_ranked_as_if_they_were_taken_in_now(path, tmp_path):
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE pictures SET device = upper(device) WHERE id % 3 = 0")
+        connection.execute("UPDATE pictures SET datetime = 'yesterday' WHERE id = 1")
+    query = "SELECT datetime, rank FROM pictures WHERE state = 'pending' AND datetime != 'yesterday' ORDER BY datetime"
+    with Outbox(path, longest_wait=1800.0) as outbox, Outbox(str(tmp_path / "new.db"), longest_wait=1800.0) as new:
+        pictures = sorted(outbox.pictures(), key=lambda picture: picture.path)
+        assert [picture.state for picture in pictures[:3]] == [State.PENDING] * 3
+        new.catalog.record(
+            Taken(each.path, each.fingerprint, "disk", each.device, each.datetime, each.md5, {})
+            for each in pictures[1:]
+        )
+        ranks = outbox.database.connection.execute(query).fetchall()
+        assert ranks == new.database.connection.execute(query).fetchall()[: len(ranks)]
+        assert len({rank for _, rank in ranks}) == len(ranks) == 2
+        unranked = outbox.database.value("SELECT count(*) FROM pictures WHERE rank IS NULL")
+        assert unranked == STATES["uploaded"] + 1
 
 
 REASONS = """

@@ -182,6 +182,13 @@ def test_what_was_being_sent_when_the_last_run_broke_off_is_asked_for_again(conf
     assert "1 picture was being sent when the last run ended: asked for again" in caplog.messages
 
 
+@pytest.mark.parametrize("order", ["newest", "spread", "auto"])
+def test_the_queue_has_the_order_that_the_configuration_names(configure, order):
+    with opened(configure(api__order=order)) as session:
+        ranks = "SELECT count(*) FROM sqlite_master WHERE name = 'pictures_by_rank'"
+        assert session.outbox.database.value(ranks) == (order == "spread")
+
+
 def test_with_another_destination_what_is_still_here_is_due_again(configure, make_trap_picture, images, tmp_path):
     kept, gone = make_trap_picture(images), make_trap_picture(images)
     with opened(configure()) as session:
