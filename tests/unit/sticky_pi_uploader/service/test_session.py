@@ -183,10 +183,18 @@ def test_what_was_being_sent_when_the_last_run_broke_off_is_asked_for_again(conf
 
 
 @pytest.mark.parametrize("order", ["newest", "spread", "auto"])
-def test_the_queue_has_the_order_that_the_configuration_names(configure, order):
-    with opened(configure(api__order=order)) as session:
-        ranks = "SELECT count(*) FROM sqlite_master WHERE name = 'pictures_by_rank'"
-        assert session.outbox.database.value(ranks) == (order == "spread")
+def test_pictures_are_sent_in_the_order_that_the_configuration_names(config, make_trap_picture, images, order):
+    config = config._replace(api=config.api._replace(order=order))
+    pictures = [make_trap_picture(images) for _ in range(8)]
+    with opened(config) as session:
+        session.scan_requests.everything()
+        session.start_intake()
+        eventually(lambda: session.outbox.counts()[State.PENDING] == len(pictures))
+        claimed = [picture.path for picture in session.outbox.queue.claim(len(pictures))]
+    by_time = sorted(picture.name for picture in pictures)
+    from_both_ends = [by_time.pop(-1 if place % 2 == 0 else 0) for place in range(len(pictures))]
+    assert sorted(claimed) == sorted(from_both_ends)
+    assert (claimed != from_both_ends) == (order == "spread")
 
 
 def test_with_another_destination_what_is_still_here_is_due_again(configure, make_trap_picture, images, tmp_path):
