@@ -226,8 +226,9 @@ class Catalog(Part):
         with self._database.damage_told():
             if after is not None:
                 self._database.connection.execute(
-                    "UPDATE pictures SET rank = ? WHERE device = ? AND datetime = ? AND state != 'uploaded'",
-                    (rank(taken.device, after, taken.datetime), taken.device, after),
+                    "UPDATE pictures SET rank = :rank WHERE device = :device AND datetime = :after"
+                    " AND state != 'uploaded' AND rank IS NOT :rank",
+                    {"rank": rank(taken.device, after, taken.datetime), "device": taken.device, "after": after},
                 )
             return rank(taken.device, taken.datetime, before)
 
