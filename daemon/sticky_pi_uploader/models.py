@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Self
 
+from .wording import held
+
 
 class State(StrEnum):
     """The state of a picture; the table of transitions is at the top of `outbox`."""
@@ -57,6 +59,28 @@ SAYINGS: Final = {
     DestinationState.UNKNOWN: "hasn't taken a picture yet",
 }
 """The words for each state of a destination, after its address"""
+
+
+class HoldCause(StrEnum):
+    """The rule by which the queue is held."""
+
+    HOURS = "hours"
+    BATTERY = "battery"
+
+
+class Hold(NamedTuple):
+    """A time in which nothing is sent, and the reason; `decide` in `budget.hold` makes it."""
+
+    cause: HoldCause
+    reason: str
+    since: float
+    """Unix time"""
+    until: float | None
+    """Unix time; None where nobody can know it"""
+
+    def __str__(self) -> str:
+        """Return the line that every command, the journal and the service's status have about it."""
+        return held(self.reason, self.until)
 
 
 class Fingerprint(NamedTuple):
@@ -148,6 +172,8 @@ class Picture(NamedTuple):
     """whether its file was there at the last look"""
     recheck: bool = False
     """whether its file is to be read even if it looks unchanged"""
+    urgent: bool = False
+    """whether a person asked for it, so that it is sent in spite of a hold"""
 
     @property
     def known_fingerprint(self) -> Fingerprint | None:
@@ -170,6 +196,11 @@ class Picture(NamedTuple):
     def is_missed(self) -> bool:
         """Return whether its absence may be a loss: it isn't uploaded, or that is unknown until its outcome is."""
         return self.removed_at is None and self.state in (*UNSENT, State.UPLOADING)
+
+    @property
+    def waits_for_hold(self) -> bool:
+        """Return whether a hold keeps it from being sent."""
+        return self.state is State.PENDING and not self.urgent
 
     @property
     def needs_attention(self) -> bool:

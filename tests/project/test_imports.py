@@ -32,11 +32,11 @@ LAYERS = {
         ("__main__",),
         ("cli",),
         ("service",),
-        ("retention", "watch"),
+        ("budget", "retention", "watch"),
         ("intake", "ownership", "upload"),
         ("config", "image_dir", "outbox", "state_dir"),
         ("journal",),
-        ("clock", "demo", "exceptions", "models", "scan_requests"),
+        ("clock", "demo", "exceptions", "models", "scan_requests", "sequence"),
         ("wording",),
     ),
 }
@@ -76,6 +76,7 @@ ON_REQUESTS = {
 """Modules made of the classes of `requests`: they are imported when a server is first spoken to"""
 
 NOT_FOR_NOTHING = {
+    "sticky_pi_uploader.budget",
     "sticky_pi_api.client",
     "sticky_pi_api.image_parser",
     "sticky_pi_uploader.cli.output.formatting",

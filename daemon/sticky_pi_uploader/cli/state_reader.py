@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Final, TypeVar
 
 from ..config import Config, from_arguments
 from ..exceptions import NoSpaceError, OutboxDamagedError, StateError
-from ..models import Picture, State
+from ..models import Hold, Picture, State
 from ..outbox import OutboxReader, outbox_path
 from ..ownership.run_as_owner import work_as_owner
 from ..state_dir.privileges import was_root
@@ -94,6 +95,24 @@ def consistently(outbox: OutboxReader, question: Callable[[OutboxReader], T]) ->
         else:
             if not outbox.renew():
                 return answer
+
+
+def hold_in_force(state: StateReader, config: Config) -> Hold | None:
+    """Return the hold in force now; None where nothing is held, or the outbox is too damaged to tell."""
+    if not config.hold.is_on:
+        return None
+    from ..budget.holds import hold_in_force
+
+    return state.ask(lambda outbox: hold_in_force(config, outbox, time.time()), None)
+
+
+def hold_problems(config: Config, hold: Hold | None) -> list[tuple[str, str]]:
+    """Return what is wrong with the hold in force, or keeps `[hold]` from working, and how to correct each."""
+    if not config.hold.is_on:
+        return []
+    from ..budget.hold import problems
+
+    return list(problems(config.hold, hold, time.time()))
 
 
 def config_as_owner(arguments: argparse.Namespace, *, gives: bool = False) -> Config:

@@ -13,7 +13,7 @@ from sticky_pi_api.filesystem.mounts import is_within
 from sticky_pi_api.transport.credentials import Secret
 
 from ..exceptions import ConfigError
-from .model import ApiConfig, Config, RetentionConfig
+from .model import ApiConfig, Config, HoldConfig, RetentionConfig
 from .schema import CONFIG_FLAG, FLAGS, SCHEMA
 from .secret import CREDENTIAL, is_credential, read_password_file
 from .sources import ConfigFile, given_values, read_file, take, unknown_keys
@@ -127,6 +127,7 @@ def _build(values: Mapping[str, Any], environ: Mapping[str, str], file: str | No
         "password_file": None if is_secret else password,
     }
     retention = _section("retention", values) | {"also_remove": values["retention.also_remove"] or ()}
+    hold = _section("hold", values) | {"hours": values["hold.hours"] or ()}
     return Config(
         image_dir=image_dir,
         state_dir=state_dir,
@@ -134,6 +135,7 @@ def _build(values: Mapping[str, Any], environ: Mapping[str, str], file: str | No
         picture_interval=values["picture_interval"],
         api=ApiConfig(**api),
         retention=RetentionConfig(**retention),
+        hold=HoldConfig(**hold),
         file=file,
     )
 

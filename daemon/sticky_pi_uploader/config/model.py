@@ -72,6 +72,20 @@ class RetentionConfig(NamedTuple):
     keep_record_days: int
 
 
+class HoldConfig(NamedTuple):
+    """When nothing is sent."""
+
+    hours: tuple[str, ...] = ()
+    """hours of the day in UTC, as HH:MM-HH:MM; they may go over midnight"""
+    battery_below: int | None = None
+    """percent; None: whatever the battery has"""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is ever held."""
+        return self.hours != () or self.battery_below is not None
+
+
 class Config(NamedTuple):
     """All settings."""
 
@@ -87,6 +101,7 @@ class Config(NamedTuple):
     """the configuration file that was read, if any"""
     flags: tuple[str, ...] = ()
     """the configuration flags of the command line, as they were typed"""
+    hold: HoldConfig = HoldConfig()
 
     @property
     def sends_a_sample(self) -> bool:

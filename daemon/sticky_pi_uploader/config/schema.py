@@ -161,6 +161,18 @@ SCHEMA: Final = (
         help="days for which the record of a picture is kept after the picture is gone from the trap",
         default=400,
     ),
+    Key(
+        name="hold.hours",
+        take=values.day_hours,
+        help='hours of the day, in UTC, in which nothing is sent: a list such as ["10:00-16:00"]',
+        default_means="none",
+    ),
+    Key(
+        name="hold.battery_below",
+        take=values.whole_number(1, 100),
+        help="percent of the battery below which nothing is sent, until it has ten points more",
+        default_means="none",
+    ),
 )
 
 SECTIONS: Final = frozenset(key.name.rpartition(".")[0] for key in SCHEMA) - {""}

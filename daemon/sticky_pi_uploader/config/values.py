@@ -23,6 +23,7 @@ _UNITS: Final = {
 } | {"b": 1}
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _LARGEST: Final = 10**15  # bytes
+_HOURS: Final = r"(([01][0-9]|2[0-3]):[0-5][0-9])-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)"
 _URL: Final = "expected https://host, https://host:port or file:///folder"
 
 
@@ -111,6 +112,19 @@ def one_of(*names: str) -> Callable[[object], str]:
         return value
 
     return take
+
+
+def day_hours(value: object) -> tuple[str, ...]:
+    """Validate a list of hours of the day as HH:MM-HH:MM; those that end at or before their begin go over midnight."""
+    if not isinstance(value, list | tuple):
+        raise ValueError('expected a list of hours such as ["10:00-16:00", "22:00-04:00"], in square brackets')  # noqa: TRY004  # one error for every wrong value
+    for each in value:
+        found = re.fullmatch(_HOURS, each) if isinstance(each, str) else None
+        if found is None:
+            raise ValueError(f'expected hours such as "10:00-16:00" in the list; {each!a:.40} isn\'t that')
+        if found[1] == found[3]:
+            raise ValueError(f"expected hours that end later than they begin; {each!a} is empty")
+    return tuple(dict.fromkeys(value))
 
 
 def transfer_rate(value: object) -> int:

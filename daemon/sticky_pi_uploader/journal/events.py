@@ -62,6 +62,9 @@ class Kind(Enum):
     DESTINATION_TROUBLE = "f120bfcbbf954a8f96f2cf539bb2813f"
     DESTINATION_WORKS = "bc06ddbe45884f0e99283ea4215745dc"
     DESTINATION_CHANGED = "bc8eb4a41df84a5a94e1927723b4611c"
+    HOLD = "2cca5851dfef4f74bf5180ce85bb8606"
+    HOLD_OVER = "63fa2a169c604cc7be799e58c5bdaf81"
+    HOURS_IGNORED = "e7dcdb2a0aa14fe38d32ea521a2277cc"
 
     # The service
     WAITING = "8e56a71796e5430e803ce1f6a48669fb"
@@ -84,7 +87,7 @@ _LEVELS: Final = {
     **dict.fromkeys((Kind.PUT_BACK, Kind.REMOVED, Kind.BACK, Kind.READABLE, Kind.WATCHED), logging.INFO),
     **dict.fromkeys((Kind.TROUBLE_OVER, Kind.DESTINATION_WORKS, Kind.DESTINATION_CHANGED), logging.INFO),
     **dict.fromkeys((Kind.GAVE_UP_WAITING, Kind.STARTS_ANEW, Kind.WATCHING, Kind.RESUMED), logging.INFO),
-    **dict.fromkeys((Kind.RELOADED, Kind.CLOCK_SET, Kind.STOPPED), logging.INFO),
+    **dict.fromkeys((Kind.HOLD, Kind.HOLD_OVER, Kind.RELOADED, Kind.CLOCK_SET, Kind.STOPPED), logging.INFO),
     **dict.fromkeys((Kind.FILLING, Kind.DAMAGED, Kind.TROUBLE, Kind.RELOAD_FAILED, Kind.CANNOT_GO_ON), logging.ERROR),
     **dict.fromkeys((Kind.STUCK, Kind.DIED), logging.CRITICAL),
 }

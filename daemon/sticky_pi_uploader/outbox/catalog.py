@@ -308,7 +308,7 @@ class Catalog(Part):
             self._clear_the_way(known)
 
     def _overwrite(self, known: Picture, taken: Taken, state: State, why: str) -> None:
-        reset: dict[str, Any] = {**UNTRIED, "present": 1, "recheck": 0}
+        reset: dict[str, Any] = {**UNTRIED, "present": 1, "recheck": 0, "urgent": known.urgent and not taken.rejected}
         reset |= dict.fromkeys(("receipt_md5", "uploaded_at", "removed_at", "dismissed_at"))
         if state is known.state is State.PENDING and _is_same_file(known, taken):
             # The file is unchanged, so the card read other bytes; that may happen again.
@@ -321,7 +321,7 @@ class Catalog(Part):
 
     def _touch(self, known: Picture, taken: Taken) -> None:
         values = {**_fingerprint_columns(taken.fingerprint), "file_system": taken.file_system}
-        values |= {"present": 1, "recheck": 0, "removed_at": None}
+        values |= {"present": 1, "recheck": 0, "removed_at": None, "urgent": known.urgent and not taken.rejected}
         self._database.move(known.id, (known.state,), known.state, None, values)
 
 

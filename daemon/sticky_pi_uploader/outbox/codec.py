@@ -8,7 +8,17 @@ from collections.abc import Mapping
 from types import NoneType
 from typing import Any, Final
 
-from ..models import Destination, DestinationState, Event, Fingerprint, Picture, ReasonCode, State
+from ..models import (
+    Destination,
+    DestinationState,
+    Event,
+    Fingerprint,
+    Hold,
+    HoldCause,
+    Picture,
+    ReasonCode,
+    State,
+)
 from .schema import coded
 
 Row = sqlite3.Row | dict[str, Any]
@@ -36,13 +46,14 @@ WITHOUT_METADATA: Final = ", ".join(
         "present",
         "recheck",
         "clock_synchronised",
+        "urgent",
         "NULL AS metadata",
         *(name for name in _PICTURE if name != "metadata"),
     )
 )
 """Columns of a picture's row without its metadata, which takes most of the memory"""
 
-_NEW_COLUMNS: Final = ("clock_synchronised", "ctime_ns", "dismissed_at", "reason_code", "got_md5")
+_NEW_COLUMNS: Final = ("clock_synchronised", "ctime_ns", "dismissed_at", "reason_code", "got_md5", "urgent")
 """Columns that outboxes of earlier releases lack until they are opened for writing; the last is the newest"""
 
 _EVENT: Final[Mapping[str, _Kinds]] = {"at": (int, float), "state": (str,), "why": (str,)}
@@ -55,6 +66,7 @@ _DESTINATION: Final[Mapping[str, _Kinds]] = {
 
 _FOLDER: Final[Mapping[str, _Kinds]] = {**dict.fromkeys(("inode", "mtime_ns", "ctime_ns"), (int,)), "at": (int, float)}
 _TASK: Final[Mapping[str, _Kinds]] = {"task": (str,), "at": (int, float)}
+_HOLD: Final[Mapping[str, _Kinds]] = {"cause": (str,), "reason": (str,), "since": (int, float), "until": _TIME}
 
 
 def split_path(path: str) -> tuple[str | bytes, str | bytes]:
@@ -123,6 +135,7 @@ def to_picture(row: Row) -> Picture:
         got_md5=row["got_md5"],
         present=bool(row["present"]),
         recheck=bool(row["recheck"]),
+        urgent=bool(row["urgent"]),
     )
 
 
@@ -169,6 +182,12 @@ def to_destination(row: sqlite3.Row) -> Destination:
     state = DestinationState(row["state"])
     flags = (bool(row["holds_all"]), bool(row["answered"]))
     return Destination(row["url"], state, row["reason"], row["retry_at"], row["failures"], *flags)
+
+
+def to_hold(row: sqlite3.Row) -> Hold:
+    """Return the hold of a row of `hold`. Raises ValueError or TypeError if the row is damaged."""
+    _check(row, _HOLD)
+    return Hold(HoldCause(row["cause"]), row["reason"], row["since"], row["until"])
 
 
 def to_folder(row: sqlite3.Row) -> tuple[str, tuple[int, int, int, float]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, zip_longest
 from typing import Any, Final
 
-from ..models import Picture, ReasonCode, State
+from ..models import Hold, Picture, ReasonCode, State
 from .codec import to_sendable
 from .database import Part, WritableDatabase
 from .destinations import Destinations
@@ -41,6 +41,8 @@ class Queue(Part):
         self._destinations = destinations
         self._longest_wait = longest_wait
         self._spread = False
+        self.is_held = False
+        """whether only pictures that a person asked for are claimed"""
 
     def set_order(self, *, spread: bool) -> None:
         """Claim pictures as an even sample, a `spread` over each device's days and hours, or the newest first.
@@ -52,6 +54,14 @@ class Queue(Part):
         with self._database.writing(durable=False) as connection:
             connection.execute(ranks if spread else "DROP INDEX IF EXISTS pictures_by_rank")
 
+    def record_hold(self, hold: Hold | None) -> None:
+        """Record the hold, or that there is none any more, so that it outlasts a reboot."""
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM hold")
+            if hold is not None:
+                query = "INSERT INTO hold (cause, reason, since, until) VALUES (:cause, :reason, :since, :until)"
+                connection.execute(query, hold._asdict() | {"cause": hold.cause.value})
+
     def claim(self, most: int, *, untried: bool = False, smaller_than: int | None = None) -> list[Picture]:
         """Claim up to `most` due pictures, no key twice: the newest, the oldest, the next newest and so on.
 
@@ -60,7 +70,7 @@ class Queue(Part):
         pending again, and the destination is asked for them before they are sent.
         """
         with self._database.writing(durable=False):
-            chosen = list(self._choose(most, _claimable(untried=untried, smaller_than=smaller_than)))
+            chosen = list(self._choose(most, self._claimable(untried=untried, smaller_than=smaller_than)))
             return [picture for picture in chosen if self._database.move(picture.id, (State.PENDING,), State.UPLOADING)]
 
     def claim_canary(self) -> list[Picture]:
@@ -72,7 +82,7 @@ class Queue(Part):
         with self._database.writing(durable=False):
             is_newest = not self._spread or self._destinations.accepted() % NEWEST_EVERY == 0
             order = f"failed_since IS NOT NULL, not_before, {'datetime DESC' if is_newest else 'rank'}"
-            tried = self._due(_BY_TIME, order, 1, self._database.clock(), _SENDABLE)
+            tried = self._due(_BY_TIME, order, 1, self._database.clock(), self._claimable())
             return [picture for picture in tried if self._database.move(picture.id, (State.PENDING,), State.UPLOADING)]
 
     def next_due(self, *, untried: bool = False, smaller_than: int | None = None) -> float | None:
@@ -80,8 +90,10 @@ class Queue(Part):
 
         With `untried`, only pictures count whose tries never failed; with `smaller_than`, only those with fewer bytes.
         """
+        if self.is_held and not self._has_urgent():
+            return None
         now = self._database.clock()
-        which = _claimable(untried=untried, smaller_than=smaller_than)
+        which = self._claimable(untried=untried, smaller_than=smaller_than)
         # Two queries, each with its own index: so the time doesn't grow with the number of pictures.
         for due in (
             f"SELECT 1 FROM {_BY_WAIT} WHERE {which} AND not_before > :now + :longest LIMIT 1",
@@ -99,7 +111,7 @@ class Queue(Part):
         `accepted_by` is the destination's url if it took the picture just now; None if it held the picture already.
         """
         now = self._database.clock()
-        values = {"receipt_md5": receipt_md5, "uploaded_at": now, "reason": None, "not_before": None}
+        values = {"receipt_md5": receipt_md5, "uploaded_at": now, "reason": None, "not_before": None, "urgent": 0}
         with self._database.writing():
             confirmed = self._database.move(picture.id, (State.UPLOADING,), State.UPLOADED, why, values)
             if confirmed and accepted_by is not None:
@@ -212,10 +224,10 @@ class Queue(Part):
             return sum(self._database.move(row["id"], (State.REJECTED,), State.PENDING, why, UNTRIED) for row in rows)
 
     def retry(self, picture: Picture) -> bool:
-        """Have a picture sent or read again now; return False if it is uploaded or being sent."""
+        """Have a picture sent or read again now, in spite of a hold; return False if it is uploaded or being sent."""
         why = "asked for by hand"
         if picture.state in (State.PENDING, State.CONFLICT):
-            values: dict[str, Any] = {"not_before": None, "reason": None}
+            values: dict[str, Any] = {"not_before": None, "reason": None, "urgent": 1}
             with self._database.writing() as connection:
                 moved = self._database.move(picture.id, (picture.state,), State.PENDING, why, values)
                 if moved:
@@ -223,7 +235,7 @@ class Queue(Part):
                 return moved
         if picture.state in (State.REJECTED, State.LOST):
             # The intake reads it again and decides; a lost one is read only if its file is back.
-            values = {"recheck": 1, "dismissed_at": None}
+            values = {"recheck": 1, "dismissed_at": None, "urgent": 1}
             return self._database.move(picture.id, (picture.state,), picture.state, why, values)
         return False
 
@@ -272,8 +284,13 @@ class Queue(Part):
         with self._database.damage_told():
             return list(map(to_sendable, rows))
 
+    def _claimable(self, *, untried: bool = False, smaller_than: int | None = None) -> str:
+        """Return the SQL condition of the pictures that may be claimed."""
+        smaller = "" if smaller_than is None else f" AND size < {smaller_than:d}"
+        urgent = " AND urgent = 1" if self.is_held else ""
+        return f"{_SENDABLE}{' AND failed_since IS NULL' if untried else ''}{smaller}{urgent}"
 
-def _claimable(*, untried: bool, smaller_than: int | None) -> str:
-    """Return the SQL condition of the pictures that may be claimed."""
-    smaller = "" if smaller_than is None else f" AND size < {smaller_than:d}"
-    return f"{_SENDABLE}{' AND failed_since IS NULL' if untried else ''}{smaller}"
+    def _has_urgent(self) -> bool:
+        # In a hold, the other queries would read every picture that waits.
+        urgent = "SELECT 1 FROM pictures INDEXED BY pictures_urgent WHERE urgent = 1 AND state = 'pending' LIMIT 1"
+        return next(self._database.rows(urgent), None) is not None

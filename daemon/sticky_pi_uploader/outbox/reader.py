@@ -13,8 +13,8 @@ from sticky_pi_api.filesystem.safe_open import open_file
 from sticky_pi_api.sqlite.connection import uri
 
 from ..exceptions import StateError
-from ..models import Destination, Event, Picture, State
-from .codec import check_task, column, repair, to_destination, to_event, to_folder, to_picture
+from ..models import Destination, Event, Hold, Picture, State
+from .codec import check_task, column, repair, to_destination, to_event, to_folder, to_hold, to_picture
 from .database import Database, require_files
 from .destinations import destination_at
 from .errors import damaged, plain_errors
@@ -28,6 +28,7 @@ _TABLES: Final[Mapping[str, Callable[[sqlite3.Row], object]]] = {
     "destinations": to_destination,
     "folders": to_folder,
     "tasks": check_task,
+    "hold": to_hold,
 }
 """The function that raises an error for a damaged row, by table"""
 
@@ -73,6 +74,22 @@ def _require_tables(connection: sqlite3.Connection, path: str) -> None:
     if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None:
         raise FileNotFoundError(errno.ENOENT, "nothing is recorded yet", path)
     connection.execute("SELECT 1 FROM pictures LIMIT 1")
+
+
+_OF_NEWEST_CAMERA: Final = """
+    WITH RECURSIVE devices (device) AS (
+        SELECT min(device) FROM pictures
+        UNION ALL SELECT (SELECT min(device) FROM pictures WHERE device > devices.device)
+            FROM devices WHERE device IS NOT NULL
+    ),
+    newest (device) AS (
+        SELECT device FROM devices WHERE device IS NOT NULL ORDER BY
+            (SELECT max(datetime) FROM pictures WHERE device = devices.device AND datetime <= :latest) DESC LIMIT 1
+    )
+    SELECT pictures.* FROM newest CROSS JOIN pictures ON pictures.device = newest.device
+    WHERE datetime <= :latest ORDER BY datetime DESC LIMIT :most
+    """
+"""Each device costs a search in the index of keys, however many pictures it has"""
 
 
 class OutboxReader:
@@ -268,6 +285,22 @@ class OutboxReader:
     def destination(self, url: str) -> Destination:
         """Return the last answer of the destination at `url`."""
         return destination_at(self.database, url)
+
+    def hold(self) -> Hold | None:
+        """Return the hold that is recorded; None if there is none, or if an earlier release wrote the outbox."""
+        if not self.database.value("SELECT count(*) FROM sqlite_master WHERE name = 'hold'"):
+            return None
+        for row in self.database.rows("SELECT * FROM hold"):
+            with self.database.damage_told():
+                return to_hold(row)
+        return None
+
+    def of_newest_camera(self, latest: str, most: int) -> list[Picture]:
+        """Return the last pictures of the device that took the newest one, the newest first.
+
+        Pictures dated after `latest` don't count.
+        """
+        return list(self.database.pictures(_OF_NEWEST_CAMERA, {"latest": latest, "most": most}))
 
     def inspect(self) -> None:
         """Check the whole file and every value in it. Raises OutboxDamagedError if something is wrong."""

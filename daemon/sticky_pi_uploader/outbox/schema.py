@@ -204,6 +204,13 @@ def _add_ranks(database: Database) -> None:
     rank_unsent(database)
 
 
+def _add_hold_and_urgent(database: Database) -> None:
+    columns = "cause TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL, until REAL"
+    database.execute(f"CREATE TABLE hold (id INTEGER PRIMARY KEY CHECK (id = 1), {columns})")
+    database.execute("ALTER TABLE pictures ADD COLUMN urgent INTEGER NOT NULL DEFAULT 0 CHECK (urgent IN (0, 1))")
+    database.execute("CREATE INDEX pictures_urgent ON pictures (state) WHERE urgent = 1")
+
+
 MIGRATIONS: Final = (
     _create_pictures_history_and_destinations,
     _create_tasks_and_add_clocks,
@@ -213,4 +220,5 @@ MIGRATIONS: Final = (
     _add_dismissals,
     _add_reason_codes,
     _add_ranks,
+    _add_hold_and_urgent,
 )

@@ -87,10 +87,11 @@ def _drain(
         left, unsettled = session.outbox.count_left()[0], session.intake.unsettled
         if complete and left == unsettled == 0 and not session.intake.missed:
             return os.EX_OK
-        if left and not signals.stop and (session.uploader.is_out_of_time or stopping()):
+        if left and not signals.stop and session.hold is None and (session.uploader.is_out_of_time or stopping()):
             _record_that_time_is_up(session)
         pictures, files = counted(left, "picture"), counted(unsettled, "file")
-        log_event(Kind.STOPPED, f"ended with {pictures} left to be sent, and {files} not complete yet")
+        why = "" if session.hold is None else f" ({session.hold})"
+        log_event(Kind.STOPPED, f"ended with {pictures} left to be sent{why}, and {files} not complete yet")
     return os.EX_TEMPFAIL
 
 

@@ -48,7 +48,9 @@ from .trouble import Advice, Trouble
 from .workers import Workers
 
 if TYPE_CHECKING:
+    from ..budget.holds import Holds
     from ..config import Config
+    from ..models import Hold
     from .liveness import Health, Limits
 
 
@@ -111,6 +113,11 @@ class Session:
     def _build(self, stack: ExitStack) -> None:
         config, image_dir, outbox = self.config, self.image_dir, self.outbox
         keep, store = config.retention, config.api.store
+        self.holds: Holds | None = None
+        if config.hold.is_on:
+            from ..budget.holds import Holds
+
+            self.holds = Holds(config, outbox, has_looked=lambda: self.intake.idle)
         thumbnails = ThumbnailFolder(os.path.join(config.state_dir, "thumbnails"))
         ignored = [os.path.realpath(folder) for folder in (config.state_dir, store) if folder]
         removals = PendingRemovals(image_dir)
@@ -135,6 +142,7 @@ class Session:
             give_up_after=config.api.give_up_after,
             stopping=self.is_stopping,
             left=self._time_left,
+            is_held=None if self.holds is None else self.holds.look,
         )
         stack.callback(self._close_unless_abandoned, self.uploader.close)
         remover = None
@@ -175,7 +183,7 @@ class Session:
         if api.store is not None:
             self.uploader.check_first(partial(check_store, api.store))
         self.start_intake()
-        self.workers.start("uploader", self.uploader.step, self.uploader.wake, self.uploader.heartbeat)
+        self.workers.start("uploader", self.send, self.uploader.wake, self.uploader.heartbeat)
         self.workers.start("retention", self.retention.step)
         self.workers.start("upkeep", self.maintenance.step, self.maintenance.wake)
         add("the intake hangs", self.intake.heartbeat.silence, limits.intake)
@@ -206,6 +214,18 @@ class Session:
             yield Trouble(printable(what), Advice.LET_READ)
         if (obstacle := self.retention.obstacle) is not None:
             yield Trouble(f"no picture is removed: {obstacle}", Advice.MAKE_ROOM)
+
+    @property
+    def hold(self) -> Hold | None:
+        """The hold in force, as it was last decided."""
+        return None if self.holds is None else self.holds.current
+
+    def send(self) -> float | None:
+        """Take the uploader's step; return the seconds until the next one, which a change of the hold ends as well."""
+        wait = self.uploader.step()
+        if self.holds is None:
+            return wait
+        return min((each for each in (wait, self.holds.wait()) if each is not None), default=None)
 
     def is_stopping(self) -> bool:
         """Return whether no further picture may be begun."""

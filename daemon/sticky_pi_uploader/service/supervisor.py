@@ -16,7 +16,7 @@ from typing import Final
 from ..config.secret import is_credential
 from ..exceptions import OutboxDamagedError, StateError, in_words
 from ..journal.events import Kind, log_event
-from ..models import SAYINGS, Destination, DestinationState, State
+from ..models import SAYINGS, Destination, DestinationState, Hold, State
 from ..outbox import outbox_path
 from ..watch.network import Network
 from ..watch.replacements import ReplacementDetector
@@ -99,15 +99,19 @@ class Supervisor:
 
     def status(self, others: Sequence[Trouble] = ()) -> str:
         """Return the status line, with `others` before the troubles. Raises OutboxDamagedError."""
-        problem = "; ".join(trouble.what for trouble in (*others, *self.troubles()))
+        problem = "; ".join([*(trouble.what for trouble in (*others, *self.troubles())), *self._hold_problems()])
         try:
             destination = self._outbox.destination(self._session.config.api.url)
             to_look_at = self._outbox.catalog.count_to_look_at()
-            return status_line(self._outbox.counts(), to_look_at, destination, problem)
+            return status_line(self._outbox.counts(), to_look_at, destination, problem, self._session.hold)
         except OutboxDamagedError:
             raise
         except StateError as error:
             return str(error)
+
+    def _hold_problems(self) -> list[str]:
+        # `status` and `check` find them in the outbox, as the drains of a trap without the service tell nobody.
+        return [] if self._session.holds is None else self._session.holds.problems()
 
     def descriptors(self) -> list[int]:
         """Return the file descriptors that become readable when a tick is due early."""
@@ -163,16 +167,20 @@ class Supervisor:
             self._trouble_log.note(error)
 
 
-def status_line(counts: Mapping[State, int], to_look_at: int, destination: Destination, problem: str = "") -> str:
+def status_line(
+    counts: Mapping[State, int], to_look_at: int, destination: Destination, problem: str = "", hold: Hold | None = None
+) -> str:
     """Describe the pictures and the destination in one line, after a `problem` of the service itself.
 
-    `counts` has the pictures in each state; `to_look_at` of them need attention.
+    `counts` has the pictures in each state; `to_look_at` of them need attention; `hold` is the one in force.
     """
     waiting = counts[State.PENDING] + counts[State.UPLOADING]
     parts = [problem] if problem else []
     parts.append(f"{counted(waiting, 'picture') if waiting else 'no pictures'} waiting")
     if to_look_at:
         parts.append(f"{to_look_at} to be looked at")
+    if hold is not None:
+        parts.append(str(hold))
     parts.append(f"{destination.url} {SAYINGS[destination.state]}")
     if destination.retry_at is not None:
         parts[-1] += f", tried again at {time.strftime('%H:%M', time.gmtime(destination.retry_at))} UTC"

@@ -57,6 +57,7 @@ class Uploader:
         give_up_after: int,
         stopping: Callable[[], bool],
         left: Callable[[], float] = lambda: math.inf,
+        is_held: Callable[[], bool] | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -64,7 +65,8 @@ class Uploader:
 
         A picture that was refused `give_up_after` times, while others were taken, is rejected. Once `stopping()` is
         true, the current batch ends with the current picture. A picture is only begun if it can be sent in `left()`
-        seconds, by the rate of the last ones.
+        seconds, by the rate of the last ones. While `is_held()`, which is asked before each picture, only those that a
+        person asked for are sent.
         """
         self._queue = queue
         self._destinations = destinations
@@ -76,6 +78,7 @@ class Uploader:
         self._give_up_after = give_up_after
         self._stopping = stopping
         self._left = left
+        self._is_held = is_held
         self._clock = clock
         self._monotonic = monotonic
         self.wake = threading.Event()
@@ -138,7 +141,9 @@ class Uploader:
             except StateError:
                 self._network_is_back = True
                 raise
-        if self._first_check is not None:
+        if self._is_held is not None:
+            self._queue.is_held = self._is_held()
+        if self._first_check is not None and not self._queue.is_held:
             self._check(self._first_check)
             self._first_check = None
         wait = self._wait()
@@ -283,5 +288,8 @@ class Uploader:
         del self._in_hand[result.file]
         if self.on_outcome is not None:
             self.on_outcome(picture, result)
-        if self._stopping() or self._outcomes.refuses_all:
+        if self._stopping() or self._outcomes.refuses_all or self._hold_begins():
             raise _BatchEnded
+
+    def _hold_begins(self) -> bool:
+        return self._is_held is not None and not self._queue.is_held and self._is_held()

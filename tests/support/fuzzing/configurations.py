@@ -37,6 +37,8 @@ _GOOD = {
     "retention.min_free": ["15 %", "500 MB", 0, "99.9 %"],
     "retention.also_remove": [[], ["suspect", "rejected"]],
     "retention.keep_record_days": [1, 400],
+    "hold.hours": [[], ["10:00-16:00"], ["22:00-04:00", "00:00-24:00"]],
+    "hold.battery_below": [1, 100],
 }
 _BAD = {
     "image_dir": ["", "relative", 1, True, [], {}],
@@ -52,9 +54,12 @@ _BAD = {
     "retention.min_free": ["100 %", "15", "lots", -1],
     "retention.also_remove": ["suspect", ["pending"], [1]],
     "retention.keep_record_days": [0, "400 days"],
+    "hold.hours": ["10:00-16:00", ["10:00-10:00"], ["25:00-26:00"], [1], 7],
+    "hold.battery_below": [0, 101, "30 %", True],
 }
 _TOKENS = [
     *"\" ' \"\"\" ''' [ ] [[ { } = # , . \\u0000 \\UFFFFFFFF \\e 0x 1e999 inf -nan 1979-05-27T07:32:00Z true".split(),
+    *"[hold] hours -24:00".split(),
     *"[api] [retention] image_dir state_dir api.url url username password password_file min_free keep_days".split(),
     *"null % kB file:// https:// http:// @ : ? %ZZ %00 .. ~".split(),
     *("\n", "\r", "\t", "\ufeff", "\x7f", "é", "9" * 30, "9" * 5000, "[" * 50, "a." * 400),

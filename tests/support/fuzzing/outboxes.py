@@ -18,7 +18,7 @@ from sticky_pi_api.client import LocalClient
 from sticky_pi_api.filesystem.safe_open import file_system_id
 from sticky_pi_uploader.demo.pictures import make_picture
 from sticky_pi_uploader.intake.read_picture import PictureReader
-from sticky_pi_uploader.models import Candidate, Fingerprint
+from sticky_pi_uploader.models import Candidate, Fingerprint, Hold, HoldCause
 from sticky_pi_uploader.outbox import Outbox, Seen
 from sticky_pi_uploader.state_dir.thumbnails import ThumbnailFolder
 
@@ -49,11 +49,13 @@ _COLUMNS = {
     "pictures": (
         "id folder name device datetime md5 state attempts misses failed_since refused_after not_before reason"
         " receipt_md5 uploaded_at removed_at suspect metadata size mtime_ns inode file_system present recheck"
+        " urgent"
     ).split(),
     "history": ["id", "picture_id", "at", "state", "why"],
     "destinations": "url configured state reason retry_at failures holds_all accepted answered".split(),
     "folders": ["folder", "inode", "mtime_ns", "ctime_ns", "at"],
     "tasks": ["task", "at"],
+    "hold": ["id", "cause", "reason", "since", "until"],
 }
 _WITH_ROWID = _COLUMNS.keys() - {"folders"}
 _STATEMENTS = (
@@ -63,6 +65,7 @@ _STATEMENTS = (
     "DELETE FROM destinations",
     "DROP TABLE folders",
     "DROP TABLE tasks",
+    "DROP TABLE hold",
     "VACUUM",
 )
 _NO_PICTURE = f"{seeds.DEVICE}.2020-01-01_00-00-00.jpg"
@@ -206,6 +209,7 @@ class Target:
             outbox.retention.mark_removed(outbox.at(removed.name), "removed from the card")
             outbox.folders.note({"": Seen.of(os.stat(images), time.time()), "a": Seen(1, 2, 3, 4.0)}, ())
             outbox.recovery.note_done("inspection")
+            outbox.queue.record_hold(Hold(HoldCause.BATTERY, "low", time.time(), None))
             assert {state: number for state, number in outbox.counts().items() if not number} == {}
             self._images = _contents(images)
             self._held = _contents(self._trap / "store" / "raw_images" / seeds.DEVICE)

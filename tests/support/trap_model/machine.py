@@ -173,14 +173,17 @@ class TrapMachine(RuleBasedStateMachine):
         asked=st.lists(questions, max_size=2),
         uploaded=st.lists(uploads, max_size=3),
         looks=st.booleans(),
+        is_held=st.sampled_from([False, False, False, True]),
     )
-    def it_sends(self, steps, asked, uploaded, looks):
+    def it_sends(self, steps, asked, uploaded, looks, is_held):
         if looks:
             self.the_card_is_looked_through()
         self._expect(asked, uploaded)
+        self.trap.is_held = is_held
         for _ in range(steps):
             if self._is_on():
                 self._send()
+        self.trap.is_held = False
 
     @rule(readings=st.integers(0, 12), uploaded=st.lists(uploads, max_size=3))
     def a_picture_falls_due_while_it_sends(self, readings, uploaded):
@@ -485,6 +488,7 @@ class TrapMachine(RuleBasedStateMachine):
         waiting = {path for path, row in before.items() if row.state is State.REJECTED and row.attempts}
         for outcome in self.server.told:
             path = str(Path(outcome.file).relative_to(self.trap.images))
+            assert before[path].urgent or not self.trap.is_held, path
             expected[path] = self._follows(outcome, before[path], after[path])
             if expected[path] in (State.UPLOADED, State.CONFLICT):
                 held = key_in(path), outcome.row["md5"]

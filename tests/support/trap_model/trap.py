@@ -67,6 +67,8 @@ class Trap:
         """bytes beyond which every write fails, as on a disk with a fault; None: there is none"""
         self.counts = Counter()
         """starts, steps that failed, those amid which the power was cut, outboxes put aside, folders found and read"""
+        self.is_held = False
+        """whether nothing is to be sent but what somebody asked for"""
         self.outbox = None
         clock.on_cut = self._keep_what_is_committed
 
@@ -134,6 +136,7 @@ class Trap:
             open_client=lambda: Client(server),
             give_up_after=GIVE_UP_AFTER,
             stopping=lambda: False,
+            is_held=lambda: self.is_held,
             clock=clock.time,
             monotonic=clock.monotonic,
         )

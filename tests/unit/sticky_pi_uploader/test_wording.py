@@ -1,5 +1,5 @@
 import pytest
-from sticky_pi_uploader.wording import counted
+from sticky_pi_uploader.wording import counted, held
 
 
 @pytest.mark.parametrize(
@@ -14,3 +14,11 @@ from sticky_pi_uploader.wording import counted
 )
 def test_a_number_has_its_noun_in_the_singular_only_for_one(count, words, text):
     assert counted(count, *words) == text
+
+
+@pytest.mark.parametrize(
+    ("until", "text"),
+    [(None, "held: why"), (1_700_000_000.0, "held until 22:13 UTC: why"), (0.0, "held until 00:00 UTC: why")],
+)
+def test_a_hold_is_one_line(until, text):
+    assert held("why", until) == text

@@ -1,4 +1,4 @@
-"""Check the destination: the account, the proxy, its answer, and how sending went."""
+"""Check the destination: the account, the proxy, its answer, how sending went, and the hold."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ...ownership.viewpoint import Viewpoint
 from ...state_dir.disk import database_problem
 from ...state_dir.mounts import nearest
 from ..output.terminal import suggest
-from ..state_reader import open_state
+from ..state_reader import hold_in_force, hold_problems, open_state
 from .finding import Finding, ok, problem, warning
 from .folders import with_file_system
 from .places import left_out, not_writable
@@ -85,6 +85,21 @@ def last_sending(config: Config, _: Viewpoint) -> Iterator[Finding]:
     at_once = f"`{suggest(config, 'retry --all')}` has it tried at once"
     advice = f"do what it says: pictures are kept, and sent once it takes them; {at_once}"
     yield find("sending", f"when pictures were last sent, the destination {SAYINGS[last.state]}: {last.reason}", advice)
+
+
+def hold(config: Config, _: Viewpoint) -> Iterator[Finding]:
+    """Report the hold in force, and check that it doesn't last too long."""
+    if not config.hold.is_on:
+        return
+    try:
+        with open_state(config.state_dir, lambda _: None) as state:
+            found = hold_in_force(state, config)
+    except StateError:
+        return
+    wrong = hold_problems(config, found)
+    yield from (problem("hold", what, advice) for what, advice in wrong)
+    if not wrong:
+        yield ok("hold", str(found or "nothing is held just now"))
 
 
 def _server(config: Config) -> Iterator[Finding]:

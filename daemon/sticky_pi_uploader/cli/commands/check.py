@@ -36,6 +36,7 @@ _CHECKS: Final[tuple[Callable[[Config, Viewpoint], Iterator[Finding]], ...]] = (
     destination.proxy,
     destination.answer,
     destination.last_sending,
+    destination.hold,
     folders.watching,
     system.systemd,
     system.service,

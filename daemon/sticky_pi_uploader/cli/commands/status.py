@@ -15,7 +15,7 @@ from ...config import Config
 from ...exceptions import ConfigError
 from ...image_dir.pending_removal import STUCK, hidden
 from ...intake.scanner import Scanner
-from ...models import TO_LOOK_AT, Destination, DestinationState, Picture, State
+from ...models import TO_LOOK_AT, Destination, DestinationState, Hold, Picture, State
 from ...outbox import OutboxReader
 from ...service.trouble import read_trouble
 from ...state_dir.disk import LOW_PERCENT, disk_space, failed_disk, obstacle
@@ -23,8 +23,8 @@ from ...state_dir.lock import is_held
 from ...state_dir.mounts import image_dir_problem, nearest
 from ..output.formatting import add_json_flag, day_and_time, inodes, relative, rows, size, to_json
 from ..output.terminal import complain, print_lines, safe, suggest
-from ..state_reader import StateReader, config_as_owner, open_state
-from .verdict import verdict
+from ..state_reader import StateReader, config_as_owner, hold_in_force, hold_problems, open_state
+from .verdict import hold_line, verdict
 
 add_arguments = add_json_flag
 
@@ -47,6 +47,7 @@ def run(arguments: Namespace) -> int:
 def status_data(state: StateReader, config: Config) -> dict[str, Any]:
     """Return the status for JSON; a value that can't be read is null."""
     image_dir, store = config.image_dir, config.api.store
+    hold = hold_in_force(state, config)
     return {
         "config_file": config.file,
         "image_dir": image_dir,
@@ -63,10 +64,12 @@ def status_data(state: StateReader, config: Config) -> dict[str, Any]:
         "wrong_copies": _wrong_copies(state, image_dir),
         "left_over": _left_over(config),
         "disk": _disk(config),
+        "held": hold and {"reason": hold.reason, "since": utc_text(hold.since), "until": utc_text(hold.until)},
         "trouble": [
             {"since": utc_text(each.since), "what": each.what, "advice": each.advice}
             for each in read_trouble(config.state_dir)
-        ],
+        ]
+        + _hold_troubles(config, hold),
     }
 
 
@@ -84,6 +87,7 @@ def status_screen(status: Mapping[str, Any], now: float, suggest: Callable[[str]
             ("Last upload", relative(status["last_upload"], now)),
             ("Destination", status["destination"]["url"]),
             *(("", line) for line in _destination_lines(status["destination"], now)),
+            ("Sending", hold_line(status)),
             ("Free space", _space_line(status["disk"])),
             ("Free inodes", _inodes_line(status["disk"])),
             ("Image folder", status["image_dir"]),
@@ -95,9 +99,15 @@ def status_screen(status: Mapping[str, Any], now: float, suggest: Callable[[str]
     )
 
 
+def _hold_troubles(config: Config, hold: Hold | None) -> list[dict[str, str | None]]:
+    found = hold_problems(config, hold)
+    return [{"since": hold and utc_text(hold.since), "what": what, "advice": advice} for what, advice in found]
+
+
 def _trouble_rows(trouble: Mapping[str, str | None]) -> Iterator[tuple[str, str | None]]:
     yield "Its trouble", trouble["what"]
-    yield "", f"since {day_and_time(trouble['since'])}"
+    if trouble["since"]:
+        yield "", f"since {day_and_time(trouble['since'])}"
     yield "", f"-> {trouble['advice']}"
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Final
 
+from ...clock import unix_time
 from ...models import SAYINGS, TO_LOOK_AT, DestinationState, State
 from ...state_dir.disk import CAMERA_MINIMUM
-from ...wording import counted
+from ...wording import counted, held
 from ..output.formatting import pictures, size
 
 _NAMED: Final = 5
@@ -36,6 +37,12 @@ def verdict(status: Mapping[str, Any], suggest: Callable[[str], str]) -> Iterato
 def waiting(counts: Mapping[str, int]) -> int:
     """Return how many pictures are still to be sent."""
     return int(counts[State.PENDING] + counts[State.UPLOADING])
+
+
+def hold_line(status: Mapping[str, Any]) -> str | None:
+    """Return the line about the hold in force; None where there is none."""
+    hold = status["held"]
+    return hold and held(hold["reason"], hold["until"] and unix_time(hold["until"]))
 
 
 def _trouble(status: Mapping[str, Any], to_send: str) -> Iterator[str]:
@@ -71,6 +78,8 @@ def _to_look_at(status: Mapping[str, Any], to_send: str) -> Iterator[str]:
     if left_over := len(status["left_over"]):
         stays = counted(left_over, "picture stays", "pictures stay")
         yield f"Attention: {stays} hidden, as another file has its name; {to_send}."
+    if waits and (hold := hold_line(status)) is not None:
+        yield f"{hold[0].upper()}{hold[1:]}; {to_send}."
     if destination == DestinationState.UNREACHABLE and waits:
         yield f"Waiting: the destination can't be reached; {to_send} when it can."
     elif destination == DestinationState.UNREACHABLE:

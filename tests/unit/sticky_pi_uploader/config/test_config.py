@@ -9,6 +9,7 @@ from program import loaded_by, python
 from sticky_pi_api.transport.credentials import Secret
 from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader.config import Config, add_flags, from_arguments
+from sticky_pi_uploader.config.model import HoldConfig
 from sticky_pi_uploader.config.schema import SCHEMA, SECTIONS
 from sticky_pi_uploader.config.toml import as_toml
 from sticky_pi_uploader.config.values import Space
@@ -264,6 +265,13 @@ WRONG = [
     ),
     *(("retention.min_free", value) for value in ('"100 %"', '"1e3 %"', '"nan %"', '"inf %"', '"15 percent"', '"٣ %"')),
     *(("retention.min_free", value) for value in ("9" * 40, '"5 XB"', '"1,5 GB"', '"' + "9" * 400 + ' %"')),
+    *(("hold.battery_below", value) for value in (*NOT_NUMBERS, "0", "101", '"30 %"')),
+    *(("hold.hours", value) for value in ("1", "true", '"10:00-16:00"', "{}", "12:00:00", "[1]", "[true]", "[[]]")),
+    *(
+        ("hold.hours", f'["06:00-08:00", "{value}"]')
+        for value in ("", "10:00", "10-16", "9:00-16:00", "10:00-24:01", "24:00-10:00", "10:60-16:00", "10:00 - 16:00")
+    ),
+    *(("hold.hours", f'["{value}"]') for value in ("10:00-16:00Z", "-10:00-16:00", "10:00-10:00", "00:00-00:00")),
     *(("api.url", value) for value in [*NOT_TEXT, '"x"', '"/x"', '"ftp://x"', '"https:x"', '"https//x"']),
     *(("api.url", value) for value in ('"https://"', '"https:///"', '"https://:443"', '"https://x:y"')),
     *(("api.url", f'"https://{host}"') for host in ("x:0", "x:65536", "x:99999999", "x:٣", "x:-1", "x: 1", "x:1:2")),
@@ -290,6 +298,24 @@ def test_a_section_where_a_value_is_wanted_is_refused(written, name):
     (problem,) = problems({}, {}, written(f"[{name}]\nx = 1\n"))
     assert f"line 1: {next(key for key in SCHEMA if key.name == name)}: expected " in problem
     assert problem.endswith(", not a section")
+
+
+def test_hours_that_are_empty_are_named_with_their_key_and_value(written):
+    (problem,) = problems({}, {}, written('[hold]\nhours = ["06:00-08:00", "10:00-10:00"]\n'))
+    assert "[hold] hours: expected hours that end later than they begin; '10:00-10:00' is empty" in problem
+
+
+@pytest.mark.parametrize("hours", ["10:00-16:00", "22:00-04:00", "00:00-24:00", "00:01-00:00", "23:59-00:00"])
+def test_hours_may_be_several_and_go_over_midnight(written, hours):
+    file = written(f'[hold]\nhours = ["06:00-08:00", "{hours}", "{hours}"]\n')
+    assert load({}, {}, file).hold == HoldConfig(hours=("06:00-08:00", hours))
+
+
+def test_nothing_is_held_unless_that_is_configured(written):
+    assert not load().hold.is_on
+    assert not load({}, {}, written("[hold]\nhours = []\n")).hold.is_on
+    assert load({}, {}, written("[hold]\nbattery_below = 1\n")).hold.is_on
+    assert load({}, {}, written('[hold]\nhours = ["10:00-16:00"]\n')).hold.is_on
 
 
 def test_all_problems_are_reported_at_once_each_with_its_place(written):
@@ -665,6 +691,7 @@ def test_the_effective_configuration_fed_back_as_a_file_is_the_same(written, tmp
         '[api]\nurl = "https://x.org:8443"\nusername = "ü"\nca_file = "/c"\nallow_http = true\nparallel = 3\n'
         'password_file = "/pw"\nmax_rate = "50 kB"\ngive_up_after = 1\norder = "spread"\n'
         '[retention]\nkeep_days = 0\nmin_free = "1.5 GB"\nkeep_record_days = 1\n'
+        '[hold]\nhours = ["22:00-04:00", "10:00-16:00"]\nbattery_below = 30\n'
     )
     for config in (load(), load({}, {}, written(everything))):
         again = tmp_path / "again.toml"

@@ -19,7 +19,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from program import PATIENCE
 from sticky_pi_api.sqlite import connection as sqlite
 from sticky_pi_uploader.exceptions import OutboxDamagedError, OutboxNewerError, StateError
-from sticky_pi_uploader.models import Destination, DestinationState, Fingerprint, ReasonCode, State, Taken
+from sticky_pi_uploader.models import (
+    Destination,
+    DestinationState,
+    Fingerprint,
+    Hold,
+    HoldCause,
+    ReasonCode,
+    State,
+    Taken,
+)
 from sticky_pi_uploader.outbox import REOFFER_AFTER, Outbox, OutboxReader, open_or_rebuild, outbox_path
 from sticky_pi_uploader.outbox.catalog import WAS_WHOLE
 from sticky_pi_uploader.outbox.queue import NEWEST_EVERY
@@ -1317,7 +1326,7 @@ def test_what_is_asked_for_each_batch_costs_no_more_with_many_that_wait(outbox, 
 
 EVERY_VERB = """
 import sys
-from sticky_pi_uploader.models import Fingerprint, Taken
+from sticky_pi_uploader.models import Fingerprint, Hold, HoldCause, Taken
 from sticky_pi_uploader.outbox import Outbox
 
 def taken(minute, md5="a" * 32):
@@ -1340,6 +1349,7 @@ with Outbox(sys.argv[1], longest_wait=1800) as outbox:
     say("lose", outbox.catalog.lose(claimed[3]))
     say("unconfirm", outbox.retention.unconfirm(claimed[1], "gone"))
     say("recover", outbox.queue.recover())
+    say("record_hold", outbox.queue.record_hold(Hold(HoldCause.BATTERY, "low", 1.0, None)))
 """
 
 
@@ -1351,7 +1361,54 @@ def test_what_must_survive_a_power_cut_is_flushed_and_what_need_not_is_not(path,
             flushed[what], seen = seen, False
         seen = seen or (call, what) == ("flush", f"{path}-wal")
     assert {verb for verb, is_flushed in flushed.items() if not is_flushed} == {"claim", "release"}
-    assert len(flushed) == 11
+    assert len(flushed) == 12
+
+
+def test_a_hold_is_kept_until_another_or_none_is_recorded(outbox, path):
+    first, second = (Hold(cause, "why", 1.5, until) for cause, until in zip(HoldCause, (9.0, None), strict=True))
+    assert outbox.hold() is None
+    for hold in (first, second, second, None, None, first):
+        outbox.queue.record_hold(hold)
+        assert outbox.hold() == hold
+        with OutboxReader.open_readonly(path) as reader:
+            assert reader.hold() == hold
+    outbox.inspect()
+
+
+@pytest.mark.parametrize("damage", ["cause = 'rain'", "since = 'now'", "until = x'00'", "reason = x'00'"])
+def test_a_hold_that_cannot_be_is_damage(outbox, damage):
+    outbox.queue.record_hold(Hold(HoldCause.HOURS, "why", 1.5, 9.0))
+    outbox.database.connection.execute(f"UPDATE hold SET {damage}")
+    with pytest.raises(OutboxDamagedError):
+        outbox.hold()
+    with pytest.raises(OutboxDamagedError):
+        outbox.inspect()
+
+
+def test_in_a_hold_only_what_a_person_asked_for_is_due_and_claimed_in_any_order(outbox, clock):
+    outbox.catalog.record([taken(name(number)) for number in range(6)])
+    outbox.queue.is_held = True
+    assert (outbox.queue.next_due(), outbox.queue.claim(9), outbox.queue.claim_canary()) == (None, [], [])
+    for number in (1, 3):
+        outbox.queue.retry(outbox.at(name(number)))
+    outbox.queue.postpone(outbox.queue.claim(1)[0], "later", not_before=clock.now + 30)
+    assert outbox.queue.next_due() == 0
+    assert [picture.path for picture in outbox.queue.claim_canary()] == [name(1)]
+    assert (outbox.queue.next_due(), outbox.queue.claim(9)) == (30, [])
+    outbox.queue.confirm(outbox.at(name(1)), outbox.at(name(1)).md5, "stored")
+    outbox.queue.is_held = False
+    assert len(outbox.queue.claim(9)) == 4
+
+
+def test_in_a_hold_the_pictures_that_wait_are_not_read(outbox):
+    outbox.catalog.record([taken(name(number)) for number in range(500)])
+    outbox.queue.is_held, steps = True, []
+    outbox.database.connection.set_progress_handler(lambda: steps.append(1), 10)
+    try:
+        assert outbox.queue.next_due() is None
+    finally:
+        outbox.database.connection.set_progress_handler(None, 0)
+    assert len(steps) < 10
 
 
 def test_commits_are_flushed_to_the_disk_after_a_claim_that_failed(outbox, path):

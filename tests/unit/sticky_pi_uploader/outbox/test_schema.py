@@ -14,7 +14,7 @@ from sticky_pi_uploader.outbox import Outbox, OutboxReader, ruins
 from sticky_pi_uploader.outbox.schema import MIGRATIONS
 
 HERE = "https://here.example.org"
-NEW = ("ctime_ns", "dismissed_at", "reason_code", "got_md5", "rank")
+NEW = ("ctime_ns", "dismissed_at", "reason_code", "got_md5", "rank", "urgent")
 
 FIRST_RELEASE = """
 CREATE TABLE pictures (
@@ -127,6 +127,8 @@ def test_an_outbox_of_the_first_release_is_read_as_it_lies_and_its_attention_is_
     with OutboxReader.open_readonly(path) as reader:
         assert {picture.dismissed_at for picture in reader.pictures()} == {None}
         assert sum(picture.needs_attention for picture in reader.pictures()) == 6
+        assert {picture.urgent for picture in reader.pictures()} == {False}
+        assert reader.hold() is None
 
 
 def test_an_outbox_of_the_first_release_is_migrated_with_all_it_knows_and_nothing_is_due_twice(path):

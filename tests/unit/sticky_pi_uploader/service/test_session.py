@@ -15,6 +15,7 @@ from sticky_pi_api.client import LocalClient
 from sticky_pi_api.exceptions import StoreError
 from sticky_pi_uploader import config as config_module
 from sticky_pi_uploader.cli.commands.pictures.retry import retry
+from sticky_pi_uploader.config.model import HoldConfig
 from sticky_pi_uploader.exceptions import ConfigError, LockedError, OutboxDamagedError, StateError
 from sticky_pi_uploader.models import Destination, DestinationState, State
 from sticky_pi_uploader.outbox import Outbox, outbox_path
@@ -434,6 +435,37 @@ def test_once_it_is_to_stop_no_further_picture_is_begun(config, make_trap_pictur
         eventually(lambda: session.intake.idle)
         assert session.is_stopping()
         assert session.intake.recorded == 3
+
+
+def test_the_status_line_says_that_pictures_are_held_and_that_it_lasts_too_long(config, make_trap_picture, images):
+    make_trap_picture(images)
+    hold = HoldConfig(hours=("00:00-24:00",))
+    line = "1 picture waiting; held: nothing is sent in these hours ([hold] hours); file://"
+    with opened(config._replace(hold=hold)) as session:
+        supervisor = start(session)
+        eventually(lambda: supervisor.status().startswith(line))
+        session.outbox.queue.record_hold(session.hold._replace(since=time.time() - 3 * 86400))
+        assert uploaded(session) == 0
+    with opened(config._replace(hold=hold)) as session:
+        supervisor = start(session)
+        problem = "held for 3 days: nothing is sent in these hours ([hold] hours); "
+        eventually(lambda: supervisor.status().startswith(f"{problem}{line}"))
+    with opened(config) as session:
+        supervisor = start(session)
+        eventually(lambda: uploaded(session) == 1)
+        assert "held" not in supervisor.status()
+
+
+def test_a_hold_that_ends_is_looked_at_when_it_is_due_though_nothing_else_happens(config):
+    with opened(config._replace(hold=HoldConfig(hours=("00:00-24:00",)))) as session:
+        assert session.send() is None
+    now = time.gmtime(time.time() + 7200)
+    later = f"{now.tm_hour:02}:{now.tm_min:02}"
+    end = time.strftime("%H:%M", time.gmtime(time.time() + 14400))
+    with opened(config._replace(hold=HoldConfig(hours=(f"{later}-{end}",)))) as session:
+        assert 7000 < session.send() <= 7200
+    with opened(config) as session:
+        assert session.send() is None
 
 
 # --- trouble with the outbox in the main loop --------------------------------------------------------------------

@@ -88,6 +88,89 @@ def test_the_client_is_closed_once(rig):
     assert (rig.client.opened, rig.client.closed) == (1, 1)
 
 
+# --- holds -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def holding(rig):
+    """The same with a hold, which `rig.hold` begins and ends."""
+    rig.hold = True
+    rig.uploader = rig.make(is_held=lambda: rig.hold)
+    return rig
+
+
+def test_in_a_hold_nothing_is_sent_and_nobody_is_asked(holding):
+    holding.add(1, 2)
+    assert (holding.step(), holding.step()) == (None, None)
+    assert (holding.client.opened, holding.client.calls) == (0, [])
+    assert holding.outbox.counts()[State.PENDING] == 2
+    holding.hold = False
+    assert (holding.step(), holding.step()) == (0, None)
+    assert holding.outbox.counts()[State.UPLOADED] == 2
+
+
+def test_in_a_hold_the_destination_is_not_looked_at_first_either(holding):
+    checked = []
+    holding.uploader.check_first(lambda: checked.append(holding.hold))
+    holding.step()
+    assert checked == []
+    holding.hold = False
+    holding.step()
+    assert checked == [False]
+
+
+def test_a_hold_that_begins_ends_the_batch_after_the_picture_in_hand(holding):
+    holding.add(*range(10))
+    holding.hold = False
+    outcomes = []
+
+    def begin(picture, result):
+        outcomes.append(picture.path)
+        holding.hold = len(outcomes) == 3
+
+    holding.uploader.on_outcome = begin
+    assert (holding.step(), holding.step()) == (0, None)
+    assert (len(outcomes), holding.outbox.counts()[State.UPLOADED], holding.outbox.counts()[State.PENDING]) == (3, 3, 7)
+
+
+def test_what_a_person_asked_for_is_sent_in_spite_of_a_hold_and_nothing_else(holding):
+    holding.add(1, 2, 3)
+    holding.outbox.queue.retry(holding.at(2))
+    assert (holding.step(), holding.step()) == (0, None)
+    assert holding.client.calls == [[name(2)]]
+    assert [holding.at(number).state for number in (1, 2, 3)] == [State.PENDING, State.UPLOADED, State.PENDING]
+    assert not holding.at(2).urgent
+
+
+def test_what_a_person_asked_for_is_tried_again_in_spite_of_a_hold(holding):
+    holding.add(1, 2, 3)
+    holding.outbox.queue.retry(holding.at(2))
+    holding.step(DOWN)
+    assert holding.try_again(REFUSED) == 0
+    holding.try_again()
+    assert holding.client.calls == [[name(2)]] * 3
+    assert holding.at(2).state is State.UPLOADED
+
+
+def test_a_refused_picture_that_a_person_asked_for_is_sent_once_it_was_read_again(holding):
+    holding.outbox.catalog.record([holding.taken(1, 1)._replace(rejected="it isn't a JPEG")])
+    holding.outbox.queue.retry(holding.at(1))
+    assert holding.step() is None
+    holding.read_again(1, 1)
+    assert holding.step() == 0
+    assert holding.at(1).state is State.UPLOADED
+
+
+def test_a_file_that_is_still_no_picture_is_asked_for_no_longer(holding):
+    no_picture = holding.taken(1, 1)._replace(rejected="it isn't a JPEG")
+    holding.outbox.catalog.record([no_picture])
+    holding.outbox.queue.retry(holding.at(1))
+    holding.outbox.catalog.record([no_picture])
+    assert not holding.at(1).urgent
+    holding.read_again(1, 2, version=2)
+    assert (holding.step(), holding.at(1).state) == (None, State.PENDING)
+
+
 # --- when -------------------------------------------------------------------------------------------------------
 
 

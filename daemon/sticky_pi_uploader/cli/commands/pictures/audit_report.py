@@ -18,9 +18,9 @@ from ....image_dir.picture_file import open_picture
 from ....intake.scanner import Scanner
 from ....models import Candidate, Picture, State
 from ....retention.remover import claim_of
+from ....sequence import gaps, learn_interval
 from ....state_dir.mounts import image_dir_problem
 from ...state_reader import StateReader, Warn
-from .sequence import gaps, learn_interval
 
 if TYPE_CHECKING:
     from sticky_pi_api.put_images.holdings import Holding

@@ -13,10 +13,10 @@ from ....clock import utc_text
 from ....config import Config
 from ....exceptions import OutboxDamagedError
 from ....image_dir.pending_removal import is_stuck
-from ....models import SAYINGS, Destination, Event, Picture, State
+from ....models import SAYINGS, Destination, Event, Hold, Picture, State
 from ...output.formatting import add_json_flag, day_and_time, rows, to_json
 from ...output.terminal import complain, print_lines, safe
-from ...state_reader import StateReader, config_as_owner, consistently, open_state
+from ...state_reader import StateReader, config_as_owner, consistently, hold_in_force, open_state
 from .find_picture import beside, find, find_in_ruins, why_unknown
 from .list import picture_data
 
@@ -55,7 +55,8 @@ def stories(state: StateReader, config: Config, file: str) -> list[dict[str, Any
         state.warn_of_damage(error)
         found = find_in_ruins(list(state.salvage()), image_dir, file)
     destination = state.ask(lambda outbox: outbox.destination(url), Destination(url))
-    return [_story(state, picture, image_dir, destination) for picture in found]
+    hold = hold_in_force(state, config)
+    return [_story(state, picture, image_dir, _waits_for(picture, destination, hold)) for picture in found]
 
 
 def last_changed(stories: Collection[dict[str, Any]]) -> dict[str, Any]:
@@ -63,13 +64,13 @@ def last_changed(stories: Collection[dict[str, Any]]) -> dict[str, Any]:
     return max(stories, key=lambda story: max((event["at"] or "" for event in story["history"]), default=""))
 
 
-def _story(state: StateReader, picture: Picture, image_dir: str, destination: Destination) -> dict[str, Any]:
+def _story(state: StateReader, picture: Picture, image_dir: str, waits_for: str | None) -> dict[str, Any]:
     metadata = picture.metadata if isinstance(picture.metadata, Mapping) else None
     history = state.ask(lambda outbox: outbox.history(picture), list[Event]())
     return {
         **picture_data(picture, image_dir),
         "left_over": beside(picture.path) if is_stuck(image_dir, picture.path) else None,
-        "waits_for": _waits_for(picture, destination),
+        "waits_for": waits_for,
         "clock_synchronised": picture.clock_synchronised,
         "metadata": None if metadata is None else {name: _finite(value) for name, value in metadata.items()},
         "history": [{"at": utc_text(event.at), "state": event.state.value, "why": event.why} for event in history],
@@ -81,10 +82,12 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _waits_for(picture: Picture, destination: Destination) -> str | None:
-    if picture.state not in (State.PENDING, State.UPLOADING) or destination.reason is None:
+def _waits_for(picture: Picture, destination: Destination, hold: Hold | None) -> str | None:
+    if picture.state not in (State.PENDING, State.UPLOADING):
         return None
-    return f"the destination {SAYINGS[destination.state]}: {destination.reason}"
+    if hold is not None and picture.waits_for_hold:
+        return str(hold)
+    return destination.reason and f"the destination {SAYINGS[destination.state]}: {destination.reason}"
 
 
 def _screens(stories: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -9,10 +9,10 @@ from typing import Any, Final
 from sticky_pi_api.images.doubts import is_note
 
 from ....clock import utc_text
-from ....models import Picture, State
+from ....models import Hold, Picture, State
 from ...output.formatting import add_json_flag, json_array
 from ...output.terminal import print_lines, safe
-from ...state_reader import config_as_owner, open_state
+from ...state_reader import config_as_owner, hold_in_force, open_state
 
 _TIMES: Final = ("not_before", "uploaded_at", "removed_at", "dismissed_at")
 _IN_JSON: Final = (
@@ -45,13 +45,16 @@ def run(arguments: Namespace) -> int:
         if arguments.json:
             print_lines(json_array(picture_data(picture, config.image_dir) for picture in pictures))
         else:
-            print_lines(map(list_line, pictures))
+            hold = hold_in_force(state, config)
+            print_lines(list_line(picture, hold) for picture in pictures)
     return 0
 
 
-def list_line(picture: Picture) -> str:
+def list_line(picture: Picture, hold: Hold | None = None) -> str:
     """Format a picture's state, the time when it was taken, its path in the image folder, and remarks."""
     parts = [f"{picture.state:<9} {picture.datetime or '-':<20}  {picture.path}"]
+    if hold is not None and picture.waits_for_hold:
+        parts.append(str(hold))
     if picture.reason:
         parts.append(picture.reason)
     if picture.suspect:

@@ -39,7 +39,9 @@ def run(arguments: Namespace) -> int:
         arguments.usage_error("say which pictures, or --all")
     config = config_as_owner(arguments, gives=True)
     with sudo_advised():
-        outcome = retry(config.state_dir, config.image_dir, arguments.files, everything=arguments.all)
+        outcome = retry(
+            config.state_dir, config.image_dir, arguments.files, everything=arguments.all, is_on_hold=config.hold.is_on
+        )
     if outcome is None:
         print_lines(["Nothing to retry: no picture has been taken in yet."])
         return 0
@@ -48,8 +50,10 @@ def run(arguments: Namespace) -> int:
     return complain_of_unknown(config, unknown)
 
 
-def retry(state_dir: str, image_dir: str, files: Sequence[str], *, everything: bool) -> tuple[int, list[str]] | None:
-    """Have the pictures called `files`, or all, tried again, and end the destination's wait.
+def retry(
+    state_dir: str, image_dir: str, files: Sequence[str], *, everything: bool, is_on_hold: bool = False
+) -> tuple[int, list[str]] | None:
+    """Have the pictures called `files`, or all, tried again, in spite of a hold, and end the destination's wait.
 
     Returns the number of pictures, and the files of which nothing is recorded; None where there is no outbox. Raises
     StateError where the outbox can't be written.
@@ -59,8 +63,9 @@ def retry(state_dir: str, image_dir: str, files: Sequence[str], *, everything: b
             return None
         chosen, unknown = find_all(outbox, image_dir, files)
         if everything:
-            # A pending picture without a wait is due anyway.
-            waiting = (each for each in outbox.pictures(_UNFINISHED) if each.state != State.PENDING or each.not_before)
+            # A pending picture without a wait is due anyway, unless a hold may keep it back.
+            unfinished = outbox.pictures(_UNFINISHED)
+            waiting = (each for each in unfinished if is_on_hold or each.state != State.PENDING or each.not_before)
             chosen |= {picture.id: picture for picture in waiting}
         retried = change(outbox, chosen.values(), outbox.queue.retry)
         outbox.destinations.end_wait()

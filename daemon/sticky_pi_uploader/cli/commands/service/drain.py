@@ -8,18 +8,21 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 from ....config import Config, from_arguments
+from ....config.model import HoldConfig
 from ....journal import setup as logs
 from ....service import drain as service
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add `--deadline`."""
+    """Add `--deadline` and `--now`."""
     parser.add_argument("--deadline", type=_seconds, metavar="SECONDS", help="stop after this time, at the latest")
+    parser.add_argument("--now", action="store_true", help="send in spite of [hold] in the configuration")
 
 
 def run(arguments: Namespace) -> int:
     """Drain with the configuration that the arguments give."""
-    return drain(from_arguments(arguments, os.environ, check_secrets=True), arguments.deadline)
+    config = from_arguments(arguments, os.environ, check_secrets=True)
+    return drain(config._replace(hold=HoldConfig()) if arguments.now else config, arguments.deadline)
 
 
 def drain(config: Config, deadline: float | None = None, *, level_on_terminal: int = logging.WARNING) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from statistics import median_low
 from typing import Final, NamedTuple
 
 LEARNT_FROM: Final = 3
@@ -40,7 +39,7 @@ def learn_interval(times: Sequence[float]) -> float | None:
     It is the median, so that neither gaps nor pictures taken by hand matter.
     """
     steps = [after - before for before, after in pairwise(times) if after - before >= SHORTEST]
-    return median_low(steps) if len(steps) >= LEARNT_FROM - 1 else None
+    return sorted(steps)[(len(steps) - 1) // 2] if len(steps) >= LEARNT_FROM - 1 else None
 
 
 def gaps(times: Sequence[float], interval: float | None, now: float) -> list[Gap]:

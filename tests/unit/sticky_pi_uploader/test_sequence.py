@@ -1,5 +1,5 @@
 import pytest
-from sticky_pi_uploader.cli.commands.pictures.sequence import ENDED, Gap, gaps, learn_interval
+from sticky_pi_uploader.sequence import ENDED, Gap, gaps, learn_interval
 
 MINUTES = 60.0
 
