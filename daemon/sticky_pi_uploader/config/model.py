@@ -107,9 +107,9 @@ class Config(NamedTuple):
     def sends_a_sample(self) -> bool:
         """Whether the pictures are sent in the order of an even sample.
 
-        `auto` means that where a key keeps pictures back, and no key does so far.
+        `auto` means that where `[hold]` keeps pictures back.
         """
-        return self.api.order == "spread"
+        return self.api.order == "spread" or (self.api.order == "auto" and self.hold.is_on)
 
     @property
     def own_folders(self) -> list[str]:

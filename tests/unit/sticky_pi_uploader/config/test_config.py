@@ -401,6 +401,12 @@ def test_pictures_are_sent_as_a_sample_where_the_order_is_spread(written, order,
     assert load({}, {}, written(f'[api]\norder = "{order}"')).sends_a_sample is sends_a_sample
 
 
+@pytest.mark.parametrize(("order", "sends_a_sample"), [("newest", False), ("spread", True), ("auto", True)])
+@pytest.mark.parametrize("hold", ['hours = ["10:00-16:00"]', "battery_below = 30"])
+def test_auto_is_a_sample_where_pictures_are_held(written, order, sends_a_sample, hold):
+    assert load({}, {}, written(f'[api]\norder = "{order}"\n[hold]\n{hold}')).sends_a_sample is sends_a_sample
+
+
 # --- the destination ---------------------------------------------------------------------------------------------
 
 
