@@ -79,13 +79,15 @@ def simulated(a_day, *, days=180, every=20, devices=(DEVICE,), open_at=lambda _:
     The budget grows by `a_day` pictures a day, and at most a week's share of it is saved. Pictures are sent at those
     hours since the start for which `open_at` is true.
     """
-    done, budget = {device: [] for device in devices}, 0.0
+    done, budget, coming = {device: [] for device in devices}, 0.0, []
     with opened(spread=spread) as outbox:
         for number in range(days * DAY // (every * 60)):
-            outbox.catalog.record([taken(number, device, every=every) for device in devices])
+            coming += [taken(number, device, every=every) for device in devices]
             budget = min(budget + a_day * every * 60 / DAY, 7 * a_day)
-            if not open_at(number * every / 60):
+            if budget < 1 or not open_at(number * every / 60):
                 continue
+            outbox.catalog.record(coming)
+            coming.clear()
             while budget >= 1 and (went := sent(outbox, min(20, int(budget)))):
                 budget -= len(went)
                 for device, moment in went:
