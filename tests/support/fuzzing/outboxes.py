@@ -121,7 +121,10 @@ class Target:
 
     def _read(self, *command):
         done = commands.run(*self._flags, *command)
-        assert done.status == 0 or (done.status == 1 and command[0] in ("explain", "audit")), (command, done)
+        # One that claims to be a newer release's, but lacks a table, is named as that.
+        is_newer = done.status == 74 and "was written by a newer release" in done.err
+        is_odd = done.status == 1 and command[0] in ("explain", "audit")
+        assert done.status == 0 or is_odd or is_newer, (command, done)
         if "--json" in command and done.out:
             json.loads(done.out)
 
