@@ -112,7 +112,7 @@ def starter(installed):
 def test_its_configuration_is_the_example_with_an_address_to_be_set(deb, installed):
     example = (PROJECT / "config/config.toml").read_text("utf-8").splitlines()
     configuration = (installed / "usr/share" / NAME / "config.toml").read_text("utf-8")
-    assert tomllib.loads(configuration) == {"api": {"url": ""}, "retention": {}}
+    assert tomllib.loads(configuration) == {"api": {"url": ""}, "retention": {}, "hold": {}}
     added = [line for line in configuration.splitlines() if line not in example]
     assert added == ["# The service waits until it is set here.", 'url = ""']
     assert [line for line in example if line not in configuration.splitlines()] == [
