@@ -51,8 +51,10 @@ class Queue(Part):
         """
         self._spread = spread
         ranks = "CREATE INDEX IF NOT EXISTS pictures_by_rank ON pictures (rank) WHERE state = 'pending'"
-        with self._database.writing(durable=False) as connection:
-            connection.execute(ranks if spread else "DROP INDEX IF EXISTS pictures_by_rank")
+        found = self._database.value("SELECT count(*) FROM sqlite_master WHERE name = 'pictures_by_rank'")
+        if bool(found) != spread:
+            with self._database.writing(durable=False) as connection:
+                connection.execute(ranks if spread else "DROP INDEX IF EXISTS pictures_by_rank")
 
     def record_hold(self, hold: Hold | None) -> None:
         """Record the hold, or that there is none any more, so that it outlasts a reboot."""
